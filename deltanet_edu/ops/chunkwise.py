@@ -1,0 +1,41 @@
+"""The delta rule, chunk by chunk: matrix products within a chunk, a short recurrence across chunks (paper, eq. 8 and 9)."""
+
+import torch
+
+from .common import chunk, enter, unchunk
+from .householder import ut_by_solve
+
+
+def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=64):
+    """The delta rule in ceil(T / C) sequential steps instead of T. Same arguments and results as `delta_rule_recurrent`.
+
+    Per chunk, with entering state S and rows Q, K, V, beta:
+        T = (I + stril(diag(beta) K K^T))^-1 diag(beta),    W = T K,    U = T V      (eq. 6.3; paper, eq. 10-11)
+        S' = S + (U - W S^T)^T K                                                     (eq. 8.4; paper, eq. 8)
+        O = scale (Q S^T + tril(Q K^T) (U - W S^T))                                  (eq. 8.5; paper, eq. 9)
+
+    Args:
+        chunk_size: C, any positive integer; 1 is the recurrent form, T the parallel one. T need not be a multiple.
+    Cost per head: about 2T(3KV + C(2K + 1.5V) + C^2 / 3) FLOPs; T(2K + 3V) + NKV numbers of memory beyond the inputs.
+    """
+    out_dtype, T_len = v.dtype, v.shape[1]
+    q, k, v, beta, S = enter(q, k, v, beta, initial_state=initial_state)
+    C = min(chunk_size, T_len)
+    Q, K, V = (chunk(x, C) for x in (q, k, v))                           # (N, B, H, C, K or V)
+    beta = chunk(beta[..., None], C)[..., 0]                             # (N, B, H, C)
+
+    # within the chunk, all chunks at once
+    T = ut_by_solve(K, beta)                                             # (N, B, H, C, C)
+    W, U = T @ K, T @ V                                                  # (N, B, H, C, K), (N, B, H, C, V)
+
+    # across chunks, one after another: the only sequential part.
+    # unbind, not W[n]: the gradient of an index is a full-size tensor of zeros, once per chunk.
+    states, writes = [], []
+    for W_n, U_n, K_n in zip(W.unbind(0), U.unbind(0), K.unbind(0)):
+        states.append(S)
+        X_n = U_n - W_n @ S.mT                                           # (B, H, C, V)  what this chunk really writes
+        S = S + X_n.mT @ K_n                                             # (B, H, V, K)
+        writes.append(X_n)
+
+    O = Q @ torch.stack(states).mT + (Q @ K.mT).tril() @ torch.stack(writes)   # (N, B, H, C, V)
+    return (scale * unchunk(O, T_len)).to(out_dtype), S

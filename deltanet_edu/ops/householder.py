@@ -1,0 +1,91 @@
+"""Generalized Householder matrices I - beta k k^T, their products, and two compact ways to write such a product.
+
+Tokens are rows: k is (..., C, K), v is (..., C, V), beta is (..., C). Any leading dimensions are a batch.
+The product runs in the order the recurrence meets it, S_C = S_0 M_1 M_2 ... M_C, so the first token stands leftmost.
+
+    WY representation:  M_1 ... M_C = I - W^T K          (chapter 5; Bischof & Van Loan 1987; paper, eq. 7)
+    UT transform:       W = T K,  U = T V                (chapter 6; Joffrain et al. 2006; paper, eq. 10-11)
+"""
+
+import torch
+
+
+def householder(k, beta):
+    """I - beta k k^T for k: (..., K), beta: (...). Eigenvalues: 1 (K - 1 times) and 1 - beta |k|^2. Returns (..., K, K)."""
+    eye = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)
+    return eye - beta[..., None, None] * k[..., :, None] * k[..., None, :]
+
+
+def householder_product(k, beta):
+    """M_1 M_2 ... M_C by C matrix products: (..., K, K). Cost: 2CK^3 FLOPs; the others exist to avoid it."""
+    P = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device).expand(*k.shape[:-2], -1, -1)
+    for k_t, beta_t in zip(k.unbind(-2), beta.unbind(-1)):
+        P = P @ householder(k_t, beta_t)
+    return P
+
+
+def wy_w(k, beta):
+    """The rows w_t of W in M_1 ... M_C = I - sum_t w_t k_t^T (eq. 5.3; paper, eq. 7).
+
+    w_t = beta_t (k_t - sum_{i<t} w_i (k_i^T k_t)).  Returns (..., C, K). Cost: 2C^2 K FLOPs in C sequential steps.
+    """
+    return wy_u(k, k, beta)
+
+
+def wy_u(k, v, beta):
+    """The rows u_t of U in S_C = S_0 M_1 ... M_C + sum_t u_t k_t^T (eq. 5.4; paper, eq. 7): pseudo-values.
+
+    u_t = beta_t (v_t - sum_{i<t} u_i (k_i^T k_t)).  Returns (..., C, V). Cost: C^2 (K + V) FLOPs in C sequential steps.
+    """
+    overlap = k @ k.mT                                                   # (..., C, C)  k_i^T k_t
+    u = []
+    for t in range(k.shape[-2]):
+        u_t = v[..., t, :]                                               # (..., V)
+        if t:
+            u_t = u_t - (overlap[..., t, None, :t] @ torch.stack(u, -2))[..., 0, :]
+        u.append(beta[..., t, None] * u_t)
+    return torch.stack(u, -2)
+
+
+def ut_system(k, beta):
+    """A = stril(diag(beta) K K^T), (..., C, C): how much token t (row) sees of each earlier token (column) (eq. 6.2)."""
+    return (beta[..., :, None] * (k @ k.mT)).tril(-1)
+
+
+def ut_by_solve(k, beta):
+    """T = (I + A)^-1 diag(beta) by one batched triangular solve (eq. 6.3). Returns (..., C, C). Cost: C^3 / 3 FLOPs."""
+    A = ut_system(k, beta)
+    return torch.linalg.solve_triangular(A, torch.diag_embed(beta), upper=False, unitriangular=True)
+
+
+def ut_by_substitution(k, beta):
+    """The same T, row by row: row t of (I + A)^-1 is e_t - sum_{i<t} A_ti row i (eq. 6.4). What a kernel would do."""
+    A = ut_system(k, beta)
+    rows = []
+    for t, e_t in enumerate(torch.eye(k.shape[-2], dtype=k.dtype, device=k.device)):
+        row = e_t.expand(A[..., t, :].shape)                             # (..., C)
+        if t:
+            row = row - (A[..., t, None, :t] @ torch.stack(rows, -2))[..., 0, :]
+        rows.append(row)
+    return torch.stack(rows, -2) * beta[..., None, :]
+
+
+def inverse_by_blocks(L):
+    """Inverse of a unit lower triangular L: (..., C, C), by halves (eq. 6.5): matrix products instead of a long chain.
+
+    [L11  0 ]^-1   [      L11^-1             0   ]
+    [L21 L22]    = [-L22^-1 L21 L11^-1    L22^-1 ]
+    """
+    C = L.shape[-1]
+    if C <= 1:
+        return torch.ones_like(L)
+    h = C // 2
+    top, bottom = inverse_by_blocks(L[..., :h, :h]), inverse_by_blocks(L[..., h:, h:])
+    corner = -bottom @ L[..., h:, :h] @ top                              # (..., C - h, h)
+    return torch.cat([torch.cat([top, corner.new_zeros(*L.shape[:-2], h, C - h)], -1), torch.cat([corner, bottom], -1)], -2)
+
+
+def ut_by_blocks(k, beta):
+    """The same T by recursive block inverse (eq. 6.5)."""
+    eye = torch.eye(k.shape[-2], dtype=k.dtype, device=k.device)
+    return inverse_by_blocks(eye + ut_system(k, beta)) * beta[..., None, :]

@@ -1,0 +1,57 @@
+"""The delta rule, one token at a time: three ways to see one step, and the loop that applies it (paper, section 2.2).
+
+A step takes the memory S: (..., V, K), a key k: (..., K), a value v: (..., V) and a write strength beta: (...),
+and returns the new memory. The three steps are the same function.
+"""
+
+import torch
+
+from .common import enter
+
+
+def sgd_step(S, k, v, beta):
+    """One step of gradient descent on 1/2 |S k - v|^2 with learning rate beta (eq. 2.3): S - beta (S k - v) k^T."""
+    error = (S @ k[..., None])[..., 0] - v                               # (..., V)  what the memory says, minus what it should say
+    return S - beta[..., None, None] * error[..., :, None] * k[..., None, :]
+
+
+def erase_then_write_step(S, k, v, beta):
+    """Read the old value, blend it with the new one, erase the old, write the blend (eq. 2.5).
+
+    v_old = S k,   v_new = beta v + (1 - beta) v_old,   S - v_old k^T + v_new k^T
+    """
+    v_old = (S @ k[..., None])[..., 0]                                   # (..., V)
+    v_new = beta[..., None] * v + (1 - beta[..., None]) * v_old          # (..., V)
+    return S - v_old[..., :, None] * k[..., None, :] + v_new[..., :, None] * k[..., None, :]
+
+
+def transition_step(S, k, v, beta):
+    """A linear recurrence: S (I - beta k k^T) + beta v k^T (eq. 2.6). The bracket is a generalized Householder matrix."""
+    eye = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)
+    transition = eye - beta[..., None, None] * k[..., :, None] * k[..., None, :]     # (..., K, K)
+    return S @ transition + beta[..., None, None] * v[..., :, None] * k[..., None, :]
+
+
+def delta_rule_recurrent(q, k, v, beta, *, initial_state=None, scale=1.0, step=sgd_step):
+    """The delta rule, one token at a time: the definition every other form is tested against.
+
+    S_t = S_{t-1} - beta_t (S_{t-1} k_t - v_t) k_t^T,   o_t = scale * S_t q_t      (eq. 2.4; paper, section 2.2)
+
+    Args:
+        q, k: (B, T, H, K).    v: (B, T, H, V).    beta: (B, T, H), write strength; 0 leaves the memory alone,
+            1 with a unit key replaces what was stored.
+        initial_state: (B, H, V, K), zeros if None.
+        scale: a factor on q.
+        step: `sgd_step`, `erase_then_write_step` or `transition_step`; the answer is the same.
+    Returns:
+        o: (B, T, H, V) in the dtype of v, and the state after the last token, (B, H, V, K); half precision is
+        computed, and its state returned, in float32.
+    Cost per token and head: 6KV FLOPs on a state of KV numbers, read and written once: memory-bound on every machine.
+    """
+    out_dtype = v.dtype
+    q, k, v, beta, S = enter(q, k, v, beta, initial_state=initial_state)
+    o = []
+    for q_t, k_t, v_t, beta_t in zip(q.unbind(1), k.unbind(1), v.unbind(1), beta.unbind(1)):
+        S = step(S, k_t, v_t, beta_t)                                    # (B, H, V, K)
+        o.append((S @ q_t[..., None])[..., 0])                           # (B, H, V)
+    return (scale * torch.stack(o, 1)).to(out_dtype), S
