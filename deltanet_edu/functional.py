@@ -5,12 +5,12 @@ from numbers import Real
 
 import torch
 
-from .ops import delta_rule_chunkwise, delta_rule_parallel, delta_rule_recurrent
+from .ops import delta_rule_chunkwise_by_hand, delta_rule_parallel, delta_rule_recurrent
 
 FORMS = ("auto", "recurrent", "chunkwise", "parallel")
 
 
-def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", chunk_size=64, check_values=None):
+def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", chunk_size=None, check_values=None):
     """The delta rule over a sequence:  S_t = S_{t-1} - beta_t (S_{t-1} k_t - v_t) k_t^T,   o_t = scale * S_t q_t.
 
     Args:
@@ -22,8 +22,9 @@ def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", chu
         initial_state: (B, H, V, K), the memory before the first token; zeros if None.
         scale: a factor on q. The paper uses 1; flash-linear-attention defaults to 1 / sqrt(K).
         form: "recurrent" (one token at a time), "chunkwise" (one chunk at a time), "parallel" (all at once), or "auto":
-            chunkwise, except for a single token. All give the same answer.
-        chunk_size: C of the chunkwise form.
+            chunkwise, except for a single token. All give the same answer. The chunkwise form has its backward pass
+            written by hand and no second derivatives; the other two have them.
+        chunk_size: C of the chunkwise form; None means 32 on a CPU and 64 elsewhere.
         check_values: look for NaN, infinity, negative beta and beta |k|^2 > 2 as well as at shapes and dtypes.
             None means on a CPU only, because on a GPU the look would wait for everything queued before it.
     Returns:
@@ -34,6 +35,8 @@ def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", chu
     check_inputs(q, k, v, beta, initial_state=initial_state, scale=scale)
     if form not in FORMS:
         raise ValueError(f"form: got {form!r}, expected one of {', '.join(map(repr, FORMS))}.")
+    if chunk_size is None:
+        chunk_size = 32 if q.device.type == "cpu" else 64
     if isinstance(chunk_size, bool) or not isinstance(chunk_size, int):
         raise TypeError(f"chunk_size: got {chunk_size!r}, expected a positive integer such as 64.")
     if chunk_size < 1:
@@ -50,7 +53,7 @@ def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", chu
         return delta_rule_recurrent(q, k, v, beta, **arguments)
     if form == "parallel":
         return delta_rule_parallel(q, k, v, beta, **arguments)
-    return delta_rule_chunkwise(q, k, v, beta, chunk_size=chunk_size, **arguments)
+    return delta_rule_chunkwise_by_hand(q, k, v, beta, chunk_size=chunk_size, **arguments)
 
 
 def check_inputs(q, k, v, beta, *, initial_state=None, scale=1.0):

@@ -1,0 +1,80 @@
+"""Products of generalized Householder matrices, the WY representation and the UT transform."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deltanet_edu.ops import delta_rule_recurrent, householder as hh
+
+from .inputs import KEYS, make
+
+UT = {"solve": hh.ut_by_solve, "substitution": hh.ut_by_substitution, "blocks": hh.ut_by_blocks}
+ut = pytest.mark.parametrize("transform", UT.values(), ids=UT.keys())
+
+
+def keys_values(C, keys="unit", K=4, V=3):
+    """k: (2, C, K), v: (2, C, V), beta: (2, C) and S: (2, V, K), with one head folded into the batch."""
+    _, k, v, beta, S = make(B=2, T=C, H=1, K=K, V=V, keys=keys, beta_max=2.0)
+    return k[:, :, 0], v[:, :, 0], beta[:, :, 0], S[:, 0]
+
+
+sizes = given(st.integers(1, 17), st.sampled_from(KEYS))
+
+
+def close(a, b, tolerance=1e-10):
+    assert a.shape == b.shape and (a - b).abs().max() <= tolerance * max(1.0, b.abs().max())
+
+
+@sizes
+def test_wy_is_the_product(C, keys):
+    k, _, beta, _ = keys_values(C, keys)
+    close(torch.eye(4, dtype=torch.float64) - hh.wy_w(k, beta).mT @ k, hh.householder_product(k, beta))
+
+
+@sizes
+def test_wy_gives_the_state_after_the_chunk(C, keys):
+    k, v, beta, S = keys_values(C, keys)
+    _, final = delta_rule_recurrent(k[:, :, None], k[:, :, None], v[:, :, None], beta[:, :, None], initial_state=S[:, None])
+    close(S @ hh.householder_product(k, beta) + hh.wy_u(k, v, beta).mT @ k, final[:, 0])
+
+
+@ut
+@sizes
+def test_ut_gives_w_and_u(transform, C, keys):
+    k, v, beta, _ = keys_values(C, keys)
+    T = transform(k, beta)
+    close(T @ k, hh.wy_w(k, beta))
+    close(T @ v, hh.wy_u(k, v, beta))
+
+
+@sizes
+def test_residual_identity(C, keys):
+    k, v, beta, S = keys_values(C, keys)
+    T = hh.ut_by_solve(k, beta)
+    close(T @ v - T @ k @ S.mT, T @ (v - k @ S.mT))
+
+
+@ut
+def test_gradcheck(transform):
+    k, _, beta, _ = keys_values(5)
+    assert torch.autograd.gradcheck(transform, (k.requires_grad_(), beta.requires_grad_()))
+
+
+def test_eigenvalues():
+    k, beta = torch.tensor([0.9, -1.2, 0.4], dtype=torch.float64), torch.tensor(0.8, dtype=torch.float64)
+    close(torch.linalg.eigvalsh(hh.householder(k, beta)), torch.stack([1 - beta * k @ k, *torch.ones(2, dtype=torch.float64)]).sort().values)
+
+
+def test_order_matters():
+    k, _, beta, _ = keys_values(2)
+    P = hh.householder_product(k, beta)
+    assert (P - hh.householder_product(k.flip(-2), beta.flip(-1))).abs().max() > 1e-2
+    close(P, hh.householder(k[:, 0], beta[:, 0]) @ hh.householder(k[:, 1], beta[:, 1]))
+
+
+def test_counting_beta_twice_is_wrong():
+    """A published listing defines T without diag(beta); mixing that with ours counts beta twice."""
+    k, _, beta, _ = keys_values(12)
+    T, W = hh.ut_by_solve(k, beta), hh.wy_w(k, beta)
+    assert (T @ (beta[..., None] * k) - W).abs().max() > 0.1
