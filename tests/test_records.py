@@ -1,0 +1,38 @@
+"""A result is written whole or not at all."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from deltanet_edu.records import provenance, whole_file, write_result
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), whole_file(path) as file:
+        file.write("half a res")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_killed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    script = f"""
+import os, signal
+from deltanet_edu.records import whole_file
+with whole_file({str(path)!r}) as file:
+    file.write("half"); file.flush(); os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", script]).returncode == -9
+    assert path.read_text() == "old"
+
+
+def test_a_result_says_where_when_and_how(tmp_path):
+    write_result(tmp_path / "new" / "r.json", {"milliseconds": 3}, command="deltanet-edu bench x")
+    read = json.loads((tmp_path / "new" / "r.json").read_text())
+    assert read["milliseconds"] == 3 and read["command"] == "deltanet-edu bench x"
+    assert set(provenance()) <= set(read) and read["machine"]["processor"] and read["versions"]["torch"]
