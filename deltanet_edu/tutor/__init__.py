@@ -1,0 +1,15 @@
+"""The tutor: exercises whose checks know the plausible mistakes, numeric checks of every equation, hints and progress.
+
+A notebook uses `check`, `hint`, `solution`, `predict`, `verify`, `lines`, `show` and `progress`.
+A chapter module (`ch05.py`) uses `exercise`, `Case`, `Mistake`, `equation`, `prediction`, `order_the_lines` and `AnswerError`.
+"""
+
+from .notebook import CheckFailed, check, hint, lines, predict, progress, solution, verify
+from .ordering import order_the_lines
+from .registry import (AnswerError, Case, Mistake, RegistrationError, UnknownId, all_equations, all_exercises, all_predictions,
+                       equation, exercise, prediction)
+from .source import show
+
+__all__ = ["AnswerError", "Case", "CheckFailed", "Mistake", "RegistrationError", "UnknownId", "all_equations", "all_exercises",
+           "all_predictions", "check", "equation", "exercise", "hint", "lines", "order_the_lines", "predict", "prediction",
+           "progress", "show", "solution", "verify"]

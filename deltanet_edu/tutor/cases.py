@@ -1,0 +1,100 @@
+"""Inputs for checks, adversarial by construction: K ≠ V, ragged T, random β, nonempty memory, repeated and raw keys.
+
+Too friendly inputs let wrong answers pass: with T = 8, K = V, β = 1, unit keys and an empty memory, six of eight plausible
+wrong delta rules look right. One call makes all combinations of what it is given, smallest first, each with its note:
+
+    delta_inputs(g, "k v beta", T=(1, 2, 7))                  k: (T, K), v: (T, V), beta: (T,)
+    delta_inputs(g, "S k v beta", T=None)                     one token: S: (V, K), k: (K,), v: (V,), beta: ()
+    delta_inputs(g, "q k v beta S", B=2, H=3)                 q, k: (B, T, H, K), v: (B, T, H, V), beta: (B, T, H), S: (B, H, V, K)
+    delta_inputs(g, "q k v beta S C", B=1, H=2, C=(1, 3))     and C, a whole number (the chunk length), as the last argument
+    delta_inputs(g, "q k v beta do dS", B=1, H=2)             do is shaped like v, dS like S: gradients that arrive
+
+Lists can be added: `delta_inputs(g, ...) + delta_inputs(g, ..., K=4, V=4)`; `smallest_first` sorts the sum.
+Entries are rounded to one or two digits where that changes nothing, so that a failing case can be redone by hand.
+"""
+
+import itertools
+
+import torch
+
+from .formatting import size
+from .registry import Case
+
+KEY_NOTES = {"random": "unit keys", "repeated": "repeated keys", "unnormalized": "unnormalized keys", "orthonormal": "orthonormal keys"}
+BETA_NOTES = {"random": "random β", "one": "β = 1", "zero": "β = 0", "large": "1 < β < 2"}
+
+
+def delta_inputs(g, args, *, T=(1, 2, 7), K=3, V=5, B=None, H=None, C=None, keys=("random", "repeated", "unnormalized"),
+                 betas=("random",), memories=("nonempty", "empty"), dtype=torch.float64):
+    """All combinations of T, C, keys, betas and (if S is among the arguments) memories, as Cases, smallest first.
+
+    Args:
+        args: names of the arguments in order, out of q, k, v, beta, S, do, dS, C.
+        T: numbers of tokens; None for one token without a time dimension.
+        B, H: batch and heads; None leaves the dimension out.
+        C: chunk lengths, if C is among the arguments.
+        keys: "random" (unit), "repeated" (unit, some equal; needs T > 1), "unnormalized", "orthonormal" (needs T <= K).
+        betas: "random" in (0, 1), "one", "zero", "large" in (1, 2).
+        memories: "nonempty", "empty" (zeros), "none" (the argument is None).
+    """
+    names = args.split()
+    lengths = (None,) if T is None else tuple(T)
+    made = []
+    for t, c, kind, strength, memory in itertools.product(lengths, C or (None,), keys, betas, memories if "S" in names else ("",)):
+        if (kind == "repeated" and (t or 1) < 2) or (kind == "orthonormal" and (t or 1) > K):
+            continue
+        x = _draw(g, t, K, V, B, H, kind, strength, memory, dtype)
+        x["C"] = c
+        note = [KEY_NOTES[kind], *([BETA_NOTES[strength]] if len(betas) > 1 else []), *([f"{memory} memory"] if memory not in ("", "none") else []),
+                *(["no memory given"] if memory == "none" else []), *([f"T = {t}"] if t else []), *([f"C = {c}"] if c else []),
+                "K ≠ V" if K != V else "K = V"]
+        made.append(Case(tuple(x[name] for name in names), ", ".join(note)))
+    return smallest_first(made)
+
+
+def smallest_first(cases):
+    """Cases in order of how many numbers they hold."""
+    return sorted(cases, key=lambda case: size(case.args))
+
+
+def normal(g, *shape, digits=1, dtype=torch.float64):
+    """Normal random numbers, rounded so that they can be written down."""
+    return torch.randn(*shape, generator=g, dtype=torch.float64).mul(10**digits).round().div(10**digits).to(dtype)
+
+
+def unit_keys(g, *shape, dtype=torch.float64):
+    """Random keys of length 1 along the last dimension."""
+    return torch.nn.functional.normalize(torch.randn(*shape, generator=g, dtype=torch.float64), dim=-1).to(dtype)
+
+
+def strengths(g, *shape, kind="random", dtype=torch.float64):
+    """Write strengths β with two digits: "random" in [0.05, 0.95], "large" in [1.05, 1.95], "one", "zero"."""
+    if kind in ("one", "zero"):
+        return torch.full(shape, 1.0 if kind == "one" else 0.0, dtype=dtype)
+    low = torch.rand(*shape, generator=g, dtype=torch.float64).mul(90).round().div(100) + 0.05
+    return (low + (kind == "large")).mul(100).round().div(100).to(dtype)
+
+
+def _draw(g, T, K, V, B, H, kind, strength, memory, dtype):
+    """One set of inputs by name."""
+    outer, heads = (() if B is None else (B,)), (() if H is None else (H,))
+    tokens = (*outer, *(() if T is None else (T,)), *heads)
+    state = (*outer, *heads, V, K)
+    S = normal(g, *state, dtype=dtype)
+    return {"q": normal(g, *tokens, K, dtype=dtype), "k": _keys(g, kind, outer, T, heads, K, dtype), "v": normal(g, *tokens, V, dtype=dtype),
+            "beta": strengths(g, *tokens, kind=strength, dtype=dtype), "do": normal(g, *tokens, V, dtype=dtype),
+            "dS": normal(g, *state, dtype=dtype), "S": {"nonempty": S, "empty": torch.zeros_like(S)}.get(memory)}
+
+
+def _keys(g, kind, outer, T, heads, K, dtype):
+    n = T or 1
+    if kind == "unnormalized":
+        k = normal(g, *outer, *heads, n, K)
+    elif kind == "orthonormal":
+        k = torch.linalg.qr(torch.randn(*outer, *heads, K, K, generator=g, dtype=torch.float64))[0][..., :n, :]
+    else:
+        k = unit_keys(g, *outer, *heads, n, K)
+    if kind == "repeated":
+        k = k[..., torch.arange(n) % -(-n // 2), :]                      # the second half of the tokens repeats the keys of the first
+    k = k[..., 0, :] if T is None else k.movedim(-2, len(outer))
+    return k.contiguous().to(dtype)

@@ -1,0 +1,129 @@
+"""Chapter 0: two warm-ups that show how checks talk."""
+
+import torch
+
+from . import Case, Mistake, equation, exercise, prediction
+
+
+def write(S, v, k):
+    """S: (V, K), v: (V,), k: (K,). One outer product is added: S + v k^T."""
+    return S + v[:, None] * k[None, :]                                   # (V, K)
+
+
+def write_by_outer(S, v, k):
+    return S + torch.outer(v, k)
+
+
+def write_by_rows(S, v, k):
+    return torch.stack([row + v_i * k for row, v_i in zip(S, v)])
+
+
+def write_into_columns(S, v, k):
+    columns = S.clone()
+    for j, k_j in enumerate(k):
+        columns[:, j] += v * k_j
+    return columns
+
+
+def write_cases(g):
+    def numbers(*shape):
+        return (torch.randn(*shape, generator=g, dtype=torch.float64) * 10).round() / 10
+
+    yield Case((torch.zeros(1, 2, dtype=torch.float64), torch.tensor([3.0], dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)),
+               "empty memory, unit key")
+    yield Case((numbers(2, 3), numbers(2), numbers(3)), "nonempty memory, any key, K ≠ V")
+    yield Case((numbers(3, 3), numbers(3), numbers(3)), "nonempty memory, any key, K = V")
+    yield Case((torch.zeros(3, 2, dtype=torch.float64), numbers(3), numbers(2)), "empty memory, any key, K ≠ V")
+    yield Case((numbers(5, 4), torch.zeros(5, dtype=torch.float64), numbers(4)), "nonempty memory, zero value, K ≠ V")
+
+
+exercise(
+    id="0.1", title="Write one association", kind="code", stars=1, minutes=5, equations=("0.1",),
+    reference=write, alternatives=(write_by_outer, write_by_rows, write_into_columns), cases=write_cases,
+    mutants={
+        "forgets what was stored": Mistake(lambda S, v, k: torch.outer(v, k),
+            "The new association is *added* to the memory. Yours returns v kᵀ alone, so everything stored before is lost.", "eq. 0.1",
+            next="What should come back when v is zero?"),
+        "writes k vᵀ, the transpose": Mistake(lambda S, v, k: S + torch.outer(k, v),
+            "The memory has one row per value dimension and one column per key dimension, (V, K), so v stands upright and k lies flat: v kᵀ.",
+            "eq. 0.1", next="Which of `v[:, None] * k` and `k[:, None] * v` has V rows?"),
+        "subtracts instead of adding": Mistake(lambda S, v, k: S - torch.outer(v, k),
+            "The sign is wrong: the association is added.", "eq. 0.1"),
+        "writes without the key": Mistake(lambda S, v, k: S + v[:, None],
+            "Every column gets the whole value. Column j should get v times the j-th entry of the key.", "eq. 0.1",
+            next="With the key (1, 0), what should the second column be?"),
+        "normalizes the key": Mistake(lambda S, v, k: S + torch.outer(v, k / k.norm()),
+            "A sensible idea, which chapter 2 takes up, but the write here uses the key as it is.", "eq. 0.1"),
+        "changes the memory it was given": Mistake(lambda S, v, k: S.add_(torch.outer(v, k)),
+            "The result is right, but the caller's S is overwritten: `+=` and `add_` write into the tensor itself. Return a new one.",
+            next="Write `S + ...` instead of `S += ...`."),
+    },
+    hints=("What shape must v kᵀ have to be added to S?",
+           "Make v a column and k a row; broadcasting multiplies every pair of entries.",
+           "`v[:, None] * k[None, :]` has shape (V, K). Add it to S."),
+)
+
+
+def read(q, S):
+    """q: (B, T, H, K), S: (B, H, V, K). Returns o: (B, T, H, V), o_t = S q_t for each batch entry and head."""
+    return torch.einsum("bthk,bhvk->bthv", q, S)
+
+
+def read_by_matmul(q, S):
+    return (q.transpose(1, 2) @ S.mT).transpose(1, 2)                    # (B, H, T, V), then (B, T, H, V)
+
+
+def read_by_loop(q, S):
+    return torch.stack([(S @ q_t[..., None])[..., 0] for q_t in q.unbind(1)], 1)
+
+
+def read_cases(g):
+    for B, T, H, K, V in ((1, 1, 1, 2, 1), (1, 2, 1, 2, 2), (1, 1, 2, 2, 3), (2, 1, 1, 3, 2), (1, 5, 1, 3, 4), (2, 3, 3, 3, 3), (2, 3, 3, 4, 5)):
+        q = (torch.randn(B, T, H, K, generator=g, dtype=torch.float64) * 10).round() / 10
+        S = (torch.randn(B, H, V, K, generator=g, dtype=torch.float64) * 10).round() / 10
+        yield Case((q, S), ", ".join((f"T = {T}", f"B = {B}", f"H = {H}", "K ≠ V" if K != V else "K = V")))
+
+
+exercise(
+    id="0.2", title="Read every token", kind="code", stars=1, minutes=10, equations=("0.1",),
+    reference=read, alternatives=(read_by_matmul, read_by_loop), cases=read_cases,
+    mutants={
+        "contracts the value dimension": Mistake(lambda q, S: torch.einsum("bthv,bhvk->bthk", q, S),
+            "q has K entries and is multiplied with the K *columns* of S: S q, not Sᵀ q.", "eq. 0.1"),
+        "returns the heads before the tokens": Mistake(lambda q, S: q.transpose(1, 2) @ S.mT,
+            "The numbers are right, in shape (B, H, T, V). Tokens come first in this book: (B, T, H, V).", next="Transpose dimensions 1 and 2 at the end."),
+        "reads every head with the first head's memory": Mistake(lambda q, S: torch.einsum("bthk,bvk->bthv", q, S[:, 0]),
+            "Each head has a memory of its own. Yours is right for H = 1 only.", next="Keep the letter h on both inputs of the `einsum`."),
+        "reads every sequence with the first one's memory": Mistake(lambda q, S: torch.einsum("bthk,hvk->bthv", q, S[0]),
+            "Each sequence of the batch has a memory of its own. Yours is right for B = 1 only."),
+        "adds up the heads": Mistake(lambda q, S: torch.einsum("bthk,bhvk->btv", q, S)[:, :, None].expand(-1, -1, q.shape[2], -1).clone(),
+            "A letter missing from the output of `einsum` is summed over: h must be among them."),
+        "reads only the first token": Mistake(lambda q, S: torch.einsum("bthk,bhvk->bthv", q[:, :1], S).expand(-1, q.shape[1], -1, -1).clone(),
+            "Every token has its own question q_t, and so its own answer."),
+    },
+    hints=("For one token and one head it is a matrix times a vector: S q.",
+           "`torch.einsum` takes one letter per dimension. Which letters do q, S and o share?",
+           "q is \"bthk\", S is \"bhvk\", o is \"bthv\". The letter that disappears is summed over."),
+)
+
+
+@equation("0.1", r"S = v k^\top, \qquad S k = v\,(k^\top k)")
+def _(g):
+    for K, V in ((2, 1), (3, 5), (4, 4)):
+        k, v = torch.randn(K, generator=g, dtype=torch.float64), torch.randn(V, generator=g, dtype=torch.float64)
+        S = v[:, None] * k[None, :]
+        yield "entry (i, j) is v_i k_j", S, torch.tensor([[v_i * k_j for k_j in k] for v_i in v], dtype=torch.float64)
+        yield "S k = v (kᵀk)", S @ k, v * (k @ k)
+        yield "S k = v for a unit key", v[:, None] * (k / k.norm()) @ (k / k.norm()), v
+
+
+prediction(
+    "0.a", question="A memory holds one association, S = v kᵀ, with v = (3, 5) and the unit key k = (0.6, 0.8, 0). What does S k return?",
+    options={
+        "(3, 5)": "S k = v (kᵀk), and a unit key has kᵀk = 1: the stored value comes back unchanged.",
+        "(1.8, 4, 0)": "That multiplies entry by entry. S has 2 rows, so S k has 2 entries, one per value dimension.",
+        "(4.2, 7)": "That adds up the entries of k: 0.6 + 0.8 = 1.4. A product with k weighs them again: 0.36 + 0.64 = 1.",
+        "8": "That would be the sum of the stored value. Reading keeps its dimensions apart.",
+    },
+    answer="(3, 5)",
+)

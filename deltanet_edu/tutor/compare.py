@@ -1,0 +1,106 @@
+"""Is this the expected value? Tensors, arrays, numbers, strings, and tuples, lists, dicts and sets of them."""
+
+from dataclasses import dataclass
+from numbers import Number
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first thing that differs, and how.
+
+    kind: "type", "length", "keys", "shape", "dtype", "nan" or "value". `where` is "" or a path such as "[1]".
+    For "nan" and "value" of tensors: index of the first differing entry, how many differ, and the largest difference.
+    """
+
+    kind: str
+    where: str
+    expected: object
+    actual: object
+    index: tuple = ()
+    count: int = 0
+    largest: float = 0.0
+
+
+def difference(expected, actual, tolerance, where=""):
+    """None if `actual` is `expected` up to `tolerance * max(1, largest expected entry)`, else the first Difference.
+
+    A number, a tensor without dimensions and a NumPy scalar stand for each other; so do a tuple and a list, and a tensor
+    and an array. Strings are compared without case and surrounding space. Shapes and dtypes of tensors must agree.
+    """
+    if isinstance(expected, (tuple, list)):
+        if not isinstance(actual, (tuple, list)):
+            return Difference("type", where, expected, actual)
+        if len(expected) != len(actual):
+            return Difference("length", where, expected, actual)
+        return _first(difference(e, a, tolerance, f"{where}[{i}]") for i, (e, a) in enumerate(zip(expected, actual)))
+    if isinstance(expected, dict):
+        if not isinstance(actual, dict):
+            return Difference("type", where, expected, actual)
+        if expected.keys() != actual.keys():
+            return Difference("keys", where, expected, actual)
+        return _first(difference(e, actual[name], tolerance, f"{where}[{name!r}]") for name, e in expected.items())
+    if isinstance(expected, str) or isinstance(actual, str):
+        if not (isinstance(expected, str) and isinstance(actual, str)):
+            return Difference("type", where, expected, actual)
+        return None if expected.strip().lower() == actual.strip().lower() else Difference("value", where, expected, actual)
+    e, a = as_tensor(expected), as_tensor(actual)
+    if e is None or a is None:
+        return _other(expected, actual, e, where)
+    return _tensors(e, a, expected, actual, tolerance, where)
+
+
+def _first(differences):
+    return next((d for d in differences if d is not None), None)
+
+
+def as_tensor(x):
+    """A detached tensor for a tensor, array or number; None for anything else."""
+    if isinstance(x, torch.Tensor):
+        return x.detach()
+    if isinstance(x, (np.ndarray, np.generic)):
+        try:
+            return torch.as_tensor(np.ascontiguousarray(x) if x.ndim else np.asarray(x))
+        except TypeError:
+            return None
+    if isinstance(x, Number):
+        return torch.tensor(x, dtype=torch.float64 if isinstance(x, float) else None)
+    return None
+
+
+def _other(expected, actual, expected_tensor, where):
+    if expected_tensor is not None or type(expected) is not type(actual):
+        return Difference("type", where, expected, actual)
+    try:
+        equal = bool(expected == actual)
+    except Exception:
+        equal = False
+    return None if equal else Difference("value", where, expected, actual)
+
+
+def _tensors(e, a, expected, actual, tolerance, where):
+    if e.shape != a.shape:
+        return Difference("shape", where, expected, actual)
+    loose = e.ndim == 0 and not (isinstance(expected, torch.Tensor) and isinstance(actual, torch.Tensor))
+    if e.dtype != a.dtype and not (loose and (e.dtype == torch.bool) == (a.dtype == torch.bool)):
+        return Difference("dtype", where, expected, actual)
+    far, gap = apart(e, a, tolerance)
+    if not far.any():
+        return None
+    index = tuple(far.nonzero()[0].tolist())
+    kind = "nan" if bool((a.isnan() & ~e.isnan()).any()) else "value"
+    largest = gap[far].nan_to_num(float("inf")).max().item()
+    return Difference(kind, where, expected, actual, index, int(far.sum()), largest)
+
+
+def apart(e, a, tolerance):
+    """Which entries differ by more than the tolerance, and by how much; infinities and NaNs must be in the same places."""
+    wide = torch.complex128 if e.is_complex() or a.is_complex() else torch.float64
+    e, a = e.to(wide).cpu(), a.to(wide).cpu()
+    finite = e.isfinite()
+    largest = e[finite].abs().max().item() if finite.any() else 0.0
+    gap = (e - a).abs()                                                  # NaN for equal infinities: handled below
+    matching = (e == a) | (e.isnan() & a.isnan())
+    return ~matching & ~(gap <= tolerance * max(1.0, largest)), gap

@@ -1,0 +1,106 @@
+"""Numbers, tensors and cases in a few characters, the same on every machine."""
+
+import inspect
+import re
+import textwrap
+
+import torch
+
+from .compare import as_tensor
+
+FULL = 20        # tensors of up to this many entries are written out
+
+
+def number(x):
+    """Four significant digits, without noise: 0.5, 1.333, 1e-07, nan."""
+    if isinstance(x, complex):
+        return f"{number(x.real)}{'+' if x.imag >= 0 or x.imag != x.imag else ''}{number(x.imag)}j"
+    if isinstance(x, (bool, int, str)):
+        return str(x)
+    text = f"{x:.4g}"
+    return "0" if text == "-0" else text
+
+
+def value(x):
+    """A value in one line: small tensors in full, large ones by shape and first entries."""
+    if isinstance(x, str):
+        return shorten(x)
+    if isinstance(x, (tuple, list)):
+        inner = ", ".join(value(y) for y in x[:4]) + (", ..." if len(x) > 4 else "")
+        if isinstance(x, list):
+            return f"[{inner}]"
+        return f"({inner},)" if len(x) == 1 else f"({inner})"
+    if isinstance(x, dict):
+        return "{" + ", ".join(f"{name}: {value(y)}" for name, y in x.items()) + "}"
+    t = as_tensor(x)
+    if t is None:
+        return shorten(getattr(x, "__name__", None) or str(x))
+    dtype = "" if t.dtype in (torch.float64, torch.int64, torch.bool) or not isinstance(x, torch.Tensor) else f" {str(t.dtype)[6:]}"
+    if 0 < t.numel() <= FULL:
+        return _nested(t.tolist()) + dtype
+    return f"{shape(t)}{dtype}" + (f" [{', '.join(number(y) for y in t.flatten()[:4].tolist())}, ...]" if t.numel() else "")
+
+
+def _nested(x):
+    return "[" + ", ".join(map(_nested, x)) + "]" if isinstance(x, list) else number(x)
+
+
+def shape(t):
+    """The shape as a tuple: (5, 3)."""
+    return str(tuple(t.shape))
+
+
+def shorten(text, width=200):
+    """One line of at most `width` characters."""
+    text = " ".join(str(text).split())
+    return text if len(text) <= width else text[: width - 4] + " ..."
+
+
+def size(x):
+    """How many numbers there are in a value."""
+    if isinstance(x, (tuple, list)):
+        return sum(map(size, x))
+    if isinstance(x, dict):
+        return sum(map(size, x.values()))
+    t = as_tensor(x)
+    return 1 if t is None else t.numel()
+
+
+def argument_names(f, n):
+    """Names of the first n positional arguments of f."""
+    try:
+        names = [p.name for p in inspect.signature(f).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    except (TypeError, ValueError):
+        names = []
+    return (names + [f"argument {i + 1}" for i in range(len(names), n)])[:n]
+
+
+def summary(notes):
+    """One phrase for many notes: ["repeated keys, T = 1", "repeated keys, T = 2"] becomes "repeated keys, T = 1, 2"."""
+    words, settings = [], {}
+    for phrase in phrases(notes):
+        name, equals, setting = phrase.partition(" = ")
+        if equals:
+            values = settings.setdefault(name, [])
+            if setting not in values:
+                values.append(setting)
+        elif phrase not in words:
+            words.append(phrase)
+    for name, values in settings.items():
+        values.sort(key=_numeric)
+    return ", ".join(words + [f"{name} = {', '.join(values)}" for name, values in settings.items()])
+
+
+def phrases(notes):
+    """The comma-separated phrases of notes, in order."""
+    return [phrase.strip() for note in notes for phrase in note.split(",") if phrase.strip()]
+
+
+def _numeric(text):
+    return (0, float(text), text) if re.fullmatch(r"-?\d+(\.\d+)?", text) else (1, 0.0, text)
+
+
+def wrap(text, indent, width=110):
+    """Paragraphs of plain text, wrapped and indented."""
+    return "\n".join(textwrap.fill(line, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False,
+                                   break_on_hyphens=False) if line.strip() else "" for line in text.splitlines())

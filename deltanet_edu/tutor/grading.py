@@ -1,0 +1,186 @@
+"""From an answer to a verdict: run the cases, compare, and find out which mistake it is."""
+
+import inspect
+import linecache
+import traceback
+
+from .compare import difference
+from .formatting import argument_names, size, summary, value
+from .recognize import recognize
+from .registry import AnswerError
+from .running import call
+from .verdict import Part, Verdict
+
+
+def grade(exercise, answer):
+    """The verdict on an answer. Whatever the answer does, no exception of its own escapes."""
+    if answer is None or answer is ... or (isinstance(answer, str) and not answer.strip()):
+        return not_attempted(exercise)
+    try:
+        prepared = exercise.prepared(answer)
+    except AnswerError as error:
+        return fail(exercise, str(error), [])
+    except Exception as error:
+        return fail(exercise, "your answer cannot be read", [Part(f"{type(error).__name__}: {error}", "learner", True)])
+    if exercise.cases is None:
+        return grade_value(exercise, prepared)
+    if not callable(prepared):
+        return fail(exercise, f"expected a function, got {_a(prepared)}",
+                    [Part("Next: give the function itself, not the result of calling it: `check(\"%s\", f)`, not `f(...)`." % exercise.id)])
+    return grade_function(exercise, prepared)
+
+
+def grade_value(exercise, answer):
+    """The verdict on an answer that is a plain value."""
+    if any(difference(exercise.prepared(right), answer, exercise.tolerance) is None
+           for right in (exercise.reference, *exercise.alternatives)):
+        return Verdict(exercise.id, exercise.title, "pass", "right", (Part(exercise.why),) if exercise.why else ())
+    for name, mistake in exercise.mutants.items():
+        if difference(exercise.prepared(mistake.answer), answer, exercise.tolerance) is None:
+            return named(exercise, name, mistake, [Part(f"yours    {value(answer)}", "learner", True)])
+    found = difference(exercise.prepared(exercise.reference), answer, exercise.tolerance)
+    kind = f"expected {_a(found.expected)}, got {_a(found.actual)}" if found.kind == "type" else "not yet"
+    return fail(exercise, kind, [Part(f"yours    {value(answer)}", "learner", True), _hint(exercise)])
+
+
+def grade_function(exercise, f):
+    """The verdict on a function: every case is run, so that the pattern of failures can be read."""
+    outcomes = []
+    for i, case in enumerate(exercise.case_list):
+        outcomes.append(call(f, case.args, exercise.seed))
+        if i == 0 and is_stub(outcomes[0].error, exercise.id):
+            return not_attempted(exercise)
+    wrong = [not agree(e, o, exercise.tolerance) for e, o in zip(exercise.expected, outcomes)]
+    if not any(wrong):
+        checked = summary(case.note for case in exercise.case_list)
+        count = f"{len(outcomes)} cases" if len(outcomes) > 1 else "1 case"
+        return Verdict(exercise.id, exercise.title, "pass", f"{count}: {checked}", (Part(exercise.why),) if exercise.why else ())
+
+    smallest = min((i for i, bad in enumerate(wrong) if bad), key=lambda i: (size(exercise.case_list[i].args), i))
+    shown = describe(exercise, f, smallest, outcomes[smallest])
+    for name, mistake in exercise.mutants.items():
+        if is_mutant(exercise, mistake, outcomes, wrong):
+            return named(exercise, name, mistake, shown)
+    headline, advice = recognize(exercise, f, outcomes, wrong, smallest)
+    return fail(exercise, headline, [*(Part(line) for line in advice), *shown, _hint(exercise)])
+
+
+def agree(expected, outcome, tolerance):
+    """Whether two outcomes of one case are the same: exceptions of the same kind, or equal values and equal changes."""
+    if expected.error is not None or outcome.error is not None:
+        return expected.error is not None and isinstance(outcome.error, type(expected.error))
+    if expected.changed.keys() != outcome.changed.keys():
+        return False
+    return difference((expected.value, *expected.changed.values()), (outcome.value, *outcome.changed.values()), tolerance) is None
+
+
+def is_mutant(exercise, mistake, outcomes, wrong):
+    """Whether the answer behaves like this mutant on every case, the wrong ones first.
+
+    A mutant that only ever fails by raising must match in its message too: many bugs raise the same kind of exception.
+    """
+    mutant = exercise.prepared(mistake.answer)
+    values_seen = False
+    for i in sorted(range(len(outcomes)), key=lambda i: not wrong[i]):
+        mine, theirs = outcomes[i], call(mutant, exercise.case_list[i].args, exercise.seed)
+        if mine.error is not None or theirs.error is not None:
+            if type(mine.error) is not type(theirs.error) or not (values_seen or str(mine.error) == str(theirs.error)):
+                return False
+            continue
+        if theirs.changed.keys() - mine.changed.keys() or difference(theirs.value, mine.value, exercise.tolerance) is not None:
+            return False
+        if any(difference(after, mine.changed[j], exercise.tolerance) is not None for j, after in theirs.changed.items()):
+            return False
+        values_seen = values_seen or wrong[i]
+    return True
+
+
+def is_stub(error, id):
+    """Whether the exception is the stub's own `raise NotImplementedError`, not one raised by PyTorch."""
+    if not isinstance(error, NotImplementedError):
+        return False
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return str(error) in ("", id) or "NotImplementedError" in (frame.line or "")
+
+
+def describe(exercise, f, i, outcome):
+    """The failing case: its inputs, what was expected, what came."""
+    case, expected = exercise.case_list[i], exercise.expected[i]
+    names = argument_names(exercise.prepared(exercise.reference), len(case.args))
+    rows = [*zip(names, map(value, case.args))]
+    if outcome.error is not None:
+        rows.append(("expected", _expectation(expected)))
+        rows.append(("yours", f"raises {type(outcome.error).__name__}: {outcome.error}"))
+    elif expected.error is not None:
+        rows += [("expected", _expectation(expected)), ("yours", value(outcome.value))]
+    else:
+        rows += _contrast(exercise, expected, outcome, names)
+    width = max(len(name) for name, _ in rows)
+    block = "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+    parts = [Part(f"Smallest failing case ({case.note}):"), Part(block, "learner", True)]
+    line = own_line(f, outcome.error)
+    return parts + ([Part("Your line:"), Part(line, "learner", True)] if line else [])
+
+
+def _expectation(expected):
+    if expected.error is None:
+        return value(expected.value)
+    return f"raises {type(expected.error).__name__}: {expected.error}"
+
+
+def _contrast(exercise, expected, outcome, names):
+    """Rows that set the expected value against the actual one: in full if small, else by the first entry that differs."""
+    found = difference(expected.value, outcome.value, exercise.tolerance)
+    if found is None:
+        i = min(expected.changed.keys() ^ outcome.changed.keys() or outcome.changed)
+        before = exercise.case_list[0].args[i] if i not in expected.changed else expected.changed[i]
+        return [("yours", f"changes {names[i]}")] if i in outcome.changed else [("expected", f"{names[i]} becomes {value(before)}")]
+    if size(expected.value) <= 24 and size(outcome.value) <= 24:
+        return [("expected", value(expected.value)), ("yours", value(outcome.value))]
+    part = f"result{found.where}" if found.where else "result"
+    if found.kind not in ("value", "nan") or not found.index:
+        return [("expected", f"{part} {value(found.expected)}"), ("yours", f"{part} {value(found.actual)}")]
+    at = f"{part}[{', '.join(map(str, found.index))}]"
+    return [("expected", f"{at} = {value(found.expected[found.index])}, in shape {tuple(found.expected.shape)}"),
+            ("yours", f"{at} = {value(found.actual[found.index])}; {found.count} of {size(found.expected)} entries differ, "
+                      f"by up to {value(found.largest)}")]
+
+
+def own_line(f, error):
+    """The learner's own line in the traceback: the innermost frame of the file in which f was written."""
+    if error is None:
+        return ""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    code = getattr(inspect.unwrap(f), "__code__", None)
+    mine = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
+    if not mine:
+        return ""
+    line = linecache.getline(mine[-1].filename, mine[-1].lineno).strip()
+    return f"line {mine[-1].lineno}: {line}" if line else ""
+
+
+def not_attempted(exercise):
+    return Verdict(exercise.id, exercise.title, "open", f'not attempted yet · about {exercise.minutes} minutes · hint("{exercise.id}")')
+
+
+def named(exercise, name, mistake, shown):
+    """The verdict on a recognized mistake."""
+    diagnosis = mistake.diagnosis.strip()
+    if mistake.equation:
+        diagnosis = f"{diagnosis.rstrip('.')} ({mistake.equation})." if diagnosis.endswith(".") else f"{diagnosis} ({mistake.equation})"
+    following = Part(f"Next: {mistake.next}") if mistake.next else _hint(exercise)
+    headline = name if name[0].isupper() else f"it {name}"
+    return Verdict(exercise.id, exercise.title, "fail", headline, (Part(diagnosis), *shown, following), name)
+
+
+def fail(exercise, headline, parts):
+    return Verdict(exercise.id, exercise.title, "fail", headline, tuple(parts))
+
+
+def _hint(exercise):
+    return Part(f'Next: `hint("{exercise.id}")`.')
+
+
+def _a(x):
+    kind = "tensor" if type(x).__name__ == "Tensor" else {"str": "string", "int": "integer", "float": "number"}.get(type(x).__name__, type(x).__name__)
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

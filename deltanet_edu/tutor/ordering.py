@@ -1,0 +1,83 @@
+"""Order-the-lines exercises: the learner gives the labels of shuffled lines, and the lines become a function."""
+
+import linecache
+from collections import Counter
+
+import torch
+
+from .registry import AnswerError
+
+
+class Assembler:
+    """The `prepare` of an order-the-lines exercise; made by `order_the_lines`."""
+
+    def __init__(self, lines, header, name, distractors, namespace):
+        self.lines, self.header, self.name = {**lines, **distractors}, header, name
+        self.distractors, self.namespace = set(distractors), namespace
+
+    def __call__(self, answer):
+        """A function from "CABD", "C A B D" or ["C", "A", "B", "D"]; a function passes through."""
+        if callable(answer):
+            return answer
+        source = self.source(self.labels(answer))
+        file = f"<{self.name} from {''.join(self.labels(answer))}>"
+        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+        namespace = {"torch": torch, **self.namespace}
+        try:
+            exec(compile(source, file, "exec"), namespace)
+        except SyntaxError as error:
+            raise AnswerError(f"in this order the lines are not Python: {error.msg} at `{(error.text or '').strip()}`") from error
+        return namespace[self.name]
+
+    def labels(self, answer):
+        """The labels of an answer, each known and used once, none missing."""
+        if isinstance(answer, str):
+            labels = [c for c in answer.replace(",", " ").upper() if not c.isspace()]
+        else:
+            try:
+                labels = [str(label).strip().upper() for label in answer]
+            except TypeError:
+                raise AnswerError(f'write the labels in order, as in "{"".join(sorted(self.lines))}"') from None
+        unknown = [label for label in labels if label not in self.lines]
+        twice = [label for label, n in Counter(labels).items() if n > 1 and label in self.lines]
+        missing = [label for label in self.lines if label not in labels and label not in self.distractors]
+        if unknown:
+            raise AnswerError(f"there is no line {_list(unknown)}; the lines are {_list(sorted(self.lines))}")
+        if twice:
+            raise AnswerError(f"line {_list(twice)} is used twice; each line has one place")
+        if missing and not self.distractors:
+            raise AnswerError(f"line {_list(missing)} is missing; every line is used once")
+        return labels
+
+    def source(self, labels):
+        body = "\n".join("    " + line for label in labels for line in self.lines[label].splitlines())
+        return f"{self.header.rstrip()}\n{body}\n"
+
+    def shuffled(self):
+        """The lines as the learner sees them, in the order of their labels."""
+        rows = [f"      {line}" for line in self.header.rstrip().splitlines()]
+        for label in sorted(self.lines):
+            first, *more = self.lines[label].splitlines()
+            rows += [f"{label}         {first}", *(f"          {line}" for line in more)]
+        return "\n".join(rows)
+
+
+def order_the_lines(lines, header, name, *, distractors=None, namespace=None):
+    """A `prepare` for `exercise(kind="order", ...)`.
+
+    Args:
+        lines: {label: source line}, labels of one capital letter, already shuffled: the right order must not be A, B, C, ...
+            Lines are indented relative to the body of the function.
+        header: `def f(k, v):`, and the first lines of the body if they are given (then indented).
+        name: of the function.
+        distractors: {label: line} that do not belong. With distractors, a line may be left out.
+        namespace: names the lines may use besides `torch`.
+    """
+    for label in (*lines, *(distractors or {})):
+        if not (isinstance(label, str) and len(label) == 1 and label.isupper()):
+            raise ValueError(f"order_the_lines: label {label!r} should be one capital letter.")
+    return Assembler(dict(lines), header, name, dict(distractors or {}), dict(namespace or {}))
+
+
+def _list(labels):
+    return ", ".join(dict.fromkeys(labels))

@@ -1,0 +1,269 @@
+"""What can be said about a wrong answer that is none of the known mistakes: shape, dtype, sign, factor, pattern of failures."""
+
+import inspect
+
+import torch
+
+from .compare import as_tensor, difference
+from .formatting import argument_names, number, phrases, value
+
+RESULT_TYPES = {"Tensor": "tensor"}
+
+
+def recognize(exercise, f, outcomes, wrong, smallest):
+    """(headline, advice) for the failing case. Advice is a list of sentences, possibly empty."""
+    expected, outcome, case = exercise.expected[smallest], outcomes[smallest], exercise.case_list[smallest]
+    pattern = failure_pattern(exercise, wrong)
+    if outcome.error is not None:
+        headline, advice = of_error(f, case, expected, outcome.error)
+    elif expected.error is not None:
+        kind = type(expected.error).__name__
+        headline, advice = f"it accepts what it should refuse with a {kind}", []
+    else:
+        found = difference(expected.value, outcome.value, exercise.tolerance)
+        headline, advice = of_changes(exercise, case, expected, outcome) if found is None else of_difference(found, exercise, outcomes, wrong)
+    return headline, advice + pattern
+
+
+def of_error(f, case, expected, error):
+    """An exception in the learner's code."""
+    try:
+        inspect.signature(f).bind(*case.args)
+    except TypeError as mismatch:
+        return "its arguments do not fit", [f"It is called with {len(case.args)} arguments, but does not take them: {mismatch}."]
+    except ValueError:
+        pass
+    headline = f"it raises {type(error).__name__}"
+    text = str(error)
+    if "same dtype" in text or ("expected scalar type" in text and "but found" in text):
+        return headline, ["A new tensor has another dtype than the inputs: make it with `v.new_zeros(...)` or `dtype=v.dtype`."]
+    if isinstance(error, NotImplementedError) and expected.error is None:
+        return headline, ["It is written for some inputs, but not for this one."]
+    if "a leaf Variable that requires grad" in text:
+        return headline, ["It changes an input in place that needs a gradient: make a new tensor instead."]
+    return headline, []
+
+
+def of_changes(exercise, case, expected, outcome):
+    """The value is right, but the wrong arguments were changed in place."""
+    names = argument_names(exercise.prepared(exercise.reference), len(case.args))
+    extra = sorted(outcome.changed.keys() - expected.changed.keys())
+    if extra:
+        name = names[extra[0]]
+        return f"it changes its input {name} in place", [
+            f"The result is right, but whoever called it still needs {name}. Operations such as `+=` and `add_` write into the tensor: "
+            f"use `{name} = {name} + ...`."]
+    missing = sorted(expected.changed.keys() - outcome.changed.keys())
+    if missing:
+        return f"it leaves {names[missing[0]]} unchanged", [f"It should write its result into {names[missing[0]]}."]
+    return f"it writes the wrong values into {names[min(expected.changed)]}", []
+
+
+def of_difference(found, exercise, outcomes, wrong):
+    """A value of the wrong type, shape, dtype or content."""
+    place = f" in result{found.where}" if found.where else ""
+    handler = {"type": _type, "length": _length, "keys": _keys, "shape": _shape, "dtype": _dtype, "nan": _nan}.get(found.kind)
+    if handler:
+        headline, advice = handler(found, exercise)
+        return headline + place, advice
+    pairs = [pair for pair in _wrong_pairs(exercise, outcomes, wrong)]
+    for tell in (_precision, _sign, _factor, _transposed, _shifted, _reversed):
+        said = tell(pairs)
+        if said:
+            return said[0] + place, said[1]
+    return _partly(found, exercise, outcomes, wrong)
+
+
+def _wrong_pairs(exercise, outcomes, wrong):
+    """(expected, actual) tensors at the first difference of every wrong case; [] if some case differs in another way."""
+    pairs = []
+    for bad, expected, outcome in zip(wrong, exercise.expected, outcomes):
+        if not bad:
+            continue
+        if expected.error is not None or outcome.error is not None:
+            return []
+        found = difference(expected.value, outcome.value, exercise.tolerance)
+        if found is None or found.kind != "value":
+            return []
+        e, a = as_tensor(found.expected), as_tensor(found.actual)
+        if e is None or a is None or e.dtype == torch.bool:
+            return []
+        pairs.append((e.cpu(), a.cpu()))
+    return pairs
+
+
+def _type(found, exercise):
+    actual, expected = found.actual, found.expected
+    if actual is None:
+        return "it returns None", ["Is a `return` missing?"]
+    if isinstance(actual, (tuple, list)) and len(actual) == 1 and difference(expected, actual[0], exercise.tolerance) is None:
+        return f"it returns a {type(actual).__name__} of 1", ["The value inside is right: a comma at the end of the line makes a tuple."]
+    if isinstance(actual, (tuple, list)) and not isinstance(expected, (tuple, list)):
+        if actual and difference(expected, actual[0], exercise.tolerance) is None:
+            return f"it returns {len(actual)} values, expected only the first", []
+    if isinstance(expected, (tuple, list)) and not isinstance(actual, (tuple, list)):
+        return f"it returns one {_name(actual)}, expected {len(expected)} values", []
+    if inspect.isgenerator(actual):
+        return "it returns a generator", ["It uses `yield`: collect the values and `return` them."]
+    if callable(actual) and not isinstance(actual, torch.Tensor):
+        return "it returns a function", ["Did you forget to call it?"]
+    return f"it returns a {_name(actual)}, expected a {_name(expected)}", []
+
+
+def _name(x):
+    return RESULT_TYPES.get(type(x).__name__, type(x).__name__)
+
+
+def _length(found, exercise):
+    if len(found.actual) < len(found.expected):
+        return f"it returns {len(found.actual)} values, expected {len(found.expected)}", []
+    return f"it returns {len(found.actual)} values, expected only {len(found.expected)}", []
+
+
+def _keys(found, exercise):
+    missing = [k for k in found.expected if k not in found.actual]
+    extra = [k for k in found.actual if k not in found.expected]
+    said = [f"{what} {', '.join(map(repr, names))}" for what, names in (("is missing", missing), ("has no use for", extra)) if names]
+    return "the names in its result differ", [f"The result {' and '.join(said)}."]
+
+
+def _shape(found, exercise):
+    e, a = as_tensor(found.expected), as_tensor(found.actual)
+    shapes = f"its shape is {tuple(a.shape)}, expected {tuple(e.shape)}"
+    if a.ndim >= 2 and a.mT.shape == e.shape:
+        return shapes, ["The last two dimensions look transposed."]
+    if sorted(a.shape) == sorted(e.shape) and a.ndim > 1:
+        return shapes, ["The dimensions are right but in another order."]
+    if a.numel() == e.numel() and [n for n in a.shape if n != 1] == [n for n in e.shape if n != 1]:
+        said = "one too many: `squeeze` it" if a.ndim > e.ndim else "missing: `unsqueeze` it, or keep it with `keepdim=True`"
+        return shapes, [f"A dimension of size 1 is {said}."]
+    if a.numel() == e.numel():
+        return shapes, ["It has the right number of entries: is a `reshape` missing?"]
+    return shapes, []
+
+
+def _dtype(found, exercise):
+    e, a = as_tensor(found.expected), as_tensor(found.actual)
+    headline = f"its dtype is {str(a.dtype)[6:]}, expected {str(e.dtype)[6:]}"
+    if e.is_floating_point() and a.is_floating_point():
+        close = difference(e, a.to(e.dtype), 1e-2 if a.dtype in (torch.bfloat16, torch.float16) else 1e-5) is None
+        digits = "to about 1e-2" if a.dtype in (torch.bfloat16, torch.float16) else "to about 1e-6"
+        if close:
+            return headline, [f"The values agree {digits}. Somewhere inside, precision is lost: new tensors should take `dtype=` from an input."]
+        return headline, ["Somewhere inside, precision is lost; and the values differ as well."]
+    if difference(e.to(torch.float64), a.to(torch.float64), exercise.tolerance) is None:
+        return headline, ["The values are right."]
+    return headline, []
+
+
+def _nan(found, exercise):
+    return "it contains NaN", ["NaN comes from 0/0, inf - inf, or the root or logarithm of a negative number."]
+
+
+def _precision(pairs):
+    if pairs and all(difference(e, a, 1e-5) is None for e, a in pairs):
+        return "it loses precision", ["The values agree to about 1e-6, as if computed in float32: look for `.float()`, or a tensor made without `dtype=`."]
+
+
+def _sign(pairs):
+    if pairs and all(difference(e, -a, 1e-9) is None for e, a in pairs):
+        return "its sign is flipped", []
+
+
+def _factor(pairs):
+    """One constant factor over all wrong cases."""
+    if not pairs:
+        return None
+    e0, a0 = pairs[0]
+    at = e0.abs().flatten().argmax()
+    if e0.flatten()[at] == 0:
+        return None
+    factor = a0.flatten()[at] / e0.flatten()[at]
+    if factor != 0 and all(difference(factor * e, a.to(torch.promote_types(e.dtype, a.dtype)), 1e-8) is None for e, a in pairs):
+        return f"it is off by a constant factor {number(factor.item())}", []
+
+
+def _transposed(pairs):
+    if pairs and all(e.ndim >= 2 and e.shape == e.mT.shape and difference(e, a.mT, 1e-9) is None for e, a in pairs):
+        return "its last two dimensions look transposed", []
+
+
+def _shifted(pairs):
+    """Right values one step late or early along a dimension, on every case long enough to tell."""
+    for d in range(4):
+        long = [(e, a) for e, a in pairs if e.ndim > d and e.shape[d] >= 3]
+        if not long:
+            continue
+        for late, word in ((True, "late"), (False, "early")):
+            if all(_equal_shift(e, a, d, late) for e, a in long):
+                return f"it is one step {word} along dimension {d}", [f"Entry t holds what entry {'t - 1' if late else 't + 1'} should."]
+    return None
+
+
+def _equal_shift(e, a, d, late):
+    n = e.shape[d]
+    e, a = (e.narrow(d, 0, n - 1), a.narrow(d, 1, n - 1)) if late else (e.narrow(d, 1, n - 1), a.narrow(d, 0, n - 1))
+    return bool(e.abs().max() > 0) and difference(e, a, 1e-9) is None
+
+
+def _reversed(pairs):
+    for d in range(4):
+        if pairs and all(e.ndim > d and difference(e, a.flip(d), 1e-9) is None for e, a in pairs):
+            return f"its entries are in reverse order along dimension {d}", []
+    return None
+
+
+def _partly(found, exercise, outcomes, wrong):
+    """Which of several results is wrong, and how many entries."""
+    if not isinstance(exercise.expected[0].value, (tuple, list)):
+        return "not a mistake I know", []
+    n, bad = len(exercise.expected[0].value), set()
+    for is_wrong, expected, outcome in zip(wrong, exercise.expected, outcomes):
+        if not is_wrong:
+            continue
+        if expected.error is not None or outcome.error is not None or not isinstance(outcome.value, (tuple, list)):
+            return "not a mistake I know", []
+        bad |= {i for i, (e, a) in enumerate(zip(expected.value, outcome.value)) if difference(e, a, exercise.tolerance) is not None}
+    if n == 2 and len(bad) == 1:
+        i = bad.pop()
+        return f"its {('first', 'second')[i]} result is wrong, the {('second', 'first')[i]} is right", []
+    if len(bad) < n:
+        return f"wrong: result {', '.join(map(str, sorted(bad)))}; the others are right", []
+    return "not a mistake I know", []
+
+
+def failure_pattern(exercise, wrong):
+    """A sentence that says which cases fail: a phrase of the notes that all failing cases have and no passing one has."""
+    notes = [case.note for case in exercise.case_list]
+    failed, passed = [n for n, bad in zip(notes, wrong) if bad], [n for n, bad in zip(notes, wrong) if not bad]
+    if not passed:
+        return []
+    count = f"Right on {len(passed)} of {len(notes)} cases"
+    sets = [set(phrases([n])) for n in failed], [set(phrases([n])) for n in passed]
+    common = set.intersection(*sets[0])
+    telling = [p for p in phrases(failed[:1]) if p in common and not any(p in s for s in sets[1])]
+    if telling:
+        return [f"{count}; wrong exactly when: {', '.join(telling)}."]
+    always = [p for p in phrases(passed[:1]) if all(p in s for s in sets[1]) and not any(p in s for s in sets[0])]
+    if always:
+        return [f"{count}; right exactly when: {', '.join(always)}."]
+    rest = _leading_setting(failed, passed)
+    return [f"{count}; {rest}."] if rest else [f"{count}."]
+
+
+def _leading_setting(failed, passed):
+    """For a numeric setting such as T: "wrong when T >= 2", if that separates the cases."""
+    def settings(notes):
+        return [dict(p.split(" = ", 1) for p in phrases([n]) if " = " in p) for n in notes]
+
+    bad, good = settings(failed), settings(passed)
+    for name in bad[0]:
+        try:
+            low, high = [float(s[name]) for s in bad], [float(s[name]) for s in good]
+        except (KeyError, ValueError):
+            continue
+        if min(low) > max(high):
+            return f"wrong when {name} ≥ {number(min(low))}"
+        if max(low) < min(high):
+            return f"wrong when {name} ≤ {number(max(low))}"
+    return ""

@@ -1,0 +1,305 @@
+"""What the book asks and claims: exercises, equations and predictions, registered by the chapter modules.
+
+A chapter module (`ch05.py` for chapter 5) registers its entries when it is imported, and it is imported when one of its
+ids is first asked for. Entries are validated at once: a malformed one fails with the id and the fix in the message.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+import re
+import sys
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+
+KINDS = ("code", "predict", "bug", "order", "open")
+
+
+class RegistrationError(ValueError):
+    """A chapter module registers something malformed. The message names the id and the fix."""
+
+
+class UnknownId(LookupError):
+    """No exercise, equation or prediction has this id."""
+
+    def __str__(self):
+        return self.args[0]
+
+
+class ChapterUnavailable(ImportError):
+    """A chapter cannot run on this machine, for instance because Triton is not installed."""
+
+
+class AnswerError(ValueError):
+    """Raised by an exercise's `prepare` when an answer cannot be read at all; its message is shown to the learner."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test input: the answer is called `f(*args)`. `note` is a few words, comma separated: "repeated keys, T = 7"."""
+
+    args: tuple
+    note: str
+
+    def __post_init__(self):
+        if not isinstance(self.args, tuple):
+            raise RegistrationError(f"Case: args is a {type(self.args).__name__}, expected a tuple; write Case((x,), note) for one argument.")
+        if not isinstance(self.note, str) or not self.note.strip():
+            raise RegistrationError('Case: note is empty; say what the case tests, as in "repeated keys, T = 7".')
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A plausible wrong answer (a mutant), what is wrong with it, the equation it breaks, and optionally a next step."""
+
+    answer: object
+    diagnosis: str
+    equation: str = ""
+    next: str = ""
+
+
+@dataclass
+class Exercise:
+    id: str
+    title: str
+    kind: str
+    stars: int
+    minutes: int
+    equations: tuple
+    reference: object
+    alternatives: tuple
+    cases: object
+    mutants: dict
+    hints: tuple
+    prepare: object = None
+    tolerance: float = 1e-9
+    why: str = ""
+    sources: tuple = ()
+    module: str = field(default="", repr=False)
+
+    @property
+    def chapter(self):
+        return int(self.id.split(".")[0])
+
+    @property
+    def seed(self):
+        return zlib.crc32(self.id.encode())
+
+    def prepared(self, answer):
+        """What is compared: the answer itself, unless the exercise prepares it (labels of lines become a function)."""
+        return answer if self.prepare is None else self.prepare(answer)
+
+    @cached_property
+    def case_list(self):
+        """The cases, generated once: the same on every machine and in every run."""
+        from .running import settled
+
+        with settled(self.seed):
+            cases = list(self.cases(torch.Generator().manual_seed(self.seed)))
+        if not cases or not all(isinstance(case, Case) for case in cases):
+            raise RegistrationError(f"exercise {self.id}: cases(g) must return a list of at least one Case(args, note).")
+        return cases
+
+    @cached_property
+    def expected(self):
+        """The reference's outcome on each case."""
+        from .running import call
+
+        reference = self.prepared(self.reference)
+        return [call(reference, case.args, self.seed) for case in self.case_list]
+
+
+@dataclass(frozen=True)
+class Equation:
+    id: str
+    latex: str
+    sides: object                # (g) -> iterable of (what is compared, left side, right side)
+    tolerance: float = 1e-10
+    module: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    id: str
+    question: str
+    options: dict
+    answer: str
+    module: str = field(default="", repr=False)
+
+
+_tables = {"exercise": {}, "equation": {}, "prediction": {}}
+_patterns = {
+    "exercise": (r"(0|[1-9]\d?)\.[1-9]\d?", '"5.2": the chapter, a point, a number'),
+    "equation": (r"(0|[1-9]\d?)\.[1-9]\d?[a-z]?", '"5.4": the chapter, a point, the number in the lesson\'s \\tag'),
+    "prediction": (r"(0|[1-9]\d?)\.[a-z]", '"2.a": the chapter, a point, a letter'),
+}
+
+
+def exercise(*, id, title, kind, stars, minutes, equations=(), reference, alternatives=(), cases=None, mutants, hints,
+             prepare=None, tolerance=1e-9, why="", sources=()):
+    """Register an exercise.
+
+    Args:
+        id, title, stars (1-5), minutes, equations (ids): what the card says.
+        kind: "code", "predict", "bug", "order" or "open".
+        reference: the right answer, a function; or a plain value when there are no cases (predict, open).
+        alternatives: other right answers in another style, at least one for a function.
+        cases: (g: torch.Generator) -> list[Case], smallest first; None when the answer is a value.
+        mutants: {name: Mistake}, at least four. The name completes "it ...": "forgets beta", "sums over i ≤ t".
+        hints: three, of growing strength.
+        prepare: maps an answer as the learner gives it to what is compared. Reference, alternatives and mutants go
+            through it too. Raises AnswerError when the answer cannot be read.
+        tolerance: largest difference accepted, relative to max(1, largest expected entry).
+        why: one or two sentences shown with ✓ and with the solution; for answers that are values.
+        sources: functions that `solution` shows, the reference if empty; for a kernel and the function that launches it.
+    """
+    entry = Exercise(id, title, kind, stars, minutes, tuple(equations), reference, tuple(alternatives), cases, dict(mutants),
+                     tuple(hints), prepare, tolerance, why, tuple(sources), _caller())
+    for wrong, fix in _faults(entry):
+        if wrong:
+            raise RegistrationError(f"exercise {id}: {fix}")
+    _register("exercise", entry)
+
+
+def _faults(e):
+    """(is it wrong, what to do) for each rule an exercise must follow."""
+    function = e.cases is not None
+    yield not str(e.title).strip(), "give it a title."
+    yield e.kind not in KINDS, f"kind is {e.kind!r}, expected one of {', '.join(KINDS)}."
+    yield e.stars not in range(1, 6), f"stars is {e.stars!r}, expected 1 to 5."
+    yield not (isinstance(e.minutes, int) and 1 <= e.minutes <= 240), f"minutes is {e.minutes!r}, expected 1 to 240."
+    yield function and not callable(e.cases), "cases must be a function (g) -> list[Case]."
+    yield function and e.prepare is None and not callable(e.reference), "the reference must be a function, since there are cases."
+    yield not function and callable(e.reference), "the reference is a function: give cases=(g) -> list[Case] to call it with."
+    yield e.reference is None or e.reference is ..., "the reference must not be None or ...: those mean 'not attempted'."
+    yield function and not e.alternatives, "add at least one alternative: another right answer in another style."
+    yield len(e.mutants) < 4, f"it has {len(e.mutants)} mutants, expected at least 4 plausible wrong answers."
+    yield len(e.hints) != 3 or not all(str(h).strip() for h in e.hints), f"it has {len(e.hints)} hints, expected exactly 3."
+    yield not 0 <= e.tolerance < 0.1, f"tolerance is {e.tolerance!r}, expected something like 1e-9."
+    for name, m in e.mutants.items():
+        yield not isinstance(m, Mistake), f"mutant {name!r} is a {type(m).__name__}; write Mistake(answer, diagnosis, equation)."
+        yield not str(m.diagnosis).strip(), f"mutant {name!r} needs a diagnosis: what is wrong, said to the learner."
+        yield not re.match(r"[^\W\d_]+s\b", name) or name[0].isupper(), \
+            f'the name of mutant {name!r} must complete "it ...", as in "forgets beta" or "is transposed".'
+        yield function and e.prepare is None and not callable(m.answer), f"mutant {name!r} must be a function like the reference."
+    for id in e.equations:
+        yield not re.fullmatch(_patterns["equation"][0], str(id)), f"equations has {id!r}; write ids such as \"5.4\"."
+
+
+def equation(id, latex, *, tolerance=1e-10):
+    """Register the numeric check of a displayed equation. Decorates (g) -> yields (what is compared, left side, right side)."""
+    def register(sides):
+        if not str(latex).strip() or not callable(sides):
+            raise RegistrationError(f'equation {id}: write @equation("{id}", r"...the LaTeX of the lesson...") above a generator (g).')
+        _register("equation", Equation(id, latex, sides, tolerance, _caller()))
+        return sides
+    return register
+
+
+def prediction(id, *, question, options, answer):
+    """Register a question to commit to before a cell is run. options: {choice: what choosing it means}; answer: one choice."""
+    if len(options) < 2 or not all(isinstance(o, str) and isinstance(why, str) and why.strip() for o, why in options.items()):
+        raise RegistrationError(f"prediction {id}: options must map at least two strings to what choosing each means.")
+    if answer not in options:
+        raise RegistrationError(f"prediction {id}: the answer {answer!r} is not among the options {', '.join(map(repr, options))}.")
+    _register("prediction", Prediction(id, question, dict(options), answer, _caller()))
+
+
+def _caller():
+    """Name of the module that is registering."""
+    frame = sys._getframe(1)
+    while frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    return frame.f_globals.get("__name__", "")
+
+
+def _register(what, entry):
+    pattern, shape = _patterns[what]
+    if not isinstance(entry.id, str) or not re.fullmatch(pattern, entry.id):
+        raise RegistrationError(f"{what} {entry.id!r}: the id should look like {shape}.")
+    if entry.id in _tables[what]:
+        raise RegistrationError(f"{what} {entry.id}: registered twice, in {_tables[what][entry.id].module} and {entry.module}. Rename one.")
+    home = re.fullmatch(r".*\.ch(\d\d)", entry.module)
+    if home and int(home[1]) != int(entry.id.split(".")[0]):
+        raise RegistrationError(f"{what} {entry.id}: it is in {entry.module}, move it to ch{int(entry.id.split('.')[0]):02d}.py.")
+    _tables[what][entry.id] = entry
+
+
+def sort_key(id):
+    """Order of ids: 5.2 before 5.10, 2.a before 2.b."""
+    chapter, rest = id.split(".")
+    number = re.match(r"\d*", rest)[0]
+    return int(chapter), int(number or 0), rest
+
+
+def chapters():
+    """Numbers of the chapters that have a module."""
+    names = (m.name for m in pkgutil.iter_modules([__file__.rsplit("registry.py", 1)[0]]))
+    return sorted(int(n[2:]) for n in names if re.fullmatch(r"ch\d\d", n))
+
+
+def load_chapter(number):
+    """Import the module of a chapter. If it fails half-way, what it had registered is forgotten."""
+    name = f"{__package__}.ch{number:02d}"
+    if name in sys.modules or importlib.util.find_spec(name) is None:
+        return
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        for table in _tables.values():
+            for id in [id for id, entry in table.items() if entry.module == name]:
+                del table[id]
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "triton":
+            raise ChapterUnavailable(f"chapter {number} needs Triton, which is not installed on this machine") from error
+        raise
+
+
+def find(what, id):
+    """The exercise, equation or prediction with this id; UnknownId, with the ids there are, if there is none."""
+    table, id = _tables[what], str(id).strip()
+    if id in table:
+        return table[id]
+    chapter = re.match(r"\d+(?=\.|$)", id)
+    if chapter:
+        load_chapter(int(chapter[0]))
+    if id in table:
+        return table[id]
+    number = int(chapter[0]) if chapter else None
+    near = sorted((i for i in table if int(i.split(".")[0]) == number), key=sort_key)
+    if near:
+        raise UnknownId(f'There is no {what} "{id}". Chapter {number} has {", ".join(near)}.')
+    raise UnknownId(f'There is no {what} "{id}". An id looks like {_patterns[what][1]}.')
+
+
+def unavailable_chapters():
+    """{chapter: reason} for the chapters that cannot be imported on this machine. Imports all others."""
+    reasons = {}
+    for number in chapters():
+        try:
+            load_chapter(number)
+        except ChapterUnavailable as error:
+            reasons[number] = str(error)
+    return reasons
+
+
+def _all(what):
+    unavailable_chapters()
+    return sorted(_tables[what].values(), key=lambda entry: sort_key(entry.id))
+
+
+def all_exercises():
+    """Every exercise of every chapter that this machine can import, in order."""
+    return _all("exercise")
+
+
+def all_equations():
+    """Every checked equation, in order."""
+    return _all("equation")
+
+
+def all_predictions():
+    """Every prediction, in order."""
+    return _all("prediction")

@@ -1,0 +1,109 @@
+"""Verdicts, hints and tables as deterministic text and as HTML cards, and how either reaches the reader.
+
+Colors are muted and the backgrounds nearly transparent, so that a card is legible on light and dark themes alike. Nothing
+is loaded from elsewhere. Text of the book may use *emphasis* and `code`; text that comes from the learner is only escaped.
+"""
+
+import re
+import sys
+from contextlib import contextmanager
+from html import escape
+
+from .formatting import wrap
+
+COLORS = {"pass": "76,153,96", "fail": "196,88,80", "open": "128,128,128", "note": "84,124,180"}      # red, green, blue
+INDENT = " " * 6
+
+_collectors = []
+
+
+def verdict_text(verdict):
+    """A verdict as plain text: one line if there is nothing to add, else indented paragraphs."""
+    lines = [f"{_name(verdict)} · {verdict.headline}"]
+    for part in verdict.parts:
+        if part.block:
+            lines += [INDENT + "    " + line for line in part.text.splitlines()]
+        else:
+            lines.append(wrap(part.text, INDENT))
+    return "\n".join(lines)
+
+
+def verdict_html(verdict):
+    """A verdict as a card."""
+    body = "".join(_block(part.text) if part.block else _paragraph(part.text if part.by == "us" else None, part.text) for part in verdict.parts)
+    return card(verdict.state, f"<b>{inline(_name(verdict))}</b> · {inline(verdict.headline)}", body)
+
+
+def _name(verdict):
+    return " ".join(filter(None, (verdict.mark, verdict.id, verdict.title)))
+
+
+def card(color, head, body=""):
+    """A box with a colored edge; head and body are HTML."""
+    rgb = COLORS[color]
+    return (f'<div class="tex2jax_ignore mathjax_ignore" style="border-left:4px solid rgb({rgb});background:rgba({rgb},0.08);'
+            f'padding:6px 12px;margin:4px 0;color:inherit;max-width:60em;line-height:1.5">{head}{body}</div>')
+
+
+def inline(text):
+    """Escaped text in which *emphasis* and `code` are marked up."""
+    pieces = re.split(r"(`[^`]+`)", text)
+    return "".join(f"<code>{escape(p[1:-1])}</code>" if p.startswith("`") and p.endswith("`") and len(p) > 2
+                   else re.sub(r"(?<![\w*])\*(?=\S)([^*]+?)(?<=\S)\*(?![\w*])", r"<em>\1</em>", escape(p)) for p in pieces)
+
+
+def _paragraph(ours, text):
+    return f'<div style="margin-top:4px">{inline(ours) if ours is not None else escape(text)}</div>'
+
+
+def _block(text):
+    return ('<pre style="margin:4px 0 4px 12px;padding:0;background:transparent;color:inherit;white-space:pre-wrap;font-size:0.92em">'
+            f"{escape(text)}</pre>")
+
+
+def in_notebook():
+    """Whether there is a front end that can show HTML."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def emit(text, html=None, markdown=None):
+    """Show one output: to a notebook with its rich form, to a terminal as text."""
+    if _collectors:
+        return
+    if not in_notebook():
+        print(text)
+        return
+    from IPython.display import display
+
+    bundle = {"text/plain": text}
+    if html is not None:
+        bundle["text/html"] = html
+    if markdown is not None:
+        bundle["text/markdown"] = markdown
+    display(bundle, raw=True)
+
+
+def emit_verdict(verdict):
+    """Show a verdict, or hand it to whoever is collecting."""
+    for collected in _collectors:
+        collected.append(verdict)
+    emit(verdict_text(verdict), verdict_html(verdict))
+
+
+@contextmanager
+def collecting():
+    """Inside, nothing is shown; the list it gives fills with the verdicts instead."""
+    verdicts = []
+    _collectors.append(verdicts)
+    try:
+        yield verdicts
+    finally:
+        _collectors.remove(verdicts)
+
+
+def note(text, head=None, color="note"):
+    """Show a short message of ours: an optional bold head, then paragraphs."""
+    body = "".join(_paragraph(line, line) for line in text.splitlines() if line.strip())
+    emit(f"{head}\n{wrap(text, INDENT)}" if head else text, card(color, f"<b>{inline(head)}</b>" if head else "", body))

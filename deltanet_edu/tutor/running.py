@@ -1,0 +1,83 @@
+"""Calling an answer: the same inputs, settings and random numbers every time, whatever the notebook has set."""
+
+import copy
+import random
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+
+@dataclass
+class Outcome:
+    """What a call did: the value it returned or the exception it raised, and the arguments it changed, by position."""
+
+    value: object = None
+    error: BaseException | None = None
+    changed: dict = field(default_factory=dict)
+
+
+@contextmanager
+def settled(seed):
+    """Known settings inside, the notebook's own outside: random numbers, default dtype and device, gradient mode."""
+    torch_state, python_state, numpy_state = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    dtype = torch.get_default_dtype()
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        try:
+            torch.default_generator.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            torch.set_default_dtype(torch.float32)
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            torch.set_rng_state(torch_state)
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+
+
+def fresh(x):
+    """A copy that shares no memory with x; gradients are wanted where they were wanted."""
+    if isinstance(x, torch.Tensor):
+        return x.detach().clone().requires_grad_(x.requires_grad)
+    if isinstance(x, (list, tuple)) and type(x) in (list, tuple):
+        return type(x)(fresh(y) for y in x)
+    if type(x) is dict:
+        return {name: fresh(y) for name, y in x.items()}
+    if callable(x) or isinstance(x, torch.Generator):
+        return x
+    return copy.deepcopy(x)
+
+
+def call(f, args, seed):
+    """Call f on copies of args. Exceptions become part of the outcome; only an interrupt passes."""
+    given = fresh(args)
+    outcome = Outcome()
+    with settled(seed):
+        try:
+            outcome.value = f(*given)
+        except (Exception, SystemExit) as error:
+            outcome.error = error
+    outcome.changed = {i: after for i, (before, after) in enumerate(zip(args, given)) if not same(before, after)}
+    return outcome
+
+
+def same(a, b):
+    """Exactly equal: used to find out whether an argument was changed in place."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.detach().nan_to_num(), b.detach().nan_to_num())
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
+    try:
+        return a is b or bool(a == b) or type(a).__eq__ is object.__eq__ or a != a
+    except Exception:
+        return True
