@@ -59,19 +59,19 @@ def smallest_first(cases):
 
 def normal(g, *shape, digits=1, dtype=torch.float64):
     """Normal random numbers, rounded so that they can be written down."""
-    return torch.randn(*shape, generator=g, dtype=torch.float64).mul(10**digits).round().div(10**digits).to(dtype)
+    return torch.randn(shape, generator=g, dtype=torch.float64).mul(10**digits).round().div(10**digits).to(dtype)
 
 
 def unit_keys(g, *shape, dtype=torch.float64):
     """Random keys of length 1 along the last dimension."""
-    return torch.nn.functional.normalize(torch.randn(*shape, generator=g, dtype=torch.float64), dim=-1).to(dtype)
+    return torch.nn.functional.normalize(torch.randn(shape, generator=g, dtype=torch.float64), dim=-1).to(dtype)
 
 
 def strengths(g, *shape, kind="random", dtype=torch.float64):
     """Write strengths β with two digits: "random" in [0.05, 0.95], "large" in [1.05, 1.95], "one", "zero"."""
     if kind in ("one", "zero"):
         return torch.full(shape, 1.0 if kind == "one" else 0.0, dtype=dtype)
-    low = torch.rand(*shape, generator=g, dtype=torch.float64).mul(90).round().div(100) + 0.05
+    low = torch.rand(shape, generator=g, dtype=torch.float64).mul(90).round().div(100) + 0.05
     return (low + (kind == "large")).mul(100).round().div(100).to(dtype)
 
 
