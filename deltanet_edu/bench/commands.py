@@ -1,0 +1,36 @@
+"""`deltanet-edu bench ...`: measure, print a table, and write it with machine, versions, date and command."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Measure this package on this machine.", no_args_is_help=True)
+
+
+@app.command("chunkwise-cpu")
+def chunkwise_cpu(
+    output: Annotated[Path | None, typer.Option(help="Write the measurement to this JSON file, whole or not at all.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; each measures every candidate once, and medians are reported.")] = 15,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; as many as PyTorch picks if not given.")] = None,
+):
+    """The chunkwise form against the token loop on a CPU: T = 2048, H = 4, K = V = 64, float32, forward and backward.
+
+    Example: deltanet-edu bench chunkwise-cpu --output results/chunkwise_cpu.json
+    """
+    import torch
+    from tqdm import tqdm
+
+    from ..records import write_result
+    from .chunkwise_cpu import measure
+
+    if threads:
+        torch.set_num_threads(threads)
+    measured = measure(rounds=rounds, progress=lambda r: tqdm(r, desc="rounds", leave=False))
+    typer.echo(f"{'form':<28}{'milliseconds':>14}{'times faster':>14}")
+    for name, milliseconds in measured["milliseconds"].items():
+        typer.echo(f"{name:<28}{milliseconds:>14.1f}{measured['speedup'][name]:>14.1f}")
+    if output:
+        command = f"deltanet-edu bench chunkwise-cpu --rounds {rounds}" + (f" --threads {threads}" if threads else "") + f" --output {output}"
+        write_result(output, measured, command)
+        typer.echo(f"written to {output}")
