@@ -59,7 +59,7 @@ def grade_function(exercise, f):
     smallest = min((i for i, bad in enumerate(wrong) if bad), key=lambda i: (size(exercise.case_list[i].args), i))
     shown = describe(exercise, f, smallest, outcomes[smallest])
     for name, mistake in exercise.mutants.items():
-        if is_mutant(exercise, mistake, outcomes, wrong):
+        if is_mutant(exercise, name, outcomes, wrong):
             return named(exercise, name, mistake, shown)
     headline, advice = recognize(exercise, f, outcomes, wrong, smallest)
     return fail(exercise, headline, [*(Part(line) for line in advice), *shown, _hint(exercise)])
@@ -74,15 +74,14 @@ def agree(expected, outcome, tolerance):
     return difference((expected.value, *expected.changed.values()), (outcome.value, *outcome.changed.values()), tolerance) is None
 
 
-def is_mutant(exercise, mistake, outcomes, wrong):
+def is_mutant(exercise, name, outcomes, wrong):
     """Whether the answer behaves like this mutant on every case, the wrong ones first.
 
     A mutant that only ever fails by raising must match in its message too: many bugs raise the same kind of exception.
     """
-    mutant = exercise.prepared(mistake.answer)
     values_seen = False
     for i in sorted(range(len(outcomes)), key=lambda i: not wrong[i]):
-        mine, theirs = outcomes[i], call(mutant, exercise.case_list[i].args, exercise.seed)
+        mine, theirs = outcomes[i], exercise.mutant_outcome(name, i)
         if mine.error is not None or theirs.error is not None:
             if type(mine.error) is not type(theirs.error) or not (values_seen or str(mine.error) == str(theirs.error)):
                 return False

@@ -111,6 +111,19 @@ class Exercise:
         reference = self.prepared(self.reference)
         return [call(reference, case.args, self.seed) for case in self.case_list]
 
+    def mutant_outcome(self, name, i):
+        """A mutant's outcome on case i, computed once."""
+        from .running import call
+
+        if (name, i) not in self._mutant_outcomes:
+            mutant = self.prepared(self.mutants[name].answer)
+            self._mutant_outcomes[name, i] = call(mutant, self.case_list[i].args, self.seed)
+        return self._mutant_outcomes[name, i]
+
+    @cached_property
+    def _mutant_outcomes(self):
+        return {}
+
 
 @dataclass(frozen=True)
 class Equation:
