@@ -89,3 +89,19 @@ def ut_by_blocks(k, beta):
     """The same T by recursive block inverse (eq. 6.5)."""
     eye = torch.eye(k.shape[-2], dtype=k.dtype, device=k.device)
     return inverse_by_blocks(eye + ut_system(k, beta)) * beta[..., None, :]
+
+
+def ut_by_power_series(k, beta):
+    """The same T from powers of A, in about 2 log2 C matrix products (eq. 6.6). A trap, kept to be measured: do not use it.
+
+    A is strictly triangular, so A^C = 0 and I - A + A^2 - ... ends; it factors into (I - A)(I + A^2)(I + A^4)(I + A^8) ...
+    Exact on paper, quick, and right for random keys. But where keys repeat the entries of A^n count paths: for 64 equal
+    unit keys and beta = 1 they reach 5e17, the entries of (I + A)^-1 are 1, -1 and 0, and the digits cancel (chapter 6).
+    """
+    C = k.shape[-2]
+    power = -ut_system(k, beta)                                          # (..., C, C)
+    inverse = torch.eye(C, dtype=k.dtype, device=k.device) + power
+    for _ in range((C - 1).bit_length() - 1):                            # from powers below 2^n to powers below 2^(n+1)
+        power = power @ power
+        inverse = inverse + inverse @ power
+    return inverse * beta[..., None, :]

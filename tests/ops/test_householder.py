@@ -78,3 +78,19 @@ def test_counting_beta_twice_is_wrong():
     k, _, beta, _ = keys_values(12)
     T, W = hh.ut_by_solve(k, beta), hh.wy_w(k, beta)
     assert (T @ (beta[..., None] * k) - W).abs().max() > 0.1
+
+
+@given(st.integers(1, 9), st.sampled_from(KEYS))
+def test_power_series_is_right_on_short_chunks(C, keys):
+    k, _, beta, _ = keys_values(C, keys)
+    close(hh.ut_by_power_series(k, beta), hh.ut_by_solve(k, beta), 1e-8)
+
+
+def test_power_series_is_ruined_by_repeated_keys():
+    k = torch.zeros(64, 4, dtype=torch.float64)
+    k[:, 0] = 1.0
+    beta = torch.ones(64, dtype=torch.float64)
+    exact = torch.eye(64, dtype=torch.float64) - torch.diag(torch.ones(63, dtype=torch.float64), -1)     # u_t = v_t - v_{t-1}
+    for transform in UT.values():
+        close(transform(k, beta), exact)
+    assert (hh.ut_by_power_series(k, 0.99 * beta) - hh.ut_by_solve(k, 0.99 * beta)).abs().max() > 1e-3
