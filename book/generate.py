@@ -211,8 +211,9 @@ def execute(notebook, folder):
         env = {**os.environ, "DELTANET_EDU_HOME": home, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
                "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
         client = NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False, store_widget_state=False,
-                                coalesce_streams=True, resources={"metadata": {"path": str(folder)}})
-        client.execute(env=env, extra_arguments=["--log-level=ERROR"])
+                                coalesce_streams=True, extra_arguments=["--log-level=ERROR"],
+                                resources={"metadata": {"path": str(folder)}})
+        client.execute(env=env)
     notebook.metadata["language_info"] = {"name": "python"}            # the kernel adds versions, which would change the file
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
