@@ -6,10 +6,10 @@ import torch
 
 from . import storage
 from .compare import difference
-from .formatting import number, wrap
+from .formatting import number, value
 from .grading import grade
 from .registry import ChapterUnavailable, UnknownId, all_exercises, all_predictions, find
-from .rendering import INDENT, card, emit, emit_verdict, inline, note, verdict_text
+from .rendering import INDENT, card, collect, emit, inline, note, verdict_html, verdict_text
 from .running import settled
 from .source import source_of
 from .verdict import Part, Verdict
@@ -33,11 +33,12 @@ def check(id, answer=None, strict=False):
     except ChapterUnavailable as error:
         verdict = Verdict(str(id), "", "open", f"cannot be checked here: {error}")
     storage.record_verdict(verdict)
+    collect(verdict)
     return _conclude(verdict, strict)
 
 
 def _conclude(verdict, strict):
-    emit_verdict(verdict)
+    emit(verdict_text(verdict), verdict_html(verdict))
     if strict and not verdict:
         raise CheckFailed(verdict)
     return verdict
@@ -70,7 +71,7 @@ def solution(id, confirm=False):
         return
     head = f"{exercise.id} {exercise.title} · a solution"
     if exercise.cases is None:
-        note(f"{exercise.reference}\n{exercise.why}", head)
+        note(f"{value(exercise.reference)}\n{exercise.why}", head)
         return
     sources = exercise.sources or (exercise.prepared(exercise.reference),)
     code = "\n\n\n".join(source_of(f)[0] for f in sources)
@@ -147,8 +148,6 @@ def _compare_sides(equation):
 
 
 def _sides(found):
-    from .formatting import value
-
     if found.index or found.kind == "value":
         at = f" at {list(found.index)}" if found.index else ""
         return [(f"left and right differ by up to {number(found.largest)}", f"in {found.count} entries, first{at}")]

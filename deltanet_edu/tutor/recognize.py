@@ -5,7 +5,7 @@ import inspect
 import torch
 
 from .compare import as_tensor, difference
-from .formatting import argument_names, number, phrases, value
+from .formatting import argument_names, number, phrases
 
 RESULT_TYPES = {"Tensor": "tensor"}
 
@@ -21,7 +21,11 @@ def recognize(exercise, f, outcomes, wrong, smallest):
         headline, advice = f"it accepts what it should refuse with a {kind}", []
     else:
         found = difference(expected.value, outcome.value, exercise.tolerance)
-        headline, advice = of_changes(exercise, case, expected, outcome) if found is None else of_difference(found, exercise, outcomes, wrong)
+        if found is None:
+            headline, advice = of_changes(exercise, case, expected, outcome)
+        else:
+            headline, advice = of_difference(found, exercise, outcomes, wrong)
+            advice = advice + also_changes(exercise, case, expected, outcome)
     return headline, advice + pattern
 
 
@@ -59,6 +63,12 @@ def of_changes(exercise, case, expected, outcome):
     return f"it writes the wrong values into {names[min(expected.changed)]}", []
 
 
+def also_changes(exercise, case, expected, outcome):
+    """A remark on arguments changed in place, when the value is wrong as well: the one may cause the other."""
+    names = argument_names(exercise.prepared(exercise.reference), len(case.args))
+    return [f"It also changes its input {names[i]} in place." for i in sorted(outcome.changed.keys() - expected.changed.keys())]
+
+
 def of_difference(found, exercise, outcomes, wrong):
     """A value of the wrong type, shape, dtype or content."""
     place = f" in result{found.where}" if found.where else ""
@@ -66,7 +76,7 @@ def of_difference(found, exercise, outcomes, wrong):
     if handler:
         headline, advice = handler(found, exercise)
         return headline + place, advice
-    pairs = [pair for pair in _wrong_pairs(exercise, outcomes, wrong)]
+    pairs = _wrong_pairs(exercise, outcomes, wrong)
     for tell in (_precision, _sign, _factor, _transposed, _shifted, _reversed):
         said = tell(pairs)
         if said:
@@ -179,7 +189,7 @@ def _factor(pairs):
     if e0.flatten()[at] == 0:
         return None
     factor = a0.flatten()[at] / e0.flatten()[at]
-    if factor != 0 and all(difference(factor * e, a.to(torch.promote_types(e.dtype, a.dtype)), 1e-8) is None for e, a in pairs):
+    if factor.isfinite() and factor != 0 and all(difference(factor * e, a.to(torch.promote_types(e.dtype, a.dtype)), 1e-8) is None for e, a in pairs):
         return f"it is off by a constant factor {number(factor.item())}", []
 
 

@@ -195,7 +195,7 @@ def _faults(e):
     for name, m in e.mutants.items():
         yield not isinstance(m, Mistake), f"mutant {name!r} is a {type(m).__name__}; write Mistake(answer, diagnosis, equation)."
         yield not str(m.diagnosis).strip(), f"mutant {name!r} needs a diagnosis: what is wrong, said to the learner."
-        yield not re.match(r"[^\W\d_]+s\b", name) or name[0].isupper(), \
+        yield not re.match(r"([^\W\d_]+ )?[^\W\d_]+s\b", name) or name[0].isupper(), \
             f'the name of mutant {name!r} must complete "it ...", as in "forgets beta" or "is transposed".'
         yield function and e.prepare is None and not callable(m.answer), f"mutant {name!r} must be a function like the reference."
     for id in e.equations:
@@ -255,12 +255,12 @@ def chapters():
 
 
 def load_chapter(number):
-    """Import the module of a chapter. If it fails half-way, what it had registered is forgotten."""
+    """The module of a chapter, None if there is none. If its import fails half-way, what it had registered is forgotten."""
     name = f"{__package__}.ch{number:02d}"
-    if name in sys.modules or importlib.util.find_spec(name) is None:
-        return
+    if name not in sys.modules and importlib.util.find_spec(name) is None:
+        return None
     try:
-        importlib.import_module(name)
+        return importlib.import_module(name)
     except BaseException as error:
         for table in _tables.values():
             for id in [id for id, entry in table.items() if entry.module == name]:

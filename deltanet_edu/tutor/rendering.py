@@ -85,16 +85,15 @@ def emit(text, html=None, markdown=None):
     display(bundle, raw=True)
 
 
-def emit_verdict(verdict):
-    """Show a verdict, or hand it to whoever is collecting."""
+def collect(verdict):
+    """Hand the verdict of a check to whoever is collecting them."""
     for collected in _collectors:
         collected.append(verdict)
-    emit(verdict_text(verdict), verdict_html(verdict))
 
 
 @contextmanager
 def collecting():
-    """Inside, nothing is shown; the list it gives fills with the verdicts instead."""
+    """Inside, nothing is shown; the list it gives fills with the verdicts of checks instead."""
     verdicts = []
     _collectors.append(verdicts)
     try:

@@ -49,7 +49,7 @@ def fresh(x):
         return type(x)(fresh(y) for y in x)
     if type(x) is dict:
         return {name: fresh(y) for name, y in x.items()}
-    if callable(x) or isinstance(x, torch.Generator):
+    if isinstance(x, torch.Generator) or (callable(x) and not isinstance(x, torch.nn.Module)):
         return x
     return copy.deepcopy(x)
 

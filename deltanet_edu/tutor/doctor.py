@@ -1,0 +1,128 @@
+"""What this machine can run: each part of the installation, what it means for the reader, and what to do about it."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+
+import torch
+
+from . import storage
+
+
+@dataclass(frozen=True)
+class Finding:
+    """state: "✓" fine, "○" missing but not needed for most of the book, "✗" broken and needed."""
+
+    state: str
+    part: str
+    found: str
+    advice: str = ""
+
+
+def examine():
+    """All findings, in the order in which a reader needs the parts."""
+    for look in (python, pytorch, threads, gpu, triton_kernels, notebooks, corpus, progress_file):
+        try:
+            finding = look()
+        except Exception as error:
+            finding = Finding("✗", look.__name__, f"could not be examined: {type(error).__name__}: {error}")
+        if finding is not None:
+            yield finding
+
+
+def python():
+    found = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info < (3, 11):
+        return Finding("✗", "Python", found, "The book needs Python 3.11 or later.")
+    return Finding("✓", "Python", found)
+
+
+def pytorch():
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if version < (2, 6):
+        return Finding("✗", "PyTorch", torch.__version__, "The book needs PyTorch 2.6 or later: pip install --upgrade torch")
+    x = torch.eye(3, dtype=torch.float64)
+    if not torch.equal(torch.linalg.solve_triangular(x, x, upper=False), x):
+        return Finding("✗", "PyTorch", torch.__version__, "It gives wrong results. Install it again: pip install --force-reinstall torch")
+    return Finding("✓", "PyTorch", torch.__version__)
+
+
+def threads():
+    n = torch.get_num_threads()
+    return Finding("✓", "Threads", f"{n} of {os.cpu_count()} processors",
+                   "Every lesson takes about a minute on two. If notebooks crowd each other out, set OMP_NUM_THREADS=1 before starting them.")
+
+
+def gpu():
+    if not torch.cuda.is_available():
+        return Finding("○", "GPU", "none that PyTorch can use",
+                       "Nothing in the book needs one: kernels run in Triton's interpreter, exact but slow, and measurements come with the book. "
+                       "Google Colab lends one free of charge: Runtime, Change runtime type.")
+    properties = torch.cuda.get_device_properties(0)
+    found = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, compute capability {properties.major}.{properties.minor}"
+    if properties.major < 8:
+        return Finding("○", "GPU", found, "Older than the kernels are tuned for: chapters 10 to 13 work best on capability 8.0 or later.")
+    return Finding("✓", "GPU", found)
+
+
+def triton_kernels():
+    if importlib.util.find_spec("triton") is None:
+        advice = "Triton exists for Linux only: use Colab or WSL." if sys.platform != "linux" else "Install it: pip install triton"
+        return Finding("○", "Triton", "not installed", f"Needed in chapters 10 to 13; everything else works without. {advice}")
+    version = importlib.metadata.version("triton")
+    where = "on the GPU" if torch.cuda.is_available() else "in the interpreter, without a GPU"
+    environment = {**os.environ, "TRITON_INTERPRET": "0" if torch.cuda.is_available() else "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([sys.executable, "-m", f"{__package__}.probe"], env=environment, cwd=folder, capture_output=True, text=True, timeout=180)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return Finding("○", "Triton", f"{version}, but a kernel does not run {where}: {said}",
+                       "Needed in chapters 10 to 13; everything else works without. Upgrade both: pip install --upgrade torch triton")
+    return Finding("✓", "Triton", f"{version}; a kernel runs {where}")
+
+
+def notebooks():
+    for name, label in (("jupyterlab", "JupyterLab"), ("notebook", "Notebook")):
+        if importlib.util.find_spec(name):
+            return Finding("✓", "Notebooks", f"{label} {importlib.metadata.version(name)}")
+    return Finding("○", "Notebooks", "JupyterLab is not installed here", 'Install it: pip install "deltanet-edu[lab]", or open the notebooks in Colab or an editor.')
+
+
+def corpus():
+    """The text of chapter 16; silent until the language model's data module can say whether it is there."""
+    if importlib.util.find_spec("deltanet_edu.lm") is None or importlib.util.find_spec("deltanet_edu.lm.data") is None:
+        return None
+    data = importlib.import_module("deltanet_edu.lm.data")
+    if not hasattr(data, "describe_corpus"):
+        return None
+    there, sentence = data.describe_corpus()
+    return Finding("✓" if there else "○", "Corpus", sentence, "" if there else "Needed in chapter 16 only.")
+
+
+def progress_file():
+    try:
+        storage.home().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=storage.home()):
+            pass
+    except OSError as error:
+        return Finding("○", "Progress", f"{storage.home()} cannot be written: {error.strerror}",
+                       "Checks work, but nothing is remembered. Set DELTANET_EDU_HOME to a folder of yours.")
+    solved = sum(bool(record.get("solved")) for record in storage.read()["exercises"].values())
+    return Finding("✓", "Progress", f"{storage.path()} ({solved} exercises solved)")
+
+
+def report(findings):
+    """The findings as text."""
+    lines = []
+    for f in findings:
+        lines.append(f"{f.state} {f.part:<10} {f.found}")
+        if f.advice:
+            from .formatting import wrap
+
+            lines.append(wrap(f.advice, " " * 13))
+    return "\n".join(lines)
