@@ -13,191 +13,24 @@ is what a change in the package calls for. A notebook whose cells somebody has e
 """
 
 import argparse
-import hashlib
-import json
 import os
-import re
 import sys
 import tempfile
 import time
-import tomllib
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 
-import jupytext
 import nbformat
-from nbformat.v4 import new_code_cell, new_notebook
+from nbclient import NotebookClient
 
-FOLDERS = {"notebooks": "lessons", "exercises": "problems", "solutions": "problems"}     # made -> its source in book/
-REGION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n(.*?)^[ \t]*### END SOLUTION\n?", re.M | re.S)
-BOOTSTRAP = """\
-try:
-    import deltanet_edu
-except ImportError:  # in Colab only this one file arrives: fetch the package, and nothing else
-    %pip install --quiet --no-deps git+{address}
-    import deltanet_edu
-from deltanet_edu.figures import style
-style()"""
-
-
-class SourceError(Exception):
-    """A source file that cannot be turned into a notebook; says where and why."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """One notebook, and the source it is made from."""
-    root: Path
-    folder: str
-    stem: str
-
-    @property
-    def name(self):
-        return f"{self.folder}/{self.stem}.ipynb"
-
-    @property
-    def path(self):
-        return self.root / self.name
-
-    @property
-    def source(self):
-        return self.root / "book" / FOLDERS[self.folder] / f"{self.stem}.py"
-
-    def answers_to(self, name):
-        """Whether the user may mean this notebook by `name`: 02, 02_delta_rule, exercises/02 or a path."""
-        folder, _, stem = name.removesuffix(".ipynb").removesuffix(".py").rpartition("/")
-        folder = folder.rpartition("/")[2]
-        return (self.stem == stem or self.stem.startswith(stem + "_")) and folder in ("", self.folder, FOLDERS[self.folder])
-
-
-def targets(root):
-    """All notebooks that the sources ask for."""
-    return [Target(root, folder, path.stem) for folder, kind in FOLDERS.items()
-            for path in sorted((root / "book" / kind).glob("[0-9][0-9]_*.py"))]
-
-
-# -- from source to cells ----------------------------------------------------------------------------------------------
-
-def solved(code):
-    """The code of a problem with its solution in, and the markers and the stub out."""
-    return REGION.sub(lambda m: m[2].partition(f"{m[1]}### STUB\n")[0], code)
-
-
-def stubbed(code, where):
-    """The code of a problem with each solution replaced by its stub."""
-    def stub(match):
-        indent, body = match[1], match[2]
-        _, marker, lines = body.partition(f"{indent}### STUB\n")
-        if marker:
-            return re.sub(r"^([ \t]*)# ?", r"\1", lines, flags=re.M)
-        if not indent:
-            raise SourceError(f"{where}: a solution outside a function needs a stub of its own, such as  # answer = None")
-        exercise = re.search(r"""\bcheck\(\s*["']([^"']+)""", code)
-        if not exercise:
-            raise SourceError(f"{where}: a solution, but no check(\"c.n\", ...) in the same cell")
-        return f'{indent}raise NotImplementedError("{exercise[1]}")\n'
-    return REGION.sub(stub, code)
-
-
-def read_source(target):
-    """The cells of the source file, as (type, source, tags), with problems solved or stubbed."""
-    cells = []
-    for n, cell in enumerate(jupytext.read(target.source, fmt="py:percent").cells):
-        where = f"{target.source.relative_to(target.root)}, cell {n + 1}"
-        text = cell.source + "\n"
-        if target.folder != "notebooks" and cell.cell_type == "code":
-            text = stubbed(text, where) if target.folder == "exercises" else solved(text)
-        if re.search(r"^\s*### (BEGIN|END) SOLUTION|^\s*### STUB", text, re.M):
-            raise SourceError(f"{where}: a SOLUTION marker without its partner, or one in a lesson")
-        cells.append((cell.cell_type, text.strip("\n"), cell.metadata.get("tags", [])))
-    if not cells or cells[0][0] != "markdown" or not re.match(r"# \S", cells[0][1]):
-        raise SourceError(f"{target.source.relative_to(target.root)}: the first cell must be Markdown and open with '# ', the title")
-    return cells
-
-
-def title(path):
-    """The first heading of a source file."""
-    return re.search(r"^# # (.+)$", path.read_text(encoding="utf-8"), re.M)[1].strip()
-
-
-def address(root):
-    """Where the project lives: [project.urls] of pyproject.toml, the only place that says it."""
-    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"].rstrip("/")
-
-
-def navigation(target):
-    """The line of links below the title and at the end: the previous notebook, this chapter's other one, the next."""
-    row = [t for t in targets(target.root) if t.folder == target.folder]
-    here = row.index(target)
-    links = []
-    if here > 0:
-        links.append(f"[← {title(row[here - 1].source)}]({row[here - 1].stem}.ipynb)")
-    for other, label in (("notebooks", "The lesson"), ("exercises", "Exercises"), ("solutions", "Solutions")):
-        twin = next((t for t in targets(target.root) if t.folder == other and t.stem[:3] == target.stem[:3]), None)
-        if twin and other != target.folder and (target.folder, other) != ("notebooks", "solutions"):
-            links.append(f"[{label}](../{twin.name})")
-    if here + 1 < len(row):
-        links.append(f"[{title(row[here + 1].source)} →]({row[here + 1].stem}.ipynb)")
-    return " · ".join(links)
-
-
-def badge(target):
-    """A link that opens the notebook in Colab."""
-    place = address(target.root).removeprefix("https://github.com/")
-    return ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-            f"(https://colab.research.google.com/github/{place}/blob/main/{target.name})")
-
-
-def build(target):
-    """The notebook as its source says it should be, without outputs."""
-    cells = read_source(target)
-    links = navigation(target)
-    heading, _, rest = cells[0][1].partition("\n")
-    top = "\n\n".join(part for part in (heading, " · ".join(filter(None, [badge(target), links])), rest.strip("\n")) if part)
-    cells[0] = ("markdown", top, cells[0][2])
-    cells.insert(1, ("code", BOOTSTRAP.format(address=address(target.root)), ["bootstrap"]))
-    if links:
-        cells.append(("markdown", "---\n\n" + links, []))
-    notebook = new_notebook(metadata={
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"}})
-    for n, (kind, text, tags) in enumerate(cells):
-        cell = new_code_cell(text) if kind == "code" else nbformat.v4.new_markdown_cell(text)
-        cell.id = f"{target.stem[:2]}-{n:03d}"
-        if tags:
-            cell.metadata["tags"] = list(tags)
-        notebook.cells.append(cell)
-    notebook.metadata["deltanet_edu"] = {"digest": digest(notebook)}
-    return notebook
-
-
-# -- from cells to file ------------------------------------------------------------------------------------------------
-
-def digest(notebook):
-    """A fingerprint of the cells as generated. If the file's cells no longer match it, somebody has worked in them.
-
-    Only the cells count, not the package's version: it answers "is this still ours?", never "is this still true?".
-    The tests that run every notebook answer the second question.
-    """
-    cells = [[c.cell_type, c.source, c.metadata.get("tags", [])] for c in notebook.cells]
-    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:16]
-
-
-def load(path):
-    """The notebook on disk, or None."""
-    return nbformat.read(path, as_version=4) if path.exists() else None
-
-
-def edited(notebook):
-    """Whether the cells on disk are not those that were generated."""
-    return notebook.metadata.get("deltanet_edu", {}).get("digest") != digest(notebook)
+from check import check_all, incomplete
+from sources import SourceError, build, edited, load, targets
 
 
 def carry_outputs(old, new):
-    """Copy the outputs over if the code is the same and was run to the end; say whether that was possible."""
+    """Copy the outputs over if the code is the same and ran to the end; say whether that was possible."""
     before, after = ([c for c in nb.cells if c.cell_type == "code"] for nb in (old, new))
-    if [c.source for c in before] != [c.source for c in after] or any(c.execution_count is None for c in before):
+    if [c.source for c in before] != [c.source for c in after] or any(incomplete(old)):
         return False
     for source, cell in zip(before, after):
         cell.outputs, cell.execution_count = source.outputs, source.execution_count
@@ -206,7 +39,6 @@ def carry_outputs(old, new):
 
 def execute(notebook, folder):
     """Run all cells in a fresh kernel, as a reader would, with no progress recorded yet."""
-    from nbclient import NotebookClient
     with tempfile.TemporaryDirectory() as home:
         env = {**os.environ, "DELTANET_EDU_HOME": home, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
                "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
@@ -279,7 +111,6 @@ def main():
     if options.names and not wanted:
         parser.error(f"no notebook is called {' or '.join(options.names)}")
     if options.check:
-        from check import check_all
         problems = check_all(root, wanted)
         print("\n".join(problems) or f"{len(wanted)} notebooks agree with their sources.")
         return bool(problems)

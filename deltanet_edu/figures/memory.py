@@ -23,11 +23,11 @@ def memory(S, *, ax=None, title=None, keys=None, values=None, limit=None, number
     if ax is None:
         _, ax = plt.subplots(figsize=(1.2 + 0.55 * min(K, 12), 0.8 + 0.5 * min(V, 9)))
     limit = float(limit if limit is not None else np.abs(S).max()) or 1.0
-    image = ax.imshow(S, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="equal")
+    image = ax.imshow(S, cmap="RdBu_r", vmin=-1.2 * limit, vmax=1.2 * limit, aspect="equal")   # 1.2: no cell so dark that its number is lost
     if numbers if numbers is not None else S.size <= 64:
         for i, j in np.ndindex(V, K):
-            ax.text(j, i, f"{S[i, j]:.2g}", ha="center", va="center", fontsize=9,
-                    color="white" if abs(S[i, j]) > 0.65 * limit else "#222222")
+            ax.text(j, i, f"{S[i, j]:.2g}".replace("-", "−"), ha="center", va="center", fontsize=9,
+                    color="white" if abs(S[i, j]) > 0.75 * limit else "#222222")
     ax.grid(False)
     ax.tick_params(length=0)
     for spine in ax.spines.values():

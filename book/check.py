@@ -1,0 +1,134 @@
+"""What `generate.py --check` looks for: notebooks that disagree with their sources, or are not fit to be published."""
+
+import base64
+import itertools
+import re
+
+import jupytext
+from sources import FOLDERS, REGION, SourceError, build, load, targets
+
+NOTEBOOK_LIMIT, FIGURE_LIMIT = 400_000, 100_000                          # bytes: GitHub gives up on large notebooks
+ABSOLUTE_PATH = re.compile(r"(?<![\w./:~-])/(?:home|root|Users|usr|opt|tmp|var|mnt|private|content)/\w|\b[A-Z]:\\\w")
+TRIVIAL = re.compile(r"(from|import|def|class|for|with|@)\b|return [\w, ]+$|[\w, ]+=\s*[\w.]+\.(shape|ndim|dtype|device)\b")
+
+
+def check_all(root, wanted):
+    """Everything wrong with these notebooks, one line each."""
+    known = {t.name for t in targets(root)}
+    found = [f"{folder}/{path.name}: has no source in book/{FOLDERS[folder]}; delete it"
+             for folder in FOLDERS for path in sorted((root / folder).glob("[0-9][0-9]_*.ipynb"))
+             if f"{folder}/{path.name}" not in known]
+    for target in wanted:
+        try:
+            found += [f"{target.name}: {problem}" for problem in check_one(target)]
+        except SourceError as error:
+            found.append(str(error))
+    return found
+
+
+def check_one(target):
+    """Everything wrong with one notebook."""
+    made, there = build(target), load(target.path)
+    if there is None:
+        yield f"missing; make it with  python book/generate.py {target.name}"
+        return
+    yield from difference(made, there)
+    yield from incomplete(there)
+    yield from unexpected_verdicts(target, there)
+    yield from unpublishable(target, there)
+    if target.folder == "exercises":
+        yield from leaks(target, there)
+
+
+def difference(made, there):
+    """The first cell in which the notebook on disk is not what its source says."""
+    for n, (new, old) in enumerate(itertools.zip_longest(made.cells, there.cells)):
+        if new is None or old is None:
+            yield f"{len(there.cells)} cells, but its source makes {len(made.cells)}"
+            return
+        for what in ("cell_type", "source", "id", "metadata"):
+            if new.get(what) != old.get(what):
+                is_now, should = first_difference(str(old.get(what)), str(new.get(what)))
+                yield (f"cell {n} ({new.id}) differs from its source in {what}:\n    notebook: {is_now}\n    source:   {should}\n"
+                       "    If the source is right: python book/generate.py. If this is your own work on an exercise: all is well, "
+                       "this check is for the book.")
+                return
+    if made.metadata != there.metadata:
+        yield "its metadata differs from what is generated: python book/generate.py"
+
+
+def first_difference(a, b):
+    """The first line in which two texts differ."""
+    return next((x, y) for x, y in itertools.zip_longest(a.splitlines() or [""], b.splitlines() or [""], fillvalue="(nothing)") if x != y)
+
+
+def incomplete(notebook):
+    """Code that was not run, or failed when it was."""
+    for n, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        if cell.execution_count is None:
+            yield f"cell {n} ({cell.id}) has not been executed"
+        if "raises-exception" not in cell.metadata.get("tags", []):
+            for output in cell.outputs:
+                if output.output_type == "error":
+                    yield f"cell {n} ({cell.id}) raised {output.ename}: {output.evalue}"
+
+
+def unexpected_verdicts(target, notebook):
+    """In solutions every check passes; in exercises none does."""
+    marks = {"solutions": "○✗", "exercises": "✓✗"}.get(target.folder, "")
+    for n, cell in enumerate(notebook.cells):
+        for text in output_texts(cell):
+            if marks and re.search(rf"^[{marks}] \d", text, re.M):
+                yield f"cell {n} ({cell.id}) answers {text.splitlines()[0]!r}"
+
+
+def output_texts(cell):
+    """Everything a code cell shows as text."""
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        yield from (text for text in (output.get("text"), data.get("text/plain"), data.get("text/html"), data.get("text/markdown")) if text)
+
+
+def unpublishable(target, notebook):
+    """Too large, pictures inside the prose, or paths that exist on one machine only."""
+    if (size := target.path.stat().st_size) > NOTEBOOK_LIMIT:
+        yield f"{size / 1000:.0f} kB, more than {NOTEBOOK_LIMIT // 1000}"
+    for n, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown" and re.search(r"data:\w+/[\w.+-]+;base64|<img[^>]+src=.data:", cell.source):
+            yield f"cell {n} ({cell.id}) has base64 data in its Markdown; draw the figure in a code cell"
+        for text in (cell.source, *output_texts(cell)):
+            if found := ABSOLUTE_PATH.search(text):
+                line = next(line for line in text.splitlines() if found[0] in line)
+                yield f"cell {n} ({cell.id}) shows a path of one machine: {line.strip()[:120]}"
+        for output in cell.get("outputs", []):
+            for kind, data in output.get("data", {}).items():
+                size = len(base64.b64decode(data)) if kind in ("image/png", "image/jpeg") else len(data) if kind == "image/svg+xml" else 0
+                if size > FIGURE_LIMIT:
+                    yield f"cell {n} ({cell.id}) draws a figure of {size / 1000:.0f} kB, more than {FIGURE_LIMIT // 1000}"
+
+
+def leaks(target, notebook):
+    """Lines of a solution that the learner would find in the exercise. What its own stub shows is given on purpose."""
+    shown = {squeeze(line): n for n, cell in enumerate(notebook.cells) for line in cell.source.splitlines()}
+    for cell in jupytext.read(target.source, fmt="py:percent").cells:
+        for match in REGION.finditer(cell.source + "\n"):
+            solution, _, stub = match[2].partition(f"{match[1]}### STUB\n")
+            given = {squeeze(line.lstrip().removeprefix("#")) for line in stub.splitlines()} | {""}
+            secret = [line.strip() for line in solution.splitlines() if nontrivial(line)]
+            if given.issuperset(map(squeeze, solution.splitlines())):
+                yield f"the stub gives the whole solution away: {solution.strip().splitlines()[0]}"
+            for line in secret:
+                if squeeze(line) in shown and squeeze(line) not in given:
+                    yield f"cell {shown[squeeze(line)]} gives a line of a solution away: {line}"
+
+
+def squeeze(line):
+    """A line of code without blanks and without its comment."""
+    return re.sub(r"\s+", "", line.split("#")[0])
+
+
+def nontrivial(line):
+    """Whether a line says something about how to solve: no import, no loop header, no unpacking of a shape."""
+    return len(squeeze(line)) >= 16 and not TRIVIAL.match(line.split("#")[0].strip())
