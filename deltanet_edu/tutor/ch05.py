@@ -1,0 +1,466 @@
+"""Chapter 5: the WY representation. Exercises, equation checks and predictions."""
+
+import torch
+
+from ..ops import delta_rule_recurrent, householder
+from . import Case, Mistake, equation, exercise, order_the_lines, prediction
+from .cases import delta_inputs
+
+KEYS = ("random", "repeated", "unnormalized")
+
+
+def eye_like(k):
+    return torch.eye(k.shape[-1], dtype=k.dtype)
+
+
+def loop(S, k, v, beta):
+    """The state after every token, [S_0, S_1, ..., S_C], by the recurrence itself."""
+    states = [S]
+    for k_t, v_t, beta_t in zip(k, v, beta):
+        S = S - beta_t * torch.outer(S @ k_t - v_t, k_t)
+        states.append(S)
+    return states
+
+
+# -- 5.1 -----------------------------------------------------------------------------------------------------------------
+
+exercise(
+    id="5.1", title="Three writes by hand", kind="predict", stars=1, minutes=5, equations=("5.4",), reference=2.44, tolerance=1e-3,
+    mutants={
+        "writes the value itself": Mistake(5.0,
+            "5 is what *arrives*. The memory already answers something for this key, and only the difference is written.", "eq. 5.4",
+            next="What do tokens 1 and 2 together say about the key (1, 0)?"),
+        "forgets the token in the middle": Mistake(3.0,
+            "You removed what token 1 wrote. Token 2 wrote along (0.8, 0.6), and that overlaps with the key as well.", "eq. 5.4",
+            next="u₂ (k₂ᵀk₃) is missing."),
+        "takes v₂ for u₂": Mistake(0.6,
+            "You subtracted 3 · 0.8. Token 2 did not write 3: it wrote half of what was *missing*.", "eq. 5.4", next="Compute u₂ first."),
+        "forgets β₂": Mistake(1.88,
+            "Your u₂ is 1.4, the whole difference. With β₂ = 0.5 only half of it is written.", "eq. 5.4"),
+        "adds the overlaps": Mistake(7.56,
+            "The sign is wrong: what the memory already says is subtracted from what arrives.", "eq. 5.4"),
+        "scales the value, not the difference": Mistake(3.08,
+            "Your u₂ is 0.5 · 3 − 1.6 = −0.1. β₂ multiplies the whole bracket: 0.5 · (3 − 1.6).", "eq. 5.4"),
+    },
+    hints=("Go token by token: u₁ needs nothing, u₂ needs u₁, u₃ needs both.",
+           "The overlaps are k₁ᵀk₂ = 0.8, k₁ᵀk₃ = 1 and k₂ᵀk₃ = 0.8.",
+           "u₁ = 2 and u₂ = 0.5 · (3 − 2 · 0.8) = 0.7."),
+    why="u₁ = 2, u₂ = 0.5 (3 − 1.6) = 0.7, u₃ = 5 − 2 · 1 − 0.7 · 0.8 = 2.44.",
+)
+
+
+# -- 5.2 -----------------------------------------------------------------------------------------------------------------
+
+def u_by_triangular_solve(k, v, beta):
+    A = beta[:, None] * (k @ k.T).tril(-1)
+    return torch.linalg.solve_triangular(A, beta[:, None] * v, upper=False, unitriangular=True)
+
+
+def u_by_state(k, v, beta):
+    S, u = torch.zeros(v.shape[1], k.shape[1], dtype=v.dtype), []
+    for k_t, v_t, beta_t in zip(k, v, beta):
+        u.append(beta_t * (v_t - S @ k_t))
+        S = S + torch.outer(u[-1], k_t)
+    return torch.stack(u)
+
+
+def u_from(k, v, beta, step):
+    """u_t = step(t, what the earlier u_i return for k_t, v_t, beta_t, overlaps with earlier keys, earlier u)."""
+    u = []
+    for t in range(len(k)):
+        overlap = k[:t] @ k[t]
+        before = torch.stack(u) if u else v[:0]
+        u.append(step(t, overlap @ before, v[t], beta[t], overlap, before))
+    return torch.stack(u)
+
+
+def u_inclusive(k, v, beta):
+    A = beta[:, None] * (k @ k.T).tril()
+    return torch.linalg.solve(eye_like(A) + A, beta[:, None] * v)
+
+
+exercise(
+    id="5.2", title="The u vectors", kind="code", stars=2, minutes=15, equations=("5.4",),
+    reference=householder.wy_u, alternatives=(u_by_triangular_solve, u_by_state),
+    cases=lambda g: delta_inputs(g, "k v beta", T=(1, 2, 7), keys=KEYS, betas=("random", "zero", "large")),
+    mutants={
+        "forgets beta": Mistake(lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: v_t - said),
+            "Each u_t is scaled by its own β_t. Yours is not: your first row equals v₁.", "eq. 5.4"),
+        "sums over i ≤ t": Mistake(u_inclusive, "The sum runs over *earlier* tokens only; yours includes token t itself.", "eq. 5.4",
+            next="What should the sum be for the first token?"),
+        "uses v, not u, in the sum": Mistake(lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (v_t - o @ v[:t])),
+            "The sum must use the u_i you have just computed, not the raw v_i: the memory holds what was written, not what arrived.", "eq. 5.4",
+            next="With three equal keys, how much does token 3 still have to remove?"),
+        "scales the value, not the difference": Mistake(
+            lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * v_t - said),
+            "β_t multiplies the whole bracket, v_t minus the sum. Yours scales v_t alone, so even β = 0 writes something.", "eq. 5.4"),
+        "applies β of the earlier tokens again": Mistake(
+            lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (v_t - (o * beta[:t]) @ u)),
+            "u_i already contains its β_i. Yours multiplies it in a second time.", "eq. 5.4"),
+        "adds the correction": Mistake(lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (v_t + said)),
+            "The sign of the sum is wrong: what the memory already says is *subtracted*.", "eq. 5.4"),
+        "looks at the previous token only": Mistake(
+            lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (v_t - (o[-1:] @ u[-1:]))),
+            "The sum runs over *all* earlier tokens. Yours stops at the one just before.", "eq. 5.4",
+            next="Does your answer change if token 1 has the key of token 3?"),
+        "measures the overlap of values": Mistake(
+            lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (v_t - (v[:t] @ v_t) @ u)),
+            "The overlap is between keys, k_iᵀk_t: tokens interfere where their *keys* agree.", "eq. 5.4"),
+    },
+    hints=("Compute u₁ and u₂ by hand for two equal keys.",
+           "u_t = β_t (v_t − something). The something is what the memory S = Σ u_i k_iᵀ returns for k_t.",
+           "The last line is `u.append(beta[t] * (v[t] - already))`."),
+)
+
+
+# -- 5.3 -----------------------------------------------------------------------------------------------------------------
+
+def w_by_product(k, beta):
+    P, w = eye_like(k), []
+    for k_t, beta_t in zip(k, beta):
+        w.append(beta_t * (P @ k_t))
+        P = P - torch.outer(w[-1], k_t)
+    return torch.stack(w)
+
+
+def w_by_triangular_solve(k, beta):
+    return u_by_triangular_solve(k, k, beta)
+
+
+def w_gram_schmidt(k, beta):
+    return u_from(k, k, beta, lambda t, said, k_t, b, o, w: b * (k_t - (o / (k[:t] * k[:t]).sum(-1)) @ w))
+
+
+exercise(
+    id="5.3", title="The w vectors", kind="code", stars=3, minutes=15, equations=("5.2", "5.3"),
+    reference=householder.wy_w, alternatives=(w_by_product, w_by_triangular_solve),
+    cases=lambda g: delta_inputs(g, "k beta", T=(1, 2, 7), keys=KEYS, betas=("random", "zero", "large")),
+    mutants={
+        "forgets beta": Mistake(lambda k, beta: w_by_product(k, torch.ones_like(beta)),
+            "Each w_t is scaled by its own β_t. Yours is right for β = 1 only.", "eq. 5.3"),
+        "subtracts keys instead of w": Mistake(
+            lambda k, beta: u_from(k, k, beta, lambda t, said, k_t, b, o, w: b * (k_t - o @ k[:t])),
+            "The sum is over the w_i found so far, not over the raw keys: Σ w_i k_iᵀ is what the product has taken away from I.", "eq. 5.3",
+            next="In the induction, which matrix is multiplied with k_t?"),
+        "adds the correction": Mistake(
+            lambda k, beta: u_from(k, k, beta, lambda t, said, k_t, b, o, w: b * (k_t + said)),
+            "The sign of the sum is wrong: P_{t−1} is I *minus* Σ w_i k_iᵀ.", "eq. 5.3"),
+        "multiplies in the opposite order": Mistake(lambda k, beta: w_by_product(k.flip(0), beta.flip(0)).flip(0),
+            "Your rows belong to M_C … M₂ M₁. In this book the state stands on the left, S₀ M₁ M₂ …, so the *first* token is leftmost.", "eq. 5.2",
+            next="Which w_t should be a plain multiple of its key, the first or the last?"),
+        "divides the overlap by the length of the key": Mistake(w_gram_schmidt,
+            "That is Gram-Schmidt, which makes keys orthogonal. Here the length of k_i matters and stays: the overlap is k_iᵀk_t.", "eq. 5.3"),
+        "scales only the key": Mistake(
+            lambda k, beta: u_from(k, k, beta, lambda t, said, k_t, b, o, w: b * k_t - said),
+            "β_t multiplies the whole bracket, not only k_t.", "eq. 5.3"),
+        "stacks the w vectors as columns": Mistake(lambda k, beta: householder.wy_w(k, beta).mT.contiguous(),
+            "The numbers are right, in columns. Tokens are rows in this book: W has shape (C, K).", "eq. 5.2", next="Stack along dimension 0."),
+    },
+    hints=("Write M₁M₂ out for two tokens and collect everything that multiplies k₂ᵀ from the left.",
+           "w_t = β_t P_{t−1} k_t, with P_{t−1} = I − Σ w_i k_iᵀ. You need no matrix P to compute P k_t.",
+           "It is the loop of exercise 5.2 with `k` in the place of `v`."),
+)
+
+
+# -- 5.4 -----------------------------------------------------------------------------------------------------------------
+
+both_lines = order_the_lines(
+    {
+        "A": "    w_t, u_t = beta_t * w_t, beta_t * u_t",
+        "B": "    for w_i, u_i, k_i in zip(W, U, k):",
+        "C": "return torch.stack(W), torch.stack(U)",
+        "D": "    w_t, u_t = k_t, v_t",
+        "E": "for k_t, v_t, beta_t in zip(k, v, beta):",
+        "F": "    W.append(w_t); U.append(u_t)",
+        "G": "        w_t, u_t = w_t - w_i * (k_i @ k_t), u_t - u_i * (k_i @ k_t)",
+    },
+    "def both(k, v, beta):\n    W, U = [], []", "both",
+    distractors={
+        "H": "        w_t, u_t = w_t - k_i * (k_i @ k_t), u_t - v_i * (k_i @ k_t)",
+        "I": "    for w_i, u_i, k_i, v_i in zip(W, U, k, v):",
+    },
+)
+
+
+def both(k, v, beta):
+    return householder.wy_w(k, beta), householder.wy_u(k, v, beta)
+
+
+def both_at_once(k, v, beta):
+    Z = householder.wy_u(k, torch.cat([k, v], -1), beta)
+    return Z[:, :k.shape[1]], Z[:, k.shape[1]:]
+
+
+exercise(
+    id="5.4", title="Both recurrences in one loop", kind="order", stars=2, minutes=10, equations=("5.3", "5.4"),
+    reference="EDBGAFC", alternatives=(both, both_at_once), prepare=both_lines,
+    cases=lambda g: delta_inputs(g, "k v beta", T=(1, 2, 7), keys=KEYS),
+    mutants={
+        "scales by β before correcting": Mistake("EDABGFC",
+            "β_t scales k_t and v_t, but not the corrections. It belongs to the whole bracket: after the inner loop.", "eq. 5.3 and 5.4",
+            next="With β_t = 0, is anything written?"),
+        "stores w and u before scaling them": Mistake("EDBGFAC",
+            "The lists receive w_t and u_t without β_t: line A comes too late to matter.", "eq. 5.3 and 5.4"),
+        "lets a token correct itself": Mistake("EDFBGAC",
+            "The raw k_t and v_t are in the lists before the inner loop runs, so they are corrected by themselves and stored uncorrected.",
+            "eq. 5.3", next="Which tokens may the sum run over?"),
+        "subtracts raw keys and values": Mistake("EDIHAFC",
+            "Lines H and I belong to another algorithm: the sum is over the w_i and u_i computed so far.", "eq. 5.3 and 5.4"),
+        "returns after the first token": Mistake(
+            lambda k, v, beta: (householder.wy_w(k[:1], beta[:1]), householder.wy_u(k[:1], v[:1], beta[:1])),
+            "Only one row comes back: the function returns inside the loop.", next="Line C belongs at the very end."),
+    },
+    hints=("Two lines are of no use. Which of B and I can go with G?",
+           "Start from the raw k_t and v_t, correct, scale, store: one line or two for each.",
+           "The order starts E, D, B and ends F, C."),
+)
+
+
+# -- 5.5 -----------------------------------------------------------------------------------------------------------------
+
+def state_after(S, k, v, beta):
+    W, U = householder.wy_w(k, beta), householder.wy_u(k, v, beta)
+    return S - S @ W.mT @ k + U.mT @ k
+
+
+def state_by_loop(S, k, v, beta):
+    return loop(S, k, v, beta)[-1]
+
+
+def state_by_writes(S, k, v, beta):
+    return S + (householder.wy_u(k, v, beta) - householder.wy_w(k, beta) @ S.mT).mT @ k
+
+
+def state_by_product(S, k, v, beta):
+    return S @ householder.householder_product(k, beta) + householder.wy_u(k, v, beta).mT @ k
+
+
+exercise(
+    id="5.5", title="Find the bug: a memory that was not empty", kind="bug", stars=2, minutes=15, equations=("5.5",),
+    reference=state_after, alternatives=(state_by_loop, state_by_writes, state_by_product),
+    cases=lambda g: delta_inputs(g, "S k v beta", T=(1, 2, 6), keys=KEYS, betas=("random", "large")),
+    mutants={
+        "lets the old memory through unchanged": Mistake(
+            lambda S, k, v, beta: S + householder.wy_u(k, v, beta).mT @ k,
+            "U is what a memory that started *empty* receives. An old memory S₀ also passes through the C erasures, and comes out as S₀ P_C.",
+            "eq. 5.5", next="Which recurrence gives you P_C without a K × K product?"),
+        "exchanges W and K": Mistake(
+            lambda S, k, v, beta: S - S @ k.mT @ householder.wy_w(k, beta) + householder.wy_u(k, v, beta).mT @ k,
+            "S (I − KᵀW) is the product in the opposite order, M_C … M₁. Keys stand on the right, where the next token meets them: I − WᵀK.",
+            "eq. 5.2", next="For which C can the two not be told apart?"),
+        "adds where it should erase": Mistake(
+            lambda S, k, v, beta: S + S @ householder.wy_w(k, beta).mT @ k + householder.wy_u(k, v, beta).mT @ k,
+            "The sign of WᵀK is wrong: P_C = I − WᵀK, and erasing takes away.", "eq. 5.2"),
+        "erases with all raw keys at once": Mistake(
+            lambda S, k, v, beta: S - S @ (beta[:, None] * k).mT @ k + householder.wy_u(k, v, beta).mT @ k,
+            "β_t k_t in the place of w_t erases a repeated key again and again. w_t holds only what is still left to erase.", "eq. 5.3",
+            next="What is w₂ when both keys are equal and β = 1?"),
+        "erases the new writes as well": Mistake(
+            lambda S, k, v, beta: (S + householder.wy_u(k, v, beta).mT @ k) @ householder.householder_product(k, beta),
+            "U already accounts for every erasure that follows a write. Only the *old* memory is multiplied by P_C.", "eq. 5.5"),
+        "writes raw values": Mistake(
+            lambda S, k, v, beta: S @ householder.householder_product(k, beta) + (beta[:, None] * v).mT @ k,
+            "The old memory is treated right, but β_t v_t is written instead of u_t: what earlier tokens wrote is not corrected.", "eq. 5.4"),
+    },
+    hints=("Run it with an empty memory, then with k, v of one token. Which of the two is wrong?",
+           "One token: S₁ = S₀ (I − β₁k₁k₁ᵀ) + β₁v₁k₁ᵀ. Which part of it does the function lack?",
+           "Subtract `S @ W.mT @ k`, with `W = wy_w(k, beta)`."),
+)
+
+
+# -- 5.6 -----------------------------------------------------------------------------------------------------------------
+
+exercise(
+    id="5.6", title="When the loop is cheaper", kind="predict", stars=2, minutes=10, equations=("5.4",), reference=130, tolerance=1e-9,
+    mutants={
+        "compares the last token, not the totals": Mistake(66,
+            "From token 66 on, *that* token costs more than 2KV. But the tokens before it were cheaper, and the question is about the sum.",
+            next="Sum (t − 1)(K + V) over t = 1 … T."),
+        "stops at a draw": Mistake(129,
+            "At T = 129 the two are exactly equal. The question asks for more.", next="One token further."),
+        "counts T² / 2 for the sum": Mistake(128,
+            "0 + 1 + … + (T − 1) is T (T − 1) / 2: the first token costs nothing."),
+        "leaves the overlaps out": Mistake(258,
+            "An earlier token costs a dot product of length K *and* a scaled vector of length V. You counted only one of the two."),
+    },
+    hints=("The loop costs 2KV per token, whatever t is.",
+           "Token t of the recurrence costs (t − 1)(K + V); sum it over t = 1 … T.",
+           "T (T − 1)(K + V) / 2 > 2KV T. Cancel T, and set K = V = 64."),
+    why="T (T − 1) / 2 · 128 > 8192 T means T − 1 > 128: in general, a little over twice the head width.",
+)
+
+
+# -- 5.7 -----------------------------------------------------------------------------------------------------------------
+
+def lapack_keys(a):
+    """The vectors that LAPACK stores below the diagonal, as rows, each with the 1 it leaves out: (n, m)."""
+    m, n = a.shape
+    return a.tril(-1).mT + torch.eye(n, m, dtype=a.dtype)
+
+
+def q_from_lapack(a, tau):
+    k = lapack_keys(a)                                                   # (n, m)
+    return torch.eye(a.shape[0], dtype=a.dtype) - householder.wy_w(k, tau).mT @ k
+
+
+def q_by_loop(a, tau):
+    Q = torch.eye(a.shape[0], dtype=a.dtype)
+    for k_t, tau_t in zip(lapack_keys(a), tau):
+        Q = Q - tau_t * torch.outer(Q @ k_t, k_t)
+    return Q
+
+
+def q_by_torch(a, tau):
+    return torch.linalg.householder_product(torch.nn.functional.pad(a, (0, a.shape[0] - a.shape[1])), tau)
+
+
+def q_with_keys(a, tau, k):
+    return torch.eye(a.shape[0], dtype=a.dtype) - householder.wy_w(k, tau).mT @ k
+
+
+def lapack_cases(g):
+    for m, n in ((2, 1), (3, 2), (3, 3), (6, 4)):
+        for kind in ("from a QR factorization", "any tau"):
+            a, tau = torch.geqrf(torch.randn(m, n, generator=g, dtype=torch.float64))
+            if kind == "any tau":
+                tau = 2 * torch.rand(n, generator=g, dtype=torch.float64)
+            yield Case((a, tau), f"{kind}, {'square' if m == n else 'tall'}, m = {m}")
+
+
+exercise(
+    id="5.7", title="Read LAPACK's mind", kind="open", stars=4, minutes=25, equations=("5.2", "5.3"),
+    reference=q_from_lapack, alternatives=(q_by_loop, q_by_torch), cases=lapack_cases,
+    mutants={
+        "forgets the ones on the diagonal": Mistake(lambda a, tau: q_with_keys(a, tau, a.tril(-1).mT.contiguous()),
+            "Each vector has a 1 in position t that is not stored, because it is always 1. Yours has a 0 there.",
+            next="Add an identity of shape (n, m)."),
+        "takes the diagonal of R for part of the vectors": Mistake(lambda a, tau: q_with_keys(a, tau, a.tril().mT.contiguous()),
+            "The diagonal of `a` belongs to R. The vectors live strictly below it, with a 1 in its place.", next="`tril(-1)`, then add the ones."),
+        "returns the transpose": Mistake(lambda a, tau: q_from_lapack(a, tau).mT.contiguous(),
+            "Yours is Hₙ … H₁, the transpose of Q. LAPACK's Q is H₁ … Hₙ, in our order: I − WᵀK.", "eq. 5.2"),
+        "computes β from the length of the vectors": Mistake(
+            lambda a, tau: q_with_keys(a, 2 / (lapack_keys(a) ** 2).sum(-1), lapack_keys(a)),
+            "β = 2/‖k‖² makes every factor a reflection. LAPACK also uses tau = 0, for a column that needs none, and there the factor is I.",
+            next="tau is β: use it as it is."),
+        "returns the first n columns": Mistake(lambda a, tau: q_from_lapack(a, tau)[:, :a.shape[1]].contiguous(),
+            "That is the thin Q. The product of the m × m reflections has all m columns."),
+        "erases with raw keys": Mistake(
+            lambda a, tau: torch.eye(a.shape[0], dtype=a.dtype) - (tau[:, None] * lapack_keys(a)).mT @ lapack_keys(a),
+            "tau_t k_t is right for the first vector only. The next ones meet a product that is no longer I.", "eq. 5.3"),
+    },
+    hints=("`a.tril(-1)` keeps what is strictly below the diagonal. Which shape must the keys have so that tokens are rows?",
+           "The keys are `a.tril(-1).mT + torch.eye(n, m)`, of shape (n, m), and β is tau.",
+           "Q = I − WᵀK with `W = wy_w(keys, tau)`."),
+)
+
+
+# -- equations -----------------------------------------------------------------------------------------------------------
+
+def inputs(g, args):
+    """Keyword-free inputs for the checks of equations: β from 0 to 2, repeated and unnormalized keys, K ≠ V."""
+    for case in delta_inputs(g, args, T=(1, 2, 6), K=4, V=3, keys=KEYS, betas=("zero", "random", "large"), memories=("nonempty",)):
+        yield case.args
+
+
+def product(factors, like):
+    P = torch.eye(like.shape[-1], dtype=like.dtype)
+    for M in factors:
+        P = P @ M
+    return P
+
+
+@equation("5.1", r"S_C = S_0\, M_1 M_2 \cdots M_C + \sum_{t=1}^{C} \beta_t v_t k_t^\top\, M_{t+1} \cdots M_C")
+def _(g):
+    for S, k, v, beta in inputs(g, "S k v beta"):
+        M = list(householder.householder(k, beta))
+        added = [beta[t] * torch.outer(v[t], k[t]) @ product(M[t + 1:], k) for t in range(len(k))]
+        yield "the recurrence = the sum", loop(S, k, v, beta)[-1], S @ product(M, k) + sum(added)
+
+
+@equation("5.2", r"M_1 M_2 \cdots M_C = I - \sum_{t=1}^{C} w_t k_t^\top = I - W^\top K")
+def _(g):
+    for k, beta in inputs(g, "k beta"):
+        W, P = householder.wy_w(k, beta), product(householder.householder(k, beta), k)
+        yield "the product = I - sum of w kᵀ", P, eye_like(k) - sum(torch.outer(w_t, k_t) for w_t, k_t in zip(W, k))
+        yield "the product = I - WᵀK", P, eye_like(k) - W.mT @ k
+
+
+@equation("5.3", r"w_t = \beta_t P_{t-1} k_t = \beta_t \Big( k_t - \sum_{i<t} w_i\, (k_i^\top k_t) \Big)")
+def _(g):
+    for k, beta in inputs(g, "k beta"):
+        W, M = householder.wy_w(k, beta), householder.householder(k, beta)
+        yield "W = the keys through the product", W, torch.stack([beta[t] * product(M[:t], k) @ k[t] for t in range(len(k))])
+        yield "W = the sum", W, torch.stack([beta[t] * (k[t] - sum((W[i] * (k[i] @ k[t]) for i in range(t)), 0 * k[t])) for t in range(len(k))])
+
+
+@equation("5.4", r"u_t = \beta_t \Big( v_t - \sum_{i<t} u_i\, (k_i^\top k_t) \Big)")
+def _(g):
+    for k, v, beta in inputs(g, "k v beta"):
+        U, empty = householder.wy_u(k, v, beta), torch.zeros(v.shape[1], k.shape[1], dtype=v.dtype)
+        states = loop(empty, k, v, beta)
+        yield "u = what an empty memory is given", torch.stack([beta[t] * (v[t] - states[t] @ k[t]) for t in range(len(k))]), U
+        yield "U = the sum", U, torch.stack([beta[t] * (v[t] - sum((U[i] * (k[i] @ k[t]) for i in range(t)), 0 * v[t])) for t in range(len(k))])
+
+
+@equation("5.5", r"S_C = S_0\, (I - W^\top K) + U^\top K")
+def _(g):
+    for S, k, v, beta in inputs(g, "S k v beta"):
+        W, U = both(k, v, beta)
+        _, final = delta_rule_recurrent(*(x[None, :, None] for x in (k, k, v, beta)), initial_state=S[None, None])
+        yield "the recurrence = the closed form", final[0, 0], S @ (eye_like(k) - W.mT @ k) + U.mT @ k
+
+
+@equation("5.6", r"u_t - S_0\, w_t = \beta_t\, (v_t - S_{t-1} k_t)")
+def _(g):
+    for S, k, v, beta in inputs(g, "S k v beta"):
+        W, U = both(k, v, beta)
+        states = loop(S, k, v, beta)
+        yield "U - W S₀ᵀ = the writes of the loop", U - W @ S.mT, torch.stack([beta[t] * (v[t] - states[t] @ k[t]) for t in range(len(k))])
+
+
+# -- predictions -----------------------------------------------------------------------------------------------------------
+
+prediction(
+    "5.a", question="cat → 3 and cat → 5, β = 1, both tokens looking at the same empty memory. What do we read for cat?",
+    options={
+        "5": "That is what the loop gives. But here the second token never saw the first one: it found an empty memory, and erased nothing.",
+        "8": "Both found nothing to correct, so both wrote their full value, and 3 + 5 = 8. Looking at a stale memory turns the delta rule back "
+             "into adding.",
+        "3": "The first token is not protected from the second. Both write.",
+        "4": "Nothing is averaged: with β = 1 each token writes its whole correction.",
+    },
+    answer="8",
+)
+
+prediction(
+    "5.b", question="K = 64, and C = 5 factors M_t = I − β_t k_t k_tᵀ. In how many dimensions does their product differ from I, that is, "
+                    "what is the rank of I − M₁M₂M₃M₄M₅?",
+    options={
+        "1": "That is one factor. The next one erases along another key.",
+        "5": "Every factor changes its input along one direction only. Five factors, five directions.",
+        "64": "A product of full matrices looks full, and its entries are. But a vector orthogonal to all five keys passes through unchanged.",
+        "320": "A 64 × 64 matrix has rank 64 at most.",
+    },
+    answer="5",
+)
+
+prediction(
+    "5.c", question="One unit key k, three times, with the values 3, 5, 4 and β = 1. What are u₁, u₂, u₃?",
+    options={
+        "3, 5, 4": "That is what arrives. Summed up, as the memory does, it would read 12.",
+        "3, 2, −1": "Only what is new is written: 3, then 5 − 3, then 4 − 5. Their sum is 4, the last value.",
+        "3, 2, 1": "Nearly: the third is 4 − 5 = −1. Writes may be negative, that is how they erase.",
+        "3, 2, −4": "The third correction must remove what the memory says, 5, and not 3 + 5.",
+    },
+    answer="3, 2, −1",
+)
+
+prediction(
+    "5.d", question="T = 4096 tokens, head width 64. How many FLOPs does the u recurrence take, compared with the token loop?",
+    options={
+        "about 64 times fewer": "That is the saving in *memory*. The sum over all earlier tokens is paid in arithmetic.",
+        "about as many": "That is so at a certain length, and it is near 85 tokens in the count below. The recurrence grows like T², the loop like T.",
+        "about 50 times more": "T² against T times a constant: the saving in memory is paid for in arithmetic once T passes the head width.",
+    },
+    answer="about 50 times more",
+)
