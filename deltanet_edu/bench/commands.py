@@ -5,10 +5,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Measure this package on this machine.", no_args_is_help=True)
+bench = typer.Typer(no_args_is_help=True, help="Measure this package on this machine.")
 
 
-@app.command("chunkwise-cpu")
+def register(app):
+    app.add_typer(bench, name="bench")
+
+
+@bench.command("chunkwise-cpu")
 def chunkwise_cpu(
     output: Annotated[Path | None, typer.Option(help="Write the measurement to this JSON file, whole or not at all.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; each measures every candidate once, and medians are reported.")] = 15,
