@@ -15,7 +15,7 @@ def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", chu
 
     Args:
         q, k: (B, T, H, K), floating point, of one dtype with v. Keys must satisfy beta |k|^2 <= 2, or the memory
-            grows without bound (eq. 2.9); unit keys, `torch.nn.functional.normalize(k, dim=-1)`, always do for beta <= 2.
+            grows without bound (eq. 2.10); unit keys, `torch.nn.functional.normalize(k, dim=-1)`, always do for beta <= 2.
         v: (B, T, H, V).
         beta: (B, T, H), write strength, nonnegative; usually a sigmoid. 0 leaves the memory alone, 1 with a unit key
             replaces what was stored.
