@@ -60,3 +60,9 @@ def write_result(path, measured, command=None):
     with whole_file(path) as file:
         json.dump({**provenance(command), **measured}, file, indent=1)
         file.write("\n")
+
+
+def read_result(name):
+    """The measurement results/NAME.json as a dict; None where it is not, as in Colab, where only the package arrives."""
+    path = Path(__file__).parents[1] / "results" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from deltanet_edu.records import provenance, whole_file, write_result
+from deltanet_edu import records
+from deltanet_edu.records import provenance, read_result, whole_file, write_result
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -36,3 +37,10 @@ def test_a_result_says_where_when_and_how(tmp_path):
     read = json.loads((tmp_path / "new" / "r.json").read_text())
     assert read["milliseconds"] == 3 and read["command"] == "deltanet-edu bench x"
     assert set(provenance()) <= set(read) and read["machine"]["processor"] and read["versions"]["torch"]
+
+
+def test_a_result_is_read_by_its_name_or_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "deltanet_edu" / "records.py"))
+    assert read_result("speed") is None
+    write_result(tmp_path / "results" / "speed.json", {"milliseconds": 3})
+    assert read_result("speed")["milliseconds"] == 3

@@ -16,7 +16,8 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
 
     Args:
         chunk_size: C, any positive integer; 1 is the recurrent form, T the parallel one. T need not be a multiple.
-    Cost per head: about 2T(3KV + C(2K + 1.5V) + C^2 / 3) FLOPs; T(2K + 3V) + NKV numbers of memory beyond the inputs.
+    Cost per head: T(6KV + C(6K + 4V) + C^2) FLOPs (eq. 8.9), of which 4TKV in ceil(T / C) sequential steps, the rest all at once.
+        A kernel that skips the zero halves of the C x C matrices needs about half of what has a C in it.
     """
     out_dtype, T_len = v.dtype, v.shape[1]
     q, k, v, beta, S = enter(q, k, v, beta, initial_state=initial_state)

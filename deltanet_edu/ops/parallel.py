@@ -8,7 +8,7 @@ def delta_rule_attention(q, k, beta, *, scale=1.0):
     """The matrix that softmax attention would call its weights: scale * tril(Q K^T) T, (B, H, T, T) (eq. 8.7).
 
     o = matrix @ v when the memory starts empty. Lower triangular; entries may be negative and rows need not sum to 1.
-    q, k: (B, T, H, K); beta: (B, T, H). Cost per head: T^3 / 3 + 2T^2 K FLOPs for the solve and the products.
+    q, k: (B, T, H, K); beta: (B, T, H). Cost per head: 3T^3 + 4T^2 K FLOPs, two thirds of the cubic part for the last product.
     """
     q, k, beta = q.transpose(1, 2), k.transpose(1, 2), beta.transpose(1, 2)      # (B, H, T, K), (B, H, T)
     return scale * (q @ k.mT).tril() @ ut_by_solve(k, beta)
@@ -18,7 +18,7 @@ def delta_rule_parallel(q, k, v, beta, *, initial_state=None, scale=1.0):
     """All tokens at once; same arguments and results as `delta_rule_recurrent`.
 
     O = A V with A from `delta_rule_attention`, plus what the entering state contributes.
-    Cost per head: T^3 / 3 + O(T^2 (K + V)) FLOPs and T^2 numbers of memory: for short T, and for pictures.
+    Cost per head: T^3 + T^2 (4K + 4V) + 6TKV FLOPs and T^2 numbers of memory: for short T, and for pictures.
     """
     out_dtype = v.dtype
     q, k, v, beta, S = enter(q, k, v, beta, initial_state=initial_state)
