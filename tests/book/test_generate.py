@@ -1,0 +1,146 @@
+"""The generator, on a little book: what it makes, what it runs, and what it never overwrites."""
+
+import nbformat
+import pytest
+from generate import carry_outputs, generate, generate_all
+from sources import SourceError, build, edited, load, stubbed, targets
+
+FOLDERS = ("notebooks", "exercises", "solutions")
+
+
+def code(notebook):
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+
+
+def test_exercises_get_stubs_and_solutions_get_solutions(book):
+    exercise, solution = code(build(book.target("exercises"))), code(build(book.target("solutions")))
+    assert '    """The sum."""\n    raise NotImplementedError("1.1")\n\ncheck("1.1", total)' in exercise
+    assert "answer = None" in exercise and "the second option" not in exercise
+    assert "    for i in range(n):\n        n = ...        # what is added?\n    return n\n\ncheck" in exercise
+    assert "result = sum(numbers, start=0)\n    return result\n\ncheck" in solution
+    assert 'answer = "the second option"\ncheck' in solution
+    assert "###" not in exercise + solution and "NotImplementedError" not in solution
+
+
+@pytest.mark.parametrize("kind, old, new, says", [
+    ("problems", "    ### END SOLUTION", "", "partner"),
+    ("lessons", "x = 1 + 1", "### BEGIN SOLUTION\nx = 2\n### END SOLUTION", "lesson"),
+    ("problems", "### STUB\n# answer = None\n", "", "stub of its own"),
+    ("problems", 'check("1.1", total)', "", "no check"),
+    ("lessons", "# # 1. A lesson", "# 1. A lesson", "title"),
+])
+def test_a_malformed_source_is_named(book, kind, old, new, says):
+    book.edit(f"book/{kind}/01_small.py", old, new)
+    with pytest.raises(SourceError, match=f"book/{kind}/01_small.py.*{says}"):
+        build(book.target("exercises" if kind == "problems" else "notebooks"))
+
+
+def test_stub_lines_keep_their_indentation_and_comments():
+    text = "    ### BEGIN SOLUTION\n    return 1\n    ### STUB\n    # a = 1\n    # # a comment\n    #\n    #     b\n    ### END SOLUTION\n"
+    assert stubbed(text, "here") == "    a = 1\n    # a comment\n    \n        b\n"
+
+
+def test_ids_and_digest_are_deterministic(book):
+    for folder in FOLDERS:
+        first, second = build(book.target(folder)), build(book.target(folder))
+        assert nbformat.writes(first) == nbformat.writes(second) and not edited(first)
+        assert [c.id for c in first.cells][:3] == ["01-000", "01-001", "01-002"]
+        nbformat.validate(first)
+
+
+def test_every_notebook_gets_the_same_bootstrap_cell_after_its_title(book):
+    book.add("lessons", "02_next", "# %% [markdown]\n# # 2. Next\n")
+    cells = [build(t).cells[1] for t in targets(book.root)]
+    assert len(cells) == 4 and len({c.source for c in cells}) == 1
+    assert "git+https://" in cells[0].source and "--no-deps" in cells[0].source
+    assert not any(name in cells[0].source for name in ("torch", "triton", "numpy"))
+
+
+def test_the_address_comes_from_pyproject(book):
+    book.edit("pyproject.toml", "https://github.com/deltanet-edu/deltanet_edu", "https://github.com/someone/a-fork")
+    notebook = build(book.target("exercises"))
+    assert "git+https://github.com/someone/a-fork\n" in notebook.cells[1].source
+    assert "(https://colab.research.google.com/github/someone/a-fork/blob/main/exercises/01_small.ipynb)" in notebook.cells[0].source
+
+
+def test_navigation_links_the_neighbors_and_the_twins(book):
+    for stem, name in (("00_first", "0. First"), ("02_next", "2. Next")):
+        book.add("lessons", stem, f"# %% [markdown]\n# # {name}\n")
+    lesson, last = build(book.target("notebooks")), build(book.target("notebooks", "02_next"))
+    for cell in (lesson.cells[0], lesson.cells[-1]):
+        assert "[← 0. First](00_first.ipynb) · [Exercises](../exercises/01_small.ipynb) · [2. Next →](02_next.ipynb)" in cell.source
+    assert "[← 1. A lesson](01_small.ipynb)" in last.cells[0].source and "→" not in last.cells[0].source
+    assert "[The lesson](../notebooks/01_small.ipynb)" in build(book.target("exercises")).cells[0].source
+
+
+def test_running_stores_outputs_once_and_the_same_bytes_again(book, capsys):
+    target = book.target("notebooks")
+    assert generate_all([target]) == 0
+    assert "[ 1/1] notebooks/01_small.ipynb" in capsys.readouterr().out
+    made = target.path.read_bytes()
+    notebook = load(target.path)
+    assert [c.execution_count for c in notebook.cells if c.cell_type == "code"] == [1, 2, 3]
+    assert notebook.cells[3].outputs[0].text == "two is 2\n"
+    assert generate(target) == "unchanged" and target.path.read_bytes() == made
+    assert generate(target, force=True) == "executed" and target.path.read_bytes() == made
+
+    book.edit("book/lessons/01_small.py", "What it is about.", "Something else.")              # prose only: nothing is run
+    assert generate(target) == "written" and "Something else." in load(target.path).cells[0].source
+    assert load(target.path).cells[3].outputs[0].text == "two is 2\n"
+    book.edit("book/lessons/01_small.py", "1 + 1", "1 + 2")
+    assert generate(target) == "executed" and load(target.path).cells[3].outputs[0].text == "two is 3\n"
+
+
+def test_a_failing_cell_leaves_the_old_notebook_and_does_not_stop_the_others(book, capsys):
+    notebook, solutions = book.target("notebooks"), book.target("solutions")
+    generate(notebook, run=False)
+    before = notebook.path.read_bytes()
+    book.edit("book/lessons/01_small.py", "x = 1 + 1", "x = 1 / 0")
+    assert generate_all([notebook, solutions]) == 1
+    said = capsys.readouterr().out
+    assert "FAILED" in said and "ZeroDivisionError" in said
+    assert notebook.path.read_bytes() == before and solutions.path.exists()
+    assert not list(book.root.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_learners_work_is_never_overwritten(book, capsys, folder):
+    target, other = book.target(folder), book.target("exercises" if folder != "exercises" else "solutions")
+    generate(target, run=False)
+    mine = load(target.path)
+    mine.cells[2].source += "\n# my own work"
+    nbformat.write(mine, target.path)
+    before = target.path.read_bytes()
+    book.edit("book/problems/01_small.py", "A sum", "The sum of a list")
+    assert generate_all([target, other], run=False, force=True) == 1
+    said = capsys.readouterr().out
+    assert f"{target.name} holds changes of yours" in said and f"--overwrite {target.name}" in said
+    assert target.path.read_bytes() == before and other.path.exists()
+    assert generate_all([target], run=False, overwrite=[target.name]) == 0
+    assert "my own work" not in target.path.read_text(encoding="utf-8")
+
+
+def test_a_notebook_without_a_digest_counts_as_somebodys_work(book):
+    target = book.target("exercises")
+    notebook = build(target)
+    del notebook.metadata["deltanet_edu"]
+    target.path.parent.mkdir()
+    nbformat.write(notebook, target.path)
+    with pytest.raises(SourceError, match="holds changes of yours"):
+        generate(target, run=False)
+
+
+def test_a_saved_error_is_not_carried_over(book):
+    old, new = build(book.target("notebooks")), build(book.target("notebooks"))
+    for n, cell in enumerate(c for c in old.cells if c.cell_type == "code"):
+        cell.execution_count = n + 1
+    assert carry_outputs(old, new)
+    old.cells[2].outputs = [nbformat.v4.new_output("error", ename="KeyboardInterrupt", evalue="", traceback=[])]
+    assert not carry_outputs(old, new)
+
+
+@pytest.mark.parametrize("name, hits", [
+    ("01", 3), ("01_small", 3), ("exercises/01", 1), ("exercises/01_small.ipynb", 1), ("book/problems/01_small.py", 2),
+    ("1", 0), ("01_sm", 0), ("notebooks/02", 0)])
+def test_names(book, name, hits):
+    assert sum(t.answers_to(name) for t in targets(book.root)) == hits
