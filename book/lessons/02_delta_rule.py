@@ -1,0 +1,626 @@
+# %% [markdown]
+# # 2. The delta rule
+#
+# *A memory that looks before it writes.*
+
+# %%
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+
+from deltanet_edu.figures import colors, memories
+from deltanet_edu.figures.delta import fading, landings, plane, stability
+from deltanet_edu.ops import delta_rule_recurrent, linear_attention_recurrent
+from deltanet_edu.ops import erase_then_write_step, sgd_step, transition_step
+from deltanet_edu.ops.householder import householder
+from deltanet_edu.tutor import predict, show, verify
+
+# %% [markdown]
+# ## One slot, two writes
+#
+# Chapter 1 ended badly: we stored `cat → 3`, then `cat → 5`, and asked for `cat`.
+
+# %%
+cat = torch.tensor([1.0, 0.0])                 # (K,)  a unit key
+S = torch.zeros(1, 2)                          # (V, K)  an empty memory
+S = S + 3.0 * cat
+S = S + 5.0 * cat
+S @ cat
+
+# %% [markdown]
+# Eight. Adding is not overwriting.
+#
+# Suppose we first *take out* what the memory now says about `cat`, and only then add 5. Decide what a read returns before
+# you run on.
+
+# %%
+predict("2.a")
+
+# %%
+S = torch.zeros(1, 2) + 3.0 * cat              # the memory says 3
+old = S @ cat                                  # (V,)  ask it
+S = S - old[:, None] * cat                     # erase the answer
+S = S + 5.0 * cat                              # write the new one
+S @ cat
+
+# %% [markdown]
+# Five. Erasing and writing use the same key, so they are one step:
+#
+# $$ S_t = S_{t-1} - \big(S_{t-1}k_t - v_t\big)\,k_t^\top \tag{2.1} $$
+#
+# The bracket is a *prediction error*: what the memory says, minus what it should say.
+
+# %%
+verify("2.1")
+
+# %% [markdown]
+# Each displayed equation of this book is followed by such a line: both sides were just computed, on inputs chosen to break
+# wrong formulas.
+#
+# What happens if the memory is already right? Write `cat → 5` again.
+
+# %%
+error = S @ cat - 5.0
+S = S - error[:, None] * cat
+error, S @ cat
+
+# %% [markdown]
+# Nothing happens. A memory that looks before it writes stores only what is new. That is the whole idea of DeltaNet. The
+# rest of this chapter finds out how far it carries, and where it hurts.
+
+# %% [markdown]
+# ## Where this chapter goes
+#
+# After it you can
+#
+# * derive the delta rule in three ways, and say what each is good for;
+# * tell from one number, $\beta\|k\|^2$, whether a write corrects, overwrites, overshoots or explodes;
+# * explain why DeltaNet gives every key length 1;
+# * say when the delta rule remembers better than adding, and when worse.
+#
+# You need chapter 1, matrix products and `autograd`. Reading and running takes about an hour, the exercises an hour and a
+# half. In the package, the chapter builds `deltanet_edu/ops/recurrent.py`.
+
+# %% [markdown]
+# ## Three questions about chapter 1
+#
+# Answer each in your head, then open it.
+#
+# <details><summary>1. A memory <code>S = v₁k₁ᵀ + v₂k₂ᵀ</code> is read with <code>q</code>. What comes back?</summary>
+#
+# Both values, each weighted by how much its key overlaps the query: $v_1\,(k_1^\top q) + v_2\,(k_2^\top q)$.
+#
+# </details>
+#
+# <details><summary>2. How many pairs can such a memory of key width K hold without any interference?</summary>
+#
+# K, if their keys are orthonormal. One more key must overlap some of them.
+#
+# </details>
+#
+# <details><summary>3. One pair is stored in an empty memory with a key of length 2. What does a read with that key return?</summary>
+#
+# $v\,(k^\top k) = 4v$. The key enters twice: once in the write, once in the read. Remember this square; it decides
+# everything below.
+#
+# </details>
+
+# %% [markdown]
+# ## One column is emptied and refilled
+#
+# A slightly larger memory: three key dimensions, two value dimensions. `cat` and `dog` are orthogonal. `lynx` was never
+# stored, but resembles `cat`.
+
+# %%
+cat, dog = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0])
+lynx = torch.tensor([0.8, 0.0, 0.6])
+S = torch.outer(torch.tensor([3.0, 1.0]), cat) + torch.outer(torch.tensor([2.0, 4.0]), dog)
+
+new = torch.tensor([5.0, -2.0])
+erase = -torch.outer(S @ cat, cat)             # (V, K)
+write = torch.outer(new, cat)                  # (V, K)
+memories([S, erase, write, S + erase + write], ["before", "erase", "write", "after"], keys=["1", "2", "3"]);
+
+# %% [markdown]
+# Erasing and writing touch only the direction of `cat`, here the first column. What do the three keys read now?
+
+# %%
+for name, key in {"cat": cat, "dog": dog, "lynx": lynx}.items():
+    was, now = (S @ key).tolist(), ((S + erase + write) @ key).tolist()
+    print(f"{name:5} {was[0]:4.1f} {was[1]:4.1f}   ->   {now[0]:4.1f} {now[1]:4.1f}")
+
+# %% [markdown]
+# `cat` has its new value. `dog`, at a right angle, kept its own. `lynx` moved by 0.8 of `cat`'s change, because it overlaps
+# `cat` by 0.8. In general the read of any key $x$ changes by
+# $(v_t - S_{t-1}k_t)\,(k_t^\top x)$: a write generalizes to similar keys, whether you want it or not.
+
+# %% [markdown]
+# ## A loss for the memory
+#
+# So far the rule is a good idea. Now let us *derive* it. View the memory as a linear model with weights $S$, and the pair
+# $(k, v)$ as one training example. The natural loss is half the squared error, $\tfrac12\|Sk - v\|^2$.
+#
+# Take numbers you can follow in your head: $S = (1, 2)$, $k = (0.6, 0.8)$, $v = 3$. The memory says
+# $0.6 + 1.6 = 2.2$, so the error is $-0.8$. Entry $j$ of $S$ is multiplied by $k_j$ in the prediction, so its gradient is
+# the error times $k_j$: $-0.48$ and $-0.64$.
+
+# %%
+S = torch.tensor([[1.0, 2.0]], requires_grad=True)
+k, v = torch.tensor([0.6, 0.8]), torch.tensor([3.0])
+
+loss = 0.5 * (S @ k - v).square().sum()
+loss.backward()
+S.grad
+
+# %% [markdown]
+# Autograd agrees. In general $\tfrac12\|Sk - v\|^2 = \tfrac12\sum_i \big(\sum_j S_{ij}k_j - v_i\big)^2$, and its
+# derivative by $S_{ij}$ is $(Sk - v)_i\,k_j$: entry $(i, j)$ of an outer product.
+#
+# $$ \nabla_S\,\tfrac12\|Sk - v\|^2 = (Sk - v)\,k^\top \tag{2.2} $$
+
+# %%
+verify("2.2")
+
+# %% [markdown]
+# One step of gradient descent with learning rate $\beta_t$ is the **delta rule**. Equation 2.1 was the case $\beta_t = 1$.
+#
+# $$ S_t = S_{t-1} - \beta_t\,(S_{t-1}k_t - v_t)\,k_t^\top \tag{2.3} $$
+
+# %%
+verify("2.3")
+show(sgd_step)
+
+# %% [markdown]
+# Read this twice: a DeltaNet layer takes one gradient step *per token*, in the forward pass, during training and after. The
+# memory is trained on the sequence while the sequence is read. The network computes $k_t$, $v_t$ and the learning rate
+# $\beta_t$ from the token, so it decides what to store, where, and how firmly.
+
+# %% [markdown]
+# ## A write is a walk to a line
+#
+# With K = 2 and V = 1 a memory is two numbers, a point in the plane. All memories that answer 5 to a given key form a line,
+# and the gradient points straight at it. So $\beta$ says how far to walk.
+
+# %%
+predict("2.b")
+
+# %%
+key, value, start = torch.tensor([0.8, 0.6]), torch.tensor([5.0]), torch.tensor([[3.0, 1.0]])   # says 3
+lands = {}
+for beta in (0.0, 0.5, 1.0, 2.0, 2.5):
+    S = sgd_step(start, key, value, torch.tensor(beta))
+    lands[beta] = S[0]
+    print(f"β = {beta:3}   reads {(S @ key).item():.2f}")
+landings(key, value, start[0], lands, limits=(2, 8, -1, 5));
+
+# %% [markdown]
+# $\beta = 0$ stays, $\tfrac12$ walks halfway, 1 arrives. $\beta = 2$ lands on the mirror image, as wrong as before on the
+# other side. Beyond 2 every step ends farther away than it began. Keep this picture; the eigenvalues below say the same.
+
+# %% [markdown]
+# ## The rule over a sequence
+#
+# Token $t$ brings a query $q_t$ as well. It writes first and reads second, so it can read what it has just stored. The
+# factor $s$ is 1 in this book.
+#
+# $$ S_t = S_{t-1} - \beta_t\,(S_{t-1}k_t - v_t)\,k_t^\top, \qquad o_t = s\,S_t q_t \tag{2.4} $$
+
+# %%
+verify("2.4")
+show(delta_rule_recurrent)
+
+# %% [markdown]
+# Follow it by hand for four tokens that all ask for `cat`: store `cat → 3`; store `dog → 7`; store `cat → 5` with
+# $\beta = \tfrac12$; store nothing, $\beta = 0$. You should get 3, 3, 4, 4.
+
+# %%
+q = torch.stack([cat, cat, cat, cat])[None, :, None]                   # (B, T, H, K)
+k = torch.stack([cat, dog, cat, dog])[None, :, None]                   # (B, T, H, K)
+v = torch.tensor([3.0, 7.0, 5.0, 9.0])[None, :, None, None]            # (B, T, H, V)
+beta = torch.tensor([1.0, 1.0, 0.5, 0.0])[None, :, None]               # (B, T, H)
+
+o, S = delta_rule_recurrent(q, k, v, beta)
+print("reads:", o.flatten().tolist(), "  final memory:", S[0, 0].tolist())
+
+# %% [markdown]
+# ## Second view: erase, then write
+#
+# Why did the third read give 4? Because a write of strength $\beta$ stores a blend of old and new:
+#
+# $$ v_{\text{old}} = S_{t-1}k_t, \qquad v_{\text{new}} = \beta_t v_t + (1-\beta_t)\,v_{\text{old}}, \qquad
+# S_t = S_{t-1} - v_{\text{old}}\,k_t^\top + v_{\text{new}}\,k_t^\top \tag{2.5} $$
+#
+# *Proof.* The two outer products add up to $(v_{\text{new}} - v_{\text{old}})\,k_t^\top$, and
+# $v_{\text{new}} - v_{\text{old}} = \beta_t\,(v_t - v_{\text{old}})$. That is equation 2.3. ∎
+
+# %%
+verify("2.5")
+show(erase_then_write_step)
+
+# %% [markdown]
+# In this view $\beta$ is a mixing weight: 0 keeps the old value, 1 replaces it.
+#
+# ## Third view: a linear recurrence
+#
+# Multiply out equation 2.3 and collect what contains $S_{t-1}$:
+#
+# $$ S_t = S_{t-1}\,\big(I - \beta_t k_t k_t^\top\big) + \beta_t v_t k_t^\top \tag{2.6} $$
+
+# %%
+verify("2.6")
+show(transition_step)
+
+# %% [markdown]
+# The old memory is multiplied by a matrix that knows only the key. This *transition matrix*,
+# $M_t = I - \beta_t k_t k_t^\top$, is a generalized Householder matrix. It is the view that chapters 4 to 8 need: to
+# multiply many such matrices at once is what makes DeltaNet parallel.
+#
+# The loop above takes the step as an argument. So let all three run on the same random tokens, in double precision.
+
+# %%
+g = torch.Generator().manual_seed(0)
+B, T, H, K, V = 2, 50, 3, 8, 5
+q, k = (F.normalize(torch.randn(B, T, H, K, generator=g, dtype=torch.float64), dim=-1) for _ in range(2))
+v = torch.randn(B, T, H, V, generator=g, dtype=torch.float64)
+beta = torch.rand(B, T, H, generator=g, dtype=torch.float64)
+
+o, _ = delta_rule_recurrent(q, k, v, beta, step=sgd_step)
+for step in (erase_then_write_step, transition_step):
+    other, _ = delta_rule_recurrent(q, k, v, beta, step=step)
+    print(f"{step.__name__:22} differs by less than 1e-12: {(o - other).abs().max().item() < 1e-12}")
+
+# %% [markdown]
+# One function, three views: *the loss* says why, *erase and write* says what, *the recurrence* says how to compute it fast.
+#
+# ## What does linear attention minimize?
+#
+# Its write, $v_t k_t^\top$, is a gradient step as well, of a different loss: minus the alignment of answer and value.
+#
+# $$ -\nabla_S\,\big(-\langle Sk, v\rangle\big) = v\,k^\top \tag{2.7} $$
+
+# %%
+verify("2.7")
+
+# %% [markdown]
+# That loss has no minimum. However right the answer is, a larger one is better, so the push never stops. Write `cat → 3`
+# five times and watch both reads. Expect one of them to stop at 3.
+
+# %%
+k = cat.expand(1, 5, 1, 3)
+v = torch.full((1, 5, 1, 1), 3.0)
+print("additive:", linear_attention_recurrent(k, k, v)[0].flatten().tolist())
+print("delta:   ", delta_rule_recurrent(k, k, v, torch.ones(1, 5, 1))[0].flatten().tolist())
+
+# %% [markdown]
+# ## One number decides: $\beta\|k\|^2$
+#
+# How much of an error survives a write? Multiply equation 2.3 by $k_t$ and subtract $v_t$:
+#
+# $$ S_t k_t - v_t = \big(1 - \beta_t\|k_t\|^2\big)\,\big(S_{t-1}k_t - v_t\big) \tag{2.8} $$
+
+# %%
+verify("2.8")
+
+# %% [markdown]
+# So $\beta = 1$ overwrites exactly only if $\|k\| = 1$. Here is the square from the third recall question: the key is used
+# twice, to ask and to write.
+#
+# The same number is an eigenvalue of the transition matrix. Vectors along the key are scaled by it; everything orthogonal
+# to the key, $K - 1$ dimensions, is left alone.
+#
+# $$ M_t\,k_t = \big(1 - \beta_t\|k_t\|^2\big)\,k_t, \qquad M_t\,x = x \;\text{ for every } x \perp k_t \tag{2.9} $$
+
+# %%
+verify("2.9")
+
+# %% [markdown]
+# A 4-dimensional key with $\|k\|^2 = 1 + 4 + 4 = 9$ and $\beta = 0.1$ should give 1, 1, 1 and 0.1.
+
+# %%
+torch.linalg.eigvalsh(householder(torch.tensor([1.0, 2.0, 2.0, 0.0]), torch.tensor(0.1)))
+
+# %% [markdown]
+# Multiplying by $M_t$ makes no memory larger as long as no eigenvalue leaves $[-1, 1]$:
+#
+# $$ \|M_t\|_2 = \max\!\big(1,\; \big|1 - \beta_t\|k_t\|^2\big|\big) \;\le\; 1 \quad\text{exactly when}\quad 0 \le \beta_t\|k_t\|^2 \le 2 \tag{2.10} $$
+#
+# *Proof.* $M_t$ is symmetric, so its norm is its largest eigenvalue in absolute value, and equation 2.9 lists them all. ∎
+
+# %%
+verify("2.10")
+
+# %% [markdown]
+# Measure it: the eigenvalue for many keys and strengths, and the error when the same pair is written over and over.
+
+# %%
+g = torch.Generator().manual_seed(0)
+keys, betas = torch.randn(40, 4, generator=g), torch.rand(40, generator=g)
+strength = betas * keys.square().sum(-1)                               # (40,)  β‖k‖²
+along_key = ((householder(keys, betas) @ keys[..., None])[..., 0] * keys).sum(-1) / keys.square().sum(-1)
+
+k, errors = keys[0], {}
+for x in (0.5, 1.0, 1.5, 2.0, 2.2):
+    S, beta = torch.zeros(1, 4), x / (k @ k)
+    errors[x] = [(S @ k).item() - 1]
+    for _ in range(6):
+        S = sgd_step(S, k, torch.ones(1), beta)
+        errors[x].append((S @ k).item() - 1)
+stability(strength, along_key, errors);
+
+# %% [markdown]
+# The dots on the left are measured and lie on the line $1 - \beta\|k\|^2$. On the right, a strength of 0.5 halves the error
+# at each write; 1 removes it at once; 1.5 swings across the target and still gets there; 2 swings forever; 2.2 swings
+# wider each time.
+#
+# A negative eigenvalue is not a defect: chapter 17 uses it to count modulo two, which positive eigenvalues cannot do.
+#
+# Two sentences are often printed without their condition: "with $\beta = 1$ the transition is a projection" and "with
+# $\beta = 2$ it is a reflection". Test both on keys of three lengths.
+
+# %%
+I = torch.eye(3)
+for length in (0.5, 1.0, 2.0):
+    k = length * F.normalize(torch.tensor([1.0, 2.0, 2.0]), dim=-1)
+    P, R = householder(k, torch.tensor(1.0)), householder(k, torch.tensor(2.0))
+    projects, reflects = torch.allclose(P @ P, P, atol=1e-6), torch.allclose(R @ R, I, atol=1e-6)
+    print(f"length {length}:   β = 1 projects: {projects!s:5}   β = 2 reflects: {reflects}")
+
+# %% [markdown]
+# Both need $\|k\| = 1$ as well. What matters is $\beta\|k\|^2$: at 1 the matrix projects, at 2 it reflects.
+#
+# Now drop the unit keys altogether.
+
+# %%
+predict("2.c")
+
+# %%
+def sizes(k, beta):
+    """The size of S after each of the T tokens of k: (T, K)."""
+    S, out = torch.zeros(4, k.shape[1]), []
+    for k_t, v_t in zip(k, torch.randn(len(k), 4, generator=torch.Generator().manual_seed(1))):
+        S = sgd_step(S, k_t, v_t, torch.tensor(beta))
+        out.append(S.norm().item())
+    return out
+
+raw = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+plt.semilogy(sizes(raw, 0.5), color=colors.red, label="raw keys, β = 0.5")
+plt.semilogy(sizes(raw, 0.1), color=colors.orange, label="raw keys, β = 0.1")
+plt.semilogy(sizes(F.normalize(raw, dim=-1), 0.5), color=colors.delta, label="unit keys, β = 0.5")
+plt.gca().set(xlabel="token", ylabel="size of S (Frobenius norm)", title="The same tokens, with and without normalized keys")
+plt.legend();
+
+# %% [markdown]
+# After 60 tokens the red memory is past a million. A smaller $\beta$ holds it, but how small depends on the longest key
+# that will ever come. Giving every key length 1 settles it for good.
+
+# %% [markdown]
+# ## Keys of length 1
+#
+# DeltaNet computes $k_t$ from the token by a linear map, applies a feature map (SiLU; chapter 14 compares others), and
+# divides by the 2-norm. Then $\beta_t\|k_t\|^2 = \beta_t$, and a sigmoid keeps $\beta_t$ in (0, 1). Every eigenvalue lies in
+# (0, 1], so no sequence can amplify what is stored.
+#
+# Why the 2-norm? Earlier delta-rule models divided by the sum of the entries, the 1-norm of a nonnegative key. That is
+# stable too, but look at the eigenvalue:
+#
+# $$ 1 - \beta\,\Big\|\frac{k}{\|k\|_1}\Big\|_2^2 \;=\; 1 - \beta\,\frac{\|k\|_2^2}{\|k\|_1^2} \;\ge\; 1 - \beta \tag{2.11} $$
+
+# %%
+verify("2.11")
+
+# %% [markdown]
+# Equality needs a key with a single nonzero entry. For all others the write is too weak even at $\beta = 1$, and the wider
+# the key, the weaker. What share of the old value survives a full-strength overwrite?
+
+# %%
+for K in (4, 16, 64, 256):
+    k = F.silu(torch.randn(1000, K, generator=torch.Generator().manual_seed(K)))       # 1,000 keys as DeltaNet makes them
+    left = {p: 1 - F.normalize(k, p=p, dim=-1).square().sum(-1).mean().item() for p in (2, 1)}
+    print(f"K = {K:3}   survives with the 2-norm: {abs(left[2]):.3f}   with the 1-norm: {left[1]:.3f}")
+
+# %% [markdown]
+# With the 1-norm and K = 64, one full-strength overwrite removes about 3 % of what was there: such a memory can never
+# erase in one go. In the paper's ablation the choice of norm matters more for perplexity than the choice of feature map.
+#
+# Queries are normalized too, but that hardly changes the function. The layer ends in an RMSNorm, which undoes any positive
+# factor on the read:
+#
+# $$ \operatorname{RMSNorm}(c\,S q) = \operatorname{RMSNorm}(S q) \quad\text{for every } c > 0 \tag{2.12} $$
+
+# %%
+verify("2.12")
+
+# %% [markdown]
+# Up to rounding and the small ε inside the RMSNorm, the length of $q$ and the scale $s$ drop out. The length of $k$ does
+# not.
+#
+# ## Is it a better memory?
+#
+# Three experiments, each on 50 random streams. Both memories get the same pairs; then every item is read, and we count how
+# often the nearest stored value is the right one.
+
+# %%
+def unit(*shape, seed):
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+def both(k, v):
+    """Write every pair of k: (B, N, K), v: (B, N, V) once, delta with β = 1. Returns the two memories, (B, V, K)."""
+    k, v = k[:, :, None], v[:, :, None]                                # one head
+    ones = torch.ones(k.shape[:3])
+    return {"additive": linear_attention_recurrent(k, k, v)[1][:, 0], "delta": delta_rule_recurrent(k, k, v, ones)[1][:, 0]}
+
+def right(read, v):
+    """Is entry n of v the one nearest to read n? (B, N), true or false."""
+    return torch.cdist(read, v).argmin(-1) == torch.arange(v.shape[1])
+
+# %% [markdown]
+# **Keys that come back.** 16 keys, each written 8 times with a new value. What counts is the last value, among all 128
+# values ever written. After the hook of this chapter you know who should win.
+
+# %%
+k = unit(50, 16, 32, seed=0)
+v = torch.randn(50, 128, 32, generator=torch.Generator().manual_seed(1))
+for name, S in both(k.repeat(1, 8, 1), v).items():
+    nearest = torch.cdist(k @ S.mT, v).argmin(-1)                      # (B, 16), among 128
+    print(f"{name:9} last value recalled: {(nearest == torch.arange(112, 128)).float().mean():.2f}")
+
+# %% [markdown]
+# **Keys that come once.** Now 32 random unit keys of width 32, each written a single time. Nothing needs to be overwritten.
+
+# %%
+predict("2.d")
+
+# %%
+k = unit(50, 32, 32, seed=2)
+v = torch.randn(50, 32, 32, generator=torch.Generator().manual_seed(3))
+for name, S in both(k, v).items():
+    read = k @ S.mT
+    print(f"{name:9} squared error {(read - v).square().mean():.2f}   nearest value right {right(read, v).float().mean():.2f}")
+
+# %% [markdown]
+# The delta rule has the smaller error and the worse recall. To see why, sort the items by age.
+#
+# Each write erases a bit of every key that overlaps it. A random direction shares $1/K$ of its squared length, on average,
+# with any fixed one, so a write leaves the fraction $1 - \beta/K$ of an unrelated item:
+#
+# $$ \frac1K \sum_{i=1}^{K} \big(I - \beta\,e_i e_i^\top\big) = \Big(1 - \frac{\beta}{K}\Big)\,I \tag{2.13} $$
+#
+# for every orthonormal basis $e_1, \dots, e_K$.
+
+# %%
+verify("2.13")
+
+# %% [markdown]
+# After $a$ later writes $(1 - \beta/K)^a$ is left. The half-life is about $0.7\,K/\beta$ writes. Expect the measured curve
+# to follow that law, and the additive memory to stay level.
+
+# %%
+N, K = 64, 32
+k, v = unit(200, N, K, seed=4), torch.randn(200, N, 32, generator=torch.Generator().manual_seed(5))
+kept, found = {}, {}
+for name, S in both(k, v).items():
+    read = k @ S.mT                                                    # (200, N, V)
+    share = (read * v).sum(-1) / v.square().sum(-1)                    # (200, N)
+    kept[name], found[name] = share.mean(0).flip(0), right(read, v).float().mean(0).flip(0)
+fading(kept, found, (1 - 1 / K) ** torch.arange(N));
+
+# %% [markdown]
+# On the left, the additive memory keeps every item whole. Its trouble is noise: all items lie on top of each other, so on
+# the right it recognizes each with the same probability. The delta memory keeps the latest items sharp and lets the oldest
+# fade. With more items than fit, one blurs everything and the other forgets the past. Which is better depends on what will
+# be asked.
+
+# %% [markdown]
+# **Similar keys, seen again.** Give 16 keys a common part, so that any two overlap by about a half, and go through the list
+# several times.
+
+# %%
+k = F.normalize(unit(50, 1, 32, seed=6) + unit(50, 16, 32, seed=7), dim=-1)
+v = torch.randn(50, 16, 32, generator=torch.Generator().manual_seed(8))
+for passes in (1, 2, 8):
+    S = both(k.repeat(1, passes, 1), v.repeat(1, passes, 1))
+    print(f"{passes} passes   " + "   ".join(f"{name} {right(k @ M.mT, v).float().mean():.2f}" for name, M in S.items()))
+
+# %% [markdown]
+# Adding the same list again changes nothing but the scale; the delta rule keeps correcting. In the plane you see why. Each
+# pair is a line, and a write at $\beta = 1$ drops straight onto its own line. Start at the dot and alternate:
+
+# %%
+keys, values = torch.tensor([[1.0, 0.0], [0.8, 0.6]]), torch.tensor([[3.0], [5.0]])
+path = [torch.tensor([[0.3, -0.6]])]
+for n in range(12):
+    path.append(sgd_step(path[-1], keys[n % 2], values[n % 2], torch.tensor(1.0)))
+plane(keys, values[:, 0], torch.stack(path)[:, 0], names=["says 3 for cat", "says 5 for lynx"], limits=(-0.5, 6.5, -1.2, 5.8));
+
+# %% [markdown]
+# The walk ends where the lines meet: at the memory that answers both keys. At right angles two steps would do; the more
+# alike the keys, the longer the zigzag. With the N keys and values as rows of matrices $K$ and $V$, and independent keys,
+# it converges to
+#
+# $$ S_\infty = S_0 + \big(V^\top - S_0K^\top\big)\,(K^\top)^{+} \tag{2.14} $$
+#
+# where $^+$ is the pseudo-inverse: of all memories that answer every key correctly, the one nearest to the start.
+
+# %%
+verify("2.14")
+
+# %% [markdown]
+# So the honest answer has three parts:
+#
+# | stream | who remembers better |
+# |---|---|
+# | keys come back with new values | the delta rule, by far |
+# | similar keys come back | the delta rule: each visit corrects |
+# | each random key once | by recall the additive memory; by squared error, and for recent items, the delta rule |
+#
+# A trained DeltaNet has one more way out that $\beta = 1$ hides: it can choose $\beta_t$ near 0 for tokens that are not worth
+# a write.
+
+# %% [markdown]
+# ## Four names for one rule
+#
+# * **LMS, or the Widrow–Hoff rule** (1960): equation 2.3 as the learning rule of a single adaptive neuron. *Delta* is the
+#   difference between target and output.
+# * **Kaczmarz's method** (1937): solve linear equations by projecting onto one after another. It is equation 2.3 with
+#   $\beta_t = 1/\|k_t\|^2$.
+# * **Fast weight programmers** (1992): a slow network programs the weights of a fast one. In 2021 Schlag, Irie and
+#   Schmidhuber showed that linear attention is one, and gave it the delta rule.
+# * **Test-time training** (2024): the state of a layer is a model, its update a training step. A linear model, the squared
+#   loss and one token per step give equation 2.3.
+
+# %% [markdown]
+# ## Summary
+#
+# | | |
+# |---|---|
+# | **the rule** | $S_t = S_{t-1} - \beta_t(S_{t-1}k_t - v_t)k_t^\top$, one gradient step on $\tfrac12\lVert Sk - v\rVert^2$ (2.3) |
+# | **what** | replace $v_{\text{old}}$ by a blend of old and new (2.5) |
+# | **how** | $S_t = S_{t-1}M_t + \beta_t v_t k_t^\top$ with $M_t = I - \beta_t k_t k_t^\top$ (2.6) |
+# | **what is left of an error** | the fraction $1 - \beta\lVert k\rVert^2$, also the one eigenvalue of $M_t$ that is not 1 (2.8, 2.9) |
+# | **stable** | $0 \le \beta\lVert k\rVert^2 \le 2$ (2.10); DeltaNet: $\lVert k\rVert = 1$, $\beta \in (0, 1)$ |
+# | **price** | an unrelated later write leaves $1 - \beta/K$ of an item (2.13) |
+# | **in the package** | `ops/recurrent.py`: `sgd_step`, `erase_then_write_step`, `transition_step`, `delta_rule_recurrent` |
+#
+# The rule has one flaw left: token $t$ must wait for token $t - 1$. Chapter 3 measures what that costs.
+
+# %% [markdown]
+# ## In other notations
+#
+# | | this book | the paper | flash-linear-attention | LMS |
+# |---|---|---|---|---|
+# | memory | $S$, (V, K) | $S$, $d_v \times d_k$ | `state`, **[K, V]**, the transpose | weights $w$ |
+# | key, value | $k$, $v$ | $k$, $v$ | `k`, `v` | input $x$, target $d$ |
+# | strength | $\beta$ | $\beta$ | `beta` | step size $\mu$ |
+# | factor on $q$ | 1 | 1 | **$1/\sqrt K$** unless `scale` is given | none |
+#
+# The module `deltanet_edu.compat` speaks the library's dialect. The same tokens through both doors:
+
+# %%
+from deltanet_edu.compat import fused_recurrent_delta_rule
+
+q, k, v = unit(1, 9, 2, 4, seed=0), unit(1, 9, 2, 4, seed=1), unit(1, 9, 2, 3, seed=2)     # K = 4, V = 3
+beta = torch.rand(1, 9, 2, generator=torch.Generator().manual_seed(3))
+o, S = delta_rule_recurrent(q, k, v, beta)
+o_fla, S_fla = fused_recurrent_delta_rule(q, k, v, beta, output_final_state=True)
+
+print("state is the transpose: ", S_fla.shape, torch.allclose(S_fla.mT, S, atol=1e-6))
+print("outputs differ by 1/√K: ", torch.allclose(o_fla, o / 4**0.5, atol=1e-6))
+
+# %% [markdown]
+# ## Further reading
+#
+# * B. Widrow, M. E. Hoff (1960). *Adaptive switching circuits.* IRE WESCON Convention Record, part 4, 96–104.
+# * S. Kaczmarz (1937). *Angenäherte Auflösung von Systemen linearer Gleichungen.* Bulletin International de l'Académie
+#   Polonaise des Sciences et des Lettres, Série A 35, 355–357.
+# * J. Schmidhuber (1992). *Learning to control fast-weight memories: an alternative to dynamic recurrent networks.* Neural
+#   Computation 4(1), 131–139.
+# * I. Schlag, K. Irie, J. Schmidhuber (2021). *Linear transformers are secretly fast weight programmers.* ICML;
+#   [arXiv:2102.11174](https://arxiv.org/abs/2102.11174). Here the delta rule enters linear attention.
+# * S. Yang, B. Wang, Y. Zhang, Y. Shen, Y. Kim (2024). *Parallelizing linear transformers with the delta rule over sequence
+#   length.* NeurIPS; [arXiv:2406.06484](https://arxiv.org/abs/2406.06484). The paper of this book; section 2.2 is this chapter.
+# * Y. Sun et al. (2024). *Learning to (learn at test time): RNNs with expressive hidden states.*
+#   [arXiv:2407.04620](https://arxiv.org/abs/2407.04620).
+# * R. Grazzi et al. (2024). *Unlocking state-tracking in linear RNNs through negative eigenvalues.*
+#   [arXiv:2411.12537](https://arxiv.org/abs/2411.12537). What β in (1, 2) is good for.
+#
+# **Now the exercises.** Reading a derivation feels like knowing it; writing it shows whether you do.

@@ -1,0 +1,98 @@
+"""Pictures of chapter 2: a write as a walk in the plane, what β|k|^2 decides, and how two memories age."""
+
+import numpy as np
+
+from .style import colors
+
+
+def plane(keys, values, path=(), *, ax=None, names=None, title=None, limits=None):
+    """A memory with K = 2 and V = 1 is a point in the plane; a pair (k, v) is the line of all memories that say v for k.
+
+    Args:
+        keys: (N, 2), values: (N,): one line each, drawn where S k = v.
+        path: the memories (n, 2) that were passed through, joined by arrows; the first one is marked.
+        names: a label per line.
+        limits: (x0, x1, y0, y1).
+    """
+    import matplotlib.pyplot as plt
+
+    ax = ax or plt.subplots(figsize=(4.6, 4.2))[1]
+    x0, x1, y0, y1 = limits or (-1, 6, -1, 6)
+    for n, (k, v) in enumerate(zip(np.asarray(keys, dtype=float), np.asarray(values, dtype=float))):
+        foot, along = v * k / (k @ k), np.array([-k[1], k[0]]) / np.linalg.norm(k)
+        ends = np.stack([foot - 20 * along, foot + 20 * along])
+        ax.plot(*ends.T, color=(colors.green, colors.purple)[n % 2], lw=1.6, label=names[n] if names else None)
+    path = np.asarray(path, dtype=float).reshape(-1, 2)
+    for a, b in zip(path, path[1:]):
+        ax.annotate("", b, a, arrowprops=dict(arrowstyle="->", color=colors.delta, lw=1.6, shrinkA=0, shrinkB=0))
+    if len(path):
+        ax.plot(*path[0], "o", color=colors.ink, ms=7, zorder=3)
+    ax.set(xlim=(x0, x1), ylim=(y0, y1), aspect="equal", xlabel="$S_1$", ylabel="$S_2$")
+    if title:
+        ax.set_title(title)
+    if names:
+        ax.legend(loc="upper right", handlelength=1.4)
+    return ax
+
+
+def landings(key, value, start, lands, *, limits):
+    """One write from `start`, for several β: {β: the memory (2,) it leads to}, in the plane of `plane`."""
+    ax = plane([key], [value], limits=limits)
+    ends = np.stack([np.asarray(start, dtype=float), *(np.asarray(S, dtype=float) for S in lands.values())])
+    far = ends[np.abs(ends - ends[0]).sum(1).argmax()]
+    ax.plot(*np.stack([ends[0], far]).T, color=colors.delta, lw=1.2, ls=":")
+    for beta, S in lands.items():
+        ax.plot(*S, "o", color=colors.delta if beta <= 2 else colors.red, ms=7, zorder=3)
+        ax.annotate(f"β = {beta:g}", S, xytext=(9, -9), textcoords="offset points")
+    y = limits[2] + 0.12 * (limits[3] - limits[2])
+    ax.text((value - key[1] * y) / key[0] - 0.15, y, f"every memory on\nthis line says {float(value):g}", ha="right", va="center", color=colors.green)
+    return ax
+
+
+def stability(strength, smallest, errors):
+    """Left: the eigenvalue along the key against β|k|^2. Right: the error after n writes of the same pair.
+
+    Args:
+        strength, smallest: β|k|^2 and the eigenvalue measured for it.
+        errors: {β|k|^2: [error after 0, 1, 2, ... writes]}, signed.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.0, 3.2))
+    regions = ((0, 1, colors.green, "corrects"), (1, 2, colors.orange, "overshoots,\nstill shrinks"), (2, 2.6, colors.red, "explodes"))
+    for x0, x1, color, word in regions:
+        left.axvspan(x0, x1, color=color, alpha=0.13, lw=0)
+        left.text((x0 + x1) / 2, 1.8, word, ha="center", va="top", fontsize=9.5)
+    left.plot(strength, smallest, ".", color=colors.delta, ms=6)
+    for x, y, word, place in ((0, 1, "no-op", (9, 3)), (1, 0, "overwrite", (8, 2)), (2, -1, "mirror", (-46, -6))):
+        left.plot(x, y, "o", color=colors.ink, ms=7)
+        left.annotate(word, (x, y), xytext=place, textcoords="offset points", weight="bold")
+    left.set(xlim=(-0.05, 2.6), ylim=(-1.7, 1.9), xlabel=r"$\beta\,\|k\|^2$", ylabel="eigenvalue along the key",
+             title="What one write leaves of an error")
+    for (x, e), color in zip(errors.items(), (colors.green, colors.ink, colors.orange, colors.gray, colors.red)):
+        right.plot(range(len(e)), e, "o-", color=color, label=f"{x:g}")
+    right.set(xlabel="number of writes of the same pair", ylabel="error  $S k - v$", title="... and several")
+    right.legend(title=r"$\beta\,\|k\|^2$", ncol=2, loc="lower left")
+    right.set_ylim(bottom=-3.5)
+    return figure
+
+
+def fading(kept, found, expected):
+    """How two memories age. Left: the share of a stored value that a read returns. Right: how often it is recognized.
+
+    Args:
+        kept, found: {"additive": (N,), "delta": (N,)}, by age: how many writes came after.
+        expected: (N,), the law for the delta rule.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(8.0, 3.0))
+    for ax, curves in zip(axes, (kept, found)):
+        for name, y in curves.items():
+            ax.plot(np.asarray(y), color=getattr(colors, name), label=name)
+        ax.set(xlabel="age: number of later writes", ylim=(0, 1.18 if ax is axes[0] else 1.05))
+    axes[0].plot(np.asarray(expected), color=colors.truth, ls="--", lw=1.2, label=r"$(1 - 1/K)^{\mathrm{age}}$")
+    axes[0].set(ylabel="share of the stored value", title="What is still there")
+    axes[1].set(ylabel="nearest value is right", title="What can still be recognized")
+    axes[0].legend(loc="lower left")
+    return figure

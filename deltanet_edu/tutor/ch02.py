@@ -1,0 +1,597 @@
+"""Chapter 2: the delta rule."""
+
+import torch
+from torch.nn.functional import normalize
+
+from deltanet_edu.ops import delta_rule_recurrent, erase_then_write_step, linear_attention_recurrent, sgd_step, transition_step
+from deltanet_edu.ops.householder import householder
+
+from . import AnswerError, Case, Mistake, equation, exercise, order_the_lines, prediction
+from .cases import delta_inputs, normal, smallest_first, unit_keys
+
+outer = torch.outer
+
+
+def writes(g, **options):
+    """Inputs (S, k, v, beta) of one write: K ≠ V, unit and unnormalized keys, empty and nonempty memories."""
+    return delta_inputs(g, "S k v beta", T=None, K=2, V=1, **options) + delta_inputs(g, "S k v beta", T=None, K=3, V=5, **options)
+
+
+# -- 2.1 One write ---------------------------------------------------------------------------------------------------------
+
+def write(S, k, v, beta):
+    error = S @ k - v                                                    # (V,)
+    return S - beta * outer(error, k)                                    # (V, K)
+
+
+def write_by_autograd(S, k, v, beta):
+    S = S.clone().requires_grad_()
+    loss = 0.5 * ((S @ k - v) ** 2).sum()
+    return (S - beta * torch.autograd.grad(loss, S)[0]).detach()
+
+
+def write_in_place(S, k, v, beta):
+    S += beta * outer(v - S @ k, k)
+    return S
+
+
+exercise(
+    id="2.1", title="One write", kind="code", stars=1, minutes=5, equations=("2.3",),
+    reference=write, alternatives=(sgd_step, erase_then_write_step, transition_step, write_by_autograd), cases=writes,
+    mutants={
+        "adds without erasing": Mistake(lambda S, k, v, beta: S + beta * outer(v, k),
+            "This is linear attention's write. Before v goes in, what the memory already says about k must come out.", "eq. 2.3",
+            next="If the memory already answers v, how much should change?"),
+        "climbs instead of descending": Mistake(lambda S, k, v, beta: S + beta * outer(S @ k - v, k),
+            "The sign is flipped: the error S k - v is *subtracted*. Yours doubles every mistake it sees.", "eq. 2.3"),
+        "forgets beta": Mistake(lambda S, k, v, beta: S - outer(S @ k - v, k),
+            "The step has size β. Yours always takes the full step, which is right only for β = 1.", "eq. 2.3",
+            next="What should happen when β = 0?"),
+        "scales only the write by beta": Mistake(lambda S, k, v, beta: S - outer(S @ k, k) + beta * outer(v, k),
+            "It erases everything and writes a fraction. Erasing and writing are one step with one β.", "eq. 2.3",
+            next="With β = 0 the memory must stay as it is. What does yours do?"),
+        "scales only the erasure by beta": Mistake(lambda S, k, v, beta: S - beta * outer(S @ k, k) + outer(v, k),
+            "It erases a fraction and writes everything, so the read overshoots. β stands before the whole bracket.", "eq. 2.3",
+            next="If the memory already answers v, what should change, and what does yours change?"),
+        "transposes the outer product": Mistake(lambda S, k, v, beta: S - beta * outer(k, S @ k - v),
+            "The error has V entries and stands upright, the key has K and lies flat: (S k - v) kᵀ has shape (V, K), like S.", "eq. 2.2",
+            next="Swap the two arguments of `outer`."),
+        "divides by the squared length of the key": Mistake(lambda S, k, v, beta: S - beta * outer(S @ k - v, k) / (k @ k),
+            "A good rule with a name of its own (Kaczmarz, or normalized LMS), but the gradient step uses the key as it comes.", "eq. 2.3"),
+        "normalizes the key": Mistake(lambda S, k, v, beta: write(S, normalize(k, dim=-1), v, beta),
+            "DeltaNet does this *before* it calls the rule. The rule itself takes the key as it comes.", "eq. 2.3"),
+        "changes the memory it was given": Mistake(write_in_place,
+            "The value is right, but `+=` writes into the caller's tensor. Return a new one.", next="Write `S = S + ...`."),
+    },
+    hints=("First compute what the memory says about k, a vector with V entries.",
+           "The error is that answer minus v. The change has the shape of S: an outer product of the error and the key.",
+           "`error = S @ k - v`, then subtract `beta * torch.outer(error, k)`."),
+)
+
+
+# -- 2.2 Erase, then write -------------------------------------------------------------------------------------------------
+
+exercise(
+    id="2.2", title="Erase, then write", kind="order", stars=1, minutes=5, equations=("2.5",),
+    reference="ECDABF", alternatives=("EDCABF", "ECADBF"), cases=lambda g: [
+        Case((normal(g, *case.args[1].shape), *case.args), case.note) for case in writes(g)],
+    prepare=order_the_lines(
+        {"A": "S = S + torch.outer(v_new, k)", "B": "o = S @ q", "C": "v_new = beta * v + (1 - beta) * v_old",
+         "D": "S = S - torch.outer(v_old, k)", "E": "v_old = S @ k", "F": "return o, S"},
+        "def step(q, S, k, v, beta):", "step", distractors={"G": "S = S + torch.outer(v, k)"}),
+    mutants={
+        "reads before it writes": Mistake("BECDAF",
+            "The output uses the memory *after* this token's write: o_t = S_t q_t.", "eq. 2.4", next="Where must B stand?"),
+        "reads between erasing and writing": Mistake("ECDBAF",
+            "At that moment the old value is gone and the new one is not there yet.", "eq. 2.4", next="Which line still has to run before B?"),
+        "needs the old value before it has read it": Mistake("DECABF",
+            "C and D use v_old, and only E computes it.", "eq. 2.5", next="Which line needs nothing but the arguments?"),
+        "writes a blend it has not computed yet": Mistake("EACDBF",
+            "A needs v_new, and only C computes it.", "eq. 2.5", next="Which line must come before A?"),
+        "leaves the old value in": Mistake("ECABF",
+            "Without D the old value stays, and the blend is added on top: the 8 of chapter 1.", "eq. 2.5"),
+        "writes the new value at full strength": Mistake("EDGBF",
+            "G writes v itself, so β is ignored. The line that uses the blend is A.", "eq. 2.5", next="Which line must come before A?"),
+        "writes twice": Mistake("ECDAGBF",
+            "A and G both write. One of them is a decoy: which of them knows about β?", "eq. 2.5"),
+    },
+    hints=("Only one line can come first: the others need a name that it defines.",
+           "Read the old value, blend, erase, write, read the output. One of the seven lines is not needed.",
+           "E C D A ... and two more. G is the decoy: it ignores β."),
+)
+
+
+# -- 2.3 A key that is too long --------------------------------------------------------------------------------------------
+
+exercise(
+    id="2.3", title="A key that is too long", kind="predict", stars=2, minutes=5, equations=("2.8",), reference=1.0,
+    mutants={
+        "takes the key for a unit key": Mistake(4.0,
+            "With β = 1 the read becomes v only if ‖k‖ = 1. Here ‖k‖² = 1.5, and the step goes too far.", "eq. 2.8"),
+        "gives the error instead of the read": Mistake(-3.0,
+            "That is the new error. The question is what the memory says: the error plus v.", "eq. 2.8"),
+        "drops the length from the write": Mistake(-1.0,
+            "Erasing was right: 10 - 15. But the write is also read back with the long key: it contributes 4 · 1.5.", "eq. 2.8"),
+        "drops the length from the erasure": Mistake(6.0,
+            "The write was right: 4 · 1.5. But the erased value is also read back with the long key: 10 - 10 · 1.5.", "eq. 2.8"),
+        "loses the sign of what is left": Mistake(7.0,
+            "The remaining fraction is 1 - 1.5 = -0.5: *minus* half of the error. The read lands on the other side of v.", "eq. 2.8"),
+        "adds without erasing": Mistake(16.0,
+            "10 + 4 · 1.5: that is the additive memory. The delta rule takes the old value out first.", "eq. 2.3"),
+    },
+    hints=("How large is the error before the write, and which fraction of it is left afterwards?",
+           "The fraction is 1 - β‖k‖² = -0.5.",
+           "The new error is -0.5 · (10 - 4). Add v to get what the memory says."),
+    why="The error 10 - 4 = 6 is multiplied by 1 - β‖k‖² = -0.5 and becomes -3, so the read is 4 - 3 = 1: past the target, on the other side.",
+)
+
+
+# -- 2.4 A published formula -----------------------------------------------------------------------------------------------
+
+def transition(k, beta):
+    return torch.eye(len(k), dtype=k.dtype) - beta * outer(k, k)         # (K, K)
+
+
+def repaired(S, k, v, beta):
+    eye = torch.eye(len(k), dtype=k.dtype)
+    return S @ (eye - beta * outer(k, k)) + beta * outer(v, k)
+
+
+exercise(
+    id="2.4", title="A published formula", kind="bug", stars=2, minutes=10, equations=("2.6",),
+    reference=repaired, alternatives=(transition_step, sgd_step, erase_then_write_step),
+    cases=lambda g: smallest_first(writes(g) + delta_inputs(g, "S k v beta", T=None, K=4, V=4, betas=("one", "zero", "large"))),
+    mutants={
+        "keeps the published slip": Mistake(lambda S, k, v, beta: S @ transition(k, beta) + outer(v, k),
+            "It erases the fraction β of the old value, yet writes all of the new one. Both halves of one gradient step carry the same β.",
+            "eq. 2.6", next="Start from a memory that already answers v to a unit key. Whatever β is, it should stay as it is."),
+        "removes beta from the erasure as well": Mistake(lambda S, k, v, beta: S @ transition(k, 1.0) + outer(v, k),
+            "Now both halves agree, but always at full strength: β has no effect any more.", "eq. 2.6"),
+        "moves beta from the erasure to the write": Mistake(lambda S, k, v, beta: S @ transition(k, 1.0) + beta * outer(v, k),
+            "The write is right now. The erasure was right before: it needs its β back.", "eq. 2.6"),
+        "squares beta": Mistake(lambda S, k, v, beta: S @ transition(k, beta) + beta**2 * outer(v, k),
+            "Writing β v with the key β k counts β twice. It belongs to one of them.", "eq. 2.6"),
+        "blends the wrong way round": Mistake(lambda S, k, v, beta: S @ transition(k, beta) + (1 - beta) * outer(v, k),
+            "The old value keeps the weight 1 - β, so the new one gets β.", "eq. 2.5"),
+        "scales the memory as well": Mistake(lambda S, k, v, beta: beta * (S @ transition(k, 1.0) + outer(v, k)),
+            "β must not shrink what is stored under other keys: with β = 0 yours forgets everything.", "eq. 2.6",
+            next="A write of strength 0 must return S itself. Where can β stand, then?"),
+    },
+    hints=("With β = 1 the formula is right. Try β = 0: what should a write of strength 0 do?",
+           "Multiply out eq. 2.3 and collect what contains v.",
+           "S - β(S k - v)kᵀ = S - β S k kᵀ + β v kᵀ. Compare the last term."),
+)
+
+
+# -- 2.5 The loop ----------------------------------------------------------------------------------------------------------
+
+def delta_rule(q, k, v, beta, S):
+    o = []
+    for q_t, k_t, v_t, beta_t in zip(q, k, v, beta):
+        S = S - beta_t * outer(S @ k_t - v_t, k_t)                       # (V, K)
+        o.append(S @ q_t)                                                # (V,)
+    return torch.stack(o), S                                             # (T, V), (V, K)
+
+
+def delta_rule_of_the_package(q, k, v, beta, S):
+    o, S = delta_rule_recurrent(*(x[None, :, None] for x in (q, k, v, beta)), initial_state=S[None, None])
+    return o[0, :, 0], S[0, 0]
+
+
+def delta_rule_by_transitions(q, k, v, beta, S):
+    o = torch.empty_like(v)
+    for t in range(len(k)):
+        S = S @ transition(k[t], beta[t]) + beta[t] * outer(v[t], k[t])
+        o[t] = S @ q[t]
+    return o, S
+
+
+def delta_rule_by_corrections(q, k, v, beta, S):
+    """Keeps the corrections u_t instead of the memory: S_t = S_0 + sum over i <= t of u_i k_i^T (chapter 5)."""
+    u = torch.zeros_like(v)
+    for t in range(len(k)):
+        u[t] = beta[t] * (v[t] - S @ k[t] - u[:t].T @ (k[:t] @ k[t]))
+    return q @ S.T + (q @ k.T).tril() @ u, S + u.T @ k
+
+
+def looped(step, read=lambda S, S_before, q_t, k_t: S @ q_t, start=lambda S: S):
+    """A mutant of the loop: `step(S, S_0, k, v, beta, t)` replaces the write, `read` the read-out, `start` the first memory."""
+    def f(q, k, v, beta, S):
+        S, o = start(S), []
+        S_0 = S
+        for t in range(len(k)):
+            S_before, S = S, step(S, S_0, k[t], v[t], beta, t)
+            o.append(read(S, S_before, q[t], k[t]))
+        return torch.stack(o), S
+    return f
+
+
+def right_step(S, S_0, k, v, beta, t):
+    return write(S, k, v, beta[t])
+
+
+def with_final_memory(q, k, v, beta, S):
+    S = delta_rule(q, k, v, beta, S)[1]
+    return q @ S.T, S
+
+
+def with_transposed_state(q, k, v, beta, S):
+    o, S = delta_rule(q, k, v, beta, S)
+    return o, S.T
+
+
+def loop_in_place(q, k, v, beta, S):
+    o = []
+    for t in range(len(k)):
+        S -= beta[t] * outer(S @ k[t] - v[t], k[t])
+        o.append(S @ q[t])
+    return torch.stack(o), S
+
+
+exercise(
+    id="2.5", title="The loop", kind="code", stars=2, minutes=15, equations=("2.4",),
+    reference=delta_rule, alternatives=(delta_rule_of_the_package, delta_rule_by_transitions, delta_rule_by_corrections),
+    cases=lambda g: smallest_first(delta_inputs(g, "q k v beta S", T=(1, 2), K=2, V=1) + delta_inputs(g, "q k v beta S", T=(2, 7))),
+    mutants={
+        "reads before it writes": Mistake(looped(right_step, read=lambda S, S_before, q_t, k_t: S_before @ q_t),
+            "o_t uses S_t, the memory *after* the write of token t: a token can read what it has just stored.", "eq. 2.4",
+            next="With an empty memory and T = 1, should the output be zero?"),
+        "starts from an empty memory": Mistake(looped(right_step, start=torch.zeros_like),
+            "The memory S that comes in is what earlier text has left behind. The loop starts from it.", "eq. 2.4"),
+        "corrects the first memory only": Mistake(looped(lambda S, S_0, k, v, beta, t: S - beta[t] * outer(S_0 @ k - v, k)),
+            "The error must come from the memory as it is *now*, S_{t-1}. Yours asks the memory from before the loop every time, so it does not "
+            "see its own writes.", "eq. 2.4", next="Write the same pair twice with β = 1: what should the second write change?"),
+        "adds without erasing": Mistake(looped(lambda S, S_0, k, v, beta, t: S + beta[t] * outer(v, k)),
+            "That is linear attention with a gate. The delta rule writes the *error*, S k - v.", "eq. 2.4"),
+        "uses the first beta for every token": Mistake(looped(lambda S, S_0, k, v, beta, t: write(S, k, v, beta[0])),
+            "Every token has its own β_t.", "eq. 2.4", next="Let the loop run over beta, too."),
+        "ignores beta": Mistake(looped(lambda S, S_0, k, v, beta, t: write(S, k, v, 1.0)),
+            "Every write has a strength of its own, β_t. Yours are all at full strength.", "eq. 2.4"),
+        "reads with the key": Mistake(looped(right_step, read=lambda S, S_before, q_t, k_t: S @ k_t),
+            "Keys are for writing, queries for reading: o_t = S_t q_t.", "eq. 2.4"),
+        "reads every token from the final memory": Mistake(with_final_memory,
+            "Token t must not see later tokens. Yours writes all of them and then reads: the outputs look into the future.", "eq. 2.4",
+            next="Move the read into the loop."),
+        "returns the state transposed": Mistake(with_transposed_state,
+            "The state is (V, K) in this book: one row per value dimension. flash-linear-attention keeps its transpose.", "eq. 2.4"),
+        "changes the memory it was given": Mistake(loop_in_place,
+            "The result is right, but `-=` writes into the caller's S: a second call would start elsewhere.", next="Write `S = S - ...`."),
+    },
+    hints=("Start from your answer to 2.1. What does a loop add around it?",
+           "For each token: write with k_t, v_t, β_t, then read with q_t. Collect the reads; keep the memory.",
+           "`for t in range(len(k)):` write, then `o.append(S @ q[t])`. At the end `torch.stack(o)`, and S."),
+)
+
+
+# -- 2.6 The largest stable beta -------------------------------------------------------------------------------------------
+
+def largest_beta(k):
+    return 2 / (k * k).sum(-1).max()                                     # ()
+
+
+def largest_beta_by_norm(k):
+    return (2 / k.norm(dim=-1) ** 2).min()
+
+
+def largest_beta_by_eigenvalues(k):
+    return 2 / torch.linalg.eigvalsh(k[:, :, None] * k[:, None, :]).max()
+
+
+exercise(
+    id="2.6", title="The largest stable β", kind="code", stars=2, minutes=10, equations=("2.10",), tolerance=1e-8,
+    reference=largest_beta, alternatives=(largest_beta_by_norm, largest_beta_by_eigenvalues),
+    cases=lambda g: smallest_first(
+        [Case((keys(g, T, K),), f"{note}, T = {T}") for T, K in ((1, 2), (2, 2), (7, 2), (6, 5))
+         for note, keys in (("unnormalized keys", normal), ("unit keys", unit_keys))]
+        + [Case((torch.cat([normal(g, 3, 4), torch.zeros(1, 4, dtype=torch.float64)]),), "one key is zero, T = 4")]),
+    mutants={
+        "forgets to square the length": Mistake(lambda k: 2 / k.norm(dim=-1).max(),
+            "The key enters twice: once when the memory is asked, once when the answer is written. So ‖k‖² counts, not ‖k‖.", "eq. 2.9"),
+        "stops at the projection": Mistake(lambda k: 1 / (k * k).sum(-1).max(),
+            "β‖k‖² = 1 overwrites exactly. Beyond it a write overshoots, but the error still shrinks, up to another limit.", "eq. 2.10",
+            next="For which β is the eigenvalue 1 - β‖k‖² equal to -1?"),
+        "listens to the shortest key": Mistake(lambda k: 2 / (k * k).sum(-1).clamp_min(1e-300).min(),
+            "The *longest* key is the dangerous one: it is the first whose eigenvalue passes -1.", "eq. 2.10"),
+        "takes the average length": Mistake(lambda k: 2 / (k * k).sum(-1).mean(),
+            "One key that is too long is enough: repeat it, and the memory grows without bound. The average does not protect from it.", "eq. 2.10"),
+        "adds up all tokens": Mistake(lambda k: 2 / (k * k).sum(),
+            "Tokens are written one after the other, each with its own transition matrix. Each has to be stable by itself.", "eq. 2.10"),
+        "treats all tokens as one batch": Mistake(lambda k: 2 / torch.linalg.eigvalsh(k.mT @ k).max(),
+            "That is the limit of gradient descent on the *sum* of all losses. Here each token is a step of its own.", "eq. 2.10"),
+        "takes the largest entry for the length": Mistake(lambda k: 2 / k.abs().max() ** 2,
+            "‖k‖² is the sum of the squared entries, not the square of the largest one.", "eq. 2.9"),
+    },
+    hints=("Which eigenvalue of I - β k kᵀ depends on β?",
+           "1 - β‖k‖² must not fall below -1. For which β does it get there?",
+           "β‖k‖² ≤ 2 for every token: the longest key decides. Sum the squares along the last dimension."),
+)
+
+
+# -- 2.7 A memory that averages --------------------------------------------------------------------------------------------
+
+def averaging_betas(k, T):
+    return 1 / (torch.arange(1, T + 1, dtype=k.dtype) * (k @ k))         # (T,)
+
+
+def averaging_betas_by_loop(k, T):
+    """The t-th value should get the weight 1 / t: what is left of the error is 1 - 1 / t."""
+    return torch.stack([(1 - (t - 1) / t) / k.square().sum() for t in range(1, T + 1)])
+
+
+def reads_with(betas):
+    """What the memory says about k after each of the writes k -> v_1, ..., k -> v_T, with the learner's write strengths."""
+    if not callable(betas):
+        raise AnswerError("give the function itself, not the result of calling it")
+
+    def reads(k, v):
+        strengths = torch.as_tensor(betas(k.clone(), len(v)))
+        if strengths.shape != (len(v),):
+            raise ValueError(f"the strengths have shape {tuple(strengths.shape)}, expected ({len(v)},)")
+        S, o = v.new_zeros(v.shape[1], len(k)), []
+        for v_t, beta_t in zip(v, strengths):
+            S = write(S, k, v_t, beta_t)
+            o.append(S @ k)
+        return torch.stack(o)                                            # (T, V)
+    return reads
+
+
+exercise(
+    id="2.7", title="A memory that averages", kind="code", stars=3, minutes=15, equations=("2.5", "2.8"),
+    reference=averaging_betas, alternatives=(averaging_betas_by_loop,), prepare=reads_with, sources=(averaging_betas,),
+    cases=lambda g: [Case((keys(g, 3), normal(g, T, V)), f"{note}, T = {T}") for T, V in ((1, 1), (2, 1), (3, 2), (7, 2))
+                     for note, keys in (("unit key", unit_keys), ("unnormalized key", normal))],
+    mutants={
+        "lets the last value win": Mistake(lambda k, T: torch.ones(T, dtype=k.dtype) / (k @ k),
+            "β‖k‖² = 1 forgets everything but the last value. An average must give the first value as much weight as the last.", "eq. 2.5",
+            next="After two writes, which share of the first value should be left?"),
+        "uses the same strength for every write": Mistake(lambda k, T: torch.full((T,), 1 / T, dtype=k.dtype) / (k @ k),
+            "With a constant β old values fade geometrically: a moving average. For the mean of all, later writes must be weaker.", "eq. 2.5",
+            next="Which strength makes the memory right after the *first* write?"),
+        "halves the error every time": Mistake(lambda k, T: torch.full((T,), 0.5, dtype=k.dtype) / (k @ k),
+            "Each write then counts twice as much as the one before it: 1/2, 1/4, 1/8, ... from the latest back.", "eq. 2.5"),
+        "ignores the length of the key": Mistake(lambda k, T: 1 / torch.arange(1, T + 1, dtype=k.dtype),
+            "Right for a unit key. In general β‖k‖², not β, is the weight that the new value gets.", "eq. 2.8"),
+        "forgets to square the length": Mistake(lambda k, T: 1 / (torch.arange(1, T + 1, dtype=k.dtype) * k.norm()),
+            "The key is used twice, to ask and to write: ‖k‖² counts.", "eq. 2.8"),
+        "starts counting at two": Mistake(lambda k, T: 1 / (torch.arange(2, T + 2, dtype=k.dtype) * (k @ k)),
+            "The first write must store the whole first value, yet yours stores half of it and averages in the zero that was there before.", "eq. 2.5",
+            next="What should the read be after one write?"),
+        "counts from zero": Mistake(lambda k, T: 1 / (torch.arange(T, dtype=k.dtype) * (k @ k)),
+            "The first strength is 1/0. Tokens are numbered from 1: the first write has the strength of an overwrite.", "eq. 2.5"),
+        "counts backwards": Mistake(lambda k, T: 1 / (torch.arange(T, 0, -1, dtype=k.dtype) * (k @ k)),
+            "The last write then overwrites all others. The *first* one should be the full write.", "eq. 2.5"),
+    },
+    hints=("Let m be the mean of t - 1 values. How does it change when v_t comes in?",
+           "The mean moves by (v_t - m) / t. Compare eq. 2.5 with a unit key: v_new = v_old + β (v - v_old).",
+           "For a unit key β_t = 1/t. For any other, β_t‖k‖² must be 1/t."),
+)
+
+
+# -- 2.8 Beat the delta rule -----------------------------------------------------------------------------------------------
+
+def read_stream(answer):
+    """(k, v) as float64 tensors (T, 2) and (T,), or an AnswerError that says what is missing."""
+    try:
+        k, v = (torch.as_tensor(x, dtype=torch.float64) for x in answer)
+    except Exception:
+        raise AnswerError("give a pair (k, v): a list of keys, each with 2 entries, and a list of as many numbers") from None
+    if k.ndim != 2 or k.shape[1] != 2 or v.shape != k.shape[:1] or not 1 <= len(k) <= 4:
+        raise AnswerError(f"k has shape {tuple(k.shape)} and v has shape {tuple(v.shape)}, expected (T, 2) and (T,) with T from 1 to 4")
+    if (k.norm(dim=-1) - 1).abs().max() > 1e-6:
+        raise AnswerError("every key must have length 1; `(0.6, 0.8)` and `(cos a, sin a)` do")
+    return k, v
+
+
+def which_memory_wins(answer):
+    """Which memory reads the first value of the stream with the smaller error."""
+    k, v = read_stream(answer)
+    S, beta = torch.zeros(1, 2, dtype=k.dtype), torch.ones((), dtype=k.dtype)
+    for k_t, v_t in zip(k, v[:, None]):
+        S = write(S, k_t, v_t, beta)
+    delta, additive = (S @ k[0] - v[0]).abs().item(), (v @ (k @ k[0]) - v[0]).abs().item()
+    if len(k) == 1:
+        return "one pair: nothing interferes, both memories are right"
+    if abs(k[1:] @ k[0]).max() < 1e-6:
+        return "orthogonal keys: nothing interferes, both memories are right"
+    if abs(delta - additive) < 1e-6:
+        return "both memories are equally wrong"
+    return "the delta rule is nearer" if delta < additive else "the additive memory is nearer"
+
+
+exercise(
+    id="2.8", title="Beat the delta rule", kind="open", stars=3, minutes=20, equations=("2.3",),
+    reference=([(1.0, 0.0), (0.6, 0.8)], [1.0, -1.0]), alternatives=(([(1.0, 0.0), (1.0, 0.0)], [3.0, -1.0]),), prepare=which_memory_wins,
+    mutants={
+        "stores a single pair": Mistake(([(0.6, 0.8)], [2.0]),
+            "The first write into an empty memory is the same for both rules. Interference needs a second pair.", "eq. 2.3"),
+        "uses keys at right angles": Mistake(([(1.0, 0.0), (0.0, 1.0)], [2.0, 3.0]),
+            "A write changes what other keys read in proportion to their overlap, and here it is zero.", "eq. 2.3",
+            next="Turn the second key toward the first."),
+        "lets the delta rule win": Mistake(([(1.0, 0.0), (0.6, 0.8)], [1.0, 1.0]),
+            "The second value agrees with what the memory already says about its key, or nearly: the delta rule then changes little, and adding "
+            "changes much. Make the second value a *surprise*.", "eq. 2.3", next="Let c = k₁ᵀk₂. What does each memory say about k₁ after both writes?"),
+        "makes both equally wrong": Mistake(([(1.0, 0.0), (0.6, 0.8)], [0.0, 1.0]),
+            "Where the memory says 0 there is nothing to erase, and both rules write the same.", "eq. 2.3",
+            next="Store something other than 0 first."),
+    },
+    hints=("Two pairs are enough. Let c be the overlap k₁ᵀk₂ of two unit keys; what does each memory say about k₁ at the end?",
+           "Additive: v₁ + c v₂. Delta: v₁ + c (v₂ - c v₁). Compare the two errors.",
+           "You need |v₂ - c v₁| > |v₂|. With c > 0, let v₂ have the opposite sign of v₁."),
+    why="Erasing is meant for the key that is written, but it takes away from every similar key too. If the second value contradicts the first, "
+        "the delta rule moves further than adding does, and the old pair pays for it.",
+)
+
+
+# -- equations -------------------------------------------------------------------------------------------------------------
+
+def each(g, **options):
+    """(S, k, v, beta) of single writes, adversarial by construction."""
+    return [case.args for case in writes(g, **options)]
+
+
+def one(x):
+    """β = 1 in the dtype of x."""
+    return torch.ones((), dtype=x.dtype)
+
+
+@equation("2.1", r"S_t = S_{t-1} - \big(S_{t-1}k_t - v_t\big)\,k_t^\top")
+def _(g):
+    for S, k, v, _ in each(g):
+        after = S - outer(S @ k - v, k)
+        yield "erase S k kᵀ, write v kᵀ", S - outer(S @ k, k) + outer(v, k), after
+        yield "the package's step with β = 1", sgd_step(S, k, v, one(S)), after
+    for S, k, v, _ in each(g, keys=("random",)):
+        yield "a unit key then reads v", sgd_step(S, k, v, one(S)) @ k, v
+
+
+@equation("2.2", r"\nabla_S\,\tfrac12\|Sk - v\|^2 = (Sk - v)\,k^\top")
+def _(g):
+    for S, k, v, _ in each(g):
+        S_ = S.clone().requires_grad_()
+        (0.5 * (S_ @ k - v).square().sum()).backward()
+        yield "autograd", S_.grad, outer(S @ k - v, k)
+
+
+@equation("2.3", r"S_t = S_{t-1} - \beta_t\,(S_{t-1}k_t - v_t)\,k_t^\top")
+def _(g):
+    for S, k, v, beta in each(g, betas=("random", "one", "zero", "large")):
+        yield "a step of autograd's gradient", write_by_autograd(S, k, v, beta), S - beta * outer(S @ k - v, k)
+        yield "the package's sgd_step", sgd_step(S, k, v, beta), S - beta * outer(S @ k - v, k)
+
+
+@equation("2.4", r"S_t = S_{t-1} - \beta_t\,(S_{t-1}k_t - v_t)\,k_t^\top, \qquad o_t = s\,S_t q_t")
+def _(g):
+    for case in delta_inputs(g, "q k v beta S", B=2, H=3, memories=("nonempty", "empty")):
+        q, k, v, beta, S = case.args
+        o, final = delta_rule_recurrent(q, k, v, beta, initial_state=S, scale=0.5)
+        for b, h in ((0, 0), (1, 2)):
+            o_bh, S_bh = delta_rule(q[b, :, h], k[b, :, h], v[b, :, h], beta[b, :, h], S[b, h])
+            yield "outputs", o[b, :, h], 0.5 * o_bh
+            yield "final state", final[b, h], S_bh
+
+
+@equation("2.5", r"v_{\text{old}} = S_{t-1}k_t, \qquad v_{\text{new}} = \beta_t v_t + (1-\beta_t)\,v_{\text{old}}, \qquad "
+                 r"S_t = S_{t-1} - v_{\text{old}}\,k_t^\top + v_{\text{new}}\,k_t^\top")
+def _(g):
+    for S, k, v, beta in each(g, betas=("random", "one", "zero", "large")):
+        old = S @ k
+        new = beta * v + (1 - beta) * old
+        yield "the gradient step", S - outer(old, k) + outer(new, k), sgd_step(S, k, v, beta)
+        yield "the package's erase_then_write_step", S - outer(old, k) + outer(new, k), erase_then_write_step(S, k, v, beta)
+
+
+@equation("2.6", r"S_t = S_{t-1}\,\big(I - \beta_t k_t k_t^\top\big) + \beta_t v_t k_t^\top")
+def _(g):
+    for S, k, v, beta in each(g, betas=("random", "one", "zero", "large")):
+        yield "the gradient step", S @ householder(k, beta) + beta * outer(v, k), sgd_step(S, k, v, beta)
+        yield "the package's transition_step", S @ householder(k, beta) + beta * outer(v, k), transition_step(S, k, v, beta)
+
+
+@equation("2.7", r"-\nabla_S\,\big(-\langle Sk, v\rangle\big) = v\,k^\top")
+def _(g):
+    for S, k, v, _ in each(g):
+        S_ = S.clone().requires_grad_()
+        (-(S_ @ k) @ v).backward()
+        yield "autograd", -S_.grad, outer(v, k)
+        state = linear_attention_recurrent(*(x[None, None, None] for x in (k, k, v)), initial_state=S[None, None])[1][0, 0]
+        yield "a step of size 1 is linear attention", S - S_.grad, state
+
+
+@equation("2.8", r"S_t k_t - v_t = \big(1 - \beta_t\|k_t\|^2\big)\,\big(S_{t-1}k_t - v_t\big)")
+def _(g):
+    for S, k, v, beta in each(g, betas=("random", "one", "zero", "large")):
+        yield "the error after a write", sgd_step(S, k, v, beta) @ k - v, (1 - beta * (k @ k)) * (S @ k - v)
+
+
+@equation("2.9", r"M_t\,k_t = \big(1 - \beta_t\|k_t\|^2\big)\,k_t, \qquad M_t\,x = x \;\text{ for every } x \perp k_t")
+def _(g):
+    for _, k, _, beta in each(g, betas=("random", "one", "large")):
+        M, x = householder(k, beta), normal(g, len(k))
+        x = x - k * (k @ x) / (k @ k)                                    # what is left is orthogonal to k
+        yield "along the key", M @ k, (1 - beta * (k @ k)) * k
+        yield "orthogonal to it", M @ x, x
+        spectrum = torch.cat([torch.ones(len(k) - 1, dtype=k.dtype), (1 - beta * (k @ k))[None]])
+        yield "all K eigenvalues", torch.linalg.eigvalsh(M), spectrum.sort().values
+
+
+@equation("2.10", r"\|M_t\|_2 = \max\!\big(1,\; \big|1 - \beta_t\|k_t\|^2\big|\big) \;\le\; 1 \quad\text{exactly when}\quad 0 \le \beta_t\|k_t\|^2 \le 2")
+def _(g):
+    for strength in (-0.5, 0.0, 0.3, 1.0, 1.7, 2.0, 2.1, 9.0):           # β‖k‖²
+        for K in (2, 5):
+            k = normal(g, K)
+            norm = torch.linalg.matrix_norm(householder(k, strength / (k @ k)), 2)
+            yield "largest stretch of any memory", norm, torch.tensor(max(1.0, abs(1 - strength)), dtype=k.dtype)
+            yield "at most 1 exactly from 0 to 2", bool(norm <= 1 + 1e-12), 0 <= strength <= 2
+
+
+@equation("2.11", r"1 - \beta\,\Big\|\frac{k}{\|k\|_1}\Big\|_2^2 \;=\; 1 - \beta\,\frac{\|k\|_2^2}{\|k\|_1^2} \;\ge\; 1 - \beta")
+def _(g):
+    for _, k, _, beta in each(g):
+        smallest = torch.linalg.eigvalsh(householder(k / k.abs().sum(), beta))[0]
+        yield "the smallest eigenvalue", smallest, 1 - beta * (k @ k) / k.abs().sum() ** 2
+        yield "not below 1 - β", smallest.clamp(min=1 - beta), smallest
+        one_hot = torch.eye(len(k), dtype=k.dtype)[0] * -3.0
+        yield "equal for a key with one entry", torch.linalg.eigvalsh(householder(one_hot / one_hot.abs().sum(), beta))[0], 1 - beta
+        flat = torch.ones_like(k) / len(k)
+        yield "1 - β/K for equal entries", torch.linalg.eigvalsh(householder(flat, beta))[0], 1 - beta / len(k)
+
+
+@equation("2.12", r"\operatorname{RMSNorm}(c\,S q) = \operatorname{RMSNorm}(S q) \quad\text{for every } c > 0")
+def _(g):
+    for S, q, _, _ in each(g, memories=("nonempty",)):
+        if len(S) > 1:
+            for c in (1e-3, 1 / q.norm().item(), 40.0):
+                a, b = (torch.nn.functional.rms_norm(x, x.shape, eps=0.0) for x in (c * S @ q, S @ q))
+                yield "with ε = 0", a, b
+
+
+@equation("2.13", r"\frac1K \sum_{i=1}^{K} \big(I - \beta\,e_i e_i^\top\big) = \Big(1 - \frac{\beta}{K}\Big)\,I")
+def _(g):
+    for K in (1, 3, 8):
+        e = torch.linalg.qr(torch.randn(K, K, generator=g, dtype=torch.float64))[0]
+        for beta in (0.0, 0.4, 1.0, 1.8):
+            mean = householder(e, torch.full((K,), beta, dtype=e.dtype)).mean(0)
+            yield "mean over an orthonormal basis", mean, (1 - beta / K) * torch.eye(K, dtype=e.dtype)
+
+
+@equation("2.14", r"S_\infty = S_0 + \big(V^\top - S_0K^\top\big)\,(K^\top)^{+}")
+def _(g):
+    for N, K, V in ((1, 2, 1), (2, 3, 5), (4, 6, 2)):
+        k, v, S_0 = unit_keys(g, N, K), normal(g, N, V), normal(g, V, K)
+        S, beta = S_0, torch.ones(N, dtype=torch.float64)
+        for _ in range(500):
+            S = delta_rule(k, k, v, beta, S)[1]
+        limit = S_0 + (v.T - S_0 @ k.T) @ torch.linalg.pinv(k.T)
+        yield "500 passes with β = 1", S, limit
+        yield "every pair is read exactly", limit @ k.T, v.T
+        yield "another pass changes nothing", delta_rule(k, k, v, beta, limit)[1], limit
+
+
+# -- predictions -----------------------------------------------------------------------------------------------------------
+
+prediction("2.a", question="We erase what the memory says about cat, 3, and then add 5. What do we read for cat?", options={
+    "5": "The old value is gone, so the new one stands alone. That is overwriting.",
+    "8": "That is 3 + 5: nothing was removed. It is what the additive memory says.",
+    "2": "That is 5 - 3: the old value would have been taken from the new one instead of from the memory.",
+    "0": "That would be erasing without writing.",
+}, answer="5")
+
+prediction("2.b", question="The memory says 3 for cat. We write 5 with β = 0.5. What do we read?", options={
+    "4": "The error is 3 - 5 = -2, and half of it is corrected: halfway between old and new.",
+    "5": "That takes β = 1, a full step. β = 0.5 stops halfway.",
+    "5.5": "That is 3 + 0.5 · 5: half of the new value was added and nothing erased.",
+    "2.5": "That is 0.5 · 5: everything was erased and half of the new value written. One β governs both.",
+}, answer="4")
+
+prediction("2.c", question="60 tokens with random normal keys (K = 8, not normalized), β = 0.5. What does the size of S do?", options={
+    "It levels off, since β < 1": "β alone does not decide. These keys have ‖k‖² near 8, so β‖k‖² is near 4, twice the limit.",
+    "It grows exponentially": "β‖k‖² is near 4, so a typical write multiplies the error along its key by -3.",
+    "It grows like √T": "That is the additive memory: a sum of independent writes. Here a write multiplies, and multiplying grows faster than adding.",
+    "It shrinks to zero": "Every write puts a new value in, so the memory cannot die out; and it does not shrink here.",
+}, answer="It grows exponentially")
+
+prediction("2.d", question="32 random unit keys of width K = 32, each stored once, β = 1. For how many is the nearest stored value the right one?", options={
+    "More with the delta rule": "It has the smaller error on average, but that average hides old items that it has almost lost.",
+    "More with the additive memory": "It reads every item with the same moderate noise and loses few. The delta rule keeps late items perfectly and pays with the early ones.",
+    "The same with both": "Only if the keys were orthogonal. 32 random keys in 32 dimensions overlap.",
+}, answer="More with the additive memory")
