@@ -1,9 +1,4 @@
-"""Shared by all tests: one thread (tiny tensors run slower on two), and a progress file of our own."""
-
-import os
-import tempfile
-
-os.environ.setdefault("DELTANET_EDU_HOME", tempfile.mkdtemp(prefix="deltanet-edu-tests-"))
+"""Shared by the package's tests: one thread (tiny tensors run slower on two), fixed seeds, reproducible examples."""
 
 import pytest
 import torch
