@@ -27,7 +27,7 @@ def householder_product(k, beta):
 def wy_w(k, beta):
     """The rows w_t of W in M_1 ... M_C = I - sum_t w_t k_t^T (eq. 5.3; paper, eq. 7).
 
-    w_t = beta_t (k_t - sum_{i<t} w_i (k_i^T k_t)).  Returns (..., C, K). Cost: 2C^2 K FLOPs in C sequential steps.
+    w_t = beta_t (k_t - sum_{i<t} w_i (k_i^T k_t)).  Returns (..., C, K). Cost: 3C^2 K FLOPs in C sequential steps.
     """
     return wy_u(k, k, beta)
 
@@ -35,7 +35,7 @@ def wy_w(k, beta):
 def wy_u(k, v, beta):
     """The rows u_t of U in S_C = S_0 M_1 ... M_C + sum_t u_t k_t^T (eq. 5.4; paper, eq. 7): pseudo-values.
 
-    u_t = beta_t (v_t - sum_{i<t} u_i (k_i^T k_t)).  Returns (..., C, V). Cost: C^2 (K + V) FLOPs in C sequential steps.
+    u_t = beta_t (v_t - sum_{i<t} u_i (k_i^T k_t)).  Returns (..., C, V). Cost: C^2 (2K + V) FLOPs in C sequential steps.
     """
     overlap = k @ k.mT                                                   # (..., C, C)  k_i^T k_t
     u = []

@@ -22,6 +22,19 @@ def loop(S, k, v, beta):
     return states
 
 
+def easy(args):
+    """Cases with K = 2 and V = 1 that can be redone by hand."""
+    k, v, beta = [[0.6, 0.8], [1.0, 0.0], [0.6, 0.8]], [[2.0], [4.0], [3.0]], [0.5, 0.5, 1.0]
+    for T in (1, 2, 3):
+        given = {"k": k[:T], "v": v[:T], "beta": beta[:T], "S": [[1.0, 2.0]]}
+        yield Case(tuple(torch.tensor(given[name], dtype=torch.float64) for name in args.split()), f"easy numbers, T = {T}, K ≠ V")
+
+
+def cases(args, **options):
+    """Easy numbers first, then adversarial ones."""
+    return lambda g: [*easy(args), *delta_inputs(g, args, keys=KEYS, **options)]
+
+
 # -- 5.1 -----------------------------------------------------------------------------------------------------------------
 
 exercise(
@@ -82,7 +95,7 @@ def u_inclusive(k, v, beta):
 exercise(
     id="5.2", title="The u vectors", kind="code", stars=2, minutes=15, equations=("5.4",),
     reference=householder.wy_u, alternatives=(u_by_triangular_solve, u_by_state),
-    cases=lambda g: delta_inputs(g, "k v beta", T=(1, 2, 7), keys=KEYS, betas=("random", "zero", "large")),
+    cases=cases("k v beta", T=(1, 2, 7), betas=("random", "zero", "large")),
     mutants={
         "forgets beta": Mistake(lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: v_t - said),
             "Each u_t is scaled by its own β_t. Yours is not: your first row equals v₁.", "eq. 5.4"),
@@ -134,7 +147,7 @@ def w_gram_schmidt(k, beta):
 exercise(
     id="5.3", title="The w vectors", kind="code", stars=3, minutes=15, equations=("5.2", "5.3"),
     reference=householder.wy_w, alternatives=(w_by_product, w_by_triangular_solve),
-    cases=lambda g: delta_inputs(g, "k beta", T=(1, 2, 7), keys=KEYS, betas=("random", "zero", "large")),
+    cases=cases("k beta", T=(1, 2, 7), betas=("random", "zero", "large")),
     mutants={
         "forgets beta": Mistake(lambda k, beta: w_by_product(k, torch.ones_like(beta)),
             "Each w_t is scaled by its own β_t. Yours is right for β = 1 only.", "eq. 5.3"),
@@ -194,7 +207,7 @@ def both_at_once(k, v, beta):
 exercise(
     id="5.4", title="Both recurrences in one loop", kind="order", stars=2, minutes=10, equations=("5.3", "5.4"),
     reference="EDBGAFC", alternatives=(both, both_at_once), prepare=both_lines,
-    cases=lambda g: delta_inputs(g, "k v beta", T=(1, 2, 7), keys=KEYS),
+    cases=cases("k v beta", T=(1, 2, 7)),
     mutants={
         "scales by β before correcting": Mistake("EDABGFC",
             "β_t scales k_t and v_t, but not the corrections. It belongs to the whole bracket: after the inner loop.", "eq. 5.3 and 5.4",
@@ -238,7 +251,7 @@ def state_by_product(S, k, v, beta):
 exercise(
     id="5.5", title="Find the bug: a memory that was not empty", kind="bug", stars=2, minutes=15, equations=("5.5",),
     reference=state_after, alternatives=(state_by_loop, state_by_writes, state_by_product),
-    cases=lambda g: delta_inputs(g, "S k v beta", T=(1, 2, 6), keys=KEYS, betas=("random", "large")),
+    cases=cases("S k v beta", T=(1, 2, 6), betas=("random", "large")),
     mutants={
         "lets the old memory through unchanged": Mistake(
             lambda S, k, v, beta: S + householder.wy_u(k, v, beta).mT @ k,
