@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 FOLDERS = {"notebooks": "lessons", "exercises": "problems", "solutions": "problems"}     # made -> its source in book/
 REGION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n(.*?)^[ \t]*### END SOLUTION\n?", re.M | re.S)
+COMPARED = "nbval-check-output"            # the tests compare what such a cell says; every check and verify gets it
 BOOTSTRAP = """\
 try:
     import deltanet_edu
@@ -90,7 +91,10 @@ def read_source(target):
             text = stubbed(text, where) if target.folder == "exercises" else solved(text)
         if re.search(r"^\s*### (BEGIN|END) SOLUTION|^\s*### STUB", text, re.M):
             raise SourceError(f"{where}: a SOLUTION marker without its partner, or one in a lesson")
-        cells.append((cell.cell_type, text.strip("\n"), cell.metadata.get("tags", [])))
+        tags = list(cell.metadata.get("tags", []))
+        if cell.cell_type == "code" and re.search(r"^(check|verify)\(", text, re.M) and COMPARED not in tags:
+            tags.append(COMPARED)
+        cells.append((cell.cell_type, text.strip("\n"), tags))
     if not cells or cells[0][0] != "markdown" or not re.match(r"# \S", cells[0][1]):
         raise SourceError(f"{target.source.relative_to(target.root)}: the first cell must be Markdown and open with '# ', the title")
     return cells

@@ -81,6 +81,7 @@ def edit_cell(n, **changes):
     ("notebooks", edit_cell(3, outputs=[output(**{"text/plain": "x" * 400_000})]), "more than 400"),
     ("solutions", edit_cell(4, outputs=[output(**{"text/plain": "✗ 1.1 A sum · is wrong"})]), "answers '✗ 1.1 A sum"),
     ("solutions", edit_cell(4, outputs=[output(**{"text/plain": "○ 1.1 A sum · not attempted"})]), "answers '○ 1.1 A sum"),
+    ("notebooks", edit_cell(3, source='verify("1.1")', outputs=[output(**{"text/plain": "✗ 1.1 does not hold"})]), "answers '✗ 1.1 does"),
     ("exercises", edit_cell(4, outputs=[output(**{"text/plain": "✓ 1.1 A sum · 3 cases"})]), "answers '✓ 1.1 A sum"),
     ("exercises", edit_cell(4, source="result = sum(numbers,  start=0)   # mine"), "cell 4 gives a line of a solution away: result = sum"),
 ])

@@ -40,6 +40,15 @@ def test_stub_lines_keep_their_indentation_and_comments():
     assert stubbed(text, "here") == "    a = 1\n    # a comment\n    \n        b\n"
 
 
+def test_what_a_check_or_an_equation_says_is_compared(book):
+    book.edit("book/lessons/01_small.py", "x = 1 + 1", 'verify("1.1")')
+    book.edit("book/problems/01_small.py", '# %% tags=["nbval-check-output"]', "# %%")
+    for target in targets(book.root):
+        for cell in build(target).cells:
+            says = cell.cell_type == "code" and any(line.startswith(("check(", "verify(")) for line in cell.source.splitlines())
+            assert cell.metadata.get("tags", []).count("nbval-check-output") == (says or "two is" in cell.source)
+
+
 def test_ids_and_digest_are_deterministic(book):
     for folder in FOLDERS:
         first, second = build(book.target(folder)), build(book.target(folder))

@@ -1,0 +1,135 @@
+"""What every lesson and every problem set keeps to."""
+
+import re
+
+import pytest
+
+from deltanet_edu.tutor.registry import find
+
+from .lessons import LESSONS, PROBLEMS, ROOT, cells, links, prose, squeeze, statements, words
+
+# Cells of a lesson in full. Lesson 0 is a welcome and lesson 16 a guided experiment, so they may be shorter.
+CELLS = {"00": (20, 50), "16": (40, 90)}
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+each_source = pytest.mark.parametrize("path", LESSONS + PROBLEMS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+
+
+def test_there_is_a_book():
+    assert LESSONS and PROBLEMS
+    assert {p.name for p in PROBLEMS} <= {p.name for p in LESSONS}, "a problem set belongs to a lesson of the same name"
+
+
+@each_source
+def test_every_equation_is_numbered_and_verified_where_it_stands(path):
+    open_tag = None
+    for kind, *what in statements(path):
+        if kind == "equation":
+            tags, latex = what
+            assert open_tag is None, f"({open_tag}) is not followed by verify(\"{open_tag}\")"
+            assert len(tags) == 1, f"not exactly one \\tag in $${latex}$$"
+            open_tag = tags[0]
+            assert squeeze(find("equation", open_tag).latex) == squeeze(latex), f"({open_tag}) is not the formula that is verified"
+            if path in PROBLEMS:
+                open_tag = None                                          # a problem may quote an equation of the lesson
+        elif kind == "verify":
+            find("equation", what[0])
+            open_tag = None if what[0] == open_tag else open_tag
+    assert open_tag is None, f"({open_tag}) is not followed by verify(\"{open_tag}\")"
+
+
+@each_lesson
+def test_equations_are_of_this_chapter_and_numbered_in_order(path):
+    tags = [what[0][0] for kind, *what in statements(path) if kind == "equation"]
+    chapter = str(int(path.stem[:2]))
+    assert all(tag.split(".")[0] == chapter for tag in tags), tags
+    assert len(tags) == len(set(tags)), "an equation is displayed twice: refer to its number instead"
+    assert tags == sorted(tags, key=lambda tag: int(tag.split(".")[1])), f"numbers out of order: {tags}"
+
+
+@each_source
+def test_predictions_and_exercises_exist(path):
+    for kind, *what in statements(path):
+        if kind in ("predict", "check", "hint", "solution"):
+            find("prediction" if kind == "predict" else "exercise", what[0])
+
+
+@each_lesson
+def test_everything_registered_for_the_chapter_is_used(path):
+    from deltanet_edu.tutor.registry import all_equations, all_exercises, all_predictions
+    chapter = int(path.stem[:2])
+    in_lesson, in_problems = statements(path), [s for p in PROBLEMS if p.name == path.name for s in statements(p)]
+
+    def unused(entries, used):
+        return [e.id for e in entries if int(e.id.split(".")[0]) == chapter and e.id not in used]
+    assert not unused(all_equations(), {s[1] for s in in_lesson if s[0] == "verify"}), "equations without a place in the lesson"
+    assert not unused(all_predictions(), {s[1] for s in in_lesson + in_problems if s[0] == "predict"}), "predictions nobody is asked for"
+    assert not unused(all_exercises(), {s[1] for s in in_problems if s[0] == "check"}), "exercises in no problem set"
+
+
+@each_lesson
+def test_length(path):
+    least, most = CELLS.get(path.stem[:2], (60, 90))
+    count = len(cells(path))
+    assert least <= count <= most, f"{count} cells, expected {least} to {most}"
+    assert words(path) <= 3500, f"{words(path)} words, expected at most 3,500"
+
+
+@each_lesson
+def test_code_cells_are_short(path):
+    for kind, text in cells(path):
+        lines = [line for line in text.splitlines() if line.strip()]
+        assert kind != "code" or len(lines) <= 15, f"{len(lines)} lines:\n{text}"
+
+
+@each_source
+def test_one_title(path):
+    headings = [line for kind, text in cells(path) if kind == "markdown"
+                for line in re.sub(r"```.*?```", "", text, flags=re.S).splitlines() if re.match(r"# ", line)]
+    assert len(headings) == 1 and re.match(rf"# {int(path.stem[:2])}\. \S", headings[0]), f"one title, such as '# 2. Name', not {headings}"
+
+
+@each_source
+def test_images_have_words(path):
+    for kind, text in cells(path):
+        if kind == "markdown":
+            assert not re.search(r"!\[\s*\]\(", text), "an image without alternative text"
+            assert not [tag for tag in re.findall(r"<img[^>]*>", text) if not re.search(r'alt="[^"]+"', tag)], "an <img> without alt"
+
+
+@each_source
+def test_nothing_is_called_easy(path):
+    found = re.search(r"\b(clearly|obviously|simply|trivially|of course)\b", prose(path), re.I)
+    assert not found, f"'{found[0]}' helps nobody who does not see it: {prose(path)[found.start() - 40:found.end() + 40]!r}"
+
+
+@each_source
+def test_links_lead_somewhere(path):
+    folders = ("notebooks",) if path in LESSONS else ("exercises", "solutions")
+    for target in links(path):
+        file = target.partition("#")[0]
+        for folder in folders:
+            assert not file or (ROOT / folder / file).exists(), f"{target} is not there"
+
+
+@each_source
+def test_only_portable_markdown(path):
+    for kind, text in cells(path):
+        if kind == "markdown":
+            assert not re.search(r"\\\(|\\\[|\\begin\{(equation|align)\*?\}", text), "write formulas between $ or $$"
+            assert not re.search(r"^(:::|\{[a-z]+\}`|```\{)", text, re.M), "MyST is not shown by Colab or GitHub"
+
+
+@pytest.mark.parametrize("path", PROBLEMS, ids=lambda p: p.stem)
+def test_problem_cards(path):
+    """Each exercise has a card that says what the registry says, and one cell with stub and check whose answer is compared."""
+    text = "\n".join(text for kind, text in cells(path) if kind == "markdown")
+    cards = {id: title.strip() for id, title in re.findall(r"^## (\d+\.\d+) (.+)$", text, re.M)}
+    checked = [what[0] for kind, *what in statements(path) if kind == "check"]
+    assert list(cards) == checked, "one card and one check for each exercise, in the same order"
+    for id, heading in cards.items():
+        exercise = find("exercise", id)
+        assert heading.startswith(exercise.title), f"{id} is called {exercise.title!r}, its card says {heading!r}"
+        card = text.partition(f"## {id} ")[2].partition("\n## ")[0]
+        assert "★" * exercise.stars in card and "★" * (exercise.stars + 1) not in card, f"{id} has {exercise.stars} stars"
+        assert re.search(rf"\b{exercise.minutes} min", card), f"{id} takes {exercise.minutes} minutes"
+        assert all(equation in card for equation in exercise.equations), f"the card of {id} names equations {exercise.equations}"
