@@ -54,6 +54,8 @@ exercise(
             next="With the key (1, 0), what should the second column be?"),
         "normalizes the key": Mistake(lambda S, v, k: S + torch.outer(v, k / k.norm()),
             "A sensible idea, which chapter 2 takes up, but the write here uses the key as it is.", "eq. 0.1"),
+        "writes nothing": Mistake(lambda S, v, k: S.clone(),
+            "The memory comes back as it was: v and k leave no trace.", "eq. 0.1", next="What is `v[:, None] * k[None, :]`?"),
         "changes the memory it was given": Mistake(lambda S, v, k: S.add_(torch.outer(v, k)),
             "The result is right, but the caller's S is overwritten: `+=` and `add_` write into the tensor itself. Return a new one.",
             next="Write `S + ...` instead of `S += ...`."),

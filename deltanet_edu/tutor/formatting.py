@@ -41,6 +41,23 @@ def value(x):
     return f"{shape(t)}{dtype}" + (f" [{', '.join(number(y) for y in t.flatten()[:4].tolist())}, ...]" if t.numel() else "")
 
 
+def rows(x, width=80):
+    """A value as lines: one if it fits, else one per row of a matrix and per member of a tuple, aligned."""
+    text = value(x)
+    if len(text) <= width:
+        return [text]
+    if isinstance(x, tuple):
+        lines = []
+        for i, member in enumerate(x):
+            inner = rows(member, width - 2)
+            inner[-1] += "," if i + 1 < len(x) or len(x) == 1 else ""
+            lines += [" " + line for line in inner]
+        return ["(" + lines[0][1:], *lines[1:-1], lines[-1] + ")"] if len(lines) > 1 else ["(" + lines[0][1:] + ")"]
+    if isinstance(x, torch.Tensor):
+        return re.sub(r"(\]+), (\[+)", lambda m: f"{m[1]},\n{' ' * (x.ndim - len(m[2]))}{m[2]}", text).splitlines()
+    return [text]
+
+
 def _nested(x):
     return "[" + ", ".join(map(_nested, x)) + "]" if isinstance(x, list) else number(x)
 

@@ -5,10 +5,9 @@ import linecache
 import traceback
 
 from .compare import difference
-from .formatting import argument_names, size, summary, value
+from .formatting import argument_names, rows, shorten, size, summary, value
 from .recognize import recognize
 from .registry import AnswerError
-from .running import call
 from .verdict import Part, Verdict
 
 
@@ -46,8 +45,8 @@ def grade_value(exercise, answer):
 def grade_function(exercise, f):
     """The verdict on a function: every case is run, so that the pattern of failures can be read."""
     outcomes = []
-    for i, case in enumerate(exercise.case_list):
-        outcomes.append(call(f, case.args, exercise.seed))
+    for i in range(len(exercise.case_list)):
+        outcomes.append(exercise.run(f, i))
         if i == 0 and is_stub(outcomes[0].error, exercise.id):
             return not_attempted(exercise)
     wrong = [not agree(e, o, exercise.tolerance) for e, o in zip(exercise.expected, outcomes)]
@@ -106,16 +105,15 @@ def describe(exercise, f, i, outcome):
     """The failing case: its inputs, what was expected, what came."""
     case, expected = exercise.case_list[i], exercise.expected[i]
     names = argument_names(exercise.prepared(exercise.reference), len(case.args))
-    rows = [*zip(names, map(value, case.args))]
+    table = [*zip(names, map(rows, case.args))]
     if outcome.error is not None:
-        rows.append(("expected", _expectation(expected)))
-        rows.append(("yours", f"raises {type(outcome.error).__name__}: {outcome.error}"))
+        table += [("expected", _expectation(expected)), ("yours", [f"raises {type(outcome.error).__name__}: {shorten(outcome.error)}"])]
     elif expected.error is not None:
-        rows += [("expected", _expectation(expected)), ("yours", value(outcome.value))]
+        table += [("expected", _expectation(expected)), ("yours", rows(outcome.value))]
     else:
-        rows += _contrast(exercise, expected, outcome, names)
-    width = max(len(name) for name, _ in rows)
-    block = "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+        table += _contrast(exercise, expected, outcome, names)
+    width = max(len(name) for name, _ in table)
+    block = "\n".join(f"{name if i == 0 else '':<{width}}  {line}" for name, lines in table for i, line in enumerate(lines))
     parts = [Part(f"Smallest failing case ({case.note}):"), Part(block, "learner", True)]
     line = own_line(f, outcome.error)
     return parts + ([Part("Your line:"), Part(line, "learner", True)] if line else [])
@@ -123,8 +121,8 @@ def describe(exercise, f, i, outcome):
 
 def _expectation(expected):
     if expected.error is None:
-        return value(expected.value)
-    return f"raises {type(expected.error).__name__}: {expected.error}"
+        return rows(expected.value)
+    return [f"raises {type(expected.error).__name__}: {shorten(expected.error)}"]
 
 
 def _contrast(exercise, expected, outcome, names):
@@ -132,17 +130,18 @@ def _contrast(exercise, expected, outcome, names):
     found = difference(expected.value, outcome.value, exercise.tolerance)
     if found is None:
         i = min(expected.changed.keys() ^ outcome.changed.keys() or outcome.changed)
-        before = exercise.case_list[0].args[i] if i not in expected.changed else expected.changed[i]
-        return [("yours", f"changes {names[i]}")] if i in outcome.changed else [("expected", f"{names[i]} becomes {value(before)}")]
+        if i not in outcome.changed:
+            return [("expected", [f"{names[i]} becomes {value(expected.changed[i])}"])]
+        return [("yours", [f"{names[i]} becomes {value(outcome.changed[i])}"])]
     if size(expected.value) <= 24 and size(outcome.value) <= 24:
-        return [("expected", value(expected.value)), ("yours", value(outcome.value))]
+        return [("expected", rows(expected.value)), ("yours", rows(outcome.value))]
     part = f"result{found.where}" if found.where else "result"
     if found.kind not in ("value", "nan") or not found.index:
-        return [("expected", f"{part} {value(found.expected)}"), ("yours", f"{part} {value(found.actual)}")]
+        return [("expected", [f"{part} {value(found.expected)}"]), ("yours", [f"{part} {value(found.actual)}"])]
     at = f"{part}[{', '.join(map(str, found.index))}]"
-    return [("expected", f"{at} = {value(found.expected[found.index])}, in shape {tuple(found.expected.shape)}"),
-            ("yours", f"{at} = {value(found.actual[found.index])}; {found.count} of {size(found.expected)} entries differ, "
-                      f"by up to {value(found.largest)}")]
+    return [("expected", [f"{at} = {value(found.expected[found.index])}, in shape {tuple(found.expected.shape)}"]),
+            ("yours", [f"{at} = {value(found.actual[found.index])}; {found.count} of {size(found.expected)} entries differ, "
+                       f"by up to {value(found.largest)}"])]
 
 
 def own_line(f, error):

@@ -6,6 +6,7 @@ import torch
 
 from .compare import as_tensor, difference
 from .formatting import argument_names, number, phrases
+from .running import same
 
 RESULT_TYPES = {"Tensor": "tensor"}
 
@@ -24,7 +25,7 @@ def recognize(exercise, f, outcomes, wrong, smallest):
         if found is None:
             headline, advice = of_changes(exercise, case, expected, outcome)
         else:
-            headline, advice = of_difference(found, exercise, outcomes, wrong)
+            headline, advice = of_difference(found, exercise, outcomes, wrong, smallest)
             advice = advice + also_changes(exercise, case, expected, outcome)
     return headline, advice + pattern
 
@@ -57,10 +58,7 @@ def of_changes(exercise, case, expected, outcome):
         return f"it changes its input {name} in place", [
             f"The result is right, but whoever called it still needs {name}. Operations such as `+=` and `add_` write into the tensor: "
             f"use `{name} = {name} + ...`."]
-    missing = sorted(expected.changed.keys() - outcome.changed.keys())
-    if missing:
-        return f"it leaves {names[missing[0]]} unchanged", [f"It should write its result into {names[missing[0]]}."]
-    return f"it writes the wrong values into {names[min(expected.changed)]}", []
+    return f"it does not write what it should into {names[min(expected.changed)]}", []
 
 
 def also_changes(exercise, case, expected, outcome):
@@ -69,9 +67,13 @@ def also_changes(exercise, case, expected, outcome):
     return [f"It also changes its input {names[i]} in place." for i in sorted(outcome.changed.keys() - expected.changed.keys())]
 
 
-def of_difference(found, exercise, outcomes, wrong):
+def of_difference(found, exercise, outcomes, wrong, smallest):
     """A value of the wrong type, shape, dtype or content."""
     place = f" in result{found.where}" if found.where else ""
+    written = exercise.buffers(smallest)
+    if written and same(outcomes[smallest].value, _entering(exercise, smallest, written)):
+        name = argument_names(exercise.prepared(exercise.reference), written[0] + 1)[-1]
+        return f"it leaves {name} unchanged", [f"It should write its result into {name}."]
     handler = {"type": _type, "length": _length, "keys": _keys, "shape": _shape, "dtype": _dtype, "nan": _nan}.get(found.kind)
     if handler:
         headline, advice = handler(found, exercise)
@@ -82,6 +84,12 @@ def of_difference(found, exercise, outcomes, wrong):
         if said:
             return said[0] + place, said[1]
     return _partly(found, exercise, outcomes, wrong)
+
+
+def _entering(exercise, i, buffers):
+    """What the buffers held before the call."""
+    values = tuple(exercise.case_list[i].args[j] for j in buffers)
+    return values if len(values) > 1 else values[0]
 
 
 def _wrong_pairs(exercise, outcomes, wrong):
@@ -125,9 +133,8 @@ def _name(x):
 
 
 def _length(found, exercise):
-    if len(found.actual) < len(found.expected):
-        return f"it returns {len(found.actual)} values, expected {len(found.expected)}", []
-    return f"it returns {len(found.actual)} values, expected only {len(found.expected)}", []
+    n, only = len(found.actual), "" if len(found.actual) < len(found.expected) else "only "
+    return f"it returns {n} value{'s' if n != 1 else ''}, expected {only}{len(found.expected)}", []
 
 
 def _keys(found, exercise):

@@ -104,20 +104,35 @@ class Exercise:
         return cases
 
     @cached_property
-    def expected(self):
-        """The reference's outcome on each case."""
+    def _reference_outcomes(self):
         from .running import call
 
         reference = self.prepared(self.reference)
         return [call(reference, case.args, self.seed) for case in self.case_list]
 
+    def buffers(self, i):
+        """Positions of the arguments into which the reference writes its result on case i, if it returns none."""
+        outcome = self._reference_outcomes[i]
+        return sorted(outcome.changed) if outcome.value is None else []
+
+    @cached_property
+    def expected(self):
+        """The reference's outcome on each case."""
+        from .running import as_result
+
+        return [as_result(outcome, case.args, self.buffers(i))
+                for i, (outcome, case) in enumerate(zip(self._reference_outcomes, self.case_list))]
+
+    def run(self, f, i):
+        """The outcome of an answer on case i."""
+        from .running import as_result, call
+
+        return as_result(call(f, self.case_list[i].args, self.seed), self.case_list[i].args, self.buffers(i))
+
     def mutant_outcome(self, name, i):
         """A mutant's outcome on case i, computed once."""
-        from .running import call
-
         if (name, i) not in self._mutant_outcomes:
-            mutant = self.prepared(self.mutants[name].answer)
-            self._mutant_outcomes[name, i] = call(mutant, self.case_list[i].args, self.seed)
+            self._mutant_outcomes[name, i] = self.run(self.prepared(self.mutants[name].answer), i)
         return self._mutant_outcomes[name, i]
 
     @cached_property
@@ -195,7 +210,7 @@ def _faults(e):
     for name, m in e.mutants.items():
         yield not isinstance(m, Mistake), f"mutant {name!r} is a {type(m).__name__}; write Mistake(answer, diagnosis, equation)."
         yield not str(m.diagnosis).strip(), f"mutant {name!r} needs a diagnosis: what is wrong, said to the learner."
-        yield not re.match(r"([^\W\d_]+ )?[^\W\d_]+s\b", name) or name[0].isupper(), \
+        yield not (re.match(r"([^\W\d_]+ )?[^\W\d_]+s\b", name) or name[0].isupper()), \
             f'the name of mutant {name!r} must complete "it ...", as in "forgets beta" or "is transposed".'
         yield function and e.prepare is None and not callable(m.answer), f"mutant {name!r} must be a function like the reference."
     for id in e.equations:

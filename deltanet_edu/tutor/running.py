@@ -56,15 +56,24 @@ def fresh(x):
 
 def call(f, args, seed):
     """Call f on copies of args. Exceptions become part of the outcome; only an interrupt passes."""
-    given = fresh(args)
     outcome = Outcome()
     with settled(seed):
+        given = fresh(args)
         try:
             outcome.value = f(*given)
         except (Exception, SystemExit) as error:
             outcome.error = error
-    outcome.changed = {i: after for i, (before, after) in enumerate(zip(args, given)) if not same(before, after)}
+        outcome.changed = {i: after for i, (before, after) in enumerate(zip(args, given)) if not same(before, after)}
     return outcome
+
+
+def as_result(outcome, args, buffers):
+    """The outcome of an answer that should write into the arguments at `buffers`: what is in them becomes its value."""
+    if not buffers or outcome.error is not None:
+        return outcome
+    written = tuple(outcome.changed.get(i, args[i]) for i in buffers)
+    others = {i: after for i, after in outcome.changed.items() if i not in buffers}
+    return Outcome(written if len(written) > 1 else written[0], None, others)
 
 
 def same(a, b):

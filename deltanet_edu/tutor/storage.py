@@ -2,9 +2,11 @@
 
 The file lies in the user's data folder, or in $DELTANET_EDU_HOME. Each change reads the file, changes it and replaces it
 while holding a lock, so several notebooks may be open at once and a crash leaves the old or the new file, never half of one.
-A folder that cannot be written costs a warning, once; a file that cannot be read is set aside under another name.
+A folder that cannot be written costs a warning, once, and progress then lasts as long as the session; a file that cannot be
+read is set aside under another name.
 """
 
+import copy
 import json
 import os
 import tempfile
@@ -19,6 +21,7 @@ VERSION = 1
 LOCK_SECONDS = 5
 
 _warned = set()
+_session = {}                    # home -> record, where the folder cannot be written
 
 
 def home():
@@ -35,21 +38,23 @@ def empty():
     return {"version": VERSION, "exercises": {}, "predictions": {}}
 
 
-def read():
-    """What has been recorded so far; an empty record if there is nothing, or nothing readable."""
+def read(locked=False):
+    """What has been recorded so far; an empty record if there is nothing, or nothing readable.
+
+    An unreadable file is set aside by whoever holds the lock, so that no other's new file is taken for it.
+    """
     try:
         data = json.loads(path().read_text(encoding="utf-8"))
-        if not isinstance(data, dict) or not all(isinstance(data.get(part), dict) for part in ("exercises", "predictions")):
+        tables = [data.get(part) for part in ("exercises", "predictions")] if isinstance(data, dict) else [None]
+        if not all(isinstance(table, dict) and all(isinstance(record, dict) for record in table.values()) for table in tables):
             raise ValueError("it is not a progress file")
         return data
-    except FileNotFoundError:
-        return empty()
     except ValueError as error:
-        _set_aside(error)
+        if locked:
+            _set_aside(error)
         return empty()
-    except OSError as error:
-        _warn(f"Your progress cannot be read: {error}.")
-        return empty()
+    except OSError:                                                      # usually: no such file yet
+        return copy.deepcopy(_session.get(home()) or empty())
 
 
 def update(change):
@@ -57,12 +62,15 @@ def update(change):
     try:
         home().mkdir(parents=True, exist_ok=True)
         with FileLock(home() / "progress.lock", timeout=LOCK_SECONDS):
-            data = read()
+            data = read(locked=True)
             change(data)
             write(data)
     except (OSError, Timeout, NotImplementedError) as error:
+        data = read()
+        change(data)
+        _session[home()] = data
         _warn(f"Your progress is not recorded, because {home()} cannot be written ({type(error).__name__}). "
-              "Everything else works; set DELTANET_EDU_HOME to a folder of yours to record it.")
+              "It is remembered until you close the notebook; set DELTANET_EDU_HOME to a folder of yours to record it.")
 
 
 def write(data):
@@ -83,21 +91,20 @@ def backup():
     """Copy the file beside itself with the date in its name; the copy's path, or None if there is no file."""
     if not path().exists():
         return None
-    return _copy_name("before-reset", path().read_bytes())
+    return _keep_copy("before-reset", path().read_bytes())
 
 
-def _copy_name(label, content):
+def _keep_copy(label, content):
     stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
-    copy = home() / f"progress-{label}-{stamp}.json"
-    copy.write_bytes(content)
-    return copy
+    kept = home() / f"progress-{label}-{stamp}.json"
+    kept.write_bytes(content)
+    return kept
 
 
 def _set_aside(error):
     try:
-        copy = _copy_name("unreadable", path().read_bytes())
-        path().unlink()
-        _warn(f"Your progress file could not be read ({error}). It is kept as {copy}, and a new one is begun.")
+        kept = _keep_copy("unreadable", path().read_bytes())
+        _warn(f"Your progress file could not be read ({error}). It is kept as {kept}, and a new one is begun.")
     except OSError:
         _warn(f"Your progress file could not be read ({error}).")
 
@@ -146,9 +153,8 @@ def record_hint(id):
         record["hints"] = min(record["hints"] + 1, 3)
         seen.append(record["hints"])
 
-    before = read()["exercises"].get(id, {}).get("hints", 0)
     update(change)
-    return seen[0] if seen else min(before + 1, 3)
+    return seen[-1]
 
 
 def record_prediction(id, choice, right):

@@ -45,6 +45,7 @@ def entries(what):
 
 
 every_exercise = pytest.mark.parametrize("exercise", entries("exercise"))
+every_function = pytest.mark.parametrize("exercise", [p for p in entries("exercise") if p.values[0].cases is not None])
 every_equation = pytest.mark.parametrize("equation", entries("equation"))
 every_prediction = pytest.mark.parametrize("prediction", entries("prediction"))
 
@@ -53,10 +54,6 @@ def accept(exercise, answer, who):
     verdict = grade(exercise, answer)
     assert verdict.state == "pass", f"{exercise.id}: {who} should pass, but:\n{verdict.text}"
     return verdict
-
-
-def is_function(exercise):
-    return exercise.cases is not None
 
 
 @pytest.mark.parametrize("number", registry.chapters(), ids="ch{:02d}".format)
@@ -83,10 +80,8 @@ def test_correct_answers_pass(exercise):
         accept(exercise, alternative, f"alternative {n + 1} ({name})")
 
 
-@every_exercise
+@every_function
 def test_alternatives_are_right_on_other_inputs_too(exercise):
-    if not is_function(exercise):
-        pytest.skip("the answer is a value")
     reference = exercise.prepared(exercise.reference)
     for seed in (1, 2, 3):
         with settled(seed):
@@ -111,29 +106,27 @@ def test_unsolved_stub_is_not_attempted(exercise):
     def stub(*args):
         raise NotImplementedError(exercise.id)
 
-    for answer in (None, ..., *([stub] if is_function(exercise) else [])):
+    for answer in (None, ..., *([stub] if exercise.cases else [])):
         assert grade(exercise, answer).state == "open"
 
 
 @every_exercise
 def test_answers_that_are_wrong_anywhere_are_rejected(exercise):
-    if is_function(exercise):
+    if exercise.cases:
         answers = wrong_answers(exercise)
     else:
         answers = {repr(value): value for value in wrong_values(exercise.prepared(exercise.reference)) if value is not None}
     for name, answer in answers.items():
-        if not is_function(exercise):                                     # compare without `prepare`, which may refuse to read it
+        if not exercise.cases:                                     # compare without `prepare`, which may refuse to read it
             assert difference(exercise.prepared(exercise.reference), answer, exercise.tolerance) is not None, f"{exercise.id}: {name} is accepted"
             continue
         verdict = grade(exercise, answer)
         assert verdict.state == "fail", f"{exercise.id}: the wrong answer {name!r} is not rejected:\n{verdict.text}"
 
 
-@every_exercise
+@every_function
 def test_check_is_quick(exercise):
     """With nothing computed before, for the answer that takes longest: wrong, and compared with every mutant."""
-    if not is_function(exercise):
-        pytest.skip("the answer is a value")
     slowest = [list(exercise.mutants.values())[-1].answer, lambda *args: None]
     for answer in slowest:
         cold = dataclasses.replace(exercise)                              # a copy without cached cases and outcomes
@@ -142,10 +135,8 @@ def test_check_is_quick(exercise):
         assert time.process_time() - start < SECONDS, f"{exercise.id}: the check takes {time.process_time() - start:.1f} s"
 
 
-@every_exercise
+@every_function
 def test_check_leaves_its_inputs_alone_and_repeats(exercise):
-    if not is_function(exercise):
-        pytest.skip("the answer is a value")
     first, second = (dataclasses.replace(exercise).case_list for _ in range(2))
     for a, b in zip(first, second, strict=True):
         assert a.note == b.note
@@ -154,10 +145,8 @@ def test_check_leaves_its_inputs_alone_and_repeats(exercise):
     assert grade(exercise, mutant).text == grade(dataclasses.replace(exercise), mutant).text
 
 
-@every_exercise
+@every_function
 def test_inputs_vary(exercise):
-    if not is_function(exercise):
-        pytest.skip("the answer is a value")
     assert len(exercise.case_list) >= 3, f"{exercise.id}: {len(exercise.case_list)} cases are too few to tell answers apart"
     values = [outcome.value for outcome in exercise.expected if outcome.error is None]
     assert any(difference(values[0], other, exercise.tolerance) for other in values[1:]), f"{exercise.id}: every case has the same answer"

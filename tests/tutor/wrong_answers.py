@@ -31,12 +31,21 @@ def produce(outcome):
     return fresh(outcome.value)
 
 
+def deliver(exercise, i, args, value):
+    """Return the value, or write it where the reference writes its result."""
+    buffers = exercise.buffers(i)
+    for j, written in zip(buffers, value if len(buffers) > 1 else (value,)):
+        args[j].copy_(written)
+    return None if buffers else value
+
+
 def remembered(exercise, known):
     """Right on the inputs of the cases numbered in `known`, zeros of the right shape on all others."""
     def answer(*args):
         for i, (case, expected) in enumerate(zip(exercise.case_list, exercise.expected)):
             if all(same(a, b) for a, b in zip(case.args, args)) and len(case.args) == len(args):
-                return produce(expected) if i in known or expected.error is not None else zeros(expected.value)
+                value = produce(expected)
+                return deliver(exercise, i, args, value if i in known else zeros(value))
         raise AssertionError("called with an input that is no case")
     return answer
 
@@ -58,8 +67,9 @@ def wrong_answers(exercise):
         "NaN": lambda *args: mapped(fresh(plain.value), lambda y: y * float("nan") if isinstance(y, (torch.Tensor, float)) else None),
     }
     if any(isinstance(t, torch.Tensor) and t.dtype == torch.float64 for outcome in expected for t in leaves(outcome.value)):
-        reference = exercise.prepared(exercise.reference)
-        answers["float32"] = lambda *args: mapped(reference(*args), lambda y: y.float() if isinstance(y, torch.Tensor) else y)
+        if not exercise.buffers(0):
+            reference = exercise.prepared(exercise.reference)
+            answers["float32"] = lambda *args: mapped(reference(*args), lambda y: y.float() if isinstance(y, torch.Tensor) else y)
     return answers
 
 

@@ -1,0 +1,33 @@
+"""The package and the tutor work where Triton and IPython are not installed, and where a notebook has neither."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+for missing in ("triton", "IPython", "nbclient", "nbformat", "matplotlib", "hypothesis", "pytest"):
+    sys.modules[missing] = None                                           # importing it raises ModuleNotFoundError
+import deltanet_edu, torch
+from deltanet_edu import delta_rule
+from deltanet_edu.tutor import all_exercises, check, hint, lines, predict, progress, show, solution, verify
+from deltanet_edu.tutor.doctor import examine
+from deltanet_edu.tutor.registry import unavailable_chapters
+
+assert check("0.1", lambda S, v, k: S + torch.outer(v, k))
+assert not check("0.1", lambda S, v, k: S.float())
+assert verify("0.1")
+predict("0.a"), hint("0.1"), solution("0.2", confirm=True), show(delta_rule), progress()
+assert {0} <= {e.chapter for e in all_exercises()}
+assert all("needs Triton" in reason for reason in unavailable_chapters().values())
+"""
+
+
+def test_without_triton_and_ipython(home):
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "✓ 0.1 Write one association" in done.stdout and "def delta_rule(" in done.stdout
+
+
+def test_importing_the_tutor_imports_no_chapter(home):
+    code = "import sys, deltanet_edu.tutor; sys.exit(any(m.startswith('deltanet_edu.tutor.ch') for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,69 @@
+"""Order-the-lines exercises: labels become a function, and mistakes in the labels are named."""
+
+import pytest
+import torch
+
+from deltanet_edu.tutor import AnswerError, Case, Mistake, lines, order_the_lines, solution
+from deltanet_edu.tutor.grading import grade
+from deltanet_edu.tutor.registry import _tables
+
+from .exercises import make
+
+PREPARE = order_the_lines({"A": "return s", "B": "for x_t in x:\n    s = s + x_t", "C": "s = torch.zeros_like(x[0])"},
+                          header="def total(x):", name="total", distractors={"D": "s = s / len(x)"})
+STRICT = order_the_lines({"A": "return y", "B": "y = x + 1"}, header="def f(x):\n    # one more", name="f")
+
+
+def exercise():
+    return make("CBA", alternatives=(lambda x: x.sum(0),), prepare=PREPARE, kind="order", id="99.4",
+                cases=lambda g: [Case((torch.randn(n, 3, generator=g, dtype=torch.float64),), f"T = {n}") for n in (1, 2, 5)],
+                mutants={"returns zero": Mistake("CAB", "What follows `return` is never run."), "averages": Mistake("CBDA", "Nothing asks for the mean.")})
+
+
+@pytest.mark.parametrize("answer", ["CBA", "c b a", "C, B, A", ["C", "B", "A"], ("c", "b", "a"), lambda x: x.sum(0)], ids=str)
+def test_ways_to_answer(answer):
+    assert grade(exercise(), answer)
+
+
+def test_wrong_orders():
+    assert grade(exercise(), "CAB").mistake == "returns zero"
+    assert grade(exercise(), "CBDA").mistake == "averages"
+    assert grade(exercise(), "BCA").headline == "it raises UnboundLocalError"
+    assert "s = s + x_t" in grade(exercise(), "BCA").text
+    assert grade(exercise(), None).state == "open"
+
+
+@pytest.mark.parametrize("answer, said", [("CBZ", "there is no line Z; the lines are A, B, C, D"), ("CBAA", "line A is used twice"), (7, "write the labels in order")])
+def test_labels_that_cannot_be_read(answer, said):
+    assert said in grade(exercise(), answer).headline
+
+
+def test_without_distractors_every_line_is_used():
+    with pytest.raises(AnswerError, match="line A is missing; every line is used once"):
+        STRICT("B")
+    assert STRICT("BA")(1) == 2
+
+
+def test_lines_that_are_not_python():
+    with pytest.raises(AnswerError, match="in this order the lines are not Python"):
+        order_the_lines({"A": "    s = 1", "B": "return s"}, header="def f(x):", name="f")("BA")
+
+
+def test_labels_are_validated_when_registered():
+    with pytest.raises(ValueError, match="one capital letter"):
+        order_the_lines({"first": "pass"}, header="def f():", name="f")
+
+
+def test_display(monkeypatch, capsys):
+    monkeypatch.setitem(_tables["exercise"], "99.4", exercise())
+    lines("99.4")
+    assert capsys.readouterr().out == """\
+      def total(x):
+A         return s
+B         for x_t in x:
+              s = s + x_t
+C         s = torch.zeros_like(x[0])
+D         s = s / len(x)
+"""
+    solution("99.4", confirm=True)
+    assert "a solution: CBA" in (said := capsys.readouterr().out) and "def total(x):\n    s = torch.zeros_like(x[0])\n    for x_t in x:" in said

@@ -1,0 +1,142 @@
+"""Registering something malformed fails at once, with the id and the fix in the message."""
+
+import sys
+import types
+
+import pytest
+
+from deltanet_edu.tutor import Case, Mistake, RegistrationError, UnknownId, equation, exercise, order_the_lines, prediction, registry
+
+
+@pytest.fixture(autouse=True)
+def tables(monkeypatch):
+    monkeypatch.setattr(registry, "_tables", {what: {} for what in registry._tables})
+
+
+def register(**changes):
+    mutants = {f"is wrong in way {n}": Mistake(lambda x: 0, "Look again.") for n in range(4)}
+    fields = dict(id="98.1", title="T", kind="code", stars=1, minutes=5, reference=abs, alternatives=(abs,), cases=lambda g: [Case((1,), "one")],
+                  mutants=mutants, hints=("a", "b", "c"))
+    exercise(**{**fields, **changes})
+
+
+WRONG = [
+    (dict(id="98"), "id should look like"), (dict(id="05.1"), "id should look like"), (dict(id=5.2), "id should look like"),
+    (dict(kind="essay"), "kind is 'essay', expected one of code, predict, bug, order, open"), (dict(stars=6), "stars is 6, expected 1 to 5"),
+    (dict(minutes=0), "minutes is 0"), (dict(title=" "), "give it a title"), (dict(hints=("a", "b")), "2 hints, expected exactly 3"),
+    (dict(hints=("a", "b", "")), "expected exactly 3"), (dict(alternatives=()), "at least one alternative"), (dict(tolerance=1), "tolerance is 1"),
+    (dict(mutants={"is one": Mistake(abs, "No.")}), "1 mutants, expected at least 4"), (dict(reference=3), "the reference must be a function"),
+    (dict(cases=None), "the reference is a function: give cases"), (dict(cases=[Case((1,), "one")]), "cases must be a function"),
+    (dict(cases=None, reference=None, alternatives=()), "mean 'not attempted'"), (dict(equations=("eq. 5.4",)), 'write ids such as "5.4"'),
+    (dict(mutants={f"is {n}": (abs, "No.") for n in range(4)}), "write Mistake(answer, diagnosis, equation)"),
+    (dict(mutants={f"is {n}": Mistake(abs, " ") for n in range(4)}), "needs a diagnosis"),
+    (dict(mutants={f"is {n}": Mistake(3, "No.") for n in range(4)}), "must be a function like the reference"),
+    (dict(mutants={f"wrong sign {n}": Mistake(abs, "No.") for n in range(4)}), 'must complete "it ..."'),
+]
+
+
+@pytest.mark.parametrize("changes, message", WRONG, ids=[message for _, message in WRONG])
+def test_malformed_exercise(changes, message):
+    with pytest.raises(RegistrationError) as caught:
+        register(**changes)
+    assert message in str(caught.value) and repr(str(changes.get("id", "98.1")))[1:-1] in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["forgets beta", "never erases", "β is left out", "Transposed", "uses v, not u"])
+def test_names_of_mistakes_that_read_well(name):
+    register(mutants={name: Mistake(abs, "No."), **{f"is wrong {n}": Mistake(abs, "No.") for n in range(3)}})
+
+
+def test_twice():
+    register()
+    with pytest.raises(RegistrationError, match="registered twice, in .*test_registration and .*test_registration"):
+        register()
+
+
+def test_malformed_case_and_cases():
+    with pytest.raises(RegistrationError, match="expected a tuple"):
+        Case([1], "one")
+    with pytest.raises(RegistrationError, match="say what the case tests"):
+        Case((1,), " ")
+    register(cases=lambda g: [])
+    with pytest.raises(RegistrationError, match="98.1: cases"):
+        registry.find("exercise", "98.1").case_list
+
+
+def test_malformed_prediction_and_equation():
+    with pytest.raises(RegistrationError, match="at least two"):
+        prediction("98.a", question="?", options={"a": "why"}, answer="a")
+    with pytest.raises(RegistrationError, match="'c' is not among the options 'a', 'b'"):
+        prediction("98.a", question="?", options={"a": "why", "b": "why"}, answer="c")
+    with pytest.raises(RegistrationError, match="equation 98.1"):
+        equation("98.1", " ")(lambda g: [])
+    with pytest.raises(RegistrationError, match='"2.a"'):
+        prediction("98.1", question="?", options={"a": "why", "b": "why"}, answer="a")
+
+
+def chapter(monkeypatch, number, source):
+    """A chapter module made of source, found by the ordinary import machinery."""
+    name = f"deltanet_edu.tutor.ch{number:02d}"
+
+    class Finder:
+        @staticmethod
+        def find_spec(wanted, path=None, target=None):
+            return importlib_spec(wanted, source) if wanted == name else None
+
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return name
+
+
+def importlib_spec(name, source):
+    from importlib.machinery import ModuleSpec
+
+    loader = types.SimpleNamespace(create_module=lambda spec: None, exec_module=lambda module: exec(source, module.__dict__))
+    return ModuleSpec(name, loader)
+
+
+PREDICTION = 'from deltanet_edu.tutor import prediction\nprediction("{}", question="?", options={{"a": "1", "b": "2"}}, answer="a")\n'
+
+
+def test_a_chapter_is_imported_when_asked_for(monkeypatch):
+    name = chapter(monkeypatch, 98, PREDICTION.format("98.a"))
+    assert name not in sys.modules
+    assert registry.find("prediction", "98.a").module == name
+    monkeypatch.delitem(sys.modules, name)
+
+
+def test_an_entry_in_the_wrong_chapter_is_refused(monkeypatch):
+    chapter(monkeypatch, 98, PREDICTION.format("97.a"))
+    with pytest.raises(RegistrationError, match="move it to ch97.py"):
+        registry.find("prediction", "98.a")
+
+
+def test_a_chapter_that_fails_half_way_can_be_imported_again(monkeypatch):
+    chapter(monkeypatch, 98, PREDICTION.format("98.a") + "1 / 0")
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            registry.find("prediction", "98.b")
+    assert registry._tables["prediction"] == {}
+
+
+def test_a_chapter_that_needs_triton_says_so(monkeypatch, capsys):
+    from deltanet_edu.tutor import check, hint
+
+    chapter(monkeypatch, 98, "raise ModuleNotFoundError('No module named triton', name='triton.language')")
+    assert check("98.1", abs).state == "open"
+    assert "cannot be checked here: chapter 98 needs Triton, which is not installed on this machine" in capsys.readouterr().out
+    hint("98.1")
+    assert "needs Triton" in capsys.readouterr().out
+
+
+def test_ids_are_sorted_by_number(monkeypatch):
+    for id in ("98.10", "98.2"):
+        register(id=id)
+    assert [e.id for e in registry.all_exercises() if e.chapter == 98] == ["98.2", "98.10"]
+    with pytest.raises(UnknownId, match="Chapter 98 has 98.2, 98.10"):
+        registry.find("exercise", "98.3")
+
+
+def test_order_exercises_take_labels_for_mutants():
+    register(kind="order", reference="BA", alternatives=("BA",), mutants={f"is {n}": Mistake("AB", "No.") for n in range(4)},
+             prepare=order_the_lines({"A": "return y", "B": "y = x"}, header="def f(x):", name="f"))

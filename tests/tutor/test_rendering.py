@@ -1,0 +1,218 @@
+"""Cards and text: escaped, self-contained, the same every time, and one output per call in a notebook."""
+
+import re
+import sys
+from html.parser import HTMLParser
+
+import nbformat
+import pytest
+import torch
+
+from deltanet_edu.tutor import Mistake, check, lines, predict, progress, show, storage, verify
+from deltanet_edu.tutor.formatting import argument_names, number, summary, value
+from deltanet_edu.tutor.grading import grade
+from deltanet_edu.tutor.overview import progress_html, progress_text
+from deltanet_edu.tutor.registry import find
+from deltanet_edu.tutor.rendering import inline, verdict_html
+from deltanet_edu.tutor.verdict import Part, Verdict
+
+from .exercises import MUTANTS, make, single
+
+
+class Outline(HTMLParser):
+    """Collects the text, the tags and the attributes of a card, and fails if tags are not nested properly."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.text, self.tags, self.styles, self.open = "", [], [], []
+        self.feed(html)
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.open.append(tag)
+        self.styles += [v for k, v in attributes if k == "style"]
+        assert all(k in ("style", "class") for k, v in attributes), attributes
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def evil(x, S):
+    raise ValueError('</pre><script>alert("1")</script>&amp; <b>')
+
+
+VERDICTS = [grade(make(), MUTANTS["averages"].answer), grade(make(), None), grade(make(), MUTANTS["averages"].answer and evil), grade(make(), make().reference),
+            Verdict("1.1", "<i>", "fail", "a < b & c", (Part("*very* `x < y`"), Part("*not* <b>", "learner"), Part("<u>", "learner", True)))]
+
+
+@pytest.mark.parametrize("verdict", VERDICTS, ids=["fail", "open", "raises", "pass", "markup"])
+def test_card_is_escaped_balanced_and_self_contained(verdict):
+    html = verdict_html(verdict)
+    outline = Outline(html)
+    assert set(outline.tags) <= {"div", "b", "pre", "code", "em"}
+    assert not re.search(r"https?:|url\(|@import|src=", html)
+    assert all(not re.search(r"(?<!-)color:\s*(?!inherit)", style) for style in outline.styles), "text keeps the color of the theme"
+    assert verdict_html(verdict) == html
+
+
+def test_learner_content_is_shown_as_it_is():
+    html = verdict_html(VERDICTS[2])
+    assert "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;amp; &lt;b&gt;" in html and "<script" not in html
+    assert '</pre><script>alert("1")</script>&amp; <b>' in VERDICTS[2].text
+
+
+def test_card_and_text_say_the_same():
+    for verdict in VERDICTS[:4]:
+        plain = re.sub(r"[\s*`]+", "", verdict.text)
+        assert re.sub(r"[\s*`]+", "", Outline(verdict_html(verdict)).text) == plain
+
+
+def test_markup_of_our_own_text():
+    assert inline("the *earlier* ones, `a * b * c`, 2 * 3 * 4, x<y") == "the <em>earlier</em> ones, <code>a * b * c</code>, 2 * 3 * 4, x&lt;y"
+
+
+def test_numbers_without_noise():
+    assert [number(x) for x in (0.5, -0.0, 1 / 3, 1e-9, float("nan"), 3, True, 2 + 1j)] == ["0.5", "0", "0.3333", "1e-09", "nan", "3", "True", "2+1j"]
+    assert value(torch.eye(2)) == "[[1, 0], [0, 1]] float32" and value(torch.tensor([True])) == "[True]"
+    assert value(torch.zeros(9, 9, dtype=torch.float64)) == "(9, 9) [0, 0, 0, 0, ...]" and value(torch.zeros(0, 3)) == "(0, 3) float32"
+    assert value((1, [2.5], None, "x")) == "(1, [2.5], None, x)" and value((torch.tensor(1.0).double(),)) == "(1,)"
+    assert value("x" * 500).endswith("...") and len(value("x" * 500)) <= 200
+    assert value(test_numbers_without_noise) == "test_numbers_without_noise"
+
+
+def test_names_of_arguments_fall_back_to_their_number():
+    assert argument_names(lambda q, k: 0, 2) == ["q", "k"]
+    assert argument_names(lambda *args: 0, 2) == ["argument 1", "argument 2"]
+
+
+def test_summary_of_notes():
+    assert summary(["unit keys, T = 1", "repeated keys, T = 12", "unit keys, T = 2, C = T"]) == "unit keys, repeated keys, T = 1, 2, 12, C = T"
+
+
+def test_lines_are_short_enough_to_read():
+    long = Mistake(lambda x: x, "word " * 80 + ".", "eq. 1.1")
+    exercise = make(lambda x: 2 * x, cases=single(lambda x: x).cases, mutants={"is long": long})
+    assert max(map(len, grade(exercise, lambda x: x).text.splitlines())) <= 110
+
+
+def test_verify_says_what_it_compared(capsys):
+    assert verify("0.1")
+    assert capsys.readouterr().out == ("✓ 0.1 · holds to 1e-10 in 9 comparisons: entry (i, j) is v_i k_j, S k = v (kᵀk), S k = v for a unit key\n")
+
+
+def test_verify_shows_what_differs(monkeypatch, capsys):
+    from deltanet_edu.tutor.notebook import CheckFailed
+    from deltanet_edu.tutor.registry import Equation, _tables
+
+    def sides(g):
+        yield "holds", torch.ones(2), torch.ones(2)
+        yield "does not", torch.ones(3, dtype=torch.float64), torch.tensor([1.0, 1.5, 1.0], dtype=torch.float64)
+
+    def broken(g):
+        yield "shapes", torch.ones(2) @ torch.ones(3), 0
+
+    for id, f in (("0.98", sides), ("0.97", broken), ("0.96", lambda g: [])):
+        monkeypatch.setitem(_tables["equation"], id, Equation(id, "x", f))
+    assert not verify("0.98")
+    assert "✗ 0.98 · does not hold: does not" in (said := capsys.readouterr().out) and "by up to 0.5" in said and "first at [1]" in said
+    verify("0.97")
+    assert "its check raises RuntimeError" in capsys.readouterr().out
+    verify("0.96")
+    assert "compares nothing" in capsys.readouterr().out
+    with pytest.raises(CheckFailed):
+        verify("0.98", strict=True)
+
+
+def test_predict_asks_without_giving_the_answer_away(capsys):
+    predict("0.a")
+    asked = capsys.readouterr().out
+    assert asked.startswith("? 0.a A memory holds") and 'predict("0.a", "8")' in asked and "unit key has" not in asked
+    predict("0.a", "8")
+    assert "You said 8. It is (3, 5)" in capsys.readouterr().out
+    predict("0.a", "(3, 5)")
+    assert "and so it is" in capsys.readouterr().out
+    predict("0.a", "seven")
+    assert "'seven' is not one of the options: (3, 5), (1.8, 4, 0)" in capsys.readouterr().out
+    assert storage.read()["predictions"]["0.a"]["choice"] == "8"
+
+
+def test_progress_counts(home):
+    exercises = [make(id=f"{c}.{n}") for c in (1, 2) for n in (1, 2, 3, 4)]
+    data = storage.empty()
+    storage.entry(data, "1.1").update(attempts=3, solved="2026-01-01", mistakes={"forgets beta": 2})
+    storage.entry(data, "1.2").update(attempts=1)
+    assert progress_text(exercises, [], data) == """\
+chapter  1  █████▒▒▒▒▒··········   1 of  4 solved, 1 under way
+chapter  2  ····················   0 of  4 solved
+all         1 of 8 solved
+
+Mistakes met more than once:
+      1.1  it forgets beta (2 times)"""
+    outline = Outline(progress_html(exercises, [], data))
+    assert "1 of 4 solved, 1 under way" in outline.text and "width:25%" in "".join(outline.styles)
+
+
+def test_show_gives_the_source_and_its_file(capsys):
+    from deltanet_edu.ops import sgd_step
+
+    show(sgd_step, find("exercise", "0.1").reference)
+    said = capsys.readouterr().out
+    assert said.startswith("# deltanet_edu/ops/recurrent.py\ndef sgd_step(S, k, v, beta):") and "# deltanet_edu/tutor/ch00.py\ndef write" in said
+
+
+def test_show_unwraps_what_a_kernel_is_wrapped_in(capsys):
+    def plain(x):
+        return x
+
+    class Jitted:
+        fn = plain
+
+    Jitted.fn = staticmethod(plain)
+    show(type("Tuned", (), {"fn": Jitted()})())
+    assert "def plain(x):" in capsys.readouterr().out
+
+
+def test_lines_of_an_exercise_without_lines(capsys):
+    lines("0.1")
+    assert "no lines to order" in capsys.readouterr().out
+
+
+# -- in a notebook ---------------------------------------------------------------------------------------------------------
+
+CELLS = """
+from deltanet_edu.tutor import check, hint, predict, progress, show, solution, verify
+---
+check("0.1", lambda S, v, k: S)
+---
+verify("0.1")
+---
+predict("0.a")
+---
+hint("0.1")
+---
+solution("0.2", confirm=True)
+---
+show(check)
+---
+progress()
+---
+bool(check("0.1", None))
+"""
+
+
+def test_one_output_per_call_with_text_and_html(home):
+    from nbclient import NotebookClient
+
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c.strip()) for c in CELLS.split("---")])
+    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    for cell in notebook.cells[1:-1]:
+        assert [output.output_type for output in cell.outputs] == ["display_data"], cell.source
+        data = cell.outputs[0].data
+        assert set(data) in ({"text/plain", "text/html"}, {"text/plain", "text/markdown"}), cell.source
+        assert " at 0x" not in data["text/plain"] and sys.prefix not in str(data)
+    assert [output.output_type for output in notebook.cells[-1].outputs] == ["display_data", "execute_result"]
+    assert notebook.cells[1].outputs[0].data["text/plain"] == check("0.1", lambda S, v, k: S).text
