@@ -72,6 +72,15 @@ def test_chapter_has_enough_exercises(number):
         assert len({e.kind for e in mine}) >= 2, f"chapter {number}: all exercises are of kind {mine[0].kind!r}"
 
 
+@pytest.mark.parametrize("number", CHAPTERS, ids="ch{:02d}".format)
+def test_every_exercise_is_in_the_problem_set(number):
+    """Of exactly this chapter; tests/book looks at the problem sets in turn."""
+    sources = list((Path(__file__).resolve().parents[2] / "book" / "problems").glob(f"{number:02d}_*.py"))
+    assert len(sources) == 1, f"chapter {number} has {len(sources)} problem sets in book/problems, expected one"
+    asked = re.findall(r"""^check\(["']([^"']+)["']""", sources[0].read_text(encoding="utf-8"), re.M)
+    assert asked == [e.id for e in registry.all_exercises() if e.chapter == number]
+
+
 @every_exercise
 def test_correct_answers_pass(exercise):
     accept(exercise, exercise.reference, "the reference")
