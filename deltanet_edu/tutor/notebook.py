@@ -127,7 +127,7 @@ def verify(id, strict=False):
     if failure:
         verdict = Verdict(equation.id, "", "fail", f"does not hold: {failure[0]}", tuple(Part(f"{k} {v}", "learner", True) for k, v in failure[1]))
     else:
-        names = ", ".join(dict.fromkeys(compared))
+        names = "; ".join(dict.fromkeys(compared))
         count = "1 comparison" if len(compared) == 1 else f"{len(compared)} comparisons"
         verdict = Verdict(equation.id, "", "pass", f"holds to {number(equation.tolerance)} in {count}: {names}")
     return _conclude(verdict, strict)

@@ -101,7 +101,7 @@ def test_lines_are_short_enough_to_read():
 
 def test_verify_says_what_it_compared(capsys):
     assert verify("0.1")
-    assert capsys.readouterr().out == ("✓ 0.1 · holds to 1e-10 in 9 comparisons: entry (i, j) is v_i k_j, S k = v (kᵀk), S k = v for a unit key\n")
+    assert capsys.readouterr().out == ("✓ 0.1 · holds to 1e-10 in 9 comparisons: entry (i, j) is v_i k_j; S k = v (kᵀk); S k = v for a unit key\n")
 
 
 def test_verify_shows_what_differs(monkeypatch, capsys):
