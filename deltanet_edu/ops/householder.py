@@ -59,49 +59,57 @@ def ut_by_solve(k, beta):
 
 
 def ut_by_substitution(k, beta):
-    """The same T, row by row: row t of (I + A)^-1 is e_t - sum_{i<t} A_ti row i (eq. 6.4). What a kernel would do."""
-    A = ut_system(k, beta)
-    rows = []
-    for t, e_t in enumerate(torch.eye(k.shape[-2], dtype=k.dtype, device=k.device)):
-        row = e_t.expand(A[..., t, :].shape)                             # (..., C)
-        if t:
-            row = row - (A[..., t, None, :t] @ torch.stack(rows, -2))[..., 0, :]
-        rows.append(row)
-    return torch.stack(rows, -2) * beta[..., None, :]
-
-
-def inverse_by_blocks(L):
-    """Inverse of a unit lower triangular L: (..., C, C), by halves (eq. 6.5): matrix products instead of a long chain.
-
-    [L11  0 ]^-1   [      L11^-1             0   ]
-    [L21 L22]    = [-L22^-1 L21 L11^-1    L22^-1 ]
-    """
-    C = L.shape[-1]
-    if C <= 1:
-        return torch.ones_like(L)
-    h = C // 2
-    top, bottom = inverse_by_blocks(L[..., :h, :h]), inverse_by_blocks(L[..., h:, h:])
-    corner = -bottom @ L[..., h:, :h] @ top                              # (..., C - h, h)
-    return torch.cat([torch.cat([top, corner.new_zeros(*L.shape[:-2], h, C - h)], -1), torch.cat([corner, bottom], -1)], -2)
+    """The same T, row by row (eq. 6.4). What a kernel would do."""
+    return inverse_by_substitution(ut_system(k, beta)) * beta[..., None, :]
 
 
 def ut_by_blocks(k, beta):
     """The same T by recursive block inverse (eq. 6.5)."""
-    eye = torch.eye(k.shape[-2], dtype=k.dtype, device=k.device)
-    return inverse_by_blocks(eye + ut_system(k, beta)) * beta[..., None, :]
+    return inverse_by_blocks(ut_system(k, beta)) * beta[..., None, :]
 
 
 def ut_by_power_series(k, beta):
-    """The same T from powers of A, in about 2 log2 C matrix products (eq. 6.6). A trap, kept to be measured: do not use it.
+    """The same T from powers of A (eq. 6.6). A trap, kept to be measured: do not use it; see `inverse_by_power_series`."""
+    return inverse_by_power_series(ut_system(k, beta)) * beta[..., None, :]
 
-    A is strictly triangular, so A^C = 0 and I - A + A^2 - ... ends; it factors into (I - A)(I + A^2)(I + A^4)(I + A^8) ...
-    Exact on paper, quick, and right for random keys. But where keys repeat the entries of A^n count paths: for 64 equal
-    unit keys and beta = 1 they reach 5e17, the entries of (I + A)^-1 are 1, -1 and 0, and the digits cancel (chapter 6).
+
+def inverse_by_substitution(A):
+    """(I + A)^-1 for a strictly lower triangular A: (..., C, C). Row t is e_t - sum_{i<t} A_ti row i (eq. 6.4)."""
+    rows = []
+    for t, e_t in enumerate(torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)):
+        row = e_t.expand(A[..., t, :].shape)                             # (..., C)
+        if t:
+            row = row - (A[..., t, None, :t] @ torch.stack(rows, -2))[..., 0, :]
+        rows.append(row)
+    return torch.stack(rows, -2)
+
+
+def inverse_by_blocks(A):
+    """(I + A)^-1 for a strictly lower triangular A: (..., C, C), by halves (eq. 6.5): products instead of a long chain.
+
+    [I + A11    0   ]^-1   [      X11          0 ]
+    [  A21   I + A22]    = [-X22 A21 X11     X22 ],    X11 and X22 the inverses of the blocks on the diagonal
     """
-    C = k.shape[-2]
-    power = -ut_system(k, beta)                                          # (..., C, C)
-    inverse = torch.eye(C, dtype=k.dtype, device=k.device) + power
+    C = A.shape[-1]
+    if C <= 1:
+        return torch.ones_like(A)
+    h = C // 2
+    top, bottom = inverse_by_blocks(A[..., :h, :h]), inverse_by_blocks(A[..., h:, h:])
+    corner = -bottom @ A[..., h:, :h] @ top                              # (..., C - h, h)
+    return torch.cat([torch.cat([top, corner.new_zeros(*A.shape[:-2], h, C - h)], -1), torch.cat([corner, bottom], -1)], -2)
+
+
+def inverse_by_power_series(A):
+    """(I + A)^-1 for a strictly lower triangular A: (..., C, C), in about 2 log2 C products (eq. 6.6). A trap: do not use it.
+
+    A^C = 0, so I - A + A^2 - ... ends, and it factors into (I - A)(I + A^2)(I + A^4)(I + A^8) ... Exact on paper, quick, and
+    right for random keys. But where keys repeat the entries of A^n count paths: for 64 equal unit keys and beta = 1 they
+    reach 5e17, the entries of (I + A)^-1 are 1, -1 and 0, and every digit cancels (chapter 6).
+    """
+    C = A.shape[-1]
+    power = -A
+    inverse = torch.eye(C, dtype=A.dtype, device=A.device) + power
     for _ in range((C - 1).bit_length() - 1):                            # from powers below 2^n to powers below 2^(n+1)
         power = power @ power
         inverse = inverse + inverse @ power
-    return inverse * beta[..., None, :]
+    return inverse

@@ -55,6 +55,16 @@ def test_residual_identity(C, keys):
     close(T @ v - T @ k @ S.mT, T @ (v - k @ S.mT))
 
 
+@pytest.mark.parametrize("inverse", [hh.inverse_by_substitution, hh.inverse_by_blocks])
+@sizes
+def test_inverse(inverse, C, keys):
+    k, _, beta, _ = keys_values(C, keys)
+    A = hh.ut_system(k, beta)
+    eye = torch.eye(C, dtype=torch.float64).expand_as(A)
+    close(inverse(A) @ (eye + A), eye)
+    close(inverse(A), inverse(eye + A))                                  # what stands on the diagonal is not looked at
+
+
 @ut
 def test_gradcheck(transform):
     k, _, beta, _ = keys_values(5)
