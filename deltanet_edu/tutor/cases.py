@@ -14,6 +14,7 @@ Entries are rounded to one or two digits where that changes nothing, so that a f
 """
 
 import itertools
+import math
 
 import torch
 
@@ -63,8 +64,21 @@ def normal(g, *shape, digits=1, dtype=torch.float64):
 
 
 def unit_keys(g, *shape, dtype=torch.float64):
-    """Random keys of length 1 along the last dimension."""
+    """Random keys of length 1 along the last dimension; all different, and of two digits if there are so many."""
+    *outer, K = shape
+    n = math.prod(outer)
+    written = short_unit_vectors(K)
+    if n <= len(written):
+        return written[torch.randperm(len(written), generator=g)[:n]].view(shape).to(dtype)
     return torch.nn.functional.normalize(torch.randn(shape, generator=g, dtype=torch.float64), dim=-1).to(dtype)
+
+
+def short_unit_vectors(K):
+    """Vectors of length 1 whose entries have two digits, such as (0.6, -0.8), for K = 2 and 3; none for others."""
+    families = {2: ((0.6, 0.8), (0.28, 0.96)), 3: ((0.48, 0.6, 0.64), (0.36, 0.48, 0.8))}.get(K, ())
+    signs = list(itertools.product((1, -1), repeat=K))
+    vectors = {tuple(x * s for x, s in zip(order, sign)) for family in families for order in itertools.permutations(family) for sign in signs}
+    return torch.tensor(sorted(vectors), dtype=torch.float64).view(-1, K)
 
 
 def strengths(g, *shape, kind="random", dtype=torch.float64):

@@ -41,10 +41,15 @@ def value(x):
     return f"{shape(t)}{dtype}" + (f" [{', '.join(number(y) for y in t.flatten()[:4].tolist())}, ...]" if t.numel() else "")
 
 
-def rows(x, width=80):
-    """A value as lines: one if it fits, else one per row of a matrix and per member of a tuple, aligned."""
+def fits(x, width=80):
+    """Whether a value fits in one line."""
+    return len(value(x)) <= width
+
+
+def rows(x, width=80, split=False):
+    """A value as lines: one if it fits (and is not to be split), else one per row of a matrix and per member of a tuple."""
     text = value(x)
-    if len(text) <= width:
+    if fits(x, width) and not (split and isinstance(x, tuple)):
         return [text]
     if isinstance(x, tuple):
         lines = []
@@ -118,6 +123,8 @@ def _numeric(text):
 
 
 def wrap(text, indent, width=110):
-    """Paragraphs of plain text, wrapped and indented."""
-    return "\n".join(textwrap.fill(line, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False,
-                                   break_on_hyphens=False) if line.strip() else "" for line in text.splitlines())
+    """Paragraphs of plain text, wrapped and indented; "eq. 5.4" and "K = V" stay on one line."""
+    glued = re.sub(r"(?<=\beq\.) (?=\d)|(?<=\b\w) (?=[=≠≤≥<>] )|(?<= [=≠≤≥<>]) (?=\w)", "\N{NO-BREAK SPACE}", text)
+    wrapped = (textwrap.fill(line, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+               if line.strip() else "" for line in glued.splitlines())
+    return "\n".join(wrapped).replace("\N{NO-BREAK SPACE}", " ")

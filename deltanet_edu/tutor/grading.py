@@ -5,7 +5,7 @@ import linecache
 import traceback
 
 from .compare import difference
-from .formatting import argument_names, rows, shorten, size, summary, value
+from .formatting import argument_names, fits, rows, shorten, size, summary, value
 from .recognize import recognize
 from .registry import AnswerError
 from .verdict import Part, Verdict
@@ -134,7 +134,8 @@ def _contrast(exercise, expected, outcome, names):
             return [("expected", [f"{names[i]} becomes {value(expected.changed[i])}"])]
         return [("yours", [f"{names[i]} becomes {value(outcome.changed[i])}"])]
     if size(expected.value) <= 24 and size(outcome.value) <= 24:
-        return [("expected", rows(expected.value)), ("yours", rows(outcome.value))]
+        split = not (fits(expected.value) and fits(outcome.value))
+        return [("expected", rows(expected.value, split=split)), ("yours", rows(outcome.value, split=split))]
     part = f"result{found.where}" if found.where else "result"
     if found.kind not in ("value", "nan") or not found.index:
         return [("expected", [f"{part} {value(found.expected)}"]), ("yours", [f"{part} {value(found.actual)}"])]
