@@ -26,7 +26,7 @@ def memory(S, *, ax=None, title=None, keys=None, values=None, limit=None, number
     image = ax.imshow(S, cmap="RdBu_r", vmin=-1.2 * limit, vmax=1.2 * limit, aspect="equal")   # 1.2: no cell so dark that its number is lost
     if numbers if numbers is not None else S.size <= 64:
         for i, j in np.ndindex(V, K):
-            ax.text(j, i, f"{S[i, j]:.2g}".replace("-", "−"), ha="center", va="center", fontsize=9,
+            ax.text(j, i, f"{S[i, j] + 0.0:.2g}".replace("-", "−"), ha="center", va="center", fontsize=9,
                     color="white" if abs(S[i, j]) > 0.75 * limit else "#222222")
     ax.grid(False)
     ax.tick_params(length=0)
@@ -65,3 +65,41 @@ def memories(states, titles=None, *, keys=None, values=None, numbers=None):
             ax.set_ylabel("")
     figure.colorbar(axes[0, -1].memory_image, ax=list(axes[0]), shrink=0.8, label="entry of S")
     return figure
+
+
+def writes(k, v, names=None):
+    """Draw how a memory comes to be, k: (T, K), v: (T, V). Above, each outer product between its value, upright, and its key,
+    lying flat; below, the memory once it has been added. `names` has one word per token. Returns the figure."""
+    import matplotlib.pyplot as plt
+
+    k, v = (np.asarray(x.detach() if hasattr(x, "detach") else x, dtype=float) for x in (k, v))
+    (T, K), V = k.shape, v.shape[1]
+    products = v[:, :, None] * k[:, None, :] + 0.0                       # (T, V, K); + 0.0 turns -0 into 0
+    states = products.cumsum(0)
+    limit = max(np.abs(x).max() for x in (states, products, k, v))
+    step, bottom = K + 2.6, V + 1.3                                      # from token to token, from the products to the sums
+    figure, ax = plt.subplots(figsize=(0.48 * (T * step - 0.2), 0.48 * (bottom + V + 2)))
+    arrow = {"arrowstyle": "->", "color": "#8a8a8a"}
+    for t in range(T):
+        x = t * step
+        tiles(ax, k[t][None], x, -1.25, limit, label="$k$")
+        tiles(ax, v[t][:, None], x - 1.25, 0, limit, label="$v$")
+        tiles(ax, products[t], x, 0, limit)
+        tiles(ax, states[t], x, bottom, limit, label=f"$S_{t + 1}$")
+        ax.text(x + K / 2, -1.5, names[t] if names else f"token {t + 1}", ha="center", va="bottom", fontsize=11)
+        ax.annotate("", (x + K / 2, bottom - 0.15), (x + K / 2, V + 0.15), arrowprops=arrow)
+        if t:
+            ax.annotate("", (x - 1.1, bottom + V / 2), (x - step + K + 0.15, bottom + V / 2), arrowprops=arrow)
+    ax.set(xlim=(-2, T * step - 2.4), ylim=(bottom + V + 0.2, -2.4), aspect="equal")
+    ax.axis("off")
+    return figure
+
+
+def tiles(ax, x, left, top, limit, label=""):
+    """Draw the matrix x as unit tiles with their numbers, its upper left corner at (left, top), a label at its left."""
+    rows, columns = x.shape
+    ax.imshow(x, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=(left, left + columns, top + rows, top))
+    for i, j in np.ndindex(rows, columns):
+        ax.text(left + j + 0.5, top + i + 0.5, f"{x[i, j]:.2g}", ha="center", va="center", fontsize=9,
+                color="white" if abs(x[i, j]) > 0.65 * limit else "#222222")
+    ax.text(left - 0.2, top + rows / 2, label, ha="right", va="center", fontsize=11)

@@ -1,0 +1,654 @@
+"""Chapter 1: linear attention as a memory of outer products; crosstalk, feature maps, Hopfield networks."""
+
+import itertools
+import math
+
+import torch
+from torch.nn.functional import elu, normalize, scaled_dot_product_attention
+
+from deltanet_edu import ops
+
+from . import Case, Mistake, equation, exercise, order_the_lines, prediction
+from .cases import delta_inputs, normal, smallest_first, unit_keys
+
+# -- 1.1 What does it say? ---------------------------------------------------------------------------------------------
+
+exercise(
+    id="1.1", title="What does it say?", kind="predict", stars=1, minutes=5, equations=("1.2", "1.5"),
+    reference=-0.8,
+    mutants={
+        "looks for an exact match": Mistake(0.0,
+            "A dictionary would say nothing, because no key equals (0, 1). This memory answers with every value it holds, "
+            "each weighted by the overlap of its key with the question.", "eq. 1.2", next="What is (0.6, 0.8)·(0, 1)?"),
+        "returns the value of the nearest key": Mistake(-1.0,
+            "The nearest key is the second one, but it is not *equal* to the question: its value counts 0.8 times, not once.", "eq. 1.5"),
+        "drops the sign of the value": Mistake(0.8, "The overlap is right. The value stored under that key is -1.", "eq. 1.2"),
+        "reads the first column": Mistake(1.4,
+            "That is the first entry of S = (1.4, -0.8), what the question (1, 0) would get.", "eq. 1.2",
+            next="Which entry does (0, 1) pick?"),
+        "adds up the whole memory": Mistake(0.6,
+            "1.4 - 0.8 reads with (1, 1). The question (0, 1) gives the first entry of S the weight 0.", "eq. 1.2"),
+        "adds the two values": Mistake(1.0, "2 - 1 gives both values full weight. Their weights are the overlaps 0 and 0.8.", "eq. 1.5"),
+    },
+    hints=("The memory is one row of two numbers. Write it down: it is empty, then the first pair is added, then the second.",
+           "S = 2·(1, 0) + (-1)·(0.6, 0.8).",
+           "S = (1.4, -0.8). Reading is the dot product of S with the question (0, 1)."),
+    why="S = 2·(1, 0) - (0.6, 0.8) = (1.4, -0.8), and (0, 1) picks the second entry. Nobody stored anything under (0, 1): "
+        "the answer is pure crosstalk from the second pair.",
+)
+
+# -- 1.2 Write, then read ----------------------------------------------------------------------------------------------
+
+
+def write_and_read(k, v, q, S):
+    S = S + v.T @ k                                                      # (V, K)  all outer products at once
+    return q @ S.T, S                                                    # (M, V), (V, K)
+
+
+def write_and_read_by_loops(k, v, q, S):
+    for k_t, v_t in zip(k, v):
+        S = S + torch.outer(v_t, k_t)
+    return torch.stack([S @ q_m for q_m in q]), S
+
+
+def write_and_read_by_overlaps(k, v, q, S):
+    return torch.einsum("mk,tk,tv->mv", q, k, v) + torch.einsum("mk,vk->mv", q, S), S + torch.einsum("tv,tk->vk", v, k)
+
+
+def write_transposed(k, v, q, S):
+    S = S + k.T @ v
+    return q @ S.T, S
+
+
+def write_last_only(k, v, q, S):
+    S = S + torch.outer(v[-1], k[-1])
+    return q @ S.T, S
+
+
+def write_mean(k, v, q, S):
+    S = S + v.T @ k / len(k)
+    return q @ S.T, S
+
+
+def store_cases(g):
+    """T pairs to store and M questions, with M = T somewhere and K = V somewhere."""
+    cases = []
+    for T, M, K, V in ((1, 1, 2, 1), (2, 1, 2, 3), (2, 2, 3, 2), (3, 3, 2, 2), (1, 3, 3, 3), (5, 4, 3, 5), (6, 6, 4, 3)):
+        k = unit_keys(g, T, K) if T < 5 else normal(g, T, K)
+        k = k[torch.arange(T) % -(-T // 2)] if T == 6 else k
+        note = "repeated keys" if T == 6 else "unnormalized keys" if T == 5 else "unit keys"
+        S = torch.zeros(V, K, dtype=k.dtype) if T == 1 and M == 1 else normal(g, V, K)
+        cases.append(Case((k, normal(g, T, V), normal(g, M, K), S), f"{note}, T = {T}, {'K ≠ V' if K != V else 'K = V'}"))
+    return smallest_first(cases)
+
+
+exercise(
+    id="1.2", title="Write, then read", kind="code", stars=1, minutes=10, equations=("1.2",),
+    reference=write_and_read, alternatives=(write_and_read_by_loops, write_and_read_by_overlaps), cases=store_cases,
+    mutants={
+        "starts from an empty memory": Mistake(lambda k, v, q, S: (q @ (v.T @ k).T, v.T @ k),
+            "What was in S before is gone. New pairs are added to what is there.", "eq. 1.2",
+            next="If there were no pairs to store, what should come back?"),
+        "keeps only the last pair": Mistake(write_last_only,
+            "Only the last outer product was added to S: the sum runs over all T pairs.", "eq. 1.2",
+            next="Does your loop start from the same S each time?"),
+        "divides by the number of pairs": Mistake(write_mean,
+            "The memory is a *sum* of outer products, not their mean: storing a new pair must not weaken the old ones.", "eq. 1.2"),
+        "writes k vᵀ, the transpose": Mistake(write_transposed,
+            "Each write is v kᵀ, with one row per value dimension: S is (V, K). Yours is kvᵀ, which fits only when K = V.", "eq. 1.2",
+            next="Which of `v.T @ k` and `k.T @ v` has V rows?"),
+        "reads before it has written": Mistake(lambda k, v, q, S: (q @ S.T, S + v.T @ k),
+            "The memory it returns is right, but the questions were put to the memory as it came in.", "eq. 1.2"),
+        "asks with the keys": Mistake(lambda k, v, q, S: (k @ (S + v.T @ k).T, S + v.T @ k),
+            "These are the answers to k. The questions are q.", "eq. 1.2"),
+        "returns the answers as columns": Mistake(lambda k, v, q, S: ((S + v.T @ k) @ q.T, S + v.T @ k),
+            "S q is right for one question, a column. In this book questions and answers are *rows*: M answers are (M, V).",
+            next="Transpose the product: (S Qᵀ)ᵀ = Q Sᵀ."),
+    },
+    hints=("Start with one pair and one question: one outer product, one matrix times vector.",
+           "The sum of the outer products v_t k_tᵀ over t is a single matrix product.",
+           "`v.T @ k` is (V, T) @ (T, K). Reading row by row is `q @ S.T`."),
+)
+
+# -- 1.3 Token by token ------------------------------------------------------------------------------------------------
+
+
+def recurrent(q, k, v, S):
+    o = []
+    for q_t, k_t, v_t in zip(q, k, v):                                   # (K,), (K,), (V,)
+        S = S + v_t[:, None] * k_t[None, :]                              # (V, K)
+        o.append(S @ q_t)                                                # (V,)
+    return torch.stack(o), S
+
+
+def recurrent_by_all_memories(q, k, v, S):
+    S = S + torch.cumsum(v[:, :, None] * k[:, None, :], 0)               # (T, V, K)  every memory at once
+    return torch.einsum("tvk,tk->tv", S, q), S[-1]
+
+
+def recurrent_by_the_package(q, k, v, S):
+    q, k, v = (x[None, :, None] for x in (q, k, v))                      # (1, T, 1, K or V)
+    o, S = ops.linear_attention_recurrent(q, k, v, initial_state=S[None, None])
+    return o[0, :, 0], S[0, 0]
+
+
+def token_loop(write=lambda S, k, v: S + torch.outer(v, k), read=lambda S, q, k: S @ q, enter=lambda S: S, late=True):
+    """The loop with one step replaced: how most wrong answers come about."""
+    def loop(q, k, v, S):
+        S, o = enter(S), []
+        for q_t, k_t, v_t in zip(q, k, v):
+            before, S = S, write(S, k_t, v_t)
+            o.append(read(S if late else before, q_t, k_t))
+        return torch.stack(o), S
+    return loop
+
+
+def running_inputs(g):
+    return smallest_first(delta_inputs(g, "q k v S", T=(1, 2, 5), K=2, V=3) + delta_inputs(g, "q k v S", T=(3,), K=3, V=3))
+
+
+def read_final_memory(q, k, v, S):
+    S = S + v.T @ k
+    return q @ S.T, S
+
+
+exercise(
+    id="1.3", title="Token by token", kind="code", stars=2, minutes=15, equations=("1.2",),
+    reference=recurrent, alternatives=(recurrent_by_all_memories, recurrent_by_the_package), cases=running_inputs,
+    mutants={
+        "reads before it writes": Mistake(token_loop(late=False),
+            "o_t is read from S_t, the memory *after* token t was written. Yours is read from S_{t-1}, so a token never sees itself.", "eq. 1.2",
+            next="With one token and an empty memory, what should o_1 be?"),
+        "starts from an empty memory": Mistake(token_loop(enter=torch.zeros_like),
+            "The first write is added to the S that is passed in. Yours begins with zeros.", "eq. 1.2"),
+        "replaces the memory at every token": Mistake(token_loop(write=lambda S, k, v: torch.outer(v, k)),
+            "S_t = S_{t-1} + v_t k_tᵀ. Without the first term, only the latest token is remembered.", "eq. 1.2"),
+        "writes k vᵀ, the transpose": Mistake(token_loop(write=lambda S, k, v: S + torch.outer(k, v)),
+            "The write is v_t k_tᵀ, (V, K). Yours is k_t v_tᵀ, (K, V), which fits only when K = V.", "eq. 1.2"),
+        "reads with k instead of q": Mistake(token_loop(read=lambda S, q, k: S @ k),
+            "The key says where to *write*. The question at token t is q_t.", "eq. 1.2"),
+        "reads every token from the final memory": Mistake(read_final_memory,
+            "o_t may depend on tokens 1 to t only. Yours writes everything first, so early tokens read values from their future.", "eq. 1.2",
+            next="Where in the loop must the reading happen?"),
+        "changes the memory it was given": Mistake(token_loop(write=lambda S, k, v: S.add_(torch.outer(v, k))),
+            "The result is right, but the caller's S is overwritten: `+=` and `add_` write into the tensor itself.",
+            next="Write `S = S + ...` instead of `S += ...`."),
+    },
+    hints=("Two lines per token: one changes S, the other reads it. Which comes first?",
+           "The outer product is `v_t[:, None] * k_t[None, :]`, of shape (V, K).",
+           "In the loop: `S = S + v_t[:, None] * k_t[None, :]`, then `o.append(S @ q_t)`; `torch.stack(o)` at the end."),
+)
+
+# -- 1.4 All at once ---------------------------------------------------------------------------------------------------
+
+
+def parallel(q, k, v, S):
+    return (q @ k.T).tril() @ v + q @ S.T, S + v.T @ k
+
+
+def parallel_by_mask(q, k, v, S):
+    t = torch.arange(len(q))
+    scores = torch.where(t[:, None] >= t, torch.einsum("tk,ik->ti", q, k), 0.0)
+    return torch.einsum("ti,iv->tv", scores, v) + torch.einsum("tk,vk->tv", q, S), S + torch.einsum("tv,tk->vk", v, k)
+
+
+def attention(scores=lambda q, k: q @ k.T, mask=torch.tril, memory=True, carry=True):
+    """The parallel form with one part replaced."""
+    def form(q, k, v, S):
+        o = mask(scores(q, k)) @ v + (q @ S.T if memory else 0)
+        return o, (S if carry else 0) + v.T @ k
+    return form
+
+
+def softmax_scores(q, k):
+    return torch.softmax((q @ k.T).masked_fill(torch.ones(len(q), len(q)).triu(1).bool(), -math.inf), -1)
+
+
+exercise(
+    id="1.4", title="All at once", kind="code", stars=2, minutes=15, equations=("1.3",),
+    reference=parallel, alternatives=(parallel_by_mask, recurrent_by_all_memories), cases=running_inputs,
+    mutants={
+        "lets tokens see the future": Mistake(attention(mask=lambda x: x),
+            "Without a mask, token t also sums over i > t. Only the last row of your output is right.", "eq. 1.3",
+            next="Which entries (t, i) of Q Kᵀ belong to the past of token t?"),
+        "masks the diagonal too": Mistake(attention(mask=lambda x: x.tril(-1)),
+            "o_t is read after token t was written, so the entry (t, t) stays. Yours drops it.", "eq. 1.3",
+            next="With one token and an empty memory, what should o_1 be?"),
+        "keeps the future and drops the past": Mistake(attention(mask=torch.triu),
+            "Row t, column i is how token t looks at token i. The past, i ≤ t, is on and *below* the diagonal: `tril`.", "eq. 1.3"),
+        "forgets the entering memory": Mistake(attention(memory=False),
+            "Every token also reads what was in S before the sequence began: a term Q Sᵀ, without a mask.", "eq. 1.4",
+            next="What should come back if all values were zero?"),
+        "applies a softmax": Mistake(attention(scores=softmax_scores),
+            "That is eq. 1.1. Linear attention uses the plain scores: without the softmax the sum can move into a matrix.", "eq. 1.3"),
+        "swaps queries and keys": Mistake(attention(scores=lambda q, k: k @ q.T),
+            "Row t must hold the scores of *query* t: Q Kᵀ. Yours is K Qᵀ, its transpose.", "eq. 1.3"),
+        "returns the memory without what entered": Mistake(attention(carry=False),
+            "The outputs are right. The memory at the end is the entering S plus Vᵀ K.", "eq. 1.4"),
+        "masks after multiplying with V": Mistake(lambda q, k, v, S: ((q @ k.T @ v).tril() + q @ S.T, S + v.T @ k),
+            "The mask belongs to the (T, T) scores. After the product with V the future is already inside the sums.", "eq. 1.3"),
+    },
+    hints=("Write o_t as a sum over i ≤ t of (q_t·k_i) v_i. The scores of all pairs (t, i) are one matrix product.",
+           "`q @ k.T` is (T, T): row t, column i. `tril` keeps i ≤ t. Then multiply by v.",
+           "What was in S before is read by every token: add `q @ S.T`. At the end the memory is `S + v.T @ k`."),
+)
+
+# -- 1.5 The leaky normalizer ------------------------------------------------------------------------------------------
+
+
+def normalized(q, k, v):
+    scores = ((elu(q) + 1) @ (elu(k) + 1).T).tril()                      # (T, T)  mask first
+    return scores / scores.sum(-1, keepdim=True) @ v                     # (T, V)
+
+
+def normalized_by_recurrence(q, k, v):
+    q, k = elu(q) + 1, elu(k) + 1
+    S, z, o = v.new_zeros(v.shape[1], k.shape[1]), k.new_zeros(k.shape[1]), []
+    for q_t, k_t, v_t in zip(q, k, v):
+        S, z = S + torch.outer(v_t, k_t), z + k_t                        # z: (K,), the sum of the keys so far
+        o.append(S @ q_t / (z @ q_t))
+    return torch.stack(o)
+
+
+def normalized_afterwards(q, k, v):
+    q, k = elu(q) + 1, elu(k) + 1
+    return (q @ k.T).tril() @ v / (q * k.cumsum(0)).sum(-1, keepdim=True)
+
+
+def leaky(q, k, v):
+    scores = (elu(q) + 1) @ (elu(k) + 1).T
+    scores = scores / scores.sum(-1, keepdim=True)
+    return scores.tril() @ v
+
+
+def mask_in_one_place(q, k, v):
+    scores = (elu(q) + 1) @ (elu(k) + 1).T
+    return scores @ v / scores.tril().sum(-1, keepdim=True)
+
+
+def sum_over_queries(q, k, v):
+    scores = ((elu(q) + 1) @ (elu(k) + 1).T).tril()
+    return scores / scores.sum(0, keepdim=True) @ v
+
+
+def normalized_without_features(q, k, v):
+    scores = (q @ k.T).tril()
+    return scores / scores.sum(-1, keepdim=True) @ v
+
+
+def normalized_strictly(q, k, v):
+    scores = ((elu(q) + 1) @ (elu(k) + 1).T).tril(-1)
+    return scores / scores.sum(-1, keepdim=True).clamp(min=1e-6) @ v
+
+
+exercise(
+    id="1.5", title="The leaky normalizer", kind="bug", stars=2, minutes=15, equations=("1.8",),
+    reference=normalized, alternatives=(normalized_by_recurrence, normalized_afterwards),
+    cases=lambda g: delta_inputs(g, "q k v", T=(1, 2, 4, 7), K=2, V=3),
+    mutants={
+        "still divides by a sum over the future": Mistake(leaky,
+            "Each row is divided by the sum of *all* its scores, and the mask comes after: the keys of later tokens change o_t. "
+            "The loss of such a model looks too good in training, and generation falls apart.", "eq. 1.8",
+            next="Over which i does the sum below the fraction bar run?"),
+        "masks the denominator only": Mistake(mask_in_one_place,
+            "The sum below is right now, but the one above still runs over all tokens: values leak from the future.", "eq. 1.8"),
+        "normalizes over the queries": Mistake(sum_over_queries,
+            "The scores of one *query* must sum to one: that is a row, `dim=-1`. Yours makes each column sum to one, "
+            "over tokens of which some are in the future.", "eq. 1.8"),
+        "drops the normalizer": Mistake(lambda q, k, v: ((elu(q) + 1) @ (elu(k) + 1).T).tril() @ v,
+            "No leak any more, but no average either: the output grows with t. Mask first, then divide.", "eq. 1.8"),
+        "drops the feature map": Mistake(normalized_without_features,
+            "The order is right, but plain scores can be negative and their sum zero. φ makes every score positive.", "eq. 1.8"),
+        "masks the diagonal too": Mistake(normalized_strictly,
+            "A token may read what it has just written: i ≤ t. Yours leaves the first token nothing to average over.", "eq. 1.8"),
+    },
+    hints=("Run it with T = 2, change the last key, and look at the *first* row of the output. It should not move.",
+           "Two operations on the (T, T) scores: a mask and a division. Their order matters.",
+           "Call `.tril()` on the scores before they are summed and divided."),
+)
+
+# -- 1.6 A chunk in five lines -----------------------------------------------------------------------------------------
+
+chunk_lines = order_the_lines(
+    {"A": "    o_n = o_n + q_n @ S.T",
+     "B": "return torch.cat(o), S",
+     "C": "    S = S + v_n.T @ k_n",
+     "D": "    q_n, k_n, v_n = q[n:n + C], k[n:n + C], v[n:n + C]",
+     "E": "    o.append(o_n)",
+     "F": "    o_n = (q_n @ k_n.T).tril() @ v_n"},
+    "def linear_attention_by_chunks(q, k, v, S, C):\n    o = []\n    for n in range(0, len(q), C):", "linear_attention_by_chunks",
+    distractors={"G": "    o_n = q_n @ k_n.T @ v_n"},
+)
+
+
+def chunks_by_recurrence(q, k, v, S, C):
+    return recurrent(q, k, v, S)
+
+
+exercise(
+    id="1.6", title="A chunk in five lines", kind="order", stars=2, minutes=10, equations=("1.4",),
+    reference="DFACEB", alternatives=("DFAECB", chunks_by_recurrence), prepare=chunk_lines,
+    cases=lambda g: delta_inputs(g, "q k v S C", T=(1, 3, 5), K=2, V=3, C=(1, 2, 8), keys=("random", "repeated"))
+    + delta_inputs(g, "q k v S C", T=(6,), K=3, V=3, C=(3,)),
+    mutants={
+        "updates the memory before reading it": Mistake("DFCAEB",
+            "The chunk's own tokens are then counted twice, once by the masked scores and once through S, and early tokens see later ones. "
+            "S must still be the memory that *entered* the chunk when it is read.", "eq. 1.4"),
+        "lets tokens see the rest of their chunk": Mistake("DGACEB",
+            "Line G has no mask: within the chunk, a token reads values from its own future.", "eq. 1.4"),
+        "never updates the memory": Mistake("DFAEB",
+            "The first chunk is right; every later one meets the memory as it was at the beginning.", "eq. 1.4",
+            next="Which line carries what this chunk has written to the next?"),
+        "loses what earlier chunks have written": Mistake("DFCEB",
+            "Each output sees its own chunk only. What the memory says must be added to it before it is stored.", "eq. 1.4"),
+        "adds to an output that is not there yet": Mistake("DAFCEB",
+            "Line A adds to o_n, and F makes it: in the first round there is no o_n to add to.", "eq. 1.4"),
+    },
+    hints=("Begin with what the other lines need, end with what the caller needs. Five lines are in the loop.",
+           "Load, within the chunk, across chunks, update, store. One of the two lines for *within* has no mask.",
+           "Across chunks reads the memory that entered, so it comes before the update: D F A ..."),
+    why="Load, within the chunk, across chunks, update, store: you will meet these five steps in this order in every kernel of this book.",
+)
+
+# -- 1.7 More room for the same keys -----------------------------------------------------------------------------------
+
+
+def outer_features(x):
+    return (x[:, :, None] * x[:, None, :]).flatten(1)                    # (N, K²)
+
+
+def pair_features(x):
+    i, j = torch.triu_indices(x.shape[1], x.shape[1])
+    return x[:, i] * x[:, j] * torch.where(i == j, 1.0, math.sqrt(2)).to(x)       # (N, K(K+1)/2)  the same overlaps
+
+
+def wave_features(x):
+    g = torch.Generator().manual_seed(0)                                 # the same waves in every call
+    phase = 2 * x @ torch.randn(x.shape[1], x.shape[1] ** 2 // 2, generator=g, dtype=x.dtype) * math.sqrt(x.shape[1])
+    return torch.cat([phase.cos(), phase.sin()], 1)                      # (N, K²)
+
+
+def cubic_features(x):
+    return (x[:, :, None, None] * x[:, None, :, None] * x[:, None, None, :]).flatten(1)
+
+
+def projected(x, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return x @ torch.randn(x.shape[1], x.shape[1] ** 2, generator=g, dtype=x.dtype)
+
+
+def room(phi):
+    """What a feature map does for the keys (N, K) of a case, in words: the `prepare` of exercise 1.7."""
+    def judge(keys):
+        K, features = keys.shape[1], phi(keys)
+        return f"K = {K}: " + _judgment(phi, keys, features, K)
+    return judge
+
+
+def _judgment(phi, keys, features, K):
+    if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != len(keys):
+        return "φ must return one row of features per key, (N, F)"
+    if not features.isfinite().all():
+        return "some features are not finite"
+    if not torch.equal(features, phi(keys)):
+        return "the same keys get other features in a second call"
+    if not torch.allclose(features[:3], phi(keys[:3])):
+        return "the features of a key depend on the other keys"
+    if features.shape[1] > K * K:
+        return "more than K² features"
+    overlaps = features @ features.T
+    signal, crosstalk = overlaps.diagonal().mean(), overlaps[~torch.eye(len(keys), dtype=torch.bool)]
+    if (crosstalk / signal).square().mean() <= 1 / (2 * K):              # the plain keys have 1 / K
+        return "room for twice as many pairs"
+    if (crosstalk >= 0).all():
+        return "not enough room: every overlap is positive"
+    if torch.linalg.matrix_rank(features) <= K:
+        return "no more room: " + ("K features or fewer" if features.shape[1] <= K else "many features, but in K directions")
+    return "more room, but not twice as much"
+
+
+exercise(
+    id="1.7", title="More room for the same keys", kind="open", stars=3, minutes=25, equations=("1.6", "1.7", "1.9"),
+    reference=outer_features, alternatives=(pair_features, wave_features), prepare=room,
+    cases=lambda g: [Case((unit_keys(g, 24 * K, K),), f"random unit keys, K = {K}") for K in (8, 12, 16)],
+    mutants={
+        "keeps K features": Mistake(lambda x: torch.tanh(x),
+            "A memory with K columns has room for about K pairs, whatever function made the features. More room needs more columns.", "eq. 1.7"),
+        "has many features in K directions": Mistake(projected,
+            "A linear map adds columns, not directions: all φ(k) lie in one K-dimensional plane. Put something nonlinear into φ.", "eq. 1.7",
+            next="What is the rank of `phi(keys)`?"),
+        "makes every overlap positive": Mistake(lambda x: elu(x) + 1,
+            "With positive features no two terms of the crosstalk cancel: it grows like N, not like √N.", "eq. 1.6",
+            next="How can a feature of two different keys have different signs?"),
+        "makes more features than K²": Mistake(cubic_features,
+            "More room indeed, but the memory has a column per feature, and K² is what we can pay.", "eq. 1.7"),
+        "draws new random numbers in every call": Mistake(lambda x: torch.cos(x @ torch.randn(x.shape[1], x.shape[1] ** 2, dtype=x.dtype)),
+            "Keys and queries must go through the *same* φ, or nothing will match. Fix the random numbers with a generator and a seed.", "eq. 1.7"),
+        "looks at the other keys": Mistake(lambda x: outer_features(x) - outer_features(x).mean(0),
+            "Your φ(k) changes with the other keys of the batch. A key is written before the later ones are known: φ sees one key at a time.", "eq. 1.7"),
+        "adds a few features": Mistake(lambda x: torch.cat([x, x * x], 1),
+            "The right direction, but not twice the room yet: the squares are positive for every key, so their overlaps never cancel.", "eq. 1.9"),
+    },
+    hints=("Room is one over the mean squared overlap of φ(k_i) and φ(k_j), relative to φ(k)·φ(k). For plain keys it is K.",
+           "The overlap of products is a product of overlaps: which features have the overlap (k_i·k_j)²?",
+           "All products of two entries of k: `x[:, :, None] * x[:, None, :]`, flattened, has K² features."),
+)
+
+# -- equations ---------------------------------------------------------------------------------------------------------
+
+
+def sequences(g, *, T=(1, 2, 7), K=3, V=5):
+    """q, k, v, S of adversarial cases: K ≠ V, repeated and raw keys, nonempty memory."""
+    for case in delta_inputs(g, "q k v S", T=T, K=K, V=V):
+        yield case.args
+
+
+@equation("1.1", r"o_t = \sum_{i \le t} \frac{\exp(s\, q_t^\top k_i)}{\sum_{j \le t} \exp(s\, q_t^\top k_j)}\; v_i")
+def _(g):
+    for q, k, v, _ in sequences(g):
+        for s in (0.5, 3.0):
+            rows = []
+            for t in range(len(q)):
+                w = [math.exp(s * float(q[t] @ k[i])) for i in range(t + 1)]
+                rows.append(sum(w[i] * v[i] for i in range(t + 1)) / sum(w))
+            yield "PyTorch's attention", scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True, scale=s)[0], torch.stack(rows)
+        sharp = torch.softmax(1e4 * normalize(k, dim=-1) @ normalize(k[0], dim=-1), 0)
+        same = torch.isclose(normalize(k, dim=-1) @ normalize(k[0], dim=-1), torch.ones(len(k), dtype=k.dtype)).double()
+        yield "a large s looks up equal keys", sharp @ v, same @ v / same.sum()
+
+
+@equation("1.2", r"S_t = S_{t-1} + v_t k_t^\top, \qquad o_t = S_t q_t")
+def _(g):
+    for q, k, v, S in sequences(g):
+        o, last = recurrent(q, k, v, S)
+        yield "S_t is the sum of all writes", last, S + sum(torch.outer(v_i, k_i) for v_i, k_i in zip(v, k))
+        yield "o_t weighs each value by its overlap", o, torch.stack(
+            [S @ q[t] + sum((k[i] @ q[t]) * v[i] for i in range(t + 1)) for t in range(len(q))])
+        for mine, theirs in zip((o, last), recurrent_by_the_package(q, k, v, S)):
+            yield "the package", theirs, mine
+
+
+@equation("1.3", r"O = \mathrm{tril}(Q K^\top)\, V")
+def _(g):
+    for q, k, v, S in sequences(g):
+        yield "row t is o_t of eq. 1.2", (q @ k.T).tril() @ v, recurrent(q, k, v, torch.zeros_like(S))[0]
+    for q, k, v, S in (case.args for case in delta_inputs(g, "q k v S", T=(1, 7), B=2, H=3)):
+        for left, right in zip(ops.linear_attention_parallel(q, k, v, initial_state=S), ops.linear_attention_recurrent(q, k, v, initial_state=S)):
+            yield "the package, with an entering memory", left, right
+
+
+@equation("1.4", r"S' = S + V^\top K, \qquad O = Q S^\top + \mathrm{tril}(Q K^\top)\, V")
+def _(g):
+    for q, k, v, S in sequences(g):
+        for name, left, right in zip(("O", "S'"), parallel(q, k, v, S), recurrent(q, k, v, S)):
+            yield f"{name} of one chunk", left, right
+    for q, k, v, S in (case.args for case in delta_inputs(g, "q k v S", T=(1, 7), B=2, H=3)):
+        right = ops.linear_attention_recurrent(q, k, v, initial_state=S)
+        for C in (1, 2, 3, 16):
+            for name, a, b in zip(("O", "S'"), ops.linear_attention_chunkwise(q, k, v, initial_state=S, chunk_size=C), right):
+                yield f"{name} chunk after chunk, also with a ragged tail", a, b
+
+
+@equation("1.5", r"S k_j = v_j\,(k_j^\top k_j) + \sum_{i \ne j} v_i\,(k_i^\top k_j)")
+def _(g):
+    for _, k, v, _ in sequences(g):
+        S = v.T @ k
+        for j in range(len(k)):
+            crosstalk = sum(((k[i] @ k[j]) * v[i] for i in range(len(k)) if i != j), torch.zeros_like(v[j]))
+            yield "signal + crosstalk", S @ k[j], v[j] * (k[j] @ k[j]) + crosstalk
+    for (k, v) in (case.args for case in delta_inputs(g, "k v", T=(1, 3), keys=("orthonormal",))):
+        yield "orthonormal keys: no crosstalk", k @ (v.T @ k).T, v
+
+
+@equation("1.6", r"\mathbb{E}\,\lVert S k_j - v_j \rVert^2 = \frac{1}{d} \sum_{i \ne j} \lVert v_i \rVert^2")
+def _(g):
+    """The expectation is exact: keys run over all choices from plus and minus the axes of a rotated frame, with E k = 0, E kkᵀ = I/d."""
+    for d, N, V in ((2, 3, 1), (2, 4, 3), (3, 3, 2)):
+        axes = torch.linalg.qr(torch.randn(d, d, generator=g, dtype=torch.float64))[0]
+        axes, v, k_j = torch.cat([axes, -axes]), normal(g, N, V), unit_keys(g, d)
+        choices = torch.tensor(list(itertools.product(range(2 * d), repeat=N - 1)))
+        k = torch.cat([k_j.expand(len(choices), 1, d), axes[choices]], 1)         # (choices, N, d), and j = 0
+        error = k @ k_j
+        error = (error[:, :, None] * v).sum(1) - v[0]                             # S k_j - v_j, (choices, V)
+        yield "the mean over all keys of a frame", error.square().sum(-1).mean(), v[1:].square().sum() / d
+
+
+@equation("1.7", r"o_t = \sum_{i \le t} v_i\,\big(\phi(k_i)^\top \phi(q_t)\big) = \Big(\sum_{i \le t} v_i\,\phi(k_i)^\top\Big)\,\phi(q_t)")
+def _(g):
+    for q, k, v, S in sequences(g):
+        phi_q, phi_k = outer_features(q), outer_features(k)
+        squares = torch.stack([sum((k[i] @ q[t]) ** 2 * v[i] for i in range(t + 1)) for t in range(len(q))])
+        yield "all products of two entries: squared overlaps", recurrent(phi_q, phi_k, v, S.new_zeros(v.shape[1], phi_k.shape[1]))[0], squares
+        yield "the scores", phi_q @ phi_k.T, (q @ k.T) ** 2
+
+
+@equation("1.8", r"o_t = \frac{\sum_{i \le t} v_i\,\big(\phi(k_i)^\top \phi(q_t)\big)}{\sum_{i \le t} \phi(k_i)^\top \phi(q_t)}")
+def _(g):
+    for q, k, v, _ in sequences(g):
+        phi_q, phi_k = elu(q) + 1, elu(k) + 1
+        w = [[float(phi_k[i] @ phi_q[t]) for i in range(t + 1)] for t in range(len(q))]
+        direct = torch.stack([sum(w_ti * v_i for w_ti, v_i in zip(row, v)) / sum(row) for row in w])
+        yield "a memory S and a sum z of keys, token by token", normalized_by_recurrence(q, k, v), direct
+        yield "mask, then divide", normalized(q, k, v), direct
+
+
+@equation("1.9", r"\mathbb{E}\,(k_i^\top k_j)^2 = \frac{1}{d}, \qquad \mathbb{E}\,(k_i^\top k_j)^4 = \frac{3}{d\,(d+2)}")
+def _(g):
+    """The angle between two random directions has density sin^(d-2); a Gauss rule integrates it to rounding."""
+    x, w = torch.linalg.eigh(torch.diag(off := torch.arange(1, 80).double() / (4 * torch.arange(1, 80).double() ** 2 - 1).sqrt(), 1) + torch.diag(off, -1))
+    weights, angle = w[0] ** 2, (x + 1) * math.pi / 2
+    for d in (2, 3, 8, 32):
+        density = weights * angle.sin() ** (d - 2)
+        density = density / density.sum()
+        yield "second moment", (density * angle.cos() ** 2).sum(), torch.tensor(1 / d, dtype=torch.float64)
+        yield "fourth moment", (density * angle.cos() ** 4).sum(), torch.tensor(3 / (d * (d + 2)), dtype=torch.float64)
+
+
+@equation("1.10", r"\exp(s\, q^\top k) = \sum_{n=0}^{\infty} \frac{s^n}{n!}\,(q^\top k)^n")
+def _(g):
+    q, k = unit_keys(g, 5, 3), unit_keys(g, 4, 3)
+    power = [torch.ones(5, 1, dtype=torch.float64), torch.ones(4, 1, dtype=torch.float64)]
+    series, s, exact = torch.zeros(5, 4, dtype=torch.float64), 0.7, []
+    for n in range(9):                                                   # features of degree n: products of n entries
+        series = series + s**n / math.factorial(n) * (power[0] @ power[1].T)
+        exact.append((power[0] @ power[1].T) - (q @ k.T) ** n)
+        power = [(p[:, :, None] * x[:, None, :]).flatten(1) for p, x in zip(power, (q, k))]
+    yield "products of n entries have the overlap (qᵀk)ⁿ", torch.stack(exact) + 1, torch.ones(9, 5, 4, dtype=torch.float64)
+    tail = sum(s**n / math.factorial(n) * (q @ k.T) ** n for n in range(9, 40))
+    yield "the series", series + tail, torch.exp(s * q @ k.T)
+
+
+@equation("1.11", r"E(x) = -\tfrac12\, x^\top W x, \qquad E(x') - E(x) = -(x'_a - x_a)\,(W x)_a")
+def _(g):
+    for N, d in ((1, 4), (3, 9), (12, 7)):
+        X = torch.randint(0, 2, (N, d), generator=g).double() * 2 - 1
+        W = (X.T @ X).fill_diagonal_(0)
+        x = torch.randint(0, 2, (d,), generator=g).double() * 2 - 1
+        changes = []
+        for a in range(d):
+            after = x.clone()
+            after[a] = 1.0 if W[a] @ x > 0 else -1.0 if W[a] @ x < 0 else x[a]
+            changes.append(-0.5 * after @ W @ after + 0.5 * x @ W @ x)
+            yield "one unit changes", changes[-1], -(after[a] - x[a]) * (W[a] @ x)
+        changes = torch.stack(changes)
+        yield "the energy never rises", changes, changes.clamp(max=0)
+
+
+@equation("1.12", r"x - \nabla E(x) = \sum_i \frac{\exp(s\, x^\top x_i)}{\sum_j \exp(s\, x^\top x_j)}\; x_i, "
+                  r"\qquad E(x) = \tfrac12 \lVert x \rVert^2 - \tfrac1s \log \sum_i \exp(s\, x^\top x_i)")
+def _(g):
+    for _, X, _, _ in sequences(g, K=4):
+        for s in (0.5, 3.0):
+            x = normal(g, X.shape[1]).requires_grad_()
+            with torch.enable_grad():
+                (grad,) = torch.autograd.grad(x @ x / 2 - torch.logsumexp(s * X @ x, 0) / s, x)
+            attended = scaled_dot_product_attention(x.detach()[None, None], X[None], X[None], scale=s)[0, 0]
+            yield "PyTorch's attention, with patterns as keys and values", attended, x.detach() - grad
+
+
+# -- predictions -------------------------------------------------------------------------------------------------------
+
+prediction(
+    "1.a", question="cat holds 3, kitten 4, car 10. Each value is weighted by the softmax of key · query, and the query is cat's own key. "
+                    "What comes back?",
+    options={
+        "3": "That is what a dictionary does: the matching key gets all the weight. A softmax gives every key some.",
+        "something between 3 and 10": "A softmax has positive weights that sum to one, so the answer is an average. Here even car, at a right angle, "
+                                      "gets a sixth of the weight.",
+        "17": "That would be the sum, with full weight for all three. Softmax weights share one unit.",
+    },
+    answer="something between 3 and 10",
+)
+
+prediction(
+    "1.b", question="o_t is read from S_t, and S_t already holds v_t kₜᵀ. Which entries of the score matrix Q Kᵀ (row t, column i) count?",
+    options={
+        "i ≤ t, with the diagonal": "Token t writes first and reads after, so it can find its own value. The mask keeps the diagonal.",
+        "i < t, without the diagonal": "That would be reading S_{t-1}, before the write. A token could then never see itself.",
+        "all of them": "The last memory holds all writes, but token t reads S_t, which holds those up to t only.",
+    },
+    answer="i ≤ t, with the diagonal",
+)
+
+prediction(
+    "1.c", question="d = 64. We store 17 values of length 1 under random unit keys and read one of them back. "
+                    "How long is the error, roughly?",
+    options={
+        "0.12": "That is the overlap with a single wrong key, about 1/√64. There are sixteen of them.",
+        "0.5": "Each wrong key adds a vector of length about 1/8 in a random direction. Sixteen of those make √16 · 1/8.",
+        "2": "That is 16 · 1/8: all errors pointing the same way. Random ones mostly cancel.",
+        "0": "Only if all seventeen keys were orthogonal to the one we ask for. Random keys nearly are, but nearly adds up.",
+    },
+    answer="0.5",
+)
+
+prediction(
+    "1.d", question="Three feature maps for random unit keys in d = 32. Which leaves room for the fewest pairs?",
+    options={
+        "φ(x) = x": "The yardstick: about 32 pairs until the error is as long as the value.",
+        "φ(x) = elu(x) + 1": "Every feature is positive, so every overlap is positive, and large. Nothing cancels: room for one pair, where plain "
+                             "keys hold 32.",
+        "φ(x) = all products x_a x_b": "The overlaps are squared, which makes small ones tiny. This one leaves room for hundreds.",
+    },
+    answer="φ(x) = elu(x) + 1",
+)
+
+prediction(
+    "1.e", question="We write cat → 3, and later cat → 5, with the same unit key. What does the memory say for cat?",
+    options={
+        "5": "A dictionary would. Here nothing was taken out before the second write.",
+        "8": "S = 3kᵀ + 5kᵀ = 8kᵀ. Two writes under one key are one write of their sum.",
+        "4": "That is what softmax attention says: equal keys get equal weights, and it averages. Adding does not average.",
+    },
+    answer="8",
+)
+
+prediction(
+    "1.f", question="32 random unit keys in d = 32, each stored once. Which rule recalls more of the 32 values?",
+    options={
+        "adding": "It does. Looking before writing costs something: each new write erases a little of everything older that overlaps its key.",
+        "the delta rule": "Its squared error is indeed lower. But the error is spread unevenly: the newest pairs are perfect, the oldest are lost.",
+        "no difference": "The keys overlap, so the first read of every key finds something, and the two rules write different things.",
+    },
+    answer="adding",
+)
