@@ -5,7 +5,7 @@ import itertools
 import re
 
 import jupytext
-from sources import FOLDERS, REGION, SourceError, build, load, targets
+from sources import FOLDERS, REGION, SourceError, build, figures, load, targets
 
 NOTEBOOK_LIMIT, FIGURE_LIMIT = 400_000, 100_000                          # bytes: GitHub gives up on large notebooks
 ABSOLUTE_PATH = re.compile(r"(?<![\w./:~-])/(?:home|root|Users|usr|opt|tmp|var|mnt|private|content)/\w|\b[A-Z]:\\\w")
@@ -36,6 +36,9 @@ def check_one(target):
     yield from incomplete(there)
     yield from unexpected_verdicts(target, there)
     yield from unpublishable(target, there)
+    for path, picture in figures(there, target):
+        if not path.exists() or path.read_bytes() != picture:
+            yield f"{path.relative_to(target.root)} is not the figure it shows: python book/generate.py {target.name}"
     if target.folder == "exercises":
         yield from leaks(target, there)
 

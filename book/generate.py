@@ -7,6 +7,9 @@
 A notebook is executed again only when its code has changed or outputs are missing; --force executes it anyway, which
 is what a change in the package calls for. A notebook whose cells somebody has edited is never overwritten.
 
+Besides the tags that nbval knows, a cell may have the tag your-machine, which keeps its output out of the published
+notebook, and figure:NAME, which also writes its figure to book/figures/NAME.png, for README.md.
+
     python book/generate.py                   all notebooks
     python book/generate.py 02                those of chapter 2
     python book/generate.py --check           change nothing; fail where notebooks and sources disagree
@@ -27,7 +30,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from check import check_all, incomplete
-from sources import SourceError, build, edited, load, targets
+from sources import SourceError, build, edited, figures, load, targets
 
 
 def carry_outputs(old, new):
@@ -52,6 +55,8 @@ def execute(notebook, folder):
     notebook.metadata["language_info"] = {"name": "python"}            # the kernel adds versions, which would change the file
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if "your-machine" in cell.metadata.get("tags", []):             # what it says is true of one machine: not for print
+            cell.outputs = []
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = smaller(output.data["image/png"])
@@ -89,6 +94,10 @@ def generate(target, *, run=True, force=False, overwrite=False):
     if run and not carried:
         target.path.parent.mkdir(exist_ok=True)
         execute(new, target.path.parent)
+    for path, picture in figures(new, target):
+        if not path.exists() or path.read_bytes() != picture:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(picture)
     changed = write(new, target.path)
     return "executed" if run and not carried else "written" if changed else "unchanged"
 

@@ -1,5 +1,6 @@
 """From the sources of the book to its notebooks, cell by cell: titles, links, bootstrap, solutions and stubs."""
 
+import base64
 import hashlib
 import json
 import re
@@ -174,3 +175,12 @@ def load(path):
 def edited(notebook):
     """Whether the cells on disk are not those that were generated."""
     return notebook.metadata.get("deltanet_edu", {}).get("digest") != digest(notebook)
+
+
+def figures(notebook, target):
+    """(file, picture) for every cell with a tag figure:NAME: figures that are shown outside the notebook too."""
+    for cell in notebook.cells:
+        for tag in cell.metadata.get("tags", []):
+            for output in cell.get("outputs", []) if tag.startswith("figure:") else ():
+                if "image/png" in output.get("data", {}):
+                    yield target.root / "book" / "figures" / f"{tag.removeprefix('figure:')}.png", base64.b64decode(output.data["image/png"])
