@@ -16,10 +16,10 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "deltanet_edu"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-# A room may import from the rooms before it. `records` knows nothing of the others; the package's front door is `functional`.
-ROOMS = ["records", "ops", "kernels", "functional", "compat", "layers", "lm", "tasks", "tutor", "figures", "bench", "cli"]
+# A room may import from the rooms before it. `records` knows nothing of the others; the tutor may use them all.
+ROOMS = ["records", "ops", "kernels", "functional", "compat", "layers", "lm", "tasks", "figures", "bench", "tutor", "cli"]
 # What a room may use of a later one, but only inside a function: not before it is needed.
-LATER = {("lm", "figures"), ("tasks", "figures"), ("tutor", "figures"), ("tutor", "bench"), ("functional", "compat")}
+LATER = {("lm", "figures"), ("tasks", "figures")}
 
 
 def read(name):
@@ -88,9 +88,11 @@ def test_whatever_is_imported_is_declared(path):
 
 
 def test_files_are_short():
-    long = {path: n for path, text in tracked().items() if path.endswith(".py") and not path.startswith(("book/lessons", "book/problems"))
-            if (n := len(text.splitlines())) > 400}
-    assert not long
+    """About 400 lines at most. A chapter's module in the tutor is a list of exercises rather than a program, and may be longer."""
+    for path, text in tracked().items():
+        if path.endswith(".py") and not path.startswith(("book/lessons", "book/problems")):
+            limit = 750 if re.fullmatch(r"deltanet_edu/tutor/ch\d\d.py", path) else 420
+            assert len(text.splitlines()) <= limit, f"{path} has {len(text.splitlines())} lines, expected at most {limit}"
 
 
 BLOCKED = """
