@@ -65,10 +65,9 @@ S = S - error[:, None] * cat
 error, S @ cat
 
 # %% [markdown]
-# Nothing happens. A memory that looks before it writes stores only what is new. That is the whole idea of DeltaNet. The
-# rest of this chapter finds out how far it carries, and where it hurts.
-
-# %% [markdown]
+# Nothing happens. A memory that looks before it writes stores only what is new. That is the idea behind DeltaNet. The rest
+# of this chapter finds out how far it carries, and where it hurts.
+#
 # ## Where this chapter goes
 #
 # After it you can
@@ -119,7 +118,7 @@ S = torch.outer(torch.tensor([3.0, 1.0]), cat) + torch.outer(torch.tensor([2.0, 
 new = torch.tensor([5.0, -2.0])
 erase = -torch.outer(S @ cat, cat)             # (V, K)
 write = torch.outer(new, cat)                  # (V, K)
-memories([S, erase, write, S + erase + write], ["before", "erase", "write", "after"], keys=["1", "2", "3"]);
+memories([S, erase, write, S + erase + write], ["before", "erase", "write", "after"]);
 
 # %% [markdown]
 # Erasing and writing touch only the direction of `cat`, here the first column. What do the three keys read now?
@@ -185,17 +184,18 @@ show(sgd_step)
 predict("2.b")
 
 # %%
-key, value, start = torch.tensor([0.8, 0.6]), torch.tensor([5.0]), torch.tensor([[3.0, 1.0]])   # says 3
-lands = {}
+key, value = torch.tensor([0.8, 0.6]), torch.tensor([5.0])             # (K,), (V,)
+start, lands = torch.tensor([[3.0, 1.0]]), {}                          # (V, K), says 3
 for beta in (0.0, 0.5, 1.0, 2.0, 2.5):
     S = sgd_step(start, key, value, torch.tensor(beta))
     lands[beta] = S[0]
     print(f"β = {beta:3}   reads {(S @ key).item():.2f}")
-landings(key, value, start[0], lands, limits=(2, 8, -1, 5));
+landings(key, value, start[0], lands, limits=(2, 8.4, -1, 5.4));
 
 # %% [markdown]
-# $\beta = 0$ stays, $\tfrac12$ walks halfway, 1 arrives. $\beta = 2$ lands on the mirror image, as wrong as before on the
-# other side. Beyond 2 every step ends farther away than it began. Keep this picture; the eigenvalues below say the same.
+# With this unit key, $\beta = 0$ stays, $\tfrac12$ walks halfway, 1 arrives. $\beta = 2$ lands on the mirror image, as wrong
+# as before, on the other side. Beyond 2 a step ends farther away than it began. Keep this picture; the eigenvalues below
+# say the same.
 
 # %% [markdown]
 # ## The rule over a sequence
@@ -260,14 +260,15 @@ show(transition_step)
 # %%
 g = torch.Generator().manual_seed(0)
 B, T, H, K, V = 2, 50, 3, 8, 5
-q, k = (F.normalize(torch.randn(B, T, H, K, generator=g, dtype=torch.float64), dim=-1) for _ in range(2))
+q = torch.randn(B, T, H, K, generator=g, dtype=torch.float64)
+k = F.normalize(torch.randn(B, T, H, K, generator=g, dtype=torch.float64), dim=-1)
 v = torch.randn(B, T, H, V, generator=g, dtype=torch.float64)
 beta = torch.rand(B, T, H, generator=g, dtype=torch.float64)
 
 o, _ = delta_rule_recurrent(q, k, v, beta, step=sgd_step)
 for step in (erase_then_write_step, transition_step):
     other, _ = delta_rule_recurrent(q, k, v, beta, step=step)
-    print(f"{step.__name__:22} differs by less than 1e-12: {(o - other).abs().max().item() < 1e-12}")
+    print(f"{step.__name__:22} agrees to 1e-12: {(o - other).abs().max().item() < 1e-12}")
 
 # %% [markdown]
 # One function, three views: *the loss* says why, *erase and write* says what, *the recurrence* says how to compute it fast.
@@ -320,7 +321,7 @@ verify("2.9")
 torch.linalg.eigvalsh(householder(torch.tensor([1.0, 2.0, 2.0, 0.0]), torch.tensor(0.1)))
 
 # %% [markdown]
-# Multiplying by $M_t$ makes no memory larger as long as no eigenvalue leaves $[-1, 1]$:
+# Multiplying by $M_t$ makes no memory larger as long as no eigenvalue leaves $[-1, 1]$. For $K \ge 2$:
 #
 # $$ \|M_t\|_2 = \max\!\big(1,\; \big|1 - \beta_t\|k_t\|^2\big|\big) \;\le\; 1 \quad\text{exactly when}\quad 0 \le \beta_t\|k_t\|^2 \le 2 \tag{2.10} $$
 #
@@ -336,7 +337,7 @@ verify("2.10")
 g = torch.Generator().manual_seed(0)
 keys, betas = torch.randn(40, 4, generator=g), torch.rand(40, generator=g)
 strength = betas * keys.square().sum(-1)                               # (40,)  β‖k‖²
-along_key = ((householder(keys, betas) @ keys[..., None])[..., 0] * keys).sum(-1) / keys.square().sum(-1)
+along_key = torch.linalg.eigvalsh(householder(keys, betas))[:, 0]      # (40,)  the smallest of four
 
 k, errors = keys[0], {}
 for x in (0.5, 1.0, 1.5, 2.0, 2.2):
@@ -377,21 +378,21 @@ predict("2.c")
 def sizes(k, beta):
     """The size of S after each of the T tokens of k: (T, K)."""
     S, out = torch.zeros(4, k.shape[1]), []
-    for k_t, v_t in zip(k, torch.randn(len(k), 4, generator=torch.Generator().manual_seed(1))):
+    for k_t, v_t in zip(k, values):
         S = sgd_step(S, k_t, v_t, torch.tensor(beta))
         out.append(S.norm().item())
     return out
 
-raw = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+g = torch.Generator().manual_seed(0)
+raw, values = torch.randn(60, 8, generator=g), torch.randn(60, 4, generator=g)
 plt.semilogy(sizes(raw, 0.5), color=colors.red, label="raw keys, β = 0.5")
 plt.semilogy(sizes(raw, 0.1), color=colors.orange, label="raw keys, β = 0.1")
 plt.semilogy(sizes(F.normalize(raw, dim=-1), 0.5), color=colors.delta, label="unit keys, β = 0.5")
-plt.gca().set(xlabel="token", ylabel="size of S (Frobenius norm)", title="The same tokens, with and without normalized keys")
-plt.legend();
+plt.xlabel("token"), plt.ylabel("size of S (Frobenius norm)"), plt.legend();
 
 # %% [markdown]
-# After 60 tokens the red memory is past a million. A smaller $\beta$ holds it, but how small depends on the longest key
-# that will ever come. Giving every key length 1 settles it for good.
+# After 60 tokens the size of the red memory has passed ten million. A smaller $\beta$ holds it, but how small depends on
+# the longest key that will ever come. Giving every key length 1 settles it for good.
 
 # %% [markdown]
 # ## Keys of length 1
@@ -414,9 +415,9 @@ verify("2.11")
 
 # %%
 for K in (4, 16, 64, 256):
-    k = F.silu(torch.randn(1000, K, generator=torch.Generator().manual_seed(K)))       # 1,000 keys as DeltaNet makes them
-    left = {p: 1 - F.normalize(k, p=p, dim=-1).square().sum(-1).mean().item() for p in (2, 1)}
-    print(f"K = {K:3}   survives with the 2-norm: {abs(left[2]):.3f}   with the 1-norm: {left[1]:.3f}")
+    k = F.silu(torch.randn(1000, K, generator=torch.Generator().manual_seed(K)))
+    two, one = (1 - F.normalize(k, p=p, dim=-1).square().sum(-1).mean() for p in (2, 1))
+    print(f"K = {K:3}   survives with the 2-norm: {two.abs():.3f}   with the 1-norm: {one:.3f}")
 
 # %% [markdown]
 # With the 1-norm and K = 64, one full-strength overwrite removes about 3 % of what was there: such a memory can never
@@ -444,10 +445,11 @@ def unit(*shape, seed):
     return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 def both(k, v):
-    """Write every pair of k: (B, N, K), v: (B, N, V) once, delta with β = 1. Returns the two memories, (B, V, K)."""
+    """Write k: (B, N, K), v: (B, N, V) pair by pair, delta with β = 1. Two memories, (B, V, K)."""
     k, v = k[:, :, None], v[:, :, None]                                # one head
-    ones = torch.ones(k.shape[:3])
-    return {"additive": linear_attention_recurrent(k, k, v)[1][:, 0], "delta": delta_rule_recurrent(k, k, v, ones)[1][:, 0]}
+    _, additive = linear_attention_recurrent(k, k, v)
+    _, delta = delta_rule_recurrent(k, k, v, torch.ones(k.shape[:3]))
+    return {"additive": additive[:, 0], "delta": delta[:, 0]}
 
 def right(read, v):
     """Is entry n of v the one nearest to read n? (B, N), true or false."""
@@ -475,7 +477,8 @@ k = unit(50, 32, 32, seed=2)
 v = torch.randn(50, 32, 32, generator=torch.Generator().manual_seed(3))
 for name, S in both(k, v).items():
     read = k @ S.mT
-    print(f"{name:9} squared error {(read - v).square().mean():.2f}   nearest value right {right(read, v).float().mean():.2f}")
+    error, hits = (read - v).square().mean(), right(read, v).float().mean()
+    print(f"{name:9} squared error {error:.2f}   nearest value right {hits:.2f}")
 
 # %% [markdown]
 # The delta rule has the smaller error and the worse recall. To see why, sort the items by age.
@@ -518,8 +521,9 @@ fading(kept, found, (1 - 1 / K) ** torch.arange(N));
 k = F.normalize(unit(50, 1, 32, seed=6) + unit(50, 16, 32, seed=7), dim=-1)
 v = torch.randn(50, 16, 32, generator=torch.Generator().manual_seed(8))
 for passes in (1, 2, 8):
-    S = both(k.repeat(1, passes, 1), v.repeat(1, passes, 1))
-    print(f"{passes} passes   " + "   ".join(f"{name} {right(k @ M.mT, v).float().mean():.2f}" for name, M in S.items()))
+    memory = both(k.repeat(1, passes, 1), v.repeat(1, passes, 1))
+    hits = {name: right(k @ S.mT, v).float().mean() for name, S in memory.items()}
+    print(f"passes: {passes}   additive {hits['additive']:.2f}   delta {hits['delta']:.2f}")
 
 # %% [markdown]
 # Adding the same list again changes nothing but the scale; the delta rule keeps correcting. In the plane you see why. Each
@@ -530,12 +534,13 @@ keys, values = torch.tensor([[1.0, 0.0], [0.8, 0.6]]), torch.tensor([[3.0], [5.0
 path = [torch.tensor([[0.3, -0.6]])]
 for n in range(12):
     path.append(sgd_step(path[-1], keys[n % 2], values[n % 2], torch.tensor(1.0)))
-plane(keys, values[:, 0], torch.stack(path)[:, 0], names=["says 3 for cat", "says 5 for lynx"], limits=(-0.5, 6.5, -1.2, 5.8));
+plane(keys, values[:, 0], torch.stack(path)[:, 0], names=["says 3 for cat", "says 5 for lynx"],
+      limits=(-0.5, 6.5, -1.2, 5.8));
 
 # %% [markdown]
 # The walk ends where the lines meet: at the memory that answers both keys. At right angles two steps would do; the more
-# alike the keys, the longer the zigzag. With the N keys and values as rows of matrices $K$ and $V$, and independent keys,
-# it converges to
+# alike the keys, the longer the zigzag. Put the N keys and values into the rows of matrices $K$ and $V$. If the keys are
+# linearly independent, pass after pass converges to
 #
 # $$ S_\infty = S_0 + \big(V^\top - S_0K^\top\big)\,(K^\top)^{+} \tag{2.14} $$
 #
@@ -553,15 +558,14 @@ verify("2.14")
 # | similar keys come back | the delta rule: each visit corrects |
 # | each random key once | by recall the additive memory; by squared error, and for recent items, the delta rule |
 #
-# A trained DeltaNet has one more way out that $\beta = 1$ hides: it can choose $\beta_t$ near 0 for tokens that are not worth
-# a write.
+# DeltaNet also has a way out that $\beta = 1$ hides: it can choose $\beta_t$ near 0 for tokens that are not worth a write.
 
 # %% [markdown]
 # ## Four names for one rule
 #
 # * **LMS, or the Widrow–Hoff rule** (1960): equation 2.3 as the learning rule of a single adaptive neuron. *Delta* is the
 #   difference between target and output.
-# * **Kaczmarz's method** (1937): solve linear equations by projecting onto one after another. It is equation 2.3 with
+# * **Kaczmarz's method** (1937): solve linear equations by projecting onto one after the other. It is equation 2.3 with
 #   $\beta_t = 1/\|k_t\|^2$.
 # * **Fast weight programmers** (1992): a slow network programs the weights of a fast one. In 2021 Schlag, Irie and
 #   Schmidhuber showed that linear attention is one, and gave it the delta rule.

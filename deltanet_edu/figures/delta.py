@@ -45,7 +45,7 @@ def landings(key, value, start, lands, *, limits):
         ax.plot(*S, "o", color=colors.delta if beta <= 2 else colors.red, ms=7, zorder=3)
         ax.annotate(f"β = {beta:g}", S, xytext=(9, -9), textcoords="offset points")
     y = limits[2] + 0.12 * (limits[3] - limits[2])
-    ax.text((value - key[1] * y) / key[0] - 0.15, y, f"every memory on\nthis line says {float(value):g}", ha="right", va="center", color=colors.green)
+    ax.text((value - key[1] * y) / key[0] - 0.5, y, f"every memory on\nthis line says {float(value):g}", ha="right", va="center", color=colors.green)
     return ax
 
 
@@ -73,7 +73,7 @@ def stability(strength, smallest, errors):
         right.plot(range(len(e)), e, "o-", color=color, label=f"{x:g}")
     right.set(xlabel="number of writes of the same pair", ylabel="error  $S k - v$", title="... and several")
     right.legend(title=r"$\beta\,\|k\|^2$", ncol=2, loc="lower left")
-    right.set_ylim(bottom=-3.5)
+    right.set_ylim(bottom=-4.3)
     return figure
 
 

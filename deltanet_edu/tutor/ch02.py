@@ -1,5 +1,7 @@
 """Chapter 2: the delta rule."""
 
+import inspect
+
 import torch
 from torch.nn.functional import normalize
 
@@ -12,9 +14,14 @@ from .cases import delta_inputs, normal, smallest_first, unit_keys
 outer = torch.outer
 
 
+def real(x):
+    return torch.tensor(x, dtype=torch.float64)
+
+
 def writes(g, **options):
     """Inputs (S, k, v, beta) of one write: K ≠ V, unit and unnormalized keys, empty and nonempty memories."""
-    return delta_inputs(g, "S k v beta", T=None, K=2, V=1, **options) + delta_inputs(g, "S k v beta", T=None, K=3, V=5, **options)
+    by_hand = Case((real([[1.0, 2.0]]), real([0.6, 0.8]), real([3.0]), real(0.5)), "easy numbers")
+    return [by_hand] + delta_inputs(g, "S k v beta", T=None, K=2, V=1, **options) + delta_inputs(g, "S k v beta", T=None, K=3, V=5, **options)
 
 
 # -- 2.1 One write ---------------------------------------------------------------------------------------------------------
@@ -43,7 +50,7 @@ exercise(
             "This is linear attention's write. Before v goes in, what the memory already says about k must come out.", "eq. 2.3",
             next="If the memory already answers v, how much should change?"),
         "climbs instead of descending": Mistake(lambda S, k, v, beta: S + beta * outer(S @ k - v, k),
-            "The sign is flipped: the error S k - v is *subtracted*. Yours doubles every mistake it sees.", "eq. 2.3"),
+            "The sign is flipped: the error S k - v is *subtracted*. Yours makes every error larger.", "eq. 2.3"),
         "forgets beta": Mistake(lambda S, k, v, beta: S - outer(S @ k - v, k),
             "The step has size β. Yours always takes the full step, which is right only for β = 1.", "eq. 2.3",
             next="What should happen when β = 0?"),
@@ -56,6 +63,9 @@ exercise(
         "transposes the outer product": Mistake(lambda S, k, v, beta: S - beta * outer(k, S @ k - v),
             "The error has V entries and stands upright, the key has K and lies flat: (S k - v) kᵀ has shape (V, K), like S.", "eq. 2.2",
             next="Swap the two arguments of `outer`."),
+        "multiplies entry by entry": Mistake(lambda S, k, v, beta: S - beta * (S @ k - v) * k,
+            "`*` pairs entry i of the error with entry i of the key. The gradient pairs *every* entry of one with every entry of the other: "
+            "an outer product, (V, K).", "eq. 2.2", next="`torch.outer`, or `error[:, None] * k`."),
         "divides by the squared length of the key": Mistake(lambda S, k, v, beta: S - beta * outer(S @ k - v, k) / (k @ k),
             "A good rule with a name of its own (Kaczmarz, or normalized LMS), but the gradient step uses the key as it comes.", "eq. 2.3"),
         "normalizes the key": Mistake(lambda S, k, v, beta: write(S, normalize(k, dim=-1), v, beta),
@@ -74,7 +84,7 @@ exercise(
 exercise(
     id="2.2", title="Erase, then write", kind="order", stars=1, minutes=5, equations=("2.5",),
     reference="ECDABF", alternatives=("EDCABF", "ECADBF"), cases=lambda g: [
-        Case((normal(g, *case.args[1].shape), *case.args), case.note) for case in writes(g)],
+        Case((torch.tensor([1.0, -1.0, 2.0], dtype=torch.float64)[:len(case.args[1])], *case.args), case.note) for case in writes(g)],
     prepare=order_the_lines(
         {"A": "S = S + torch.outer(v_new, k)", "B": "o = S @ q", "C": "v_new = beta * v + (1 - beta) * v_old",
          "D": "S = S - torch.outer(v_old, k)", "E": "v_old = S @ k", "F": "return o, S"},
@@ -88,6 +98,8 @@ exercise(
             "C and D use v_old, and only E computes it.", "eq. 2.5", next="Which line needs nothing but the arguments?"),
         "writes a blend it has not computed yet": Mistake("EACDBF",
             "A needs v_new, and only C computes it.", "eq. 2.5", next="Which line must come before A?"),
+        "returns an output it has not read yet": Mistake("ECDAFB",
+            "F returns o, and only B computes it. Nothing after F is run.", "eq. 2.4", next="Swap the last two."),
         "leaves the old value in": Mistake("ECABF",
             "Without D the old value stays, and the blend is added on top: the 8 of chapter 1.", "eq. 2.5"),
         "writes the new value at full strength": Mistake("EDGBF",
@@ -194,6 +206,12 @@ def delta_rule_by_corrections(q, k, v, beta, S):
     return q @ S.T + (q @ k.T).tril() @ u, S + u.T @ k
 
 
+def loops_by_hand():
+    """One token and two, with numbers that can be followed in the head."""
+    q, k, v = real([[1.0, 0.0], [0.0, 1.0]]), real([[0.6, 0.8], [1.0, 0.0]]), real([[3.0], [2.0]])
+    return [Case((q[:T], k[:T], v[:T], real([0.5, 0.25])[:T], real([[1.0, 2.0]])), f"easy numbers, T = {T}") for T in (1, 2)]
+
+
 def looped(step, read=lambda S, S_before, q_t, k_t: S @ q_t, start=lambda S: S):
     """A mutant of the loop: `step(S, S_0, k, v, beta, t)` replaces the write, `read` the read-out, `start` the first memory."""
     def f(q, k, v, beta, S):
@@ -231,14 +249,15 @@ def loop_in_place(q, k, v, beta, S):
 exercise(
     id="2.5", title="The loop", kind="code", stars=2, minutes=15, equations=("2.4",),
     reference=delta_rule, alternatives=(delta_rule_of_the_package, delta_rule_by_transitions, delta_rule_by_corrections),
-    cases=lambda g: smallest_first(delta_inputs(g, "q k v beta S", T=(1, 2), K=2, V=1) + delta_inputs(g, "q k v beta S", T=(2, 7))),
+    cases=lambda g: smallest_first(loops_by_hand() + delta_inputs(g, "q k v beta S", T=(1, 2), K=2, V=1)
+                                   + delta_inputs(g, "q k v beta S", T=(2, 7))),
     mutants={
         "reads before it writes": Mistake(looped(right_step, read=lambda S, S_before, q_t, k_t: S_before @ q_t),
             "o_t uses S_t, the memory *after* the write of token t: a token can read what it has just stored.", "eq. 2.4",
             next="With an empty memory and T = 1, should the output be zero?"),
         "starts from an empty memory": Mistake(looped(right_step, start=torch.zeros_like),
             "The memory S that comes in is what earlier text has left behind. The loop starts from it.", "eq. 2.4"),
-        "corrects the first memory only": Mistake(looped(lambda S, S_0, k, v, beta, t: S - beta[t] * outer(S_0 @ k - v, k)),
+        "takes every error from the first memory": Mistake(looped(lambda S, S_0, k, v, beta, t: S - beta[t] * outer(S_0 @ k - v, k)),
             "The error must come from the memory as it is *now*, S_{t-1}. Yours asks the memory from before the loop every time, so it does not "
             "see its own writes.", "eq. 2.4", next="Write the same pair twice with β = 1: what should the second write change?"),
         "adds without erasing": Mistake(looped(lambda S, S_0, k, v, beta, t: S + beta[t] * outer(v, k)),
@@ -281,7 +300,8 @@ exercise(
     id="2.6", title="The largest stable β", kind="code", stars=2, minutes=10, equations=("2.10",), tolerance=1e-8,
     reference=largest_beta, alternatives=(largest_beta_by_norm, largest_beta_by_eigenvalues),
     cases=lambda g: smallest_first(
-        [Case((keys(g, T, K),), f"{note}, T = {T}") for T, K in ((1, 2), (2, 2), (7, 2), (6, 5))
+        [Case((real([[3.0, 4.0], [1.0, 0.0]])[:T],), f"easy numbers, T = {T}") for T in (1, 2)]
+        + [Case((keys(g, T, K),), f"{note}, T = {T}") for T, K in ((1, 2), (2, 2), (7, 2), (6, 5))
          for note, keys in (("unnormalized keys", normal), ("unit keys", unit_keys))]
         + [Case((torch.cat([normal(g, 3, 4), torch.zeros(1, 4, dtype=torch.float64)]),), "one key is zero, T = 4")]),
     mutants={
@@ -298,6 +318,8 @@ exercise(
             "Tokens are written one after the other, each with its own transition matrix. Each has to be stable by itself.", "eq. 2.10"),
         "treats all tokens as one batch": Mistake(lambda k: 2 / torch.linalg.eigvalsh(k.mT @ k).max(),
             "That is the limit of gradient descent on the *sum* of all losses. Here each token is a step of its own.", "eq. 2.10"),
+        "gives an answer for every token": Mistake(lambda k: 2 / (k * k).sum(-1),
+            "Each entry is the limit for one key. All tokens share one β: which of the limits must it respect?", "eq. 2.10"),
         "takes the largest entry for the length": Mistake(lambda k: 2 / k.abs().max() ** 2,
             "‖k‖² is the sum of the squared entries, not the square of the largest one.", "eq. 2.9"),
     },
@@ -332,14 +354,20 @@ def reads_with(betas):
             S = write(S, k, v_t, beta_t)
             o.append(S @ k)
         return torch.stack(o)                                            # (T, V)
+
+    reads.__signature__ = inspect.signature(reads)
+    reads.__wrapped__ = betas                                            # so that an error is shown at the learner's line, not at ours
     return reads
 
 
 exercise(
     id="2.7", title="A memory that averages", kind="code", stars=3, minutes=15, equations=("2.5", "2.8"),
     reference=averaging_betas, alternatives=(averaging_betas_by_loop,), prepare=reads_with, sources=(averaging_betas,),
-    cases=lambda g: [Case((keys(g, 3), normal(g, T, V)), f"{note}, T = {T}") for T, V in ((1, 1), (2, 1), (3, 2), (7, 2))
-                     for note, keys in (("unit key", unit_keys), ("unnormalized key", normal))],
+    cases=lambda g: smallest_first(
+        [Case((real(k), real([[2.0], [4.0]])[:T]), f"easy numbers, {note}, T = {T}")
+         for T in (1, 2) for k, note in (([0.6, 0.8], "unit key"), ([2.0, 1.0], "unnormalized key"))]
+        + [Case((keys(g, 3), normal(g, T, 2)), f"{note}, T = {T}")
+           for T in (3, 7) for keys, note in ((unit_keys, "unit key"), (normal, "unnormalized key"))]),
     mutants={
         "lets the last value win": Mistake(lambda k, T: torch.ones(T, dtype=k.dtype) / (k @ k),
             "β‖k‖² = 1 forgets everything but the last value. An average must give the first value as much weight as the last.", "eq. 2.5",
@@ -354,7 +382,8 @@ exercise(
         "forgets to square the length": Mistake(lambda k, T: 1 / (torch.arange(1, T + 1, dtype=k.dtype) * k.norm()),
             "The key is used twice, to ask and to write: ‖k‖² counts.", "eq. 2.8"),
         "starts counting at two": Mistake(lambda k, T: 1 / (torch.arange(2, T + 2, dtype=k.dtype) * (k @ k)),
-            "The first write must store the whole first value, yet yours stores half of it and averages in the zero that was there before.", "eq. 2.5",
+            "The first write must store the whole first value, yet yours stores half of it and averages in the zero that was there before.",
+            "eq. 2.5",
             next="What should the read be after one write?"),
         "counts from zero": Mistake(lambda k, T: 1 / (torch.arange(T, dtype=k.dtype) * (k @ k)),
             "The first strength is 1/0. Tokens are numbered from 1: the first write has the strength of an overwrite.", "eq. 2.5"),
@@ -408,8 +437,9 @@ exercise(
             "A write changes what other keys read in proportion to their overlap, and here it is zero.", "eq. 2.3",
             next="Turn the second key toward the first."),
         "lets the delta rule win": Mistake(([(1.0, 0.0), (0.6, 0.8)], [1.0, 1.0]),
-            "The second value agrees with what the memory already says about its key, or nearly: the delta rule then changes little, and adding "
-            "changes much. Make the second value a *surprise*.", "eq. 2.3", next="Let c = k₁ᵀk₂. What does each memory say about k₁ after both writes?"),
+            "The delta rule writes only what is news in a value. Here the news is smaller than the value itself, so it disturbs the first pair less "
+            "than adding does. Let the second value *contradict* the first.", "eq. 2.3",
+            next="Let c = k₁ᵀk₂. What does each memory say about k₁ after both writes?"),
         "makes both equally wrong": Mistake(([(1.0, 0.0), (0.6, 0.8)], [0.0, 1.0]),
             "Where the memory says 0 there is nothing to erase, and both rules write the same.", "eq. 2.3",
             next="Store something other than 0 first."),
@@ -438,7 +468,7 @@ def one(x):
 def _(g):
     for S, k, v, _ in each(g):
         after = S - outer(S @ k - v, k)
-        yield "erase S k kᵀ, write v kᵀ", S - outer(S @ k, k) + outer(v, k), after
+        yield "erase and write separately", S - outer(S @ k, k) + outer(v, k), after
         yield "the package's step with β = 1", sgd_step(S, k, v, one(S)), after
     for S, k, v, _ in each(g, keys=("random",)):
         yield "a unit key then reads v", sgd_step(S, k, v, one(S)) @ k, v
@@ -586,12 +616,15 @@ prediction("2.b", question="The memory says 3 for cat. We write 5 with β = 0.5.
 prediction("2.c", question="60 tokens with random normal keys (K = 8, not normalized), β = 0.5. What does the size of S do?", options={
     "It levels off, since β < 1": "β alone does not decide. These keys have ‖k‖² near 8, so β‖k‖² is near 4, twice the limit.",
     "It grows exponentially": "β‖k‖² is near 4, so a typical write multiplies the error along its key by -3.",
-    "It grows like √T": "That is the additive memory: a sum of independent writes. Here a write multiplies, and multiplying grows faster than adding.",
+    "It grows like √T": "That is the additive memory: a sum of independent writes. Here a write multiplies, and multiplying grows faster "
+                         "than adding.",
     "It shrinks to zero": "Every write puts a new value in, so the memory cannot die out; and it does not shrink here.",
 }, answer="It grows exponentially")
 
-prediction("2.d", question="32 random unit keys of width K = 32, each stored once, β = 1. For how many is the nearest stored value the right one?", options={
-    "More with the delta rule": "It has the smaller error on average, but that average hides old items that it has almost lost.",
-    "More with the additive memory": "It reads every item with the same moderate noise and loses few. The delta rule keeps late items perfectly and pays with the early ones.",
-    "The same with both": "Only if the keys were orthogonal. 32 random keys in 32 dimensions overlap.",
-}, answer="More with the additive memory")
+prediction("2.d", question="32 random unit keys of width K = 32, each stored once. Which memory reads more of them as the right value, nearest "
+                          "of all that were stored?", options={
+    "The delta rule, with β = 1": "It has the smaller error on average, but that average hides old items that it has almost lost.",
+    "The additive memory": "It reads every item with the same moderate noise and loses few. The delta rule keeps late items sharp and pays "
+                           "with the early ones.",
+    "Both the same": "Only if the keys were orthogonal. 32 random keys in 32 dimensions overlap.",
+}, answer="The additive memory")
