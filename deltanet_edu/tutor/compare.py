@@ -57,16 +57,19 @@ def _first(differences):
 
 
 def as_tensor(x):
-    """A detached tensor for a tensor, array or number; None for anything else."""
-    if isinstance(x, torch.Tensor):
-        return x.detach()
-    if isinstance(x, (np.ndarray, np.generic)):
-        try:
-            return torch.as_tensor(np.ascontiguousarray(x) if x.ndim else np.asarray(x))
-        except TypeError:
-            return None
-    if isinstance(x, Number):
-        return torch.tensor(x, dtype=torch.float64 if isinstance(x, float) else None)
+    """A detached dense tensor for a tensor, array or number; None for anything else, such as a meta or quantized tensor."""
+    try:
+        if isinstance(x, torch.Tensor):
+            if x.is_meta or x.is_quantized:
+                return None
+            return x.detach().to_dense() if x.layout != torch.strided else x.detach()
+        if isinstance(x, (np.ndarray, np.generic)):
+            x = np.asarray(x)
+            return torch.as_tensor(np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")).reshape(x.shape))
+        if isinstance(x, Number):
+            return torch.tensor(x, dtype=torch.float64 if isinstance(x, float) else None)
+    except (TypeError, ValueError, RuntimeError):                        # an array of objects, an integer of 100 digits
+        return None
     return None
 
 

@@ -21,24 +21,44 @@ def number(x):
     return "0" if text == "-0" else text
 
 
-def value(x):
+def value(x, depth=4):
     """A value in one line: small tensors in full, large ones by shape and first entries."""
     if isinstance(x, str):
         return shorten(x)
+    if isinstance(x, (tuple, list, dict)) and not depth:
+        return "..."
     if isinstance(x, (tuple, list)):
-        inner = ", ".join(value(y) for y in x[:4]) + (", ..." if len(x) > 4 else "")
+        inner = ", ".join(value(y, depth - 1) for y in x[:4]) + (", ..." if len(x) > 4 else "")
         if isinstance(x, list):
             return f"[{inner}]"
         return f"({inner},)" if len(x) == 1 else f"({inner})"
     if isinstance(x, dict):
-        return "{" + ", ".join(f"{name}: {value(y)}" for name, y in x.items()) + "}"
+        return "{" + ", ".join(f"{name}: {value(y, depth - 1)}" for name, y in x.items()) + "}"
+    if isinstance(x, (set, frozenset)):
+        return "{" + ", ".join(sorted(map(printed, x))) + "}"
     t = as_tensor(x)
     if t is None:
-        return shorten(getattr(x, "__name__", None) or str(x))
+        return shorten(getattr(x, "__name__", None) or printed(x))
     dtype = "" if t.dtype in (torch.float64, torch.int64, torch.bool) or not isinstance(x, torch.Tensor) else f" {str(t.dtype)[6:]}"
     if 0 < t.numel() <= FULL:
         return _nested(t.tolist()) + dtype
     return f"{shape(t)}{dtype}" + (f" [{', '.join(number(y) for y in t.flatten()[:4].tolist())}, ...]" if t.numel() else "")
+
+
+def printed(x):
+    """str(x), whatever x is."""
+    try:
+        return str(x)
+    except Exception:
+        return f"<{type(x).__name__}>"
+
+
+def kind(x):
+    """What to call a value: "tensor", "sparse tensor", "tuple", "NoneType"."""
+    if not isinstance(x, torch.Tensor):
+        return type(x).__name__
+    special = "meta " if x.is_meta else "quantized " if x.is_quantized else "sparse " if x.layout != torch.strided else ""
+    return f"{special}tensor"
 
 
 def fits(x, width=80):
@@ -49,7 +69,7 @@ def fits(x, width=80):
 def rows(x, width=80, split=False):
     """A value as lines: one if it fits (and is not to be split), else one per row of a matrix and per member of a tuple."""
     text = value(x)
-    if fits(x, width) and not (split and isinstance(x, tuple)):
+    if fits(x, width) and not (split and isinstance(x, tuple) and x):
         return [text]
     if isinstance(x, tuple):
         lines = []
@@ -73,17 +93,15 @@ def shape(t):
 
 
 def shorten(text, width=200):
-    """One line of at most `width` characters."""
-    text = " ".join(str(text).split())
+    """One line of at most `width` characters, without addresses in memory, which differ from run to run."""
+    text = re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(str(text).split()))
     return text if len(text) <= width else text[: width - 4] + " ..."
 
 
-def size(x):
+def size(x, depth=4):
     """How many numbers there are in a value."""
-    if isinstance(x, (tuple, list)):
-        return sum(map(size, x))
-    if isinstance(x, dict):
-        return sum(map(size, x.values()))
+    if isinstance(x, (tuple, list, dict)):
+        return sum(size(y, depth - 1) for y in (x.values() if isinstance(x, dict) else x)) if depth else 1
     t = as_tensor(x)
     return 1 if t is None else t.numel()
 

@@ -5,7 +5,7 @@ import linecache
 import traceback
 
 from .compare import difference
-from .formatting import argument_names, fits, rows, shorten, size, summary, value
+from .formatting import argument_names, fits, kind, rows, shorten, size, summary, value
 from .recognize import recognize
 from .registry import AnswerError
 from .verdict import Part, Verdict
@@ -38,8 +38,13 @@ def grade_value(exercise, answer):
         if difference(exercise.prepared(mistake.answer), answer, exercise.tolerance) is None:
             return named(exercise, name, mistake, [Part(f"yours    {value(answer)}", "learner", True)])
     found = difference(exercise.prepared(exercise.reference), answer, exercise.tolerance)
-    kind = f"expected {_a(found.expected)}, got {_a(found.actual)}" if found.kind == "type" else "not yet"
-    return fail(exercise, kind, [Part(f"yours    {value(answer)}", "learner", True), _hint(exercise)])
+    if found.kind == "type":
+        headline = f"expected {_a(found.expected)}, got {_a(found.actual)}"
+    elif found.kind == "value" and difference(found.expected, found.actual, 0.01) is None:
+        headline = "close, but not exact"
+    else:
+        headline = "not yet"
+    return fail(exercise, headline, [Part(f"yours    {value(answer)}", "learner", True), _hint(exercise)])
 
 
 def grade_function(exercise, f):
@@ -181,5 +186,5 @@ def _hint(exercise):
 
 
 def _a(x):
-    kind = "tensor" if type(x).__name__ == "Tensor" else {"str": "string", "int": "integer", "float": "number"}.get(type(x).__name__, type(x).__name__)
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    name = {"str": "string", "int": "integer", "float": "number"}.get(kind(x), kind(x))
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -5,11 +5,8 @@ import inspect
 import torch
 
 from .compare import as_tensor, difference
-from .formatting import argument_names, number, phrases
+from .formatting import argument_names, kind, number, phrases
 from .running import same
-
-RESULT_TYPES = {"Tensor": "tensor"}
-
 
 def recognize(exercise, f, outcomes, wrong, smallest):
     """(headline, advice) for the failing case. Advice is a list of sentences, possibly empty."""
@@ -18,8 +15,7 @@ def recognize(exercise, f, outcomes, wrong, smallest):
     if outcome.error is not None:
         headline, advice = of_error(f, case, expected, outcome.error)
     elif expected.error is not None:
-        kind = type(expected.error).__name__
-        headline, advice = f"it accepts what it should refuse with a {kind}", []
+        headline, advice = f"it accepts what it should refuse with a {type(expected.error).__name__}", []
     else:
         found = difference(expected.value, outcome.value, exercise.tolerance)
         if found is None:
@@ -79,7 +75,7 @@ def of_difference(found, exercise, outcomes, wrong, smallest):
         headline, advice = handler(found, exercise)
         return headline + place, advice
     pairs = _wrong_pairs(exercise, outcomes, wrong)
-    for tell in (_precision, _sign, _factor, _transposed, _shifted, _reversed):
+    for tell in (_infinite, _precision, _sign, _factor, _transposed, _shifted, _reversed):
         said = tell(pairs)
         if said:
             return said[0] + place, said[1]
@@ -120,16 +116,12 @@ def _type(found, exercise):
         if actual and difference(expected, actual[0], exercise.tolerance) is None:
             return f"it returns {len(actual)} values, expected only the first", []
     if isinstance(expected, (tuple, list)) and not isinstance(actual, (tuple, list)):
-        return f"it returns one {_name(actual)}, expected {len(expected)} values", []
+        return f"it returns one {kind(actual)}, expected {len(expected)} values", []
     if inspect.isgenerator(actual):
         return "it returns a generator", ["It uses `yield`: collect the values and `return` them."]
     if callable(actual) and not isinstance(actual, torch.Tensor):
         return "it returns a function", ["Did you forget to call it?"]
-    return f"it returns a {_name(actual)}, expected a {_name(expected)}", []
-
-
-def _name(x):
-    return RESULT_TYPES.get(type(x).__name__, type(x).__name__)
+    return f"it returns a {kind(actual)}, expected a {kind(expected)}", []
 
 
 def _length(found, exercise):
@@ -168,13 +160,17 @@ def _dtype(found, exercise):
         if close:
             return headline, [f"The values agree {digits}. Somewhere inside, precision is lost: new tensors should take `dtype=` from an input."]
         return headline, ["Somewhere inside, precision is lost; and the values differ as well."]
-    if difference(e.to(torch.float64), a.to(torch.float64), exercise.tolerance) is None:
-        return headline, ["The values are right."]
-    return headline, []
+    wide = torch.complex128 if e.is_complex() or a.is_complex() else torch.float64
+    return headline, ["The values are right."] if difference(e.to(wide), a.to(wide), exercise.tolerance) is None else []
 
 
 def _nan(found, exercise):
     return "it contains NaN", ["NaN comes from 0/0, inf - inf, or the root or logarithm of a negative number."]
+
+
+def _infinite(pairs):
+    if any(bool((a.isinf() & e.isfinite()).any()) for e, a in pairs):
+        return "it contains infinity", ["Infinity comes from a division by zero, or from numbers that outgrow their dtype."]
 
 
 def _precision(pairs):

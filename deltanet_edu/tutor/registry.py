@@ -15,6 +15,8 @@ from functools import cached_property
 
 import torch
 
+from .running import as_result, call, settled
+
 KINDS = ("code", "predict", "bug", "order", "open")
 
 
@@ -95,8 +97,6 @@ class Exercise:
     @cached_property
     def case_list(self):
         """The cases, generated once: the same on every machine and in every run."""
-        from .running import settled
-
         with settled(self.seed):
             cases = list(self.cases(torch.Generator().manual_seed(self.seed)))
         if not cases or not all(isinstance(case, Case) for case in cases):
@@ -105,8 +105,6 @@ class Exercise:
 
     @cached_property
     def _reference_outcomes(self):
-        from .running import call
-
         reference = self.prepared(self.reference)
         return [call(reference, case.args, self.seed) for case in self.case_list]
 
@@ -118,15 +116,11 @@ class Exercise:
     @cached_property
     def expected(self):
         """The reference's outcome on each case."""
-        from .running import as_result
-
         return [as_result(outcome, case.args, self.buffers(i))
                 for i, (outcome, case) in enumerate(zip(self._reference_outcomes, self.case_list))]
 
     def run(self, f, i):
         """The outcome of an answer on case i."""
-        from .running import as_result, call
-
         return as_result(call(f, self.case_list[i].args, self.seed), self.case_list[i].args, self.buffers(i))
 
     def mutant_outcome(self, name, i):
@@ -287,7 +281,9 @@ def load_chapter(number):
 
 def find(what, id):
     """The exercise, equation or prediction with this id; UnknownId, with the ids there are, if there is none."""
-    table, id = _tables[what], str(id).strip()
+    if not isinstance(id, str):
+        raise UnknownId(f"The id comes first and is a string, {_patterns[what][1].split(':')[0]}: got {id!r}.")
+    table, id = _tables[what], id.strip()
     if id in table:
         return table[id]
     chapter = re.match(r"\d+(?=\.|$)", id)

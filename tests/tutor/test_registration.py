@@ -140,3 +140,25 @@ def test_ids_are_sorted_by_number(monkeypatch):
 def test_order_exercises_take_labels_for_mutants():
     register(kind="order", reference="BA", alternatives=("BA",), mutants={f"is {n}": Mistake("AB", "No.") for n in range(4)},
              prepare=order_the_lines({"A": "return y", "B": "y = x"}, header="def f(x):", name="f"))
+
+
+def test_too_friendly_cases_are_found_out():
+    """The generic wrong answers have teeth: with inputs that hide a mistake, one of them is accepted."""
+    import torch
+
+    from deltanet_edu.tutor.grading import grade
+
+    from .exercises import make, running_sum
+    from .wrong_answers import wrong_answers
+
+    def friendly(g):
+        for T in (1, 2, 2):
+            yield Case((torch.ones(T, 3, dtype=torch.float64) * (T == 1), torch.zeros(3, dtype=torch.float64)), f"T = {T}")
+
+    def accepted(cases):
+        exercise = make(running_sum, cases=cases, mutants={})
+        return {name for name, answer in wrong_answers(exercise).items() if grade(exercise, answer)}
+
+    from .exercises import cases
+    assert accepted(cases) == set()
+    assert accepted(friendly) >= {"hard-coded for the shapes of the first case", "remembers all cases but the last"}

@@ -80,6 +80,7 @@ def test_numbers_without_noise():
     assert value(torch.eye(2)) == "[[1, 0], [0, 1]] float32" and value(torch.tensor([True])) == "[True]"
     assert value(torch.zeros(9, 9, dtype=torch.float64)) == "(9, 9) [0, 0, 0, 0, ...]" and value(torch.zeros(0, 3)) == "(0, 3) float32"
     assert value((1, [2.5], None, "x")) == "(1, [2.5], None, x)" and value((torch.tensor(1.0).double(),)) == "(1,)"
+    assert value({"b", "a"}) == "{a, b}" and value(object()) == "<object object>"
     assert value("x" * 500).endswith("...") and len(value("x" * 500)) <= 200
     assert value(test_numbers_without_noise) == "test_numbers_without_noise"
 
