@@ -20,7 +20,8 @@ def exercise():
                 mutants={"returns zero": Mistake("CAB", "What follows `return` is never run."), "averages": Mistake("CBDA", "Nothing asks for the mean.")})
 
 
-@pytest.mark.parametrize("answer", ["CBA", "c b a", "C, B, A", ["C", "B", "A"], ("c", "b", "a"), lambda x: x.sum(0)], ids=str)
+@pytest.mark.parametrize("answer", ["CBA", "c b a", "C, B, A", ["C", "B", "A"], ("c", "b", "a"), lambda x: x.sum(0)],
+                         ids=lambda a: "a function" if callable(a) else str(a))
 def test_ways_to_answer(answer):
     assert grade(exercise(), answer)
 
