@@ -27,8 +27,8 @@ names, X = pictures()                          # X: (12, 64), +1 for ink and -1 
 show_pictures(X, names);
 
 # %% [markdown]
-# The memory is one matrix of 64 × 24 numbers. Storing a pair adds its outer product $v\,k^\top$; asking is a product with the
-# key. We store one picture after another, and after each ask for the first one: the cat.
+# The memory is one matrix of 64 × 24 numbers. Storing a pair adds its outer product $v\,k^\top$; asking is a product
+# with the key. We store one picture after another, and after each ask for the first one: the cat.
 
 # %%
 torch.manual_seed(1)
@@ -49,11 +49,11 @@ weights = torch.softmax(20 * tags @ tags[0], 0)       # (N,)
 show_pictures(torch.stack([answers[-1], weights @ X]), ["matrix", "softmax"], limit=1.5);
 
 # %% [markdown]
-# Spotless. But attention keeps every key and every value: its memory grows with each pair, and so does the work of asking.
-# The matrix has 64 × 24 numbers after one picture, after twelve, after a million.
+# Spotless. But attention keeps every key and every value: its memory grows with each pair, and so does the work of
+# asking. The matrix has 64 × 24 numbers after one picture, after twelve, after a million.
 #
 # Where do the ghosts come from? How many pairs fit? And can the matrix do better? This chapter answers the first two
-# questions; the third is what the rest of the book is about.
+# questions; the third takes the rest of the book.
 
 # %% [markdown]
 # ## Where this chapter goes
@@ -66,8 +66,8 @@ show_pictures(torch.stack([answers[-1], weights @ X]), ["matrix", "softmax"], li
 # * say what a feature map buys, and what it costs;
 # * recognize a Hopfield network as the same matrix, and modern Hopfield networks as attention.
 #
-# You need matrix products, softmax, and means and variances of sums. Reading and running takes about an hour, the exercises
-# an hour and a half. In the package, the chapter builds `deltanet_edu/ops/linear_attention.py`.
+# You need matrix products, softmax, and means and variances of sums. Reading and running takes about an hour, the
+# exercises an hour and a half. In the package, the chapter builds `deltanet_edu/ops/linear_attention.py`.
 
 # %% [markdown]
 # ## Three questions to warm up
@@ -96,9 +96,9 @@ show_pictures(torch.stack([answers[-1], weights @ X]), ["matrix", "softmax"], li
 # %% [markdown]
 # ## A dictionary that always answers
 #
-# Python's dictionary wants the key exactly; ask it for something similar, and it has nothing to say. Attention is a dictionary
-# whose keys are *vectors*. Similar things have similar keys: `kitten` points nearly where `cat` does, `car` at a right angle
-# to it.
+# Python's dictionary wants the key exactly; ask it for something similar, and it has nothing to say. Attention is a
+# dictionary whose keys are *vectors*. Similar things have similar keys: `kitten` points nearly where `cat` does, `car`
+# at a right angle to it.
 
 # %%
 keys = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])      # (N, K)  cat, kitten, car
@@ -122,11 +122,11 @@ for s in (1, 5, 20):
 verify("1.1")
 
 # %% [markdown]
-# Every numbered equation of this book is followed by such a line. Both sides were just computed, on inputs chosen to break
-# a wrong formula.
+# Every numbered equation of this book is followed by such a line. Both sides were just computed, on inputs chosen to
+# break a wrong formula.
 #
-# Note what (1.1) needs: for every new query, *all* keys and values so far. After $T$ tokens that is $T(d_k + d_v)$ numbers
-# to keep, and $T$ comparisons for one answer.
+# For every new query, (1.1) needs *all* keys and values so far. After $T$ tokens that is $T(d_k + d_v)$
+# numbers to keep, and $T$ comparisons for one answer.
 
 # %% [markdown]
 # ## Take the softmax away
@@ -141,12 +141,12 @@ S = sum(v[:, None] * k[None, :] for k, v in zip(keys, values))         # (V, K) 
 print("one by one:", answer.item(), "  from S:", (S @ q).item())
 
 # %% [markdown]
-# The same number from both: $3 \cdot 1 + 4 \cdot 0.8 + 10 \cdot 0 = 6.2$. It is no longer an average, and further from 3 than we would
-# like; we come back to that. First see what we have won. The keys and values are in $S$ and can be thrown away: any later
-# query needs only the matrix.
+# The same number from both: $3 \cdot 1 + 4 \cdot 0.8 + 10 \cdot 0 = 6.2$. No longer an average, and further from 3 than
+# we would like; more on that later. First see what we have won. The keys and values are in $S$ and can be thrown away:
+# any later query needs only the matrix.
 #
-# > **The whole idea.** $\;\sum_i v_i\,(k_i^\top q) \;=\; \big(\sum_i v_i k_i^\top\big)\, q.\;$ On the left a list that grows; on the right a matrix that
-# > does not.
+# > **The whole idea.** $\;\sum_i v_i\,(k_i^\top q) \;=\; \big(\sum_i v_i k_i^\top\big)\, q.\;$ On the left a list that
+# > grows; on the right a matrix that does not.
 #
 # Written for a sequence, it is a memory with one write and one read per token:
 #
@@ -167,9 +167,9 @@ v = torch.tensor([[3.0, 1.0], [-2.0, 2.0], [1.0, 4.0]])
 writes(k, v, ["cat", "dog", "lynx"]);
 
 # %% [markdown]
-# A key that is an axis fills one column, as an address would. `lynx` lies between two axes, so its value is spread over two
-# columns: 0.6 parts into the first, where `cat` is, and 0.8 parts into the second. Reading with `dog` picks the third
-# column, which nobody else touched: (-2, 2), as stored. Reading with `cat` picks the first, and gets some lynx.
+# A key that is an axis fills one column, as an address would. `lynx` lies between two axes, so its value is spread over
+# two columns: 0.6 parts into the first, where `cat` is, and 0.8 parts into the second. Reading with `dog` picks the
+# third column, which nobody else touched: (-2, 2), as stored. Reading with `cat` picks the first, and gets some lynx.
 #
 # Here is (1.2) in the package, for a batch of sequences and several heads. Two lines of it are the equation; the rest is
 # bookkeeping.
@@ -180,16 +180,16 @@ show(ops.linear_attention_recurrent)
 # %% [markdown]
 # ## All tokens at once
 #
-# The loop does one small product after the other. For training, all $T$ outputs should come out of a few large ones. Put the
-# tokens' queries, keys and values into the rows of matrices $Q$, $K$, $V$. Then $Q K^\top$ holds the score of every query
-# (row) with every key (column).
+# The loop does one small product after the other. For training, all $T$ outputs should come out of a few large ones.
+# Put the tokens' queries, keys and values into the rows of matrices $Q$, $K$, $V$. Then $Q K^\top$ holds the score of
+# every query (row) with every key (column).
 
 # %%
 predict("1.b")
 
 # %% [markdown]
-# Take a sequence of four tokens: every key is the same unit vector, and the values are 1, 10, 100, 1000. Then every score is 1, and each
-# output shows which values it was made from.
+# Four tokens with one and the same unit key, and the values 1, 10, 100, 1000: every score is 1, so each output shows
+# which values it was made from.
 
 # %%
 Q = K = torch.tensor([[1.0, 0.0]]).expand(4, 2)                # (T, K)
@@ -212,14 +212,14 @@ show(ops.linear_attention_parallel)
 # %% [markdown]
 # ## The best of both: a preview
 #
-# The loop takes $T$ steps, one after the other. The parallel form takes one, but with $T^2$ scores. Between them lies a third:
-# cut the sequence into chunks of $C$ tokens, be parallel within a chunk, and hand the memory on from chunk to chunk. For the
-# rows $Q, K, V$ of one chunk and the memory $S$ that enters it:
+# The loop takes $T$ steps, one after the other. The parallel form takes one, but with $T^2$ scores. Between them lies a
+# third: cut the sequence into chunks of $C$ tokens, be parallel within a chunk, and hand the memory on from chunk to
+# chunk. For the rows $Q, K, V$ of one chunk and the memory $S$ that enters it:
 #
 # $$ S' = S + V^\top K, \qquad O = Q S^\top + \mathrm{tril}(Q K^\top)\, V \tag{1.4} $$
 #
-# Each token reads what earlier chunks left, $Q S^\top$, and what its own chunk has written so far. Chapter 7 derives it and
-# measures it; here we only see that the three forms are one function.
+# Each token reads what earlier chunks left, $Q S^\top$, and what its own chunk has written so far. Chapter 7 derives
+# it; here we only see that the three forms are one function.
 
 # %%
 verify("1.4")
@@ -240,8 +240,8 @@ for name, (o2, S2) in others.items():
 # | all at once (1.3) | 1 | $T^2$ | $T^2 (d_k + d_v)$ |
 # | chunks of $C$ (1.4) | $T / C$ | $d_k d_v + C^2$ | $2\,T d_k d_v + T C\,(d_k + d_v)$ |
 #
-# The first form is for generating text, the second for short sequences, the third for training on long ones. DeltaNet will
-# have the same three, and getting the third is what most of this book is about.
+# The first form is for generating text, the second for short sequences, the third for training on long ones. DeltaNet
+# will have the same three, and getting the third is what most of this book is about.
 
 # %% [markdown]
 # ## Where the ghosts come from
@@ -254,11 +254,11 @@ for name, (o2, S2) in others.items():
 verify("1.5")
 
 # %% [markdown]
-# The first term is the **signal**: for a unit key exactly $v_j$. The second is **crosstalk**: every other value, as loud as its
-# key overlaps ours. It vanishes if the keys are orthogonal.
+# The first term is the **signal**: for a unit key exactly $v_j$. The second is **crosstalk**: every other value, as
+# loud as its key overlaps ours. It vanishes if the keys are orthogonal.
 #
-# Two keys in the plane show it at a glance. `cat` holds 3, the other key holds 4. Turn the query through all directions: the
-# reading $S q$ is a cosine, and it should pass through both dots.
+# Two keys in the plane show it at a glance. `cat` holds 3, the other key holds 4. Turn the query through all
+# directions: the reading $S q$ is a cosine, and it should pass through both dots.
 
 # %%
 turn = torch.linspace(-0.6, 2.2, 200)          # the angle of the query, in radians
@@ -276,25 +276,27 @@ axes[0].set_ylabel("answer")
 axes[0].legend(loc="upper left");
 
 # %% [markdown]
-# At a right angle each dot is hit. At 37 degrees `cat` reads $3 + 0.8 \cdot 4 = 6.2$, our number from above, and its neighbor
-# reads $4 + 0.8 \cdot 3 = 6.4$. The dotted lines are the crosstalk.
+# At a right angle each dot is hit. At 37 degrees `cat` reads $3 + 0.8 \cdot 4 = 6.2$, our number from above, and its
+# neighbor reads $4 + 0.8 \cdot 3 = 6.4$. The dotted lines are the crosstalk.
 #
 # ## How many pairs fit?
 #
 # Without crosstalk: at most $d_k$. There are no more than $d_k$ mutually orthogonal directions in $d_k$ dimensions.
 #
-# With a little crosstalk, more. Let the keys be random unit vectors, as for the pictures; $d$ is short for $d_k$.
+# With a little crosstalk, more. Let the keys be independent random unit vectors, as for the pictures; $d$ is short for
+# $d_k$.
 
 # %%
 predict("1.c")
 
 # %% [markdown]
-# **The overlap of two random directions.** No direction is preferred, so $\mathbb{E}\,k k^\top$ is a multiple of the identity.
-# Its trace is $\mathbb{E}\,k^\top k = 1$. So $\mathbb{E}\,k k^\top = I/d$, and the squared overlap with any fixed unit vector $x$ is
-# $x^\top\,\mathbb{E}[k k^\top]\,x = 1/d$ on average.
+# **The overlap of two random directions.** No direction is preferred, so $\mathbb{E}\,k k^\top$ is a multiple of the
+# identity. Its trace is $\mathbb{E}\,k^\top k = 1$. So $\mathbb{E}\,k k^\top = I/d$, and the squared overlap with any
+# fixed unit vector $x$ is $x^\top\,\mathbb{E}[k k^\top]\,x = 1/d$ on average.
 #
-# **Their sum.** Take the squared length of the crosstalk in (1.5). It has squares, $\lVert v_i \rVert^2 (k_i^\top k_j)^2$,
-# and mixed terms, $(v_i^\top v_l)(k_i^\top k_j)(k_l^\top k_j)$. A random $k_i$ is as likely as $-k_i$, so the mixed terms average to zero. The squares remain:
+# **Their sum.** Take the squared length of the crosstalk in (1.5). It has squares,
+# $\lVert v_i \rVert^2 (k_i^\top k_j)^2$, and mixed terms, $(v_i^\top v_l)(k_i^\top k_j)(k_l^\top k_j)$. A random $k_i$
+# is as likely as $-k_i$, so the mixed terms average to zero. The squares remain:
 #
 # $$ \mathbb{E}\,\lVert S k_j - v_j \rVert^2 = \frac{1}{d} \sum_{i \ne j} \lVert v_i \rVert^2 \tag{1.6} $$
 
@@ -302,11 +304,12 @@ predict("1.c")
 verify("1.6")
 
 # %% [markdown]
-# An expectation, checked to ten digits? The proof used only $\mathbb{E}\,k = 0$ and $\mathbb{E}\,kk^\top = I/d$. Keys drawn from plus and minus
-# the axes of a rotated frame have both, and there are few enough of them to try every combination.
+# An expectation, checked to ten digits? Of the keys, the proof used only $\mathbb{E}\,k = 0$ and
+# $\mathbb{E}\,kk^\top = I/d$. Keys drawn from plus and minus the axes of a rotated frame have both, and there are few
+# enough of them to try every combination.
 #
-# For values of length 1, the error has typical length $\sqrt{(N-1)/d}$: for prediction 1.c, $\sqrt{16/64} = 1/2$. Two numbers, $N$ and
-# $d$, decide everything. Does it hold for actual random keys?
+# For values of length 1, the error has typical length $\sqrt{(N-1)/d}$: for prediction 1.c, $\sqrt{16/64} = 1/2$. Two
+# numbers, $N$ and $d$, decide everything. Does it hold for actual random keys?
 
 # %%
 def stored(N, d, V=32, trials=100, seed=0):
@@ -320,31 +323,32 @@ def squared_error(S, k, v):
     return (k @ S.mT - v).square().sum(-1)                     # (trials, N)
 
 # %%
-ratios = torch.tensor([1 / 8, 1 / 4, 1 / 2, 1, 1.5, 2, 3, 4])  # N / d
+ratios = torch.tensor([1 / 8, 1 / 4, 1 / 2, 1, 1.5, 2, 3, 4])  # (N - 1) / d
 for d, marker in ((16, "o"), (64, "s"), (128, "^")):
     errors = []
     for ratio in ratios:
-        k, v, S = stored(int(ratio * d), d, trials=4000 // d)
+        k, v, S = stored(int(ratio * d) + 1, d, trials=4000 // d)
         errors.append(squared_error(S, k, v).mean().sqrt())
     plt.plot(ratios, errors, marker, label=f"measured, d = {d}")
 line = torch.linspace(0, 4, 100)
-plt.plot(line, line.sqrt(), color=colors.truth, lw=1, label=r"$\sqrt{N/d}$")
+plt.plot(line, line.sqrt(), color=colors.truth, lw=1, label=r"$\sqrt{(N-1)/d}$")
 plt.axhline(1, color=colors.gray, ls=":", lw=1)
 plt.text(4, 1.03, "as long as the value itself", ha="right", color=colors.gray, fontsize=9)
 plt.title("Crosstalk of random keys")
-plt.xlabel("pairs per key dimension, $N/d$")
+plt.xlabel("other pairs per key dimension, $(N-1)/d$")
 plt.ylabel("length of the error")
 plt.legend();
 
 # %% [markdown]
-# Three widths, one curve. At $N = d$ the error is as long as the value. The cat with eleven ghosts had
+# Three widths, one curve. Near $N = d$ the error is as long as the value. The cat with eleven ghosts had
 # $\sqrt{11/24} \approx 0.68$.
 
 # %% [markdown]
 # ## Lost, or only noisy?
 #
-# Is the cat gone, then? To say *which* of the stored values was meant, noise hurts less: it spreads over all $d_v$ dimensions,
-# and only a small part of it points towards any wrong value. Call a pair **recalled** if its own value is the nearest of all $N$.
+# Is the cat gone, then? To say *which* of the stored values was meant, noise hurts less: it spreads over all $d_v$
+# dimensions, and only a small part of it points towards any wrong value. Call a pair **recalled** if its own value is
+# the nearest of all $N$.
 
 # %%
 def recalled(S, k, v):
@@ -362,13 +366,13 @@ for N in (8, 16, 32, 64, 128):
     print(f"{N / 32:6.2f}  {length:6.2f}          ", *(f"{share:8.3f}" for share in shares))
 
 # %% [markdown]
-# All twelve pictures are recalled, even the cat that we no longer recognize. At $N = d$, with an error as long as the value, 98 %
-# of 32-dimensional values are. So "capacity" has no single number: say which error you can live with.
+# All twelve pictures are recalled, even the cat that we no longer recognize. At $N = d$, with an error as long as the
+# value, 98 % of 32-dimensional values are. So "capacity" has no single number: say which error you can live with.
 #
 # ## More room for the same keys
 #
-# To fit more pairs we need more columns, and keys that use them. A **feature map** $\phi$ turns each key into a longer one.
-# Everything so far carries over, with $\phi(k)$ for $k$ and $\phi(q)$ for $q$:
+# To fit more pairs we need more columns, and keys that use them. A **feature map** $\phi$ turns each key into a longer
+# one. Everything so far carries over, with $\phi(k)$ for $k$ and $\phi(q)$ for $q$:
 #
 # $$ o_t = \sum_{i \le t} v_i\,\big(\phi(k_i)^\top \phi(q_t)\big) = \Big(\sum_{i \le t} v_i\,\phi(k_i)^\top\Big)\,\phi(q_t) \tag{1.7} $$
 
@@ -376,11 +380,11 @@ for N in (8, 16, 32, 64, 128):
 verify("1.7")
 
 # %% [markdown]
-# The score $\phi(k)^\top\phi(q)$ is called a *kernel*. The simplest one that helps takes all products of two entries. It squares the
-# overlap: 1 stays 1, and 0.1 becomes 0.01. Small overlaps all but vanish, at the price of $d^2$ columns.
+# The score $\phi(k)^\top\phi(q)$ is called a *kernel*. The simplest one that helps takes all products of two entries.
+# It squares the overlap: 1 stays 1, and 0.1 becomes 0.01. Small overlaps all but vanish, at the price of $d^2$ columns.
 #
-# The original linear transformer used another map, $\mathrm{elu}(x) + 1$ entry by entry, which makes all features positive. Which makes
-# room?
+# The original linear transformer used another map, $\mathrm{elu}(x) + 1$ entry by entry, which makes all features
+# positive. Which makes room?
 
 # %%
 def outer(x):
@@ -402,8 +406,8 @@ for name, phi in {"x": lambda x: x, "elu(x) + 1": lambda x: elu(x) + 1, "all pro
     print(f"{name:12}  {phi(k).shape[1]:4} columns   error as long as the value at N = {1 / share:5.1f}")
 
 # %% [markdown]
-# Positive features are a poor memory for random keys: all overlaps are positive and nothing cancels. They were chosen for another reason.
-# Positive scores can be divided by their sum, so the answer is an average again:
+# Positive features are a poor memory for random keys: all overlaps are positive and nothing cancels. They were chosen
+# for another reason. Positive scores can be divided by their sum, so the answer is an average again:
 #
 # $$ o_t = \frac{\sum_{i \le t} v_i\,\big(\phi(k_i)^\top \phi(q_t)\big)}{\sum_{i \le t} \phi(k_i)^\top \phi(q_t)} \tag{1.8} $$
 
@@ -411,8 +415,8 @@ for name, phi in {"x": lambda x: x, "elu(x) + 1": lambda x: elu(x) + 1, "all pro
 verify("1.8")
 
 # %% [markdown]
-# The sum below is a memory too: a vector $z_t = \sum_{i \le t} \phi(k_i)$, read with $\phi(q_t)$. DeltaNet does without it, and
-# chapter 2 says why.
+# The sum below is a memory too: a vector $z_t = \sum_{i \le t} \phi(k_i)$, read with $\phi(q_t)$. DeltaNet leaves it
+# out and normalizes the output instead (chapter 14).
 #
 # The 363 for squared overlaps is no accident. Between random unit vectors,
 #
@@ -422,13 +426,14 @@ verify("1.8")
 verify("1.9")
 
 # %% [markdown]
-# With all products, the error per pair is the *fourth* power of the overlap, and room grows from $d$ to $d(d+2)/3$: for $d = 32$, to 363.
+# With all products, the error per pair is the *fourth* power of the overlap, and room grows from $d$ to $d(d+2)/3$: for
+# $d = 32$, to 363.
 #
 # <details><summary>Where does the 3 come from?</summary>
 #
-# Let $g$ have $d$ independent standard normal entries. Then $g = \lVert g \rVert\,k$ with a random unit vector $k$ that is independent of the length.
-# Compare fourth moments of the first entry: $3 = \mathbb{E}\,g_1^4 = \mathbb{E}\lVert g \rVert^4\;\mathbb{E}\,k_1^4$, and
-# $\mathbb{E}\lVert g \rVert^4 = d(d+2)$.
+# Let $g$ have $d$ independent standard normal entries. Then $g = \lVert g \rVert\,k$ with a random unit vector $k$ that
+# is independent of the length. Compare fourth moments of the first entry:
+# $3 = \mathbb{E}\,g_1^4 = \mathbb{E}\lVert g \rVert^4\;\mathbb{E}\,k_1^4$, and $\mathbb{E}\lVert g \rVert^4 = d(d+2)$.
 #
 # </details>
 
@@ -443,18 +448,18 @@ verify("1.9")
 verify("1.10")
 
 # %% [markdown]
-# The term of order $n$ is the kernel of all products of $n$ entries: $d^n$ features. Softmax attention is (1.8) with *all* of them,
-# and its memory would be a matrix with infinitely many columns. No one stores that; one stores the list of pairs instead. So
-# here is the trade of the first page in one sentence: **softmax attention is linear attention with an infinite feature map, and
-# pays for it by keeping the list.**
+# The term of order $n$ is the kernel of all products of $n$ entries: $d^n$ features. Softmax attention is (1.8) with
+# *all* of them, and its memory would be a matrix with infinitely many columns. No one stores that; one stores the list
+# of pairs instead. The trade of the first page in one sentence: **softmax attention is linear attention with
+# an infinite feature map, and pays for it by keeping the list.**
 
 # %% [markdown]
 # ## The same matrix in 1982
 #
-# Take $\pm 1$ patterns $x_1, \dots, x_N$ and let each be its own key *and* its own value: $W = \sum_i x_i x_i^\top$. Neurons $a$ and $b$ are wired
-# together by how often they agree. This is Hebb's rule, and $W$ is the memory of a **Hopfield network**. Given a
-# damaged pattern, it repairs one entry at a time: $x_a$ becomes the sign of $(Wx)_a$. The diagonal of $W$ is set to zero, so that no entry votes for
-# itself.
+# Take $\pm 1$ patterns $x_1, \dots, x_N$ and let each be its own key *and* its own value: $W = \sum_i x_i x_i^\top$.
+# Neurons $a$ and $b$ are wired together by how often they agree. This is Hebb's rule, and $W$ is the memory of a
+# **Hopfield network**. Given a damaged pattern, it repairs one entry at a time: $x_a$ becomes the sign of $(Wx)_a$. The
+# diagonal of $W$ is set to zero, so that no entry votes for itself.
 
 # %%
 def repair(W, x, sweeps=3, seed=1):
@@ -489,9 +494,9 @@ show_pictures(torch.stack([path[n] for n in shown]), [f"{n} updates" for n in sh
 verify("1.11")
 
 # %% [markdown]
-# The new $x'_a$ has the sign of $(Wx)_a$. So the product on the right is never negative, and every change lowers the energy. There
-# are finitely many patterns: the network must come to rest, in a valley. The stored patterns are meant to be the valleys. Are
-# they still, with all twelve pictures in the network?
+# The new $x'_a$ has the sign of $(Wx)_a$. So the product on the right is never negative, and every change lowers the
+# energy. There are finitely many patterns: the network must come to rest, in a valley. The stored patterns are meant to
+# be the valleys. Are they still, with all twelve pictures in the network?
 
 # %%
 path_all, energy_all = repair((X.T @ X).fill_diagonal_(0), damaged)
@@ -503,21 +508,21 @@ plt.gca().set(xlabel="updates of one pixel", ylabel="energy $E$", title="Downhil
 plt.legend();
 
 # %% [markdown]
-# Downhill both times, and the second valley is a chimera: crosstalk has dug valleys where nothing was stored. For random patterns the network
-# breaks down near $0.14\,d$ of them.
+# Downhill both times, and the second valley is a chimera: crosstalk has dug valleys where nothing was stored. For
+# random patterns the network breaks down near $0.14\,d$ of them.
 #
 # ## Sharper kernels, deeper valleys
 #
-# The cure is the one we know. But for the diagonal, $Wx$ adds up the patterns, each weighted by its overlap $x_i^\top x$ with the query. Replace the
-# overlap by a power of it, or its exponential, and the right pattern drowns out the rest. We flip 3 of 32 entries, update all
-# entries once, and count the patterns that come back without a fault. The network of 1982 will give up at a handful. Where
-# will the exponential?
+# The cure is the one we know. But for the diagonal, $Wx$ adds up the patterns, each weighted by its overlap
+# $x_i^\top x$ with the query. Replace the overlap by a power of it, or its exponential, and the right pattern drowns
+# out the rest. We flip 3 of 32 entries, update all entries once, and count the patterns that come back without a fault.
+# The network of 1982 will give up at a handful. Where will the exponential?
 
 # %%
 def repaired(N, kernel, d=32, flips=3):
     """Of N random patterns, the share that one update restores after a few entries were flipped."""
     g = torch.Generator().manual_seed(N)
-    trials = max(4, 6000 // N)
+    trials = max(16, 6000 // N)
     x = torch.randint(0, 2, (trials, N, d), generator=g) * 2.0 - 1         # (trials, N, d)
     asked = x[:, :8].clone()
     where = torch.rand(asked.shape, generator=g).argsort(-1)[..., :flips]
@@ -536,9 +541,9 @@ plt.gca().set(xlabel="patterns stored", ylabel="share repaired", title="32 neuro
 plt.legend(loc="lower left");
 
 # %% [markdown]
-# Each power shifts the cliff to the right; the exponential still stores 4096 patterns in 32 neurons. Now let the entries be real
-# numbers and divide by the sum of the weights. The update is then a softmax average of the patterns. It too goes downhill, by a whole gradient
-# step:
+# Each power shifts the cliff to the right; the exponential still repairs nearly all of 4096 patterns in 32 neurons. Now
+# let the entries be real numbers and divide by the sum of the weights. The update is then a softmax average of the
+# patterns. It too goes downhill, by a whole gradient step:
 #
 # $$ x - \nabla E(x) = \sum_i \frac{\exp(s\, x^\top x_i)}{\sum_j \exp(s\, x^\top x_j)}\; x_i, \qquad E(x) = \tfrac12 \lVert x \rVert^2 - \tfrac1s \log \sum_i \exp(s\, x^\top x_i) \tag{1.12} $$
 
@@ -546,8 +551,8 @@ plt.legend(loc="lower left");
 verify("1.12")
 
 # %% [markdown]
-# Compare with (1.1): keys and values are the patterns, the query is the state. *A modern Hopfield network is softmax attention*,
-# as the one of 1982 is linear attention followed by a sign.
+# Compare with (1.1): keys and values are the patterns, the query is the state. *A modern Hopfield network is softmax
+# attention*, as the one of 1982 is linear attention followed by a sign.
 #
 # ## Adding is not overwriting
 #
@@ -565,24 +570,25 @@ weights = torch.softmax(20 * torch.stack([cat, cat]) @ cat, 0)
 print("matrix:", (S @ cat).item(), "  softmax attention:", (weights @ torch.tensor([3.0, 5.0])).item())
 
 # %% [markdown]
-# Eight: not the old value, not the new one, nothing ever stored. The crosstalk formula (1.5) says why: the other key overlaps
-# ours by 1. A feature map does not help, since equal keys have equal features. Softmax attention does not help either: equal
-# keys get equal weights, and it answers with the mean.
+# Eight: not the old value, not the new one, nothing ever stored. The crosstalk formula (1.5) says why: the other key
+# overlaps ours by 1. A feature map does not help, since equal keys have equal features. Softmax attention does not help
+# either: equal keys get equal weights, and it answers with the mean.
 #
-# Text does this all the time: a variable is assigned again, a character leaves the room, a meeting moves to Tuesday. A memory
-# must be able to change its mind. Adding is not overwriting.
+# Text does this all the time: a variable is assigned again, a character leaves the room, a meeting moves to Tuesday. A
+# memory must be able to change its mind. Adding is not overwriting.
 #
 # ## What the delta rule will change, and what not
 #
-# Chapter 2 replaces the write by one that first looks: it reads what the memory says for $k_t$, and stores the *difference* to $v_t$.
-# That is the delta rule. It is often said to have "more capacity". Let us be precise, before you have any stake in it.
+# Chapter 2 replaces the write by one that first looks: it reads what the memory says for $k_t$, and stores the
+# *difference* to $v_t$. That is the delta rule. It is often said to have "more capacity". Let us be precise, before you
+# have any stake in it.
 
 # %%
 predict("1.f")
 
 # %% [markdown]
-# We borrow the rule from the package, with full write strength ($\beta = 1$), and compare it with adding and with the best that
-# any matrix could do, by least squares.
+# We borrow the rule from the package, with full write strength ($\beta = 1$), and compare it with adding and with the
+# best that any matrix could do, by least squares.
 
 # %%
 def memories(k, v, passes=1):
@@ -612,13 +618,12 @@ for passes in (1, 2, 8):
 # %% [markdown]
 # Read it line by line.
 #
-# * **Random keys, each written once.** The delta rule recalls *fewer* pairs than adding, clearly so from $N = d/2$ on, although its
-#   squared error is lower everywhere.
-# * **Similar keys.** One pass changes little. But the delta rule can go over the pairs again, and after eight passes it has
-#   them all. For adding the table repeats one pass: a second one would only
-#   make everything twice as loud.
-# * **The best matrix** is perfect up to $N = d$. There is room in the matrix; adding does not use it well, and one pass of the delta rule
-#   does not either.
+# * **Random keys, each written once.** The delta rule recalls *fewer* pairs than adding, noticeably from $N = d/2$ on,
+#   although its squared error is lower everywhere.
+# * **Similar keys.** One pass changes little. But the delta rule can go over the pairs again, and after eight passes it
+#   has them all. (For adding, the table repeats one pass; more would only be louder.)
+# * **The best matrix** is perfect up to $N = d$. There is room that neither adding nor one pass of the delta
+#   rule uses.
 #
 # Why fewer with a lower error? Look at the pairs by age.
 
@@ -634,11 +639,11 @@ axes[1].set(xlabel="pair, from the oldest to the newest", ylabel="share recalled
 axes[1].legend(loc="lower right");
 
 # %% [markdown]
-# Adding treats all pairs alike. The delta rule is exact for the newest pair and fades towards the oldest: each write clears its
-# key's direction, and takes a share of every older pair that overlaps it.
+# Adding treats all pairs alike. The delta rule is exact for the newest pair and fades towards the oldest: each write
+# clears its key's direction, and takes a share of every older pair that overlaps it.
 #
-# Now the case of the two cats, in earnest: 16 random keys, each written eight times with new values. Does a key find its *latest* value
-# among all 128?
+# Now the case of the two cats, in earnest: 16 random keys, each written eight times with new values. Does a key find
+# its *latest* value among all 128?
 
 # %%
 now, _, _ = stored(16, 32, trials=200)                                 # (trials, 16, K)
@@ -648,8 +653,8 @@ for name, S in memories(now.repeat(1, 8, 1), v).items():
     print(f"{name:10}  latest value found: {(nearest == torch.arange(112, 128)).double().mean():.2f}")
 
 # %% [markdown]
-# A blind choice among its own eight values would be right one time in eight. Adding is worse than that. The best matrix, which
-# fits all eight at once and lands on their mean, is no better. The delta rule keeps what came last.
+# A blind choice among its own eight values would be right one time in eight. Adding is worse than that. The best
+# matrix, which fits all eight at once and lands on their mean, is no better. The delta rule keeps what came last.
 #
 # That is the case for it: **not a larger memory, but one that can correct itself.**
 
@@ -667,8 +672,8 @@ for name, S in memories(now.repeat(1, 8, 1), v).items():
 # | Hopfield | key = value = pattern: 1982 is linear attention, modern is softmax attention (1.12) |
 # | the flaw | writes add up: `cat → 3`, `cat → 5` reads 8 |
 #
-# **Added to the package:** `deltanet_edu/ops/linear_attention.py`, with `linear_attention_recurrent`, `linear_attention_parallel` and
-# `linear_attention_chunkwise`. **Your turn:** the exercises of chapter 1.
+# **Added to the package:** `deltanet_edu/ops/linear_attention.py`, with `linear_attention_recurrent`,
+# `linear_attention_parallel` and `linear_attention_chunkwise`. **Your turn:** the exercises of chapter 1.
 
 # %% [markdown]
 # ## The same thing elsewhere
@@ -684,14 +689,19 @@ for name, S in memories(now.repeat(1, 8, 1), v).items():
 # %% [markdown]
 # ## Further reading
 #
-# * J. J. Hopfield, *Neural networks and physical systems with emergent collective computational abilities*, PNAS 79 (1982). Five pages.
-# * D. J. Amit, H. Gutfreund, H. Sompolinsky, *Storing infinite numbers of patterns in a spin-glass model of neural networks*, Physical Review
-#   Letters 55 (1985). The $0.14\,d$.
-# * D. Krotov, J. J. Hopfield, *Dense associative memory for pattern recognition*, 2016, [arXiv:1606.01164](https://arxiv.org/abs/1606.01164), and
-#   M. Demircigil et al., *On a model of associative memory with huge storage capacity*, 2017, [arXiv:1702.01929](https://arxiv.org/abs/1702.01929). Powers, then the exponential.
-# * A. Katharopoulos, A. Vyas, N. Pappas, F. Fleuret, *Transformers are RNNs*, 2020, [arXiv:2006.16236](https://arxiv.org/abs/2006.16236). The moved bracket.
-# * H. Ramsauer et al., *Hopfield networks is all you need*, 2020, [arXiv:2008.02217](https://arxiv.org/abs/2008.02217). Equation (1.12).
-# * I. Schlag, K. Irie, J. Schmidhuber, *Linear transformers are secretly fast weight programmers*, 2021, [arXiv:2102.11174](https://arxiv.org/abs/2102.11174). Capacity, and
-#   the delta rule as the way out.
-# * S. Yang, B. Wang, Y. Zhang, Y. Shen, Y. Kim, *Parallelizing linear transformers with the delta rule over sequence length*, 2024,
-#   [arXiv:2406.06484](https://arxiv.org/abs/2406.06484). The paper this book implements.
+# * J. J. Hopfield, *Neural networks and physical systems with emergent collective computational abilities*, PNAS 79
+#   (1982). Five pages.
+# * D. J. Amit, H. Gutfreund, H. Sompolinsky, *Storing infinite numbers of patterns in a spin-glass model of neural
+#   networks*, Physical Review Letters 55 (1985). The $0.14\,d$.
+# * D. Krotov, J. J. Hopfield, *Dense associative memory for pattern recognition*, 2016,
+#   [arXiv:1606.01164](https://arxiv.org/abs/1606.01164), and M. Demircigil et al., *On a model of associative memory
+#   with huge storage capacity*, 2017, [arXiv:1702.01929](https://arxiv.org/abs/1702.01929). Powers, then the
+#   exponential.
+# * A. Katharopoulos, A. Vyas, N. Pappas, F. Fleuret, *Transformers are RNNs*, 2020,
+#   [arXiv:2006.16236](https://arxiv.org/abs/2006.16236). The moved bracket.
+# * H. Ramsauer et al., *Hopfield networks is all you need*, 2020, [arXiv:2008.02217](https://arxiv.org/abs/2008.02217).
+#   Equation (1.12).
+# * I. Schlag, K. Irie, J. Schmidhuber, *Linear transformers are secretly fast weight programmers*, 2021,
+#   [arXiv:2102.11174](https://arxiv.org/abs/2102.11174). Capacity, and the delta rule as the way out.
+# * S. Yang, B. Wang, Y. Zhang, Y. Shen, Y. Kim, *Parallelizing linear transformers with the delta rule over sequence
+#   length*, 2024, [arXiv:2406.06484](https://arxiv.org/abs/2406.06484). The paper this book implements.

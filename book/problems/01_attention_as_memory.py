@@ -111,8 +111,8 @@ print("outputs move by", (leaky_attention(q, changed, v) - leaky_attention(q, k,
 def normalized_attention(q, k, v):
     """q, k: (T, K), v: (T, V). Returns the outputs, (T, V)."""
     ### BEGIN SOLUTION
-    scores = ((elu(q) + 1) @ (elu(k) + 1).T).tril()                      # (T, T)  mask before anything is summed
-    return scores / scores.sum(-1, keepdim=True) @ v                     # (T, V)
+    scores = ((elu(q) + 1) @ (elu(k) + 1).T).tril()            # (T, T)  mask before summing
+    return scores / scores.sum(-1, keepdim=True) @ v           # (T, V)
     ### END SOLUTION
 
 check("1.5", normalized_attention)
@@ -165,6 +165,7 @@ def phi(x):
 check("1.7", phi)
 
 # %% [markdown]
-# **To think about.** The lesson's map has the overlap $(k_i^\top k_j)^2$. The one in the solutions uses random waves, and does better with
-# the same number of columns. Could any map with $F$ features do much better than $1/F$? (Count: more than $F$ vectors cannot all be at
-# right angles in $F$ dimensions. The precise answer is known as the Welch bound.)
+# **To think about.** The lesson's map has the overlap $(k_i^\top k_j)^2$. The one in the solutions uses random waves, and leaves more
+# room with the same number of columns. How far could one go? More than $F$ vectors cannot all be at right angles in $F$
+# dimensions; the Welch bound says how large their overlaps must be: for many keys, $1/F$ in the mean square. So no map with
+# $F$ features has room for many more than $F$ pairs.

@@ -580,10 +580,12 @@ def _(g):
     for _, X, _, _ in sequences(g, K=4):
         for s in (0.5, 3.0):
             x = normal(g, X.shape[1]).requires_grad_()
-            with torch.enable_grad():
-                (grad,) = torch.autograd.grad(x @ x / 2 - torch.logsumexp(s * X @ x, 0) / s, x)
+            energy = lambda x: x @ x / 2 - torch.logsumexp(s * X @ x, 0) / s      # noqa: E731
+            (grad,) = torch.autograd.grad(energy(x), x)
             attended = scaled_dot_product_attention(x.detach()[None, None], X[None], X[None], scale=s)[0, 0]
             yield "PyTorch's attention, with patterns as keys and values", attended, x.detach() - grad
+            change = energy(attended) - energy(x.detach())
+            yield "the energy does not rise", change, change.clamp(max=0)
 
 
 # -- predictions -------------------------------------------------------------------------------------------------------
