@@ -1,0 +1,178 @@
+# %% [markdown]
+# # 8. Chunkwise DeltaNet: exercises
+#
+# Seven exercises, about an hour and a half. `hint("8.2")` gives a push, `solution("8.2")` a solution.
+# One sequence, one head, tokens are rows: `q`, `k` are (T, K), `v` is (T, V), `beta` is (T,), the memory `S` is (V, K), and K ≠ V. Capital
+# `Q`, `K`, `V` are the rows of one chunk. Everything is in float64, and the scale is 1.
+
+# %%
+import math
+
+import torch
+
+from deltanet_edu.bench.flops import flops
+from deltanet_edu.ops import delta_rule_chunkwise
+from deltanet_edu.ops.householder import ut_by_solve
+from deltanet_edu.tutor import check, hint, lines, solution
+
+# %% [markdown]
+# ## 8.1 What the second token writes
+#
+# ★ · 5 minutes · equation 8.1
+#
+# A chunk of two tokens begins with the memory $S = (1, 2)$:
+#
+# | t | $k_t$ | $v_t$ | $\beta_t$ |
+# |---|---|---|---|
+# | 1 | (1, 0) | 3 | 1 |
+# | 2 | (0.8, 0.6) | 5 | 0.5 |
+#
+# What does token 2 really write? Give the number $x_2$, from $u_2$ and $w_2$, and check it with the loop.
+
+# %% tags=["nbval-check-output"]
+### BEGIN SOLUTION
+x2 = 0.7         # u_2 = 0.5 (5 - 2.4) = 1.3, w_2 = (0, 0.3), and 1.3 - 2 * 0.3
+### STUB
+# x2 = None
+### END SOLUTION
+
+check("8.1", x2)
+
+# %% [markdown]
+# ## 8.2 Read and update
+#
+# ★★ · 15 minutes · equations 8.4 and 8.5
+#
+# One chunk. Everything up to what the tokens really write is there; the last two steps are missing.
+
+# %% tags=["nbval-check-output"]
+def one_chunk(Q, K, V, beta, S):
+    """(C, K), (C, K), (C, V), (C,), (V, K) -> outputs (C, V), and the memory that leaves, (V, K)."""
+    T = ut_by_solve(K, beta)                                             # (C, C)
+    W, U = T @ K, T @ V                                                  # (C, K), (C, V)
+    X = U - W @ S.mT                                                     # (C, V)
+    ### BEGIN SOLUTION
+    O = Q @ S.mT + (Q @ K.mT).tril() @ X                                 # (C, V)
+    S_out = S + X.mT @ K                                                 # (V, K)
+    ### STUB
+    # raise NotImplementedError("8.2")                                     # delete this line, and complete the next two
+    # O = ...                                                              # (C, V)
+    # S_out = ...                                                          # (V, K)
+    ### END SOLUTION
+    return O, S_out
+
+check("8.2", one_chunk)
+
+# %% [markdown]
+# ## 8.3 Chunk by chunk, tail included
+#
+# ★★★ · 20 minutes · equations 8.4 and 8.5
+#
+# The whole sequence in chunks of `C` tokens. T need not be a multiple of C; it may even be smaller. You may call your
+# `one_chunk`, or start from an empty page.
+# %% tags=["nbval-check-output"]
+def chunkwise(q, k, v, beta, S, C):
+    """(T, K), (T, K), (T, V), (T,), (V, K), a number -> (T, V), (V, K)."""
+    ### BEGIN SOLUTION
+    o = []
+    for n in range(0, len(k), C):
+        O, S = one_chunk(q[n:n + C], k[n:n + C], v[n:n + C], beta[n:n + C], S)
+        o.append(O)
+    return torch.cat(o), S
+    ### END SOLUTION
+
+check("8.3", chunkwise)
+
+# %% [markdown]
+# ## 8.4 One chunk without W and U
+#
+# ★★ · 10 minutes · equation 8.6
+#
+# Put the lines in order. Two of them do not belong. Give the labels as a string.
+
+# %%
+lines("8.4")
+
+# %% tags=["nbval-check-output"]
+### BEGIN SOLUTION
+order = "DFAHCE"
+### STUB
+# order = ""
+### END SOLUTION
+
+check("8.4", order)
+
+# %% [markdown]
+# ## 8.5 A published cost
+#
+# ★★ · 15 minutes · equation 8.9 · find the bug
+#
+# For a sequence of length $L$ and heads of width $d$, summaries of the method give the cost $O(LCd + Ld^2)$. Here is that
+# formula per token, with constants that were counted in the code. It agrees with the counter for short chunks, nearly:
+# %%
+def counted(C, K, V):
+    """FLOPs per token of the products and the solve that the package executes."""
+    q, k, v, beta = torch.zeros(1, C, 1, K), torch.zeros(1, C, 1, K), torch.zeros(1, C, 1, V), torch.zeros(1, C, 1)
+    n = flops(delta_rule_chunkwise, q, k, v, beta, chunk_size=C)
+    return (n["bmm"] + n["linalg_solve_triangular"]) / C
+
+for C in (1, 8, 64, 512):
+    published = 6 * 64 * 64 + C * (6 * 64 + 4 * 64)
+    print(f"C = {C:<4} counted {counted(C, 64, 64):>8,.0f}   published {published:>8,.0f}")
+
+# %% [markdown]
+# Repair it, as a formula. (Calling the counter passes as well, but teaches less.)
+
+# %% tags=["nbval-check-output"]
+def cost_per_token(C, K, V):
+    """FLOPs per token and head."""
+    ### BEGIN SOLUTION
+    return 6 * K * V + C * (6 * K + 4 * V) + C * C
+    ### STUB
+    # raise NotImplementedError("8.5")                                     # delete this line, and repair the next one
+    # return 6 * K * V + C * (6 * K + 4 * V)
+    ### END SOLUTION
+
+check("8.5", cost_per_token)
+
+# %% [markdown]
+# ## 8.6 A negative weight from friendly vectors
+#
+# ★★★ · 15 minutes · equation 8.7
+#
+# Softmax weights are positive. Linear attention's are positive as long as no entry of a key or a query is negative. DeltaNet's are not.
+#
+# Find one to four keys with two nonnegative entries each, write strengths between 0 and 1, and a nonnegative query for the
+# *last* token, such that one of the last token's attention weights is negative. Try it with pencil and paper first: two tokens
+# are enough.
+# %% tags=["nbval-check-output"]
+### BEGIN SOLUTION
+k = [(1.0, 0.0), (0.6, 0.8)]
+beta = [1.0, 1.0]
+q = (0.0, 1.0)                           # overlaps token 2, which has written v_2 - 0.6 v_1, and not token 1
+answer = (k, beta, q)
+### STUB
+# answer = None                          # (keys, strengths, query), such as ([(1.0, 0.0), ...], [1.0, ...], (..., ...))
+### END SOLUTION
+
+check("8.6", answer)
+
+# %% [markdown]
+# ## 8.7 The best C
+#
+# ★★ · 15 minutes · equation 8.9
+#
+# A simple model of a machine: each sequential step costs `step` seconds, whatever it does, and on top of that every FLOP costs
+# `flop` seconds. Which chunk length, out of the powers of two that are not longer than the sequence, is fastest? If two are
+# equally fast, return the smaller.
+# %% tags=["nbval-check-output"]
+def best_chunk(step, flop, T, K, V):
+    """Seconds per step, seconds per FLOP, number of tokens, widths -> a power of two."""
+    ### BEGIN SOLUTION
+    def seconds(C):
+        return math.ceil(T / C) * step + T * (6 * K * V + C * (6 * K + 4 * V) + C * C) * flop
+
+    return min((2**i for i in range(T.bit_length()) if 2**i <= T), key=seconds)
+    ### END SOLUTION
+
+check("8.7", best_chunk)
