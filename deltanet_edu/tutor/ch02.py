@@ -340,6 +340,14 @@ def averaging_betas_by_loop(k, T):
     return torch.stack([(1 - (t - 1) / t) / k.square().sum() for t in range(1, T + 1)])
 
 
+def averaging_betas_by_recursion(k, T):
+    """The inverse strengths grow by ‖k‖² per write."""
+    betas = [1 / (k @ k)]
+    while len(betas) < T:
+        betas.append(betas[-1] / (1 + betas[-1] * (k @ k)))
+    return torch.stack(betas)
+
+
 def reads_with(betas):
     """What the memory says about k after each of the writes k -> v_1, ..., k -> v_T, with the learner's write strengths."""
     if not callable(betas):
@@ -362,7 +370,7 @@ def reads_with(betas):
 
 exercise(
     id="2.7", title="A memory that averages", kind="code", stars=3, minutes=15, equations=("2.5", "2.8"),
-    reference=averaging_betas, alternatives=(averaging_betas_by_loop,), prepare=reads_with, sources=(averaging_betas,),
+    reference=averaging_betas, alternatives=(averaging_betas_by_loop, averaging_betas_by_recursion), prepare=reads_with, sources=(averaging_betas,),
     cases=lambda g: smallest_first(
         [Case((real(k), real([[2.0], [4.0]])[:T]), f"easy numbers, {note}, T = {T}")
          for T in (1, 2) for k, note in (([0.6, 0.8], "unit key"), ([2.0, 1.0], "unnormalized key"))]
@@ -429,7 +437,8 @@ def which_memory_wins(answer):
 
 exercise(
     id="2.8", title="Beat the delta rule", kind="open", stars=3, minutes=20, equations=("2.3",),
-    reference=([(1.0, 0.0), (0.6, 0.8)], [1.0, -1.0]), alternatives=(([(1.0, 0.0), (1.0, 0.0)], [3.0, -1.0]),), prepare=which_memory_wins,
+    reference=([(1.0, 0.0), (0.6, 0.8)], [1.0, -1.0]),
+    alternatives=(([(1.0, 0.0), (1.0, 0.0)], [3.0, -1.0]), ([(0.6, 0.8), (0.0, -1.0), (1.0, 0.0)], [1.0, 2.0, 0.0])), prepare=which_memory_wins,
     mutants={
         "stores a single pair": Mistake(([(0.6, 0.8)], [2.0]),
             "The first write into an empty memory is the same for both rules. Interference needs a second pair.", "eq. 2.3"),
@@ -621,10 +630,9 @@ prediction("2.c", question="60 tokens with random normal keys (K = 8, not normal
     "It shrinks to zero": "Every write puts a new value in, so the memory cannot die out; and it does not shrink here.",
 }, answer="It grows exponentially")
 
-prediction("2.d", question="32 random unit keys of width K = 32, each stored once. Which memory reads more of them as the right value, nearest "
-                          "of all that were stored?", options={
-    "The delta rule, with β = 1": "It has the smaller error on average, but that average hides old items that it has almost lost.",
-    "The additive memory": "It reads every item with the same moderate noise and loses few. The delta rule keeps late items sharp and pays "
-                           "with the early ones.",
-    "Both the same": "Only if the keys were orthogonal. 32 random keys in 32 dimensions overlap.",
-}, answer="The additive memory")
+prediction("2.d", question="K = 32 and β = 1. After how many later writes, with random unit keys, is half of an item left?", options={
+    "1": "That would take a key that shares half of its squared length with the item's. A random one shares 1/32.",
+    "16": "That would be right if each write took 1/32 of the *original* item. It takes 1/32 of what is left.",
+    "about 22": "(1 - 1/32) to the power of 22 is 0.497. In general the half-life is ln 2 · K/β.",
+    "never": "That is the additive memory, which takes nothing away, and drowns what it keeps in noise.",
+}, answer="about 22")
