@@ -579,8 +579,10 @@ def _(g):
 def _(g):
     for _, X, _, _ in sequences(g, K=4):
         for s in (0.5, 3.0):
+            def energy(x, X=X, s=s):
+                return x @ x / 2 - torch.logsumexp(s * X @ x, 0) / s
+
             x = normal(g, X.shape[1]).requires_grad_()
-            energy = lambda x: x @ x / 2 - torch.logsumexp(s * X @ x, 0) / s      # noqa: E731
             (grad,) = torch.autograd.grad(energy(x), x)
             attended = scaled_dot_product_attention(x.detach()[None, None], X[None], X[None], scale=s)[0, 0]
             yield "PyTorch's attention, with patterns as keys and values", attended, x.detach() - grad
