@@ -70,6 +70,7 @@ check("8.2", one_chunk)
 #
 # The whole sequence in chunks of `C` tokens. T need not be a multiple of C; it may even be smaller. You may call your
 # `one_chunk`, or start from an empty page.
+
 # %% tags=["nbval-check-output"]
 def chunkwise(q, k, v, beta, S, C):
     """(T, K), (T, K), (T, V), (T,), (V, K), a number -> (T, V), (V, K)."""
@@ -109,6 +110,7 @@ check("8.4", order)
 #
 # For a sequence of length $L$ and heads of width $d$, summaries of the method give the cost $O(LCd + Ld^2)$. Here is that
 # formula per token, with constants that were counted in the code. It agrees with the counter for short chunks, nearly:
+
 # %%
 def counted(C, K, V):
     """FLOPs per token of the products and the solve that the package executes."""
@@ -145,6 +147,7 @@ check("8.5", cost_per_token)
 # Find one to four keys with two nonnegative entries each, write strengths between 0 and 1, and a nonnegative query for the
 # *last* token, such that one of the last token's attention weights is negative. Try it with pencil and paper first: two tokens
 # are enough.
+
 # %% tags=["nbval-check-output"]
 ### BEGIN SOLUTION
 k = [(1.0, 0.0), (0.6, 0.8)]
@@ -165,6 +168,7 @@ check("8.6", answer)
 # A simple model of a machine: each sequential step costs `step` seconds, whatever it does, and on top of that every FLOP costs
 # `flop` seconds. Which chunk length, out of the powers of two that are not longer than the sequence, is fastest? If two are
 # equally fast, return the smaller.
+
 # %% tags=["nbval-check-output"]
 def best_chunk(step, flop, T, K, V):
     """Seconds per step, seconds per FLOP, number of tokens, widths -> a power of two."""
