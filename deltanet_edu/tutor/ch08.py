@@ -62,11 +62,11 @@ exercise(
 
 # -- 8.2 -----------------------------------------------------------------------------------------------------------------
 
-def one_chunk(Q, K, V, beta, S, *, diagonal=0):
+def one_chunk(Q, K, V, beta, S):
     T = ut_by_solve(K, beta)                                             # (C, C)
     W, U = T @ K, T @ V                                                  # (C, K), (C, V)
     X = U - W @ S.T                                                      # (C, V)
-    O = Q @ S.T + (Q @ K.T).tril(diagonal) @ X                           # (C, V)
+    O = Q @ S.T + (Q @ K.T).tril() @ X                                   # (C, V)
     return O, S + X.T @ K                                                # (V, K)
 
 
@@ -109,6 +109,9 @@ exercise(
             "S_t holds the entering memory too: S itself answers S q_t to every query.", "eq. 8.3"),
         "reads the entering memory only": Mistake(chunk_with(read=lambda Q, K, S, X, U: Q @ S.T),
             "Your tokens do not see what this chunk writes, not even what they write themselves.", "eq. 8.3"),
+        "updates before it reads": Mistake(chunk_with(read=lambda Q, K, S, X, U: Q @ (S + X.T @ K).T + (Q @ K.T).tril() @ X),
+            "S was overwritten with the memory that leaves before the outputs were read from it. So every write counts once too often, even those of "
+            "later tokens. The S in eq. 8.5 is the one that *enters*.", "eq. 8.5", next="Compute O first."),
         "reads U instead of U - W Sᵀ": Mistake(chunk_with(read=lambda Q, K, S, X, U: Q @ S.T + (Q @ K.T).tril() @ U),
             "U is what would be written into an *empty* memory. This one was not: the line above has computed X.", "eq. 8.5"),
         "writes U instead of U - W Sᵀ": Mistake(chunk_with(update=lambda K, S, X, U: S + U.T @ K),
@@ -151,13 +154,17 @@ def chunkwise_by_padding(q, k, v, beta, S, C):
     return torch.cat(o)[:T], S
 
 
+def token_by_token(q, k, v, beta, S, C):
+    return one_chunk_by_loop(q, k, v, beta, S)
+
+
 def chunkwise_with(step, *, keep=lambda T, C: T, pad=None):
     """A mutant: step(chunk, S, S_0) gives (O, S'); keep(T, C) tokens are processed; pad(x, n) lengthens the inputs."""
     def f(q, k, v, beta, S, C):
         T = len(k)
         if pad:
             q, k, v, beta = (pad(x, -T % C) for x in (q, k, v, beta))
-        n_tokens, o, S_0 = keep(len(k), C), [v[:0]], S
+        n_tokens, o, S_0 = keep(len(k), C), [], S
         for n in range(0, n_tokens, C):
             O, S = step([x[n:min(n + C, n_tokens)] for x in (q, k, v, beta)], S, S_0)
             o.append(O)
@@ -191,8 +198,8 @@ def states_one_chunk_late(q, k, v, beta, S, C):
 
 
 exercise(
-    id="8.3", title="Chunk by chunk, tail included", kind="code", stars=3, minutes=20, equations=("8.4", "8.5"),
-    reference=chunkwise, alternatives=(chunkwise_of_the_package, chunkwise_by_padding, lambda q, k, v, beta, S, C: one_chunk_by_loop(q, k, v, beta, S)),
+    id="8.3", title="Chunk by chunk, tail included", kind="code", stars=3, minutes=20, equations=("8.4", "8.5"), sources=(one_chunk, chunkwise),
+    reference=chunkwise, alternatives=(chunkwise_of_the_package, chunkwise_by_padding, token_by_token),
     cases=lambda g: smallest_first(delta_inputs(g, "q k v beta S C", T=(2, 3, 7), K=2, V=1, C=(1, 2, 3), keys=("random", "repeated"))
                                    + delta_inputs(g, "q k v beta S C", T=(7,), C=(3, 7, 10), betas=("large",))),
     mutants={
@@ -204,6 +211,11 @@ exercise(
         "writes U, as if each chunk began empty": Mistake(chunkwise_with(added_to_an_empty_memory),
             "The shortcut of the opening: right in the first chunk of an empty memory, and wrong afterwards. What the memory already says, W Sᵀ, must be "
             "taken from U.", "eq. 8.2"),
+        "forgets what was in the memory": Mistake(chunkwise_with(lambda chunk, S, S_0: (one_chunk(*chunk, S)[0] - chunk[0] @ S.T, one_chunk(*chunk, S)[1])),
+            "The memory is handed on as it should be, but nobody reads it: Q Sᵀ is missing from the outputs.", "eq. 8.5"),
+        "updates before it reads": Mistake(chunkwise_with(lambda chunk, S, S_0: chunk_with(
+                read=lambda Q, K, S, X, U: Q @ (S + X.T @ K).T + (Q @ K.T).tril() @ X)(*chunk, S)),
+            "The outputs of a chunk need the memory that *enters* it. Yours is overwritten one line too early.", "eq. 8.5"),
         "drops the tail": Mistake(chunkwise_with(lambda chunk, S, S_0: one_chunk(*chunk, S), keep=lambda T, C: T // C * C),
             "The last T mod C tokens are lost. There are ⌈T / C⌉ chunks, and the last one may be shorter.",
             next="With T = 3 and C = 2, where does the second chunk start and end?"),
@@ -359,8 +371,8 @@ exercise(
             "T is then diag(β): nobody erases anybody. The second key must overlap the first.", "eq. 8.7", next="Turn the second key toward the first."),
         "writes nothing after the first token": Mistake(([(1.0, 0.0), (0.6, 0.8)], [1.0, 0.0], (0.0, 1.0)),
             "A token with β = 0 does not write and does not erase.", "eq. 8.7"),
-        "asks for the first key": Mistake(([(1.0, 0.0), (0.6, 0.8)], [1.0, 1.0], (1.0, 0.0)),
-            "Now the query overlaps the first key more than the second token has taken away, and the weight stays positive: 1 − 0.6 · 0.6 = 0.64.", "eq. 8.7",
+        "keeps more than it erases": Mistake(([(1.0, 0.0), (0.6, 0.8)], [1.0, 1.0], (1.0, 0.0)),
+            "The last query overlaps each earlier key at least as much as the later tokens take away from it, so every weight stays positive or zero.", "eq. 8.7",
             next="Which query does not overlap the first key at all, but does overlap the second?"),
     },
     hints=("Two tokens are enough. Write down the 2 × 2 matrix T for unit keys with overlap c.",
@@ -391,7 +403,7 @@ def best_chunk_for(time):
 
 
 exercise(
-    id="8.7", title="The best C", kind="code", stars=2, minutes=15, equations=("8.9",),
+    id="8.7", title="The best C", kind="code", stars=2, minutes=15, equations=("8.9",), sources=(cost, best_chunk),
     reference=best_chunk, alternatives=(best_chunk_by_argmin,),
     cases=lambda g: [Case((step, flop, T, K, V), f"{note}, T = {T}, " + ("K = V" if K == V else "K ≠ V")) for note, step, flop, T, K, V in (
         ("cheap steps", 0.0, 1e-10, 64, 8, 8), ("expensive steps", 1.0, 1e-12, 64, 8, 4), ("expensive steps", 2e-5, 1e-11, 1000, 4, 4),
