@@ -5,8 +5,8 @@ wrong delta rules look right. One call makes all combinations of what it is give
 
     delta_inputs(g, "k v beta", T=(1, 2, 7))                  k: (T, K), v: (T, V), beta: (T,)
     delta_inputs(g, "S k v beta", T=None)                     one token: S: (V, K), k: (K,), v: (V,), beta: ()
-    delta_inputs(g, "q k v beta S", B=2, H=3)                 q, k: (B, T, H, K), v: (B, T, H, V), beta: (B, T, H), S: (B, H, V, K)
-    delta_inputs(g, "q k v beta S C", B=1, H=2, C=(1, 3))     and C, a whole number (the chunk length), as the last argument
+    delta_inputs(g, "q k v beta S", B=2, H=3)                 q, k: (B, T, H, K), ..., S: (B, H, V, K)
+    delta_inputs(g, "q k v beta S C", B=1, H=2, C=(1, 3))     and C, the chunk length, as the last argument
     delta_inputs(g, "q k v beta do dS", B=1, H=2)             do is shaped like v, dS like S: gradients that arrive
 
 Lists can be added: `delta_inputs(g, ...) + delta_inputs(g, ..., K=4, V=4)`; `smallest_first` sorts the sum.
@@ -21,7 +21,9 @@ import torch
 from .formatting import size
 from .registry import Case
 
-KEY_NOTES = {"random": "unit keys", "repeated": "repeated keys", "unnormalized": "unnormalized keys", "orthonormal": "orthonormal keys"}
+KEY_NOTES = {"random": "unit keys", "repeated": "repeated keys", "unnormalized": "unnormalized keys",
+             "orthonormal": "orthonormal keys"}
+MEMORY_NOTES = {"nonempty": "nonempty memory", "empty": "empty memory", "none": "no memory given", "": ""}
 BETA_NOTES = {"random": "random β", "one": "β = 1", "zero": "β = 0", "large": "1 < β < 2"}
 
 
@@ -40,16 +42,16 @@ def delta_inputs(g, args, *, T=(1, 2, 7), K=3, V=5, B=None, H=None, C=None, keys
     """
     names = args.split()
     lengths = (None,) if T is None else tuple(T)
+    entering = memories if "S" in names else ("",)
     made = []
-    for t, c, kind, strength, memory in itertools.product(lengths, C or (None,), keys, betas, memories if "S" in names else ("",)):
+    for t, c, kind, strength, memory in itertools.product(lengths, C or (None,), keys, betas, entering):
         if (kind == "repeated" and (t or 1) < 2) or (kind == "orthonormal" and (t or 1) > K):
             continue
         x = _draw(g, t, K, V, B, H, kind, strength, memory, dtype)
         x["C"] = c
-        note = [KEY_NOTES[kind], *([BETA_NOTES[strength]] if len(betas) > 1 else []), *([f"{memory} memory"] if memory not in ("", "none") else []),
-                *(["no memory given"] if memory == "none" else []), *([f"T = {t}"] if t else []), *([f"C = {c}"] if c else []),
-                "K ≠ V" if K != V else "K = V"]
-        made.append(Case(tuple(x[name] for name in names), ", ".join(note)))
+        note = [KEY_NOTES[kind], BETA_NOTES[strength] if len(betas) > 1 else "", MEMORY_NOTES[memory],
+                f"T = {t}" if t else "", f"C = {c}" if c else "", "K ≠ V" if K != V else "K = V"]
+        made.append(Case(tuple(x[name] for name in names), ", ".join(filter(None, note))))
     return smallest_first(made)
 
 
@@ -77,7 +79,8 @@ def short_unit_vectors(K):
     """Vectors of length 1 whose entries have two digits, such as (0.6, -0.8), for K = 2 and 3; none for others."""
     families = {2: ((0.6, 0.8), (0.28, 0.96)), 3: ((0.48, 0.6, 0.64), (0.36, 0.48, 0.8))}.get(K, ())
     signs = list(itertools.product((1, -1), repeat=K))
-    vectors = {tuple(x * s for x, s in zip(order, sign)) for family in families for order in itertools.permutations(family) for sign in signs}
+    vectors = {tuple(x * s for x, s in zip(order, sign))
+               for family in families for order in itertools.permutations(family) for sign in signs}
     return torch.tensor(sorted(vectors), dtype=torch.float64).view(-1, K)
 
 
@@ -95,9 +98,15 @@ def _draw(g, T, K, V, B, H, kind, strength, memory, dtype):
     tokens = (*outer, *(() if T is None else (T,)), *heads)
     state = (*outer, *heads, V, K)
     S = normal(g, *state, dtype=dtype)
-    return {"q": normal(g, *tokens, K, dtype=dtype), "k": _keys(g, kind, outer, T, heads, K, dtype), "v": normal(g, *tokens, V, dtype=dtype),
-            "beta": strengths(g, *tokens, kind=strength, dtype=dtype), "do": normal(g, *tokens, V, dtype=dtype),
-            "dS": normal(g, *state, dtype=dtype), "S": {"nonempty": S, "empty": torch.zeros_like(S)}.get(memory)}
+    return {
+        "q": normal(g, *tokens, K, dtype=dtype),
+        "k": _keys(g, kind, outer, T, heads, K, dtype),
+        "v": normal(g, *tokens, V, dtype=dtype),
+        "beta": strengths(g, *tokens, kind=strength, dtype=dtype),
+        "do": normal(g, *tokens, V, dtype=dtype),
+        "dS": normal(g, *state, dtype=dtype),
+        "S": {"nonempty": S, "empty": torch.zeros_like(S)}.get(memory),
+    }
 
 
 def _keys(g, kind, outer, T, heads, K, dtype):
@@ -109,6 +118,6 @@ def _keys(g, kind, outer, T, heads, K, dtype):
     else:
         k = unit_keys(g, *outer, *heads, n, K)
     if kind == "repeated":
-        k = k[..., torch.arange(n) % -(-n // 2), :]                      # the second half of the tokens repeats the keys of the first
+        k = k[..., torch.arange(n) % -(-n // 2), :]                      # the second half repeats the keys of the first
     k = k[..., 0, :] if T is None else k.movedim(-2, len(outer))
     return k.contiguous().to(dtype)

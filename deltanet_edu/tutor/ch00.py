@@ -29,8 +29,8 @@ def write_cases(g):
     def numbers(*shape):
         return (torch.randn(*shape, generator=g, dtype=torch.float64) * 10).round() / 10
 
-    yield Case((torch.zeros(1, 2, dtype=torch.float64), torch.tensor([3.0], dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)),
-               "empty memory, unit key")
+    three, first = torch.tensor([3.0], dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)
+    yield Case((torch.zeros(1, 2, dtype=torch.float64), three, first), "empty memory, unit key")
     yield Case((numbers(2, 3), numbers(2), numbers(3)), "nonempty memory, any key, K ≠ V")
     yield Case((numbers(3, 3), numbers(3), numbers(3)), "nonempty memory, any key, K = V")
     yield Case((torch.zeros(3, 2, dtype=torch.float64), numbers(3), numbers(2)), "empty memory, any key, K ≠ V")
@@ -42,10 +42,11 @@ exercise(
     reference=write, alternatives=(write_by_outer, write_by_rows, write_into_columns), cases=write_cases,
     mutants={
         "forgets what was stored": Mistake(lambda S, v, k: torch.outer(v, k),
-            "The new association is *added* to the memory. Yours returns v kᵀ alone, so everything stored before is lost.", "eq. 0.1",
-            next="What should come back when v is zero?"),
+            "The new association is *added* to the memory. Yours returns v kᵀ alone, so everything stored before is lost.",
+            "eq. 0.1", next="What should come back when v is zero?"),
         "writes k vᵀ, the transpose": Mistake(lambda S, v, k: S + torch.outer(k, v),
-            "The memory has one row per value dimension and one column per key dimension, (V, K), so v stands upright and k lies flat: v kᵀ.",
+            "The memory has one row per value dimension and one column per key dimension, (V, K), "
+            "so v stands upright and k lies flat: v kᵀ.",
             "eq. 0.1", next="Which of `v[:, None] * k` and `k[:, None] * v` has V rows?"),
         "subtracts instead of adding": Mistake(lambda S, v, k: S - torch.outer(v, k),
             "The sign is wrong: the association is added.", "eq. 0.1"),
@@ -55,9 +56,11 @@ exercise(
         "normalizes the key": Mistake(lambda S, v, k: S + torch.outer(v, k / k.norm()),
             "A sensible idea, which chapter 2 takes up, but the write here uses the key as it is.", "eq. 0.1"),
         "writes nothing": Mistake(lambda S, v, k: S.clone(),
-            "The memory comes back as it was: v and k leave no trace.", "eq. 0.1", next="What is `v[:, None] * k[None, :]`?"),
+            "The memory comes back as it was: v and k leave no trace.", "eq. 0.1",
+            next="What is `v[:, None] * k[None, :]`?"),
         "changes the memory it was given": Mistake(lambda S, v, k: S.add_(torch.outer(v, k)),
-            "The result is right, but the caller's S is overwritten: `+=` and `add_` write into the tensor itself. Return a new one.",
+            "The result is right, but the caller's S is overwritten: `+=` and `add_` write into the tensor itself. "
+            "Return a new one.",
             next="Write `S + ...` instead of `S += ...`."),
     },
     hints=("What shape must v kᵀ have to be added to S?",
@@ -79,8 +82,18 @@ def read_by_loop(q, S):
     return torch.stack([(S @ q_t[..., None])[..., 0] for q_t in q.unbind(1)], 1)
 
 
+def read_all_heads(q, S):
+    return torch.einsum("bthk,bhvk->btv", q, S)[:, :, None].repeat(1, 1, q.shape[2], 1)
+
+
+def read_first_token(q, S):
+    return read(q[:, :1], S).repeat(1, q.shape[1], 1, 1)
+
+
 def read_cases(g):
-    for B, T, H, K, V in ((1, 1, 1, 2, 1), (1, 2, 1, 2, 2), (1, 1, 2, 2, 3), (2, 1, 1, 3, 2), (1, 5, 1, 3, 4), (2, 3, 3, 3, 3), (2, 3, 3, 4, 5)):
+    shapes = ((1, 1, 1, 2, 1), (1, 2, 1, 2, 2), (1, 1, 2, 2, 3), (2, 1, 1, 3, 2),
+              (1, 5, 1, 3, 4), (2, 3, 3, 3, 3), (2, 3, 3, 4, 5))
+    for B, T, H, K, V in shapes:
         q = (torch.randn(B, T, H, K, generator=g, dtype=torch.float64) * 10).round() / 10
         S = (torch.randn(B, H, V, K, generator=g, dtype=torch.float64) * 10).round() / 10
         yield Case((q, S), ", ".join((f"T = {T}", f"B = {B}", f"H = {H}", "K ≠ V" if K != V else "K = V")))
@@ -93,14 +106,16 @@ exercise(
         "contracts the value dimension": Mistake(lambda q, S: torch.einsum("bthv,bhvk->bthk", q, S),
             "q has K entries and is multiplied with the K *columns* of S: S q, not Sᵀ q.", "eq. 0.1"),
         "returns the heads before the tokens": Mistake(lambda q, S: q.transpose(1, 2) @ S.mT,
-            "The numbers are right, in shape (B, H, T, V). Tokens come first in this book: (B, T, H, V).", next="Transpose dimensions 1 and 2 at the end."),
+            "The numbers are right, in shape (B, H, T, V). Tokens come first in this book: (B, T, H, V).",
+            next="Transpose dimensions 1 and 2 at the end."),
         "reads every head with the first head's memory": Mistake(lambda q, S: torch.einsum("bthk,bvk->bthv", q, S[:, 0]),
-            "Each head has a memory of its own. Yours is right for H = 1 only.", next="Keep the letter h on both inputs of the `einsum`."),
+            "Each head has a memory of its own. Yours is right for H = 1 only.",
+            next="Keep the letter h on both inputs of the `einsum`."),
         "reads every sequence with the first one's memory": Mistake(lambda q, S: torch.einsum("bthk,hvk->bthv", q, S[0]),
             "Each sequence of the batch has a memory of its own. Yours is right for B = 1 only."),
-        "adds up the heads": Mistake(lambda q, S: torch.einsum("bthk,bhvk->btv", q, S)[:, :, None].expand(-1, -1, q.shape[2], -1).clone(),
+        "adds up the heads": Mistake(read_all_heads,
             "A letter missing from the output of `einsum` is summed over: h must be among them."),
-        "reads only the first token": Mistake(lambda q, S: torch.einsum("bthk,bhvk->bthv", q[:, :1], S).expand(-1, q.shape[1], -1, -1).clone(),
+        "reads only the first token": Mistake(read_first_token,
             "Every token has its own question q_t, and so its own answer."),
     },
     hints=("For one token and one head it is a matrix times a vector: S q.",
@@ -120,7 +135,9 @@ def _(g):
 
 
 prediction(
-    "0.a", question="A memory holds one association, S = v kᵀ, with v = (3, 5) and the unit key k = (0.6, 0.8, 0). What does S k return?",
+    "0.a",
+    question="A memory holds one association, S = v kᵀ, with v = (3, 5) and the unit key k = (0.6, 0.8, 0). "
+             "What does S k return?",
     options={
         "(3, 5)": "S k = v (kᵀk), and a unit key has kᵀk = 1: the stored value comes back unchanged.",
         "(1.8, 4, 0)": "That multiplies entry by entry. S has 2 rows, so S k has 2 entries, one per value dimension.",

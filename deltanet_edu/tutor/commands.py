@@ -35,7 +35,17 @@ def show_doctor():
     typer.echo("\nReady. Open notebooks/00 to begin." if not storage.read()["exercises"] else "\nReady.")
 
 
-def show_list(chapter: Annotated[int | None, typer.Argument(help="Only this chapter.", min=0, max=99, show_default=False)] = None):
+Chapter = Annotated[int | None, typer.Argument(help="Only this chapter.", min=0, max=99, show_default=False)]
+What = Annotated[str, typer.Argument(metavar="CHAPTER|ID|NOTEBOOK", show_default=False,
+                                     help="5, 5.2, or the path of a notebook.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The exercise, such as 5.2.", show_default=False)]
+IdOrChapter = Annotated[str | None, typer.Argument(metavar="[ID|CHAPTER]", show_default=False,
+                                                   help="An exercise such as 5.2, or a chapter such as 5.")]
+All = Annotated[bool, typer.Option("--all", help="Forget everything.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def show_list(chapter: Chapter = None):
     """List the exercises with stars, minutes and state: ✓ solved, ✗ tried, ○ open.
 
     \b
@@ -63,10 +73,11 @@ def heading(number):
     return load_chapter(number).__doc__.strip().splitlines()[0].rstrip(".")
 
 
-def run_check(what: Annotated[str, typer.Argument(metavar="CHAPTER|ID|NOTEBOOK", help="5, 5.2, or the path of a notebook.", show_default=False)]):
+def run_check(what: What):
     """Run your notebook and say how each exercise stands. Your file is only read.
 
-    The notebook of chapter 5 is exercises/05_*.ipynb, here or in a folder above. The exit status is 1 if an answer is wrong.
+    The notebook of chapter 5 is exercises/05_*.ipynb, here or in a folder above.
+    The exit status is 1 if an answer is wrong.
 
     \b
     deltanet-edu check 5                             every exercise of chapter 5
@@ -86,7 +97,7 @@ def run_check(what: Annotated[str, typer.Argument(metavar="CHAPTER|ID|NOTEBOOK",
     for error in errors:
         typer.echo(f"✗ cell {error.cell} stopped: {error.message}")
     if not shown:
-        typer.echo(f"No check({wanted!r}, ...) was run in {path}." if wanted and not whole_chapter else f"No check was run in {path}.")
+        typer.echo(f"No check{'' if whole_chapter else f'({wanted!r}, ...)'} was run in {path}.")
     if errors or not shown or any(v.state == "fail" for v in shown):
         raise typer.Exit(1)
 
@@ -101,7 +112,7 @@ def chapter_of(what):
         stop(f'"{what}" is no chapter, exercise or notebook. Examples: 5, 5.2, exercises/05_wy.ipynb')
 
 
-def show_hint(id: Annotated[str, typer.Argument(metavar="ID", help="The exercise, such as 5.2.", show_default=False)]):
+def show_hint(id: Id):
     """Show the next hint of an exercise. There are three, of growing strength.
 
     \b
@@ -119,10 +130,7 @@ def show_progress():
     notebook.progress()
 
 
-def run_reset(what: Annotated[str | None, typer.Argument(metavar="[ID|CHAPTER]", help="An exercise such as 5.2, or a chapter such as 5.",
-                                                         show_default=False)] = None,
-              everything: Annotated[bool, typer.Option("--all", help="Forget everything.")] = False,
-              yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False):
+def run_reset(what: IdOrChapter = None, everything: All = False, yes: Yes = False):
     """Forget recorded progress, after asking. Notebooks are not touched, and a copy of the record is kept.
 
     \b

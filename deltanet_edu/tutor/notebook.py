@@ -37,7 +37,8 @@ def check(id, answer=None, strict=False):
         verdict = grade(exercise, answer)
     except Exception as error:                                           # a bug of ours must not stop Run All
         verdict = Verdict(exercise.id, exercise.title, "fail", f"the check itself failed with {type(error).__name__}",
-                          (Part(f"{error}", "learner", True), Part("This is a mistake of the book, not yours. Your answer may be right.")))
+                          (Part(str(error), "learner", True),
+                           Part("This is a mistake of the book, not yours. Your answer may be right.")))
     storage.record_verdict(verdict)
     collect(verdict)
     return _conclude(verdict, strict)
@@ -119,10 +120,12 @@ def _ask(p):
     """The question with its options to click; the text form keeps the answer to itself."""
     width = max(map(len, p.options))
     rows = "".join(
-        f'<details style="margin-top:4px"><summary style="cursor:pointer">{inline(option)}</summary><div style="margin-left:1.2em">'
-        f'{"<b>Yes.</b> " if option == p.answer else "<b>No.</b> "}{inline(meaning)}</div></details>' for option, meaning in p.options.items())
+        f'<details style="margin-top:4px"><summary style="cursor:pointer">{inline(option)}</summary>'
+        f'<div style="margin-left:1.2em"><b>{"Yes" if option == p.answer else "No"}.</b> {inline(meaning)}</div></details>'
+        for option, meaning in p.options.items())
     ways = "\n".join(f'{INDENT}{option:<{width}}   predict("{p.id}", "{option}")' for option in p.options)
-    emit(f"? {p.id} {p.question}\n{ways}", card("note", f"<b>? {escape(p.id)}</b> {inline(p.question)} <i>Decide, then click.</i>", rows))
+    head = f"<b>? {escape(p.id)}</b> {inline(p.question)} <i>Decide, then click.</i>"
+    emit(f"? {p.id} {p.question}\n{ways}", card("note", head, rows))
 
 
 def verify(id, strict=False):
@@ -131,7 +134,8 @@ def verify(id, strict=False):
     with settled(0):
         compared, failure = _compare_sides(equation)
     if failure:
-        verdict = Verdict(equation.id, "", "fail", f"does not hold: {failure[0]}", tuple(Part(f"{k} {v}", "learner", True) for k, v in failure[1]))
+        verdict = Verdict(equation.id, "", "fail", f"does not hold: {failure[0]}",
+                          tuple(Part(line, "learner", True) for line in failure[1]))
     else:
         names = "; ".join(dict.fromkeys(compared))
         count = "1 comparison" if len(compared) == 1 else f"{len(compared)} comparisons"
@@ -149,15 +153,15 @@ def _compare_sides(equation):
                 return compared, (name, _sides(found))
             compared.append(name)
     except Exception as error:
-        return compared, (f"its check raises {type(error).__name__}", [("", str(error))])
+        return compared, (f"its check raises {type(error).__name__}", [str(error)])
     return compared, None if compared else ("its check compares nothing", [])
 
 
 def _sides(found):
     if found.index or found.kind == "value":
         at = f" at {list(found.index)}" if found.index else ""
-        return [(f"left and right differ by up to {number(found.largest)}", f"in {found.count} entries, first{at}")]
-    return [("left  ", value(found.actual)), ("right ", value(found.expected))]
+        return [f"left and right differ by up to {number(found.largest)} in {found.count} entries, first{at}"]
+    return [f"left   {value(found.actual)}", f"right  {value(found.expected)}"]
 
 
 def progress():

@@ -26,7 +26,8 @@ class Assembler:
         try:
             exec(compile(source, file, "exec"), namespace)
         except SyntaxError as error:
-            raise AnswerError(f"in this order the lines are not Python: {error.msg} at `{(error.text or '').strip()}`") from error
+            where = (error.text or "").strip()
+            raise AnswerError(f"in this order the lines are not Python: {error.msg} at `{where}`") from error
         return namespace[self.name]
 
     def labels(self, answer):
@@ -66,7 +67,7 @@ def order_the_lines(lines, header, name, *, distractors=None, namespace=None):
     """A `prepare` for `exercise(kind="order", ...)`.
 
     Args:
-        lines: {label: source line}, labels of one capital letter, already shuffled: the right order must not be A, B, C, ...
+        lines: {label: source line}, labels of one capital letter, already shuffled: the right order must not be A, B, C.
             Lines are indented relative to the body of the function.
         header: `def f(k, v):`, and the first lines of the body if they are given (then indented).
         name: of the function.

@@ -29,8 +29,8 @@ def progress_text(exercises, predictions, data):
     for chapter, solved, tried, total, said, asked in table:
         full, half = round(BAR * solved / total), round(BAR * (solved + tried) / total)
         bar = "█" * full + "▒" * (half - full) + "·" * (BAR - half)
-        lines.append(f"chapter {chapter:>2}  {bar}  {solved:>2} of {total:>2} solved" + (f", {tried} under way" if tried else "")
-                     + (f", {said} of {asked} predictions" if said else ""))
+        rest = [f"{tried} under way"] * bool(tried) + [f"{said} of {asked} predictions"] * bool(said)
+        lines.append(", ".join([f"chapter {chapter:>2}  {bar}  {solved:>2} of {total:>2} solved", *rest]))
     solved, total = sum(r[1] for r in table), sum(r[3] for r in table)
     lines.append(f"all         {solved} of {total} solved")
     mistakes = favorite_mistakes(data)
@@ -43,11 +43,7 @@ def progress_html(exercises, predictions, data):
     """The same table in HTML."""
     body = ""
     for chapter, solved, tried, total, said, asked in rows(exercises, predictions, data):
-        parts = "".join(f'<span style="display:inline-block;height:0.8em;width:{100 * n / total:.4g}%;background:rgba({COLORS[c]},{a})"></span>'
-                        for n, c, a in ((solved, "pass", 0.9), (tried, "fail", 0.6)) if n)
-        cells = (f"chapter {chapter}",
-                 f'<div style="width:14em;background:rgba({COLORS["open"]},0.25);line-height:0;font-size:1em;white-space:nowrap">'
-                 f'<span style="display:inline-block;height:0.8em"></span>{parts}</div>',
+        cells = (f"chapter {chapter}", _bar((solved / total, "pass", 0.9), (tried / total, "fail", 0.6)),
                  f"{solved} of {total} solved" + (f", {tried} under way" if tried else ""),
                  f"{said} of {asked} predictions" if said else "")
         body += "<tr>" + "".join(f'<td style="text-align:left;padding:2px 10px 2px 0">{c}</td>' for c in cells) + "</tr>"
@@ -56,7 +52,16 @@ def progress_html(exercises, predictions, data):
     return card("note", "<b>Progress</b>", f'<table style="color:inherit;border:none">{body}</table>{again}')
 
 
+def _bar(*parts):
+    """A bar of colored parts, each (share, color, opacity), on a gray ground."""
+    block = '<span style="display:inline-block;height:0.8em;width:{:.4g}%;background:rgba({},{})"></span>'
+    filled = "".join(block.format(100 * share, COLORS[color], opacity) for share, color, opacity in parts)
+    ground = f"width:14em;height:0.8em;line-height:0;white-space:nowrap;background:rgba({COLORS['open']},0.25)"
+    return f'<div style="{ground}">{filled}</div>'
+
+
 def favorite_mistakes(data, most=5):
     """(exercise, mistake, how often) for mistakes made at least twice, most frequent first."""
-    found = [(id, name, n) for id, record in data["exercises"].items() for name, n in record.get("mistakes", {}).items() if n > 1]
+    found = [(id, name, n) for id, record in data["exercises"].items()
+             for name, n in record.get("mistakes", {}).items() if n > 1]
     return sorted(found, key=lambda row: (-row[2], row[0], row[1]))[:most]

@@ -1,4 +1,4 @@
-"""What can be said about a wrong answer that is none of the known mistakes: shape, dtype, sign, factor, pattern of failures."""
+"""What can be said about a wrong answer that is no known mistake: shape, dtype, sign, factor, pattern of failures."""
 
 import inspect
 
@@ -31,13 +31,13 @@ def of_error(f, case, expected, error):
     try:
         inspect.signature(f).bind(*case.args)
     except TypeError as mismatch:
-        return "its arguments do not fit", [f"It is called with {len(case.args)} arguments, but does not take them: {mismatch}."]
+        return "its arguments do not fit", [f"It is called with {len(case.args)} arguments: {mismatch}."]
     except ValueError:
         pass
     headline = f"it raises {type(error).__name__}"
     text = str(error)
     if "same dtype" in text or ("expected scalar type" in text and "but found" in text):
-        return headline, ["A new tensor has another dtype than the inputs: make it with `v.new_zeros(...)` or `dtype=v.dtype`."]
+        return headline, ["A new tensor has another dtype than the inputs: use `v.new_zeros(...)` or `dtype=v.dtype`."]
     if isinstance(error, NotImplementedError) and expected.error is None:
         return headline, ["It is written for some inputs, but not for this one."]
     if "a leaf Variable that requires grad" in text:
@@ -52,15 +52,16 @@ def of_changes(exercise, case, expected, outcome):
     if extra:
         name = names[extra[0]]
         return f"it changes its input {name} in place", [
-            f"The result is right, but whoever called it still needs {name}. Operations such as `+=` and `add_` write into the tensor: "
-            f"use `{name} = {name} + ...`."]
+            f"The result is right, but whoever called it still needs {name}. Operations such as `+=` and `add_` write into "
+            f"the tensor: use `{name} = {name} + ...`."]
     return f"it does not write what it should into {names[min(expected.changed)]}", []
 
 
 def also_changes(exercise, case, expected, outcome):
     """A remark on arguments changed in place, when the value is wrong as well: the one may cause the other."""
     names = argument_names(exercise.prepared(exercise.reference), len(case.args))
-    return [f"It also changes its input {names[i]} in place." for i in sorted(outcome.changed.keys() - expected.changed.keys())]
+    extra = sorted(outcome.changed.keys() - expected.changed.keys())
+    return [f"It also changes its input {names[i]} in place." for i in extra]
 
 
 def of_difference(found, exercise, outcomes, wrong, smallest):
@@ -70,9 +71,9 @@ def of_difference(found, exercise, outcomes, wrong, smallest):
     if written and same(outcomes[smallest].value, _entering(exercise, smallest, written)):
         name = argument_names(exercise.prepared(exercise.reference), written[0] + 1)[-1]
         return f"it leaves {name} unchanged", [f"It should write its result into {name}."]
-    handler = {"type": _type, "length": _length, "keys": _keys, "shape": _shape, "dtype": _dtype, "nan": _nan}.get(found.kind)
-    if handler:
-        headline, advice = handler(found, exercise)
+    handlers = {"type": _type, "length": _length, "keys": _keys, "shape": _shape, "dtype": _dtype, "nan": _nan}
+    if found.kind in handlers:
+        headline, advice = handlers[found.kind](found, exercise)
         return headline + place, advice
     pairs = _wrong_pairs(exercise, outcomes, wrong)
     for tell in (_infinite, _precision, _sign, _factor, _transposed, _shifted, _reversed):
@@ -110,11 +111,10 @@ def _type(found, exercise):
     actual, expected = found.actual, found.expected
     if actual is None:
         return "it returns None", ["Is a `return` missing?"]
-    if isinstance(actual, (tuple, list)) and len(actual) == 1 and difference(expected, actual[0], exercise.tolerance) is None:
-        return f"it returns a {type(actual).__name__} of 1", ["The value inside is right: a comma at the end of the line makes a tuple."]
-    if isinstance(actual, (tuple, list)) and not isinstance(expected, (tuple, list)):
-        if actual and difference(expected, actual[0], exercise.tolerance) is None:
-            return f"it returns {len(actual)} values, expected only the first", []
+    if isinstance(actual, (tuple, list)) and actual and difference(expected, actual[0], exercise.tolerance) is None:
+        if len(actual) == 1:
+            return f"it returns a {kind(actual)} of 1", ["What is in it is right. A comma at the end makes a tuple."]
+        return f"it returns {len(actual)} values, expected only the first", []
     if isinstance(expected, (tuple, list)) and not isinstance(actual, (tuple, list)):
         return f"it returns one {kind(actual)}, expected {len(expected)} values", []
     if inspect.isgenerator(actual):
@@ -132,7 +132,8 @@ def _length(found, exercise):
 def _keys(found, exercise):
     missing = [k for k in found.expected if k not in found.actual]
     extra = [k for k in found.actual if k not in found.expected]
-    said = [f"{what} {', '.join(map(repr, names))}" for what, names in (("is missing", missing), ("has no use for", extra)) if names]
+    lists = ("lacks", missing), ("should not have", extra)
+    said = [f"{what} {', '.join(map(repr, names))}" for what, names in lists if names]
     return "the names in its result differ", [f"The result {' and '.join(said)}."]
 
 
@@ -144,7 +145,7 @@ def _shape(found, exercise):
     if sorted(a.shape) == sorted(e.shape) and a.ndim > 1:
         return shapes, ["The dimensions are right but in another order."]
     if a.numel() == e.numel() and [n for n in a.shape if n != 1] == [n for n in e.shape if n != 1]:
-        said = "one too many: `squeeze` it" if a.ndim > e.ndim else "missing: `unsqueeze` it, or keep it with `keepdim=True`"
+        said = "one too many: `squeeze` it" if a.ndim > e.ndim else "missing: `unsqueeze`, or keep it with `keepdim=True`"
         return shapes, [f"A dimension of size 1 is {said}."]
     if a.numel() == e.numel():
         return shapes, ["It has the right number of entries: is a `reshape` missing?"]
@@ -155,11 +156,11 @@ def _dtype(found, exercise):
     e, a = as_tensor(found.expected), as_tensor(found.actual)
     headline = f"its dtype is {str(a.dtype)[6:]}, expected {str(e.dtype)[6:]}"
     if e.is_floating_point() and a.is_floating_point():
-        close = difference(e, a.to(e.dtype), 1e-2 if a.dtype in (torch.bfloat16, torch.float16) else 1e-5) is None
-        digits = "to about 1e-2" if a.dtype in (torch.bfloat16, torch.float16) else "to about 1e-6"
-        if close:
-            return headline, [f"The values agree {digits}. Somewhere inside, precision is lost: new tensors should take `dtype=` from an input."]
-        return headline, ["Somewhere inside, precision is lost; and the values differ as well."]
+        half = a.dtype in (torch.bfloat16, torch.float16)
+        if difference(e, a.to(e.dtype), 1e-2 if half else 1e-5) is not None:
+            return headline, ["Somewhere inside, precision is lost; and the values differ as well."]
+        return headline, [f"The values agree to about {'1e-2' if half else '1e-6'}. Somewhere inside, precision is lost: "
+                          "new tensors should take `dtype=` from an input."]
     wide = torch.complex128 if e.is_complex() or a.is_complex() else torch.float64
     return headline, ["The values are right."] if difference(e.to(wide), a.to(wide), exercise.tolerance) is None else []
 
@@ -170,12 +171,13 @@ def _nan(found, exercise):
 
 def _infinite(pairs):
     if any(bool((a.isinf() & e.isfinite()).any()) for e, a in pairs):
-        return "it contains infinity", ["Infinity comes from a division by zero, or from numbers that outgrow their dtype."]
+        return "it contains infinity", ["It comes from a division by zero, or from numbers that outgrow their dtype."]
 
 
 def _precision(pairs):
     if pairs and all(difference(e, a, 1e-5) is None for e, a in pairs):
-        return "it loses precision", ["The values agree to about 1e-6, as if computed in float32: look for `.float()`, or a tensor made without `dtype=`."]
+        return "it loses precision", ["The values agree to about 1e-6, as if computed in float32: look for `.float()`, "
+                                      "or a tensor made without `dtype=`."]
 
 
 def _sign(pairs):
@@ -192,7 +194,8 @@ def _factor(pairs):
     if e0.flatten()[at] == 0:
         return None
     factor = a0.flatten()[at] / e0.flatten()[at]
-    if factor.isfinite() and factor != 0 and all(difference(factor * e, a.to(torch.promote_types(e.dtype, a.dtype)), 1e-8) is None for e, a in pairs):
+    scaled = [(factor * e, a) for e, a in pairs]
+    if factor.isfinite() and factor != 0 and all(difference(e, a.to(e.dtype), 1e-8) is None for e, a in scaled):
         return f"it is off by a constant factor {number(factor.item())}", []
 
 
@@ -209,7 +212,8 @@ def _shifted(pairs):
             continue
         for late, word in ((True, "late"), (False, "early")):
             if all(_equal_shift(e, a, d, late) for e, a in long):
-                return f"it is one step {word} along dimension {d}", [f"Entry t holds what entry {'t - 1' if late else 't + 1'} should."]
+                other = "t - 1" if late else "t + 1"
+                return f"it is one step {word} along dimension {d}", [f"Entry t holds what entry {other} should."]
     return None
 
 
@@ -236,7 +240,8 @@ def _partly(found, exercise, outcomes, wrong):
             continue
         if expected.error is not None or outcome.error is not None or not isinstance(outcome.value, (tuple, list)):
             return "not a mistake I know", []
-        bad |= {i for i, (e, a) in enumerate(zip(expected.value, outcome.value)) if difference(e, a, exercise.tolerance) is not None}
+        pairs = enumerate(zip(expected.value, outcome.value))
+        bad |= {i for i, (e, a) in pairs if difference(e, a, exercise.tolerance) is not None}
     if n == 2 and len(bad) == 1:
         i = bad.pop()
         return f"its {('first', 'second')[i]} result is wrong, the {('second', 'first')[i]} is right", []

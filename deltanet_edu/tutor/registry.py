@@ -48,7 +48,8 @@ class Case:
 
     def __post_init__(self):
         if not isinstance(self.args, tuple):
-            raise RegistrationError(f"Case: args is a {type(self.args).__name__}, expected a tuple; write Case((x,), note) for one argument.")
+            raise RegistrationError(f"Case: args is a {type(self.args).__name__}, expected a tuple; for one argument write "
+                                    "Case((x,), note).")
         if not isinstance(self.note, str) or not self.note.strip():
             raise RegistrationError('Case: note is empty; say what the case tests, as in "repeated keys, T = 7".')
 
@@ -194,39 +195,41 @@ def _faults(e):
     yield e.stars not in range(1, 6), f"stars is {e.stars!r}, expected 1 to 5."
     yield not (isinstance(e.minutes, int) and 1 <= e.minutes <= 240), f"minutes is {e.minutes!r}, expected 1 to 240."
     yield function and not callable(e.cases), "cases must be a function (g) -> list[Case]."
-    yield function and e.prepare is None and not callable(e.reference), "the reference must be a function, since there are cases."
-    yield not function and callable(e.reference), "the reference is a function: give cases=(g) -> list[Case] to call it with."
+    bare = function and e.prepare is None
+    yield bare and not callable(e.reference), "the reference must be a function, since there are cases."
+    yield not function and callable(e.reference), "the reference is a function: give cases, (g) -> list[Case]."
     yield e.reference is None or e.reference is ..., "the reference must not be None or ...: those mean 'not attempted'."
     yield function and not e.alternatives, "add at least one alternative: another right answer in another style."
     yield len(e.mutants) < 4, f"it has {len(e.mutants)} mutants, expected at least 4 plausible wrong answers."
     yield len(e.hints) != 3 or not all(str(h).strip() for h in e.hints), f"it has {len(e.hints)} hints, expected exactly 3."
     yield not 0 <= e.tolerance < 0.1, f"tolerance is {e.tolerance!r}, expected something like 1e-9."
     for name, m in e.mutants.items():
-        yield not isinstance(m, Mistake), f"mutant {name!r} is a {type(m).__name__}; write Mistake(answer, diagnosis, equation)."
+        yield not isinstance(m, Mistake), f"mutant {name!r}: write Mistake(answer, diagnosis, equation)."
         yield not str(m.diagnosis).strip(), f"mutant {name!r} needs a diagnosis: what is wrong, said to the learner."
         yield not (re.match(r"([^\W\d_]+ )?[^\W\d_]+s\b", name) or name[0].isupper()), \
             f'the name of mutant {name!r} must complete "it ...", as in "forgets beta" or "is transposed".'
-        yield function and e.prepare is None and not callable(m.answer), f"mutant {name!r} must be a function like the reference."
+        yield bare and not callable(m.answer), f"mutant {name!r} must be a function like the reference."
     for id in e.equations:
         yield not re.fullmatch(_patterns["equation"][0], str(id)), f"equations has {id!r}; write ids such as \"5.4\"."
 
 
 def equation(id, latex, *, tolerance=1e-10):
-    """Register the numeric check of a displayed equation. Decorates (g) -> yields (what is compared, left side, right side)."""
+    """Register the check of a displayed equation. Decorates (g) -> yields (what is compared, left side, right side)."""
     def register(sides):
         if not str(latex).strip() or not callable(sides):
-            raise RegistrationError(f'equation {id}: write @equation("{id}", r"...the LaTeX of the lesson...") above a generator (g).')
+            raise RegistrationError(f'equation {id}: write @equation("{id}", r"LaTeX of the lesson") above a generator (g).')
         _register("equation", Equation(id, latex, sides, tolerance, _caller()))
         return sides
     return register
 
 
 def prediction(id, *, question, options, answer):
-    """Register a question to commit to before a cell is run. options: {choice: what choosing it means}; answer: one choice."""
-    if len(options) < 2 or not all(isinstance(o, str) and isinstance(why, str) and why.strip() for o, why in options.items()):
+    """Register a question to commit to before a cell is run. options: {choice: what choosing it means}; answer: a choice."""
+    if len(options) < 2 or not all(isinstance(text, str) and text.strip() for text in (*options, *options.values())):
         raise RegistrationError(f"prediction {id}: options must map at least two strings to what choosing each means.")
     if answer not in options:
-        raise RegistrationError(f"prediction {id}: the answer {answer!r} is not among the options {', '.join(map(repr, options))}.")
+        known = ", ".join(map(repr, options))
+        raise RegistrationError(f"prediction {id}: the answer {answer!r} is not among the options {known}.")
     _register("prediction", Prediction(id, question, dict(options), answer, _caller()))
 
 
@@ -243,10 +246,11 @@ def _register(what, entry):
     if not isinstance(entry.id, str) or not re.fullmatch(pattern, entry.id):
         raise RegistrationError(f"{what} {entry.id!r}: the id should look like {shape}.")
     if entry.id in _tables[what]:
-        raise RegistrationError(f"{what} {entry.id}: registered twice, in {_tables[what][entry.id].module} and {entry.module}. Rename one.")
-    home = re.fullmatch(r".*\.ch(\d\d)", entry.module)
-    if home and int(home[1]) != int(entry.id.split(".")[0]):
-        raise RegistrationError(f"{what} {entry.id}: it is in {entry.module}, move it to ch{int(entry.id.split('.')[0]):02d}.py.")
+        first = _tables[what][entry.id].module
+        raise RegistrationError(f"{what} {entry.id}: registered twice, in {first} and {entry.module}. Rename one.")
+    home, chapter = re.fullmatch(r".*\.ch(\d\d)", entry.module), int(entry.id.split(".")[0])
+    if home and int(home[1]) != chapter:
+        raise RegistrationError(f"{what} {entry.id}: it is in {entry.module}, move it to ch{chapter:02d}.py.")
     _tables[what][entry.id] = entry
 
 
@@ -264,7 +268,7 @@ def chapters():
 
 
 def load_chapter(number):
-    """The module of a chapter, None if there is none. If its import fails half-way, what it had registered is forgotten."""
+    """The module of a chapter, None if there is none. If its import fails half-way, what it registered is forgotten."""
     name = f"{__package__}.ch{number:02d}"
     if name not in sys.modules and importlib.util.find_spec(name) is None:
         return None

@@ -12,6 +12,7 @@ from html import escape
 from .formatting import wrap
 
 COLORS = {"pass": "76,153,96", "fail": "196,88,80", "open": "128,128,128", "note": "84,124,180"}      # red, green, blue
+EMPHASIS = re.compile(r"(?<![\w*])\*(?=\S)([^*]+?)(?<=\S)\*(?![\w*])")
 INDENT = " " * 6
 
 _collectors = []
@@ -30,7 +31,7 @@ def verdict_text(verdict):
 
 def verdict_html(verdict):
     """A verdict as a card."""
-    body = "".join(_block(part.text) if part.block else _paragraph(part.text if part.by == "us" else None, part.text) for part in verdict.parts)
+    body = "".join(_block(part.text) if part.block else _paragraph(part.text, part.by == "us") for part in verdict.parts)
     return card(verdict.state, f"<b>{inline(_name(verdict))}</b> · {inline(verdict.headline)}", body)
 
 
@@ -41,24 +42,25 @@ def _name(verdict):
 def card(color, head, body=""):
     """A box with a colored edge; head and body are HTML."""
     rgb = COLORS[color]
-    return (f'<div class="tex2jax_ignore mathjax_ignore" style="border-left:4px solid rgb({rgb});background:rgba({rgb},0.08);'
-            f'padding:6px 12px;margin:4px 0;color:inherit;max-width:60em;line-height:1.5">{head}{body}</div>')
+    style = (f"border-left:4px solid rgb({rgb});background:rgba({rgb},0.08);padding:6px 12px;margin:4px 0;"
+             "color:inherit;max-width:60em;line-height:1.5")
+    return f'<div class="tex2jax_ignore mathjax_ignore" style="{style}">{head}{body}</div>'
 
 
 def inline(text):
     """Escaped text in which *emphasis* and `code` are marked up."""
-    pieces = re.split(r"(`[^`]+`)", text)
-    return "".join(f"<code>{escape(p[1:-1])}</code>" if p.startswith("`") and p.endswith("`") and len(p) > 2
-                   else re.sub(r"(?<![\w*])\*(?=\S)([^*]+?)(?<=\S)\*(?![\w*])", r"<em>\1</em>", escape(p)) for p in pieces)
+    pieces = re.split(r"`([^`]+)`", text)                                # every other piece is code
+    return "".join(f"<code>{escape(piece)}</code>" if i % 2 else EMPHASIS.sub(r"<em>\1</em>", escape(piece))
+                   for i, piece in enumerate(pieces))
 
 
-def _paragraph(ours, text):
-    return f'<div style="margin-top:4px">{inline(ours) if ours is not None else escape(text)}</div>'
+def _paragraph(text, ours=True):
+    return f'<div style="margin-top:4px">{inline(text) if ours else escape(text)}</div>'
 
 
 def _block(text):
-    return ('<pre style="margin:4px 0 4px 12px;padding:0;background:transparent;color:inherit;white-space:pre-wrap;font-size:0.92em">'
-            f"{escape(text)}</pre>")
+    style = "margin:4px 0 4px 12px;padding:0;background:transparent;color:inherit;white-space:pre-wrap;font-size:0.92em"
+    return f'<pre style="{style}">{escape(text)}</pre>'
 
 
 def in_notebook():
@@ -104,5 +106,5 @@ def collecting():
 
 def note(text, head=None, color="note"):
     """Show a short message of ours: an optional bold head, then paragraphs."""
-    body = "".join(_paragraph(line, line) for line in text.splitlines() if line.strip())
+    body = "".join(_paragraph(line) for line in text.splitlines() if line.strip())
     emit(f"{head}\n{wrap(text, INDENT)}" if head else text, card(color, f"<b>{inline(head)}</b>" if head else "", body))

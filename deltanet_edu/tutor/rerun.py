@@ -34,7 +34,7 @@ def find_notebook(chapter, start=None):
     start = Path(start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         for place in (folder / "exercises", *([folder] if folder.name == "exercises" else [])):
-            found = [p for p in place.glob("*.ipynb") if re.fullmatch(rf"(my_)?{chapter:02d}_.*", p.name)] if place.is_dir() else []
+            found = [p for p in place.glob("*.ipynb") if re.fullmatch(rf"(my_)?{chapter:02d}_.*", p.name)]
             if found:
                 return max(found, key=lambda p: p.stat().st_mtime)
     raise NotebookError(f"There is no exercises/{chapter:02d}_*.ipynb in {start} or a folder above it. "

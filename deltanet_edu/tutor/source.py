@@ -18,7 +18,8 @@ def source_of(f):
         f = f.func
     root = Path(deltanet_edu.__file__).parent.parent
     file = Path(inspect.getsourcefile(f))
-    return textwrap.dedent(inspect.getsource(f)).rstrip(), file.relative_to(root).as_posix() if file.is_relative_to(root) else ""
+    place = file.relative_to(root).as_posix() if file.is_relative_to(root) else ""
+    return textwrap.dedent(inspect.getsource(f)).rstrip(), place
 
 
 def show(*functions):

@@ -45,8 +45,7 @@ def read(locked=False):
     """
     try:
         data = json.loads(path().read_text(encoding="utf-8"))
-        tables = [data.get(part) for part in ("exercises", "predictions")] if isinstance(data, dict) else [None]
-        if not all(isinstance(table, dict) and all(isinstance(record, dict) for record in table.values()) for table in tables):
+        if not sound(data):
             raise ValueError("it is not a progress file")
         return data
     except ValueError as error:
@@ -55,6 +54,12 @@ def read(locked=False):
         return empty()
     except OSError:                                                      # usually: no such file yet
         return copy.deepcopy(_session.get(home()) or empty())
+
+
+def sound(data):
+    """Whether this is a record of progress: two tables of records."""
+    tables = [data.get(part) for part in ("exercises", "predictions")] if isinstance(data, dict) else [None]
+    return all(isinstance(table, dict) and all(isinstance(r, dict) for r in table.values()) for table in tables)
 
 
 def update(change):
@@ -122,7 +127,7 @@ def today():
 def entry(data, id):
     """The record of one exercise, made if there is none."""
     record = data["exercises"].setdefault(id, {})
-    for name, default in (("attempts", 0), ("solved", None), ("hints", 0), ("mistakes", {}), ("first", None), ("last", None)):
+    for name, default in dict(attempts=0, solved=None, hints=0, mistakes={}, first=None, last=None).items():
         record.setdefault(name, default)
     return record
 

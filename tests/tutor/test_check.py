@@ -194,7 +194,7 @@ def double(x):
 
 UNKNOWN = [
     (double, lambda x: None, "it returns None", "Is a `return` missing?"),
-    (double, lambda x: (2 * x,), "it returns a tuple of 1", "a comma at the end"),
+    (double, lambda x: (2 * x,), "it returns a tuple of 1", "A comma at the end"),
     (double, lambda x: (2 * x, x), "it returns 2 values, expected only the first", ""),
     (double, lambda x: [2 * x], "it returns a list of 1", ""),
     (double, lambda x: "x", "it returns a str, expected a tensor", ""),
@@ -228,7 +228,7 @@ UNKNOWN = [
     (lambda x: (x, 2 * x), lambda x: (x, x**2), "its second result is wrong, the first is right", ""),
     (lambda x: (x, x, 2 * x), lambda x: (x, x, x**2), "wrong: result 2; the others are right", ""),
     (lambda x: (x, 2 * x), lambda x: (x, 2 * x.mT), "its shape is (5, 3), expected (3, 5) in result[1]", "transposed"),
-    (lambda x: {"o": x, "S": x}, lambda x: {"o": x, "s": x}, "the names in its result differ", "is missing 'S' and has no use for 's'"),
+    (lambda x: {"o": x, "S": x}, lambda x: {"o": x, "s": x}, "the names in its result differ", "lacks 'S' and should not have 's'"),
 ]
 
 
