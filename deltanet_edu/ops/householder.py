@@ -11,9 +11,15 @@ import torch
 
 
 def householder(k, beta):
-    """I - beta k k^T for k: (..., K), beta: (...). Eigenvalues: 1 (K - 1 times) and 1 - beta |k|^2. Returns (..., K, K)."""
+    """I - beta k k^T for k: (..., K), beta: (...) (eq. 4.4). Eigenvalues: 1 (K - 1 times) and 1 - beta |k|^2. Returns (..., K, K)."""
     eye = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)
     return eye - beta[..., None, None] * k[..., :, None] * k[..., None, :]
+
+
+def apply_householder(S, k, beta):
+    """S (I - beta k k^T) for S: (..., V, K), k: (..., K), beta: (...), without the matrix (eq. 4.8). Cost: about 4VK FLOPs."""
+    read = (S @ k[..., None])[..., 0]                                    # (..., V)
+    return S - beta[..., None, None] * read[..., :, None] * k[..., None, :]
 
 
 def householder_product(k, beta):
@@ -22,6 +28,20 @@ def householder_product(k, beta):
     for k_t, beta_t in zip(k.unbind(-2), beta.unbind(-1)):
         P = P @ householder(k_t, beta_t)
     return P
+
+
+def reflections(Q):
+    """Unit keys (m, K), m <= K, of reflections (beta = 2) whose product in this order is the orthogonal Q: (K, K) (eq. 4.14).
+
+    One column after the other is sent home: a mirror across Q e_i - e_i takes Q e_i to e_i and leaves e_1 ... e_{i-1} where they are.
+    """
+    rest, keys = Q, []
+    for i, e_i in enumerate(torch.eye(Q.shape[-1], dtype=Q.dtype, device=Q.device)):
+        k = rest[:, i] - e_i                                             # (K,)
+        if k.norm() > 100 * len(Q) * torch.finfo(Q.dtype).eps:           # else the column is home, up to rounding
+            keys.append(k / k.norm())
+            rest = apply_householder(rest.mT, keys[-1], torch.full_like(k[0], 2)).mT
+    return torch.stack(keys) if keys else Q.new_zeros(0, Q.shape[-1])
 
 
 def wy_w(k, beta):

@@ -83,6 +83,28 @@ def test_order_matters():
     close(P, hh.householder(k[:, 0], beta[:, 0]) @ hh.householder(k[:, 1], beta[:, 1]))
 
 
+@sizes
+def test_apply_is_the_product_with_the_matrix(C, keys):
+    k, _, beta, S = keys_values(C, keys)
+    close(hh.apply_householder(S, k[:, 0], beta[:, 0]), S @ hh.householder(k[:, 0], beta[:, 0]))
+
+
+@given(st.integers(1, 8), st.integers(0, 8), st.integers(0, 99))
+def test_reflections(K, n, seed):
+    """A product of n random reflections needs at most min(n, K); permutations need K minus the number of cycles."""
+    g = torch.Generator().manual_seed(seed)
+    k = torch.nn.functional.normalize(torch.randn(n, K, generator=g, dtype=torch.float64), dim=-1)
+    Q = hh.householder_product(k, torch.full((n,), 2.0, dtype=torch.float64))
+    found = hh.reflections(Q)
+    assert len(found) <= min(n, K) and (n - len(found)) % 2 == 0          # the determinant fixes the parity
+    close(hh.householder_product(found, torch.full((len(found),), 2.0, dtype=torch.float64)), Q)
+
+
+def test_reflections_of_permutations():
+    eye = torch.eye(5, dtype=torch.float64)
+    assert [len(hh.reflections(eye[:, p])) for p in ([0, 1, 2, 3, 4], [1, 0, 2, 3, 4], [1, 0, 3, 2, 4], [1, 2, 3, 4, 0])] == [0, 1, 2, 4]
+
+
 def test_counting_beta_twice_is_wrong():
     """A published listing defines T without diag(beta); mixing that with ours counts beta twice."""
     k, _, beta, _ = keys_values(12)
