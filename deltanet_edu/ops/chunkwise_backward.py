@@ -28,7 +28,7 @@ def delta_rule_chunkwise_by_hand(q, k, v, beta, *, initial_state=None, scale=1.0
     Args:
         chunk_size: C; results/chunkwise_cpu.json has the measured times of several.
         recompute: save only the inputs for the backward pass and run the forward pass again in it: per head,
-            T(2K + V) + KV numbers held instead of T(2K + 2V + 2C) + NKV.
+            T(2K + V + 1) + KV numbers held instead of T(2K + 2V + 2C + 1) + (N + 1)KV (eq. 9.9).
     """
     out_dtype, T = v.dtype, v.shape[1]
     q, k, v, beta, S = enter(q, k, v, beta, initial_state=initial_state)

@@ -55,3 +55,52 @@ def delta_rule_recurrent(q, k, v, beta, *, initial_state=None, scale=1.0, step=s
         S = step(S, k_t, v_t, beta_t)                                    # (B, H, V, K)
         o.append((S @ q_t[..., None])[..., 0])                           # (B, H, V)
     return (scale * torch.stack(o, 1)).to(out_dtype), S
+
+
+def delta_rule_recurrent_backward(q, k, v, beta, do, dS=None, *, initial_state=None, scale=1.0):
+    """The gradients of `delta_rule_recurrent`, by hand, in three sweeps that keep no state (eq. 3.2 to 3.6).
+
+    The gradient of the memory runs from the last token to the first and needs neither v nor the memory; the memory
+    itself runs forward again afterwards. Between the sweeps only the errors wait: V numbers a token instead of KV.
+
+    Args:
+        q, k, v, beta, initial_state, scale: as they went into `delta_rule_recurrent`.
+        do: (B, T, H, V), the gradient of the outputs.    dS: (B, H, V, K), that of the final state; zeros if None.
+    Returns:
+        dq, dk: (B, T, H, K), dv: (B, T, H, V), dbeta: (B, T, H), and the gradient of the initial state, (B, H, V, K).
+    Cost per token and head: 17KV FLOPs.
+    """
+    q, k, v, beta, do, S_0 = enter(q, k, v, beta, do, initial_state=initial_state)
+    errors = torch.empty_like(v)
+    dq, dk, dv, dbeta = (torch.empty_like(x) for x in (q, k, v, beta))
+
+    S = S_0                                                              # forward: the errors
+    for t in range(k.shape[1]):
+        errors[:, t] = read(S, k[:, t]) - v[:, t]                        # (B, H, V)
+        S = S - outer(beta[:, t, :, None] * errors[:, t], k[:, t])       # (B, H, V, K)
+
+    dS = torch.zeros_like(S_0) if dS is None else dS.to(S_0.dtype)
+    for t in reversed(range(k.shape[1])):                                # backward: the gradient of the memory
+        dS = dS + outer(scale * do[:, t], q[:, t])                       # (B, H, V, K)
+        told = read(dS, k[:, t])                                         # (B, H, V)  the gradient memory, asked for this key
+        dv[:, t] = beta[:, t, :, None] * told
+        dbeta[:, t] = -(told * errors[:, t]).sum(-1)                     # (B, H)
+        dk[:, t] = -beta[:, t, :, None] * read(dS.mT, errors[:, t])      # (B, H, K)  the write's half
+        dS = dS - outer(dv[:, t], k[:, t])                               # (B, H, V, K)
+
+    S = S_0                                                              # forward again: the memory
+    for t in range(k.shape[1]):
+        dk[:, t] -= read(S.mT, dv[:, t])                                 # (B, H, K)  the error's half
+        S = S - outer(beta[:, t, :, None] * errors[:, t], k[:, t])       # (B, H, V, K)
+        dq[:, t] = scale * read(S.mT, do[:, t])
+    return dq, dk, dv, dbeta, dS
+
+
+def read(S, x):
+    """S x for a batch: (..., V, K), (..., K) to (..., V)."""
+    return (S @ x[..., None])[..., 0]
+
+
+def outer(x, y):
+    """x y^T for a batch: (..., V), (..., K) to (..., V, K)."""
+    return x[..., :, None] * y[..., None, :]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from deltanet_edu import delta_rule
 from deltanet_edu.ops import (delta_rule_attention, delta_rule_chunkwise, delta_rule_chunkwise_by_hand, delta_rule_parallel,
-                              delta_rule_recurrent, erase_then_write_step, transition_step)
+                              delta_rule_recurrent, delta_rule_scan, erase_then_write_step, transition_step)
 
 from .inputs import any_inputs, make
 
@@ -22,6 +22,7 @@ RUNGS = {
     "by_hand_C4": partial(delta_rule_chunkwise_by_hand, chunk_size=4),
     "by_hand_recompute": partial(delta_rule_chunkwise_by_hand, chunk_size=5, recompute=True),
     "parallel": delta_rule_parallel,
+    "scan": delta_rule_scan,
     "front_door": partial(delta_rule, check_values=False),
 }
 ALL = {"recurrent": delta_rule_recurrent, **RUNGS}

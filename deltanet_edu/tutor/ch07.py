@@ -1,0 +1,485 @@
+"""Chapter 7: chunks of linear attention, and why the delta rule is not scanned."""
+
+import torch
+
+from deltanet_edu.bench.flops import flops
+from deltanet_edu.ops import (delta_rule_recurrent, delta_rule_scan, linear_attention_chunkwise, linear_attention_parallel,
+                              linear_attention_recurrent)
+from deltanet_edu.ops.householder import householder, householder_product, wy_u, wy_w
+from deltanet_edu.ops.scan import compose, inclusive_scan
+
+from . import AnswerError, Case, Mistake, equation, exercise, order_the_lines, prediction
+from .cases import delta_inputs, normal, smallest_first
+
+
+def real(x):
+    return torch.tensor(x, dtype=torch.float64)
+
+
+# -- 7.1 How many steps? ---------------------------------------------------------------------------------------------------
+
+exercise(
+    id="7.1", title="How many steps?", kind="predict", stars=1, minutes=3, equations=("7.2",), reference=16,
+    mutants={
+        "drops the ragged tail": Mistake(15, "15 chunks of 64 hold 960 tokens. The other 40 still need a chunk of their own.", "eq. 7.2"),
+        "counts the tokens": Mistake(1000, "That is the token loop. A chunk is one step, however many tokens it holds.", "eq. 7.2"),
+        "counts the tokens of a chunk": Mistake(64, "Within a chunk nothing waits: its 64 tokens are rows of the same matrix product.", "eq. 7.3"),
+        "counts a fraction of a step": Mistake(15.625, "There is no such thing as 0.625 of a step: the last chunk is padded and costs a whole one.", "eq. 7.2"),
+        "counts the padding": Mistake(24, "That is how many zero rows fill the last chunk. The question is how many chunks follow one another.", "eq. 7.2"),
+    },
+    hints=("What must be finished before the second chunk can know its entering state?",
+           "One step a chunk. How many chunks of 64 cover 1,000 tokens?",
+           "1000 / 64 = 15.6, and the rest needs a chunk too."),
+    why="ceil(1000 / 64) = 16. The last chunk holds 40 tokens and 24 zero rows.",
+)
+
+
+# -- 7.2 Chunk by chunk ----------------------------------------------------------------------------------------------------
+
+def chunk_by_chunk(q, k, v, S, C):
+    o = []
+    for start in range(0, len(k), C):
+        Q, K, V = (x[start:start + C] for x in (q, k, v))                # (C, K), (C, K), (C, V); the last one may be shorter
+        o.append(Q @ S.T + (Q @ K.T).tril() @ V)                         # (C, V)
+        S = S + V.T @ K                                                  # (V, K)
+    return torch.cat(o), S
+
+
+def chunk_by_package(q, k, v, S, C):
+    o, S = linear_attention_chunkwise(*(x[None, :, None] for x in (q, k, v)), initial_state=S[None, None], chunk_size=C)
+    return o[0, :, 0], S[0, 0]
+
+
+def token_by_token(q, k, v, S, C):
+    o = []
+    for q_t, k_t, v_t in zip(q, k, v):
+        S = S + torch.outer(v_t, k_t)
+        o.append(S @ q_t)
+    return torch.stack(o), S
+
+
+def all_at_once(q, k, v, S, C):
+    return q @ S.T + (q @ k.T).tril() @ v, S + v.T @ k
+
+
+def chunked(read, carry=lambda S, K, V: S + V.T @ K, whole_only=False, start=lambda S: S):
+    """A mutant of the loop over chunks: `read` replaces the output of a chunk, `carry` the state for the next one."""
+    def f(q, k, v, S, C):
+        S, o = start(S), []
+        S_0 = S
+        for first in range(0, len(k) - (len(k) % C if whole_only else 0), C):
+            Q, K, V = (x[first:first + C] for x in (q, k, v))
+            before, S = S, carry(S, K, V)
+            o.append(read(Q, K, V, before, S, S_0))
+        return torch.cat(o) if o else v[:0], S
+    return f
+
+
+def right_read(Q, K, V, before, after, S_0):
+    return Q @ before.T + (Q @ K.T).tril() @ V
+
+
+def chunk_cases(g):
+    by_hand = [Case((real([[1.0, 0.0], [1.0, 1.0]])[:T], real([[1.0, 0.0], [0.0, 2.0]])[:T], real([[3.0], [5.0]])[:T], real([[1.0, 1.0]]), C),
+                    f"easy numbers, T = {T}, C = {C}") for T, C in ((1, 1), (2, 1), (2, 2))]
+    return smallest_first(by_hand + delta_inputs(g, "q k v S C", T=(3, 7), C=(1, 2, 3, 16), K=3, V=2, keys=("unnormalized", "repeated")))
+
+
+exercise(
+    id="7.2", title="Chunk by chunk", kind="code", stars=2, minutes=10, equations=("7.2", "7.3"),
+    reference=chunk_by_chunk, alternatives=(chunk_by_package, token_by_token, all_at_once), cases=chunk_cases,
+    mutants={
+        "forgets the entering state": Mistake(chunked(lambda Q, K, V, before, after, S_0: (Q @ K.T).tril() @ V),
+            "Each chunk sees only itself. What earlier chunks stored reaches it through Q Sᵀ.", "eq. 7.3",
+            next="With C = 1, what would the second token know of the first?"),
+        "adds the chunk's own writes twice": Mistake(chunked(lambda Q, K, V, before, after, S_0: Q @ after.T + (Q @ K.T).tril() @ V),
+            "It reads from the state that *leaves* the chunk, which already holds this chunk's writes. Q meets the state that *enters*.", "eq. 7.3",
+            next="Swap the two lines of the loop."),
+        "lets tokens see later ones": Mistake(chunked(lambda Q, K, V, before, after, S_0: Q @ before.T + (Q @ K.T) @ V),
+            "Inside the chunk, too, token t may only read what was written up to t.", "eq. 7.3", next="Which entries of Q Kᵀ must be zero?"),
+        "hides each token from itself": Mistake(chunked(lambda Q, K, V, before, after, S_0: Q @ before.T + (Q @ K.T).tril(-1) @ V),
+            "Writing comes before reading: o_t uses S_t. The diagonal of the mask belongs to it.", "eq. 7.3"),
+        "reads every chunk from the first state": Mistake(chunked(lambda Q, K, V, before, after, S_0: Q @ S_0.T + (Q @ K.T).tril() @ V),
+            "The state that enters a chunk is the one that left the chunk before, not the one from before the sequence.", "eq. 7.2"),
+        "keeps only the last chunk in the state": Mistake(chunked(right_read, carry=lambda S, K, V: V.T @ K),
+            "The state must add up: S + Vᵀ K. Yours forgets everything but the latest chunk.", "eq. 7.2"),
+        "drops the tokens after the last whole chunk": Mistake(chunked(right_read, whole_only=True),
+            "T need not be a multiple of C. The last chunk is shorter, and it counts.", "eq. 7.2",
+            next="A slice past the end is no error in Python: `range(0, T, C)` is enough."),
+        "starts from an empty memory": Mistake(chunked(right_read, start=torch.zeros_like),
+            "The S that comes in is what earlier text has left behind.", "eq. 7.2"),
+        "writes k vᵀ, the transpose": Mistake(lambda q, k, v, S, C: (chunk_by_chunk(q, k, v, S, C)[0], chunk_by_chunk(q, k, v, S, C)[1].T),
+            "The state is (V, K): values upright, keys flat. Vᵀ K has that shape.", "eq. 7.2"),
+    },
+    hints=("Two lines are missing: one makes the chunk's output, one makes the state for the next chunk.",
+           "The output has two parts: what the entering state says, and what the chunk's own tokens wrote, causally masked.",
+           "`o.append(Q @ S.T + (Q @ K.T).tril() @ V)`, then `S = S + V.T @ K`. In this order."),
+)
+
+
+# -- 7.3 Five labels -------------------------------------------------------------------------------------------------------
+
+exercise(
+    id="7.3", title="Five labels", kind="order", stars=2, minutes=8, equations=("7.2", "7.3"),
+    reference="EBFDAC", alternatives=("EFBDAC", "EBFADC", "EFBADC"),
+    cases=lambda g: delta_inputs(g, "q k v S", T=(1, 2, 3), K=3, V=2, keys=("unnormalized",)),
+    prepare=order_the_lines(
+        {"A": "S = S + V.T @ K                  # update", "B": "own = (Q @ K.T).tril() @ V       # within the chunk",
+         "C": "return O, S                      # store", "D": "O = own + earlier                # within and across, together",
+         "E": "Q, K, V = q, k, v                # load: one chunk", "F": "earlier = Q @ S.T                # across chunks"},
+        "def one_chunk(q, k, v, S):", "one_chunk", distractors={"G": "own = (Q @ K.T) @ V              # within the chunk"}),
+    mutants={
+        "updates before it reads across": Mistake("EBAFDC",
+            "The state already holds this chunk's writes when F reads it, so they count twice.", "eq. 7.3", next="F needs the state that *enters*."),
+        "stores before it updates": Mistake("EBFDCA",
+            "Nothing after `return` runs: the state that leaves is the one that came in.", "eq. 7.2", next="Where must A stand?"),
+        "takes the line without the mask": Mistake("EGFDAC",
+            "G lets every token of the chunk see all others, later ones included.", "eq. 7.3", next="Which of B and G is causal?"),
+        "adds before there is something to add": Mistake("EDBFAC",
+            "D needs `own` and `earlier`. Which lines make them?", "eq. 7.3"),
+        "computes before it loads": Mistake("BEFDAC",
+            "B works on Q, K and V, and only E brings them in.", "eq. 7.3", next="Which label comes first?"),
+    },
+    hints=("Start with *load*, end with *store*.",
+           "*Across chunks* reads the state, *update* changes it. Which of them first?",
+           "E, then B and F in either order, then D and A in either order, then C. G is the decoy."),
+)
+
+
+# -- 7.4 A published operator ----------------------------------------------------------------------------------------------
+
+def joined(M1, X1, M2, X2):
+    return M1 @ M2, X1 @ M2 + X2                                         # (K, K), (V, K)
+
+
+def joined_by_package(M1, X1, M2, X2):
+    return compose((M1, X1), (M2, X2))
+
+
+def joined_by_blocks(M1, X1, M2, X2):
+    """As one matrix product: a map is the block matrix [[M, 0], [X, I]]."""
+    K, V = M1.shape[0], X1.shape[0]
+
+    def block(M, X):
+        return torch.cat([torch.cat([M, M.new_zeros(K, V)], 1), torch.cat([X, torch.eye(V, dtype=X.dtype)], 1)], 0)
+    product = block(M1, X1) @ block(M2, X2)
+    return product[:K, :K], product[K:, :K]
+
+
+def joined_by_probing(M1, X1, M2, X2):
+    """Run both maps on the zero memory, which shows X, and on every unit row, which shows M."""
+    def run(S):
+        return (S @ M1 + X1) @ M2 + X2
+    X = run(torch.zeros_like(X1))
+    unit_rows = torch.eye(len(M1), dtype=M1.dtype)
+    return torch.stack([(run(row.expand_as(X1)) - X)[0] for row in unit_rows]), X
+
+
+def pair_cases(g):
+    def token(V, K):
+        k, v, beta = normal(g, K), normal(g, V), torch.rand((), generator=g, dtype=torch.float64)
+        return householder(k, beta), beta * torch.outer(v, k)
+    cases = [Case((real([[2.0]]), real([[1.0]]), real([[3.0]]), real([[5.0]])), "K = V = 1")]
+    cases += [Case((normal(g, K, K), normal(g, V, K), normal(g, K, K), normal(g, V, K)), "K = V = 2" if K == V else f"K = {K}, V = {V}")
+              for K, V in ((2, 2), (3, 3), (3, 1), (2, 3))]
+    return smallest_first([*cases, Case((*token(3, 3), *token(3, 3)), "two tokens of the delta rule")])
+
+
+exercise(
+    id="7.4", title="A published operator", kind="bug", stars=2, minutes=15, equations=("7.6",),
+    reference=joined, alternatives=(joined_by_package, joined_by_blocks, joined_by_probing), cases=pair_cases,
+    mutants={
+        "keeps the published slip": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, M2 @ X1 + X2),
+            "The second map takes what the first one has written and multiplies it by M₂ *from the right*, like everything else in S.", "eq. 7.6",
+            next="Write out (S M₁ + X₁) M₂ + X₂."),
+        "swaps the product of the transitions": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, X1 @ M2 + X2),
+            "X is right. But S meets M₁ first, and S stands on the left: S M₁ M₂.", "eq. 7.6"),
+        "does the second map first": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, X2 @ M1 + X1),
+            "Composition of maps does not commute. The first token comes first.", "eq. 7.6"),
+        "adds the writes untouched": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2),
+            "What the first token wrote passes through the erasure of the second. That is what makes it the delta rule.", "eq. 7.6",
+            next="Same key twice, β = 1: is the first value still there?"),
+        "sends the second write through its own erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, (X1 + X2) @ M2),
+            "M₂ acts on what was there before token 2; X₂ is added after it.", "eq. 7.6"),
+        "sends the first write through its own erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 + X2),
+            "M₁ acts on what was there before token 1. Its write meets M₂ next.", "eq. 7.6"),
+        "transposes the second transition": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M2.T + X2),
+            "For a single token M is symmetric and this goes unnoticed. A product of several is not, and a scan meets those.", "eq. 7.6"),
+    },
+    hints=("A pair (M, X) is a map: it sends S to S M + X. Apply the first, then the second, to a letter S.",
+           "(S M₁ + X₁) M₂ + X₂. Multiply out.",
+           "S M₁M₂ + X₁M₂ + X₂: read off what multiplies S and what does not."),
+)
+
+
+# -- 7.5 A witness ---------------------------------------------------------------------------------------------------------
+
+def published(first, second):
+    return first[0] @ second[0], second[0] @ first[1] + second[1]
+
+
+def read_witness(answer):
+    """Three tokens as (k: (3, 2), v: (3, 2), beta: (3,)), or an AnswerError that says what is missing."""
+    try:
+        k, v, beta = (torch.as_tensor(x, dtype=torch.float64) for x in answer)
+    except Exception:
+        raise AnswerError("give (k, v, beta): three keys with 2 entries each, three values with 2 entries each, three numbers") from None
+    if k.shape != (3, 2) or v.shape != (3, 2) or beta.shape != (3,):
+        raise AnswerError(f"the shapes are {tuple(k.shape)}, {tuple(v.shape)}, {tuple(beta.shape)}, expected (3, 2), (3, 2), (3,)")
+    if not all(x.isfinite().all() and x.abs().max() <= 10 for x in (k, v, beta)):
+        raise AnswerError("all numbers should lie between -10 and 10")
+    return k, v, beta
+
+
+def groupings(answer):
+    """What the published operator makes of three tokens, grouped from the left and from the right; if the same, why."""
+    k, v, beta = read_witness(answer)
+    a, b, c = ((householder(k_t, b_t), b_t * torch.outer(v_t, k_t)) for k_t, v_t, b_t in zip(k, v, beta))
+    left, right = published(published(a, b), c), published(a, published(b, c))
+    if (left[1] - right[1]).abs().max() > 1e-6:
+        return "the two groupings differ"
+    overlap, lengths = (k[1] @ k[2]).abs(), k[1].norm() * k[2].norm()
+    reasons = {"nothing is written": (v == 0).all(), "all strengths are zero": (beta == 0).all(), "the first token writes nothing": (a[1] == 0).all(),
+               "the second or third token erases nothing": beta[1] * lengths == 0 or beta[2] * lengths == 0,
+               "the second and third key are parallel": (lengths - overlap).abs() < 1e-9, "the second and third key are orthogonal": overlap < 1e-9}
+    return "both groupings agree: " + next((reason for reason, holds in reasons.items() if holds), "by chance")
+
+
+WITNESS = ([(1.0, 0.0), (0.6, 0.8), (0.0, 1.0)], [(1.0, 2.0), (0.0, 1.0), (3.0, 0.0)], [0.5, 0.5, 0.5])
+
+exercise(
+    id="7.5", title="A witness", kind="open", stars=3, minutes=15, equations=("7.7",), prepare=groupings,
+    reference=WITNESS, alternatives=(([(1.0, 0.0), (0.8, 0.6), (0.6, 0.8)], [(1.0, 0.0), (0.0, 0.0), (0.0, 0.0)], [1.0, 1.0, 1.0]),),
+    mutants={
+        "uses the same key three times": Mistake(([(1.0, 0.0)] * 3, [(1.0, 2.0), (0.0, 1.0), (3.0, 0.0)], [0.5, 0.5, 0.5]),
+            "Erasures along one direction commute, so a wrong order does not show.", "eq. 7.7", next="Turn the keys away from each other, but not to a right angle."),
+        "turns the last two keys to a right angle": Mistake(([(0.6, 0.8), (0.0, 1.0), (1.0, 0.0)], [(1.0, 2.0), (0.0, 1.0), (3.0, 0.0)], [0.5, 0.5, 0.5]),
+            "Orthogonal erasures commute too: neither touches what the other does.", "eq. 7.7", next="Choose keys that overlap partly."),
+        "writes nothing": Mistake(([(1.0, 0.0), (0.6, 0.8), (0.0, 1.0)], [(0.0, 0.0)] * 3, [0.5, 0.5, 0.5]),
+            "With all values zero every X is zero. The slip is in X.", "eq. 7.6", next="Give the first token a value."),
+        "sets every strength to zero": Mistake(([(1.0, 0.0), (0.6, 0.8), (0.0, 1.0)], [(1.0, 2.0), (0.0, 1.0), (3.0, 0.0)], [0.0, 0.0, 0.0]),
+            "β = 0 makes every map the identity.", "eq. 7.6"),
+        "leaves only one real erasure": Mistake(([(1.0, 0.0), (0.6, 0.8), (0.0, 1.0)], [(1.0, 2.0), (0.0, 1.0), (3.0, 0.0)], [0.5, 0.0, 0.5]),
+            "Here M₂ is the identity, and what is left of the operator happens to agree with itself.", "eq. 7.7",
+            next="Let all three tokens erase."),
+        "writes only at the end": Mistake(([(1.0, 0.0), (0.6, 0.8), (0.8, 0.6)], [(0.0, 0.0), (0.0, 0.0), (3.0, 1.0)], [0.5, 0.5, 0.5]),
+            "The slip is in how an *earlier* write passes through later erasures. The last write passes through none.", "eq. 7.6",
+            next="Give the first token a value."),
+    },
+    hints=("Look at the X of both groupings: the write of token 1 passes M₂ and M₃, from the left, in which order?",
+           "Grouped from the left: M₃M₂X₁. From the right: (M₂M₃)X₁. When are these different?",
+           "M₂ and M₃ must not commute: keys 2 and 3 neither parallel nor orthogonal, both β above 0, and token 1 must write something."),
+    why="Grouped from the left the printed operator sends X₁ to M₃M₂X₁, grouped from the right to M₂M₃X₁. A scan regroups freely, so its result "
+        "would depend on the number of processors.",
+)
+
+
+# -- 7.6 The map of a chunk ------------------------------------------------------------------------------------------------
+
+def chunk_map(k, v, beta):
+    total = None
+    for k_t, v_t, beta_t in zip(k, v, beta):
+        token = householder(k_t, beta_t), beta_t * torch.outer(v_t, k_t)
+        total = token if total is None else compose(total, token)
+    return total                                                         # (K, K), (V, K)
+
+
+def chunk_map_by_wy(k, v, beta):
+    return torch.eye(k.shape[-1], dtype=k.dtype) - wy_w(k, beta).T @ k, wy_u(k, v, beta).T @ k
+
+
+def chunk_map_by_probing(k, v, beta):
+    """Run the recurrence from zero to get X, and from each unit row to get M."""
+    def final(S):
+        return delta_rule_recurrent(*(x[None, :, None] for x in (k, k)), torch.zeros(1, len(k), 1, S.shape[0], dtype=k.dtype), beta[None, :, None],
+                                    initial_state=S[None, None])[1][0, 0]
+    X = delta_rule_recurrent(*(x[None, :, None] for x in (k, k, v, beta)))[1][0, 0]
+    return final(torch.eye(k.shape[-1], dtype=k.dtype)), X
+
+
+def chunk_map_by_scan(k, v, beta):
+    M, X = inclusive_scan(householder(k, beta), (beta[:, None] * v)[:, :, None] * k[:, None, :])
+    return M[-1], X[-1]
+
+
+exercise(
+    id="7.6", title="The map of a chunk", kind="code", stars=3, minutes=20, equations=("7.5", "7.6"),
+    reference=chunk_map, alternatives=(chunk_map_by_wy, chunk_map_by_scan, chunk_map_by_probing),
+    cases=lambda g: smallest_first([Case((real([[1.0, 0.0], [0.6, 0.8]])[:C], real([[3.0], [5.0]])[:C], real([1.0, 0.5])[:C]),
+                                         f"easy numbers, C = {C}") for C in (1, 2)] + delta_inputs(g, "k v beta", T=(1, 2, 5), K=3, V=2)),
+    mutants={
+        "multiplies the transitions backwards": Mistake(lambda k, v, beta: (householder_product(k.flip(0), beta.flip(0)), chunk_map(k, v, beta)[1]),
+            "X is right. M must be M₁M₂⋯: the first token stands leftmost, next to S.", "eq. 7.6"),
+        "runs the tokens backwards": Mistake(lambda k, v, beta: chunk_map(k.flip(0), v.flip(0), beta.flip(0)),
+            "The last token is applied first. `compose(first, second)` takes the earlier one first.", "eq. 7.6"),
+        "adds the writes untouched": Mistake(lambda k, v, beta: (chunk_map(k, v, beta)[0], (beta[:, None] * v).T @ k),
+            "Each write must pass through the erasures of all later tokens. Yours adds β v kᵀ as linear attention would.", "eq. 7.6"),
+        "forgets beta in the write": Mistake(lambda k, v, beta: chunk_map_with(k, v, beta, write=lambda v, b: v),
+            "One token is (I - β k kᵀ, β v kᵀ). The write has lost its β.", "eq. 7.5"),
+        "forgets beta in the erasure": Mistake(lambda k, v, beta: chunk_map_with(k, v, beta, erase=torch.ones_like),
+            "One token is (I - β k kᵀ, β v kᵀ). The erasure has lost its β.", "eq. 7.5"),
+        "returns only the last token": Mistake(lambda k, v, beta: chunk_map(k[-1:], v[-1:], beta[-1:]),
+            "The composition is thrown away in each round: keep it in a variable and go on from there.", "eq. 7.6"),
+        "adds up the transitions": Mistake(lambda k, v, beta: (torch.eye(k.shape[1], dtype=k.dtype) - (beta[:, None] * k).T @ k, chunk_map(k, v, beta)[1]),
+            "I - Σ β k kᵀ forgets that later tokens meet a memory that earlier ones have changed. The transitions are multiplied.", "eq. 7.6"),
+    },
+    hints=("Make the map of one token first: two matrices.",
+           "Then go through the chunk and join what you have with the next token, earlier one first.",
+           "`total = token if total is None else compose(total, token)`, with token = (I - β k kᵀ, β v kᵀ)."),
+)
+
+
+def chunk_map_with(k, v, beta, erase=lambda b: b, write=lambda v, b: b * v):
+    total = None
+    for k_t, v_t, beta_t in zip(k, v, beta):
+        token = householder(k_t, erase(beta_t)), torch.outer(write(v_t, beta_t), k_t)
+        total = token if total is None else compose(total, token)
+    return total
+
+
+# -- 7.7 The bill ----------------------------------------------------------------------------------------------------------
+
+def scan_bytes(T, K, V, bytes_per_number):
+    return T * K * (K + V) * bytes_per_number
+
+
+exercise(
+    id="7.7", title="The bill", kind="code", stars=2, minutes=8, equations=("7.8",),
+    reference=scan_bytes, alternatives=(lambda T, K, V, size: size * T * (K * K + V * K), lambda T, K, V, size: sum(K * K + V * K for _ in range(T)) * size),
+    cases=lambda g: [Case(args, note) for args, note in (((1, 1, 2, 1), "one token"), ((3, 2, 1, 2), "K ≠ V"), ((10, 4, 3, 4), "float32"),
+                                                        ((64, 16, 16, 2), "K = V"), ((4096, 128, 64, 4), "a real layer"))],
+    mutants={
+        "counts only the transitions": Mistake(lambda T, K, V, size: T * K * K * size, "Each token needs its X, (V, K), as well as its M.", "eq. 7.8"),
+        "counts only the writes": Mistake(lambda T, K, V, size: T * K * V * size, "Each token needs its M, (K, K), as well as its X.", "eq. 7.8"),
+        "counts one pair for all tokens": Mistake(lambda T, K, V, size: K * (K + V) * size,
+            "A scan keeps a pair for every token: they all live at the same time.", "eq. 7.8"),
+        "counts numbers, not bytes": Mistake(lambda T, K, V, size: T * K * (K + V), "Multiply by the size of a number.", "eq. 7.8"),
+        "takes M to be as tall as X": Mistake(lambda T, K, V, size: 2 * T * K * V * size, "M acts on keys: it is (K, K) whatever V is.", "eq. 7.8"),
+        "counts what the tokens bring": Mistake(lambda T, K, V, size: T * (K + V) * size,
+            "Those are the keys and values themselves. The scan makes a matrix out of each.", "eq. 7.8"),
+    },
+    hints=("Which two matrices stand for one token, and what are their shapes?",
+           "M is (K, K), X is (V, K), and every token has both.",
+           "T · (K² + VK) numbers, times the bytes of one."),
+    why="For T = 4,096, K = V = 128 in float32 that is 537 MB a head, to move 2 MB of keys and values.",
+)
+
+
+# -- equations -------------------------------------------------------------------------------------------------------------
+
+def one_head(case, names):
+    """The arguments of a case without batch and heads, with batch and one head added."""
+    return {name: x[None, None] if name == "S" else x[None, :, None] for name, x in zip(names, case.args)}
+
+
+def sequences(g, **options):
+    return [case.args for case in delta_inputs(g, "q k v S", T=(1, 2, 7), K=3, V=2, keys=("unnormalized", "repeated"), **options)]
+
+
+@equation("7.1", r"o_t = \Big(S_0 + \sum_{i=1}^{t} v_i k_i^\top\Big) q_t = S_0\, q_t + \sum_{i=1}^{t} v_i\,(k_i^\top q_t)")
+def _(g):
+    for q, k, v, S in sequences(g):
+        o = linear_attention_recurrent(*(x[None, :, None] for x in (q, k, v)), initial_state=S[None, None])[0][0, :, 0]
+        for t in range(len(k)):
+            yield "memory first", (S + v[:t + 1].T @ k[:t + 1]) @ q[t], o[t]
+            yield "overlaps first", S @ q[t] + sum(v[i] * (k[i] @ q[t]) for i in range(t + 1)), o[t]
+
+
+@equation("7.2", r"S_{[n+1]} = S_{[n]} + V_{[n]}^\top K_{[n]}")
+def _(g):
+    for q, k, v, S in sequences(g):
+        for C in (1, 2, 3, 16):
+            carried = S
+            for start in range(0, len(k), C):
+                part = [x[None, start:start + C, None] for x in (q, k, v)]
+                after = linear_attention_recurrent(*part, initial_state=carried[None, None])[1][0, 0]
+                yield "the loop over the chunk", carried + v[start:start + C].T @ k[start:start + C], after
+                carried = after
+
+
+@equation("7.3", r"O_{[n]} = Q_{[n]} S_{[n]}^\top + \operatorname{tril}\!\big(Q_{[n]} K_{[n]}^\top\big)\, V_{[n]}")
+def _(g):
+    for q, k, v, S in sequences(g):
+        o = linear_attention_recurrent(*(x[None, :, None] for x in (q, k, v)), initial_state=S[None, None])[0][0, :, 0]
+        for C in (1, 2, 3, 16):
+            yield "the token loop", chunk_by_chunk(q, k, v, S, C)[0], o
+            yield "the package", chunk_by_package(q, k, v, S, C)[0], o
+        yield "C = T is the parallel form", all_at_once(q, k, v, S, None)[0], linear_attention_parallel(
+            *(x[None, :, None] for x in (q, k, v)), initial_state=S[None, None])[0][0, :, 0]
+
+
+@equation("7.4", r"\text{FLOPs}(C) = T\,\big(4KV + 2C(K + V)\big), \qquad \text{sequential steps}(C) = \lceil T / C\rceil")
+def _(g):
+    for T, C, K, V in ((16, 4, 3, 5), (24, 8, 2, 7), (12, 1, 4, 4), (12, 12, 4, 3)):
+        q, k, v = normal(g, 1, T, 1, K), normal(g, 1, T, 1, K), normal(g, 1, T, 1, V)
+        counted = flops(linear_attention_chunkwise, q, k, v, chunk_size=C)
+        products = sum(n for name, n in counted.items() if name in ("bmm", "mm", "baddbmm", "addmm"))
+        yield "counted in the matrix products", products, T * (4 * K * V + 2 * C * (K + V))
+
+
+@equation("7.5", r"S \;\mapsto\; S M_t + X_t, \qquad M_t = I - \beta_t k_t k_t^\top, \quad X_t = \beta_t v_t k_t^\top")
+def _(g):
+    for case in delta_inputs(g, "S k v beta", T=None, betas=("random", "zero", "large")):
+        S, k, v, beta = case.args
+        after = delta_rule_recurrent(*(x[None, None, None] for x in (k, k, v, beta)), initial_state=S[None, None])[1][0, 0]
+        yield "a step of the rule", S @ householder(k, beta) + beta * torch.outer(v, k), after
+
+
+def random_maps(g, n, K=3, V=2):
+    return [(normal(g, K, K), normal(g, V, K)) for _ in range(n)]
+
+
+@equation("7.6", r"(M_1, X_1)\circ(M_2, X_2) = \big(M_1 M_2,\; X_1 M_2 + X_2\big)")
+def _(g):
+    for K, V in ((1, 1), (3, 2), (2, 5)):
+        first, second = random_maps(g, 2, K, V)
+        S = normal(g, V, K)
+        M, X = compose(first, second)
+        yield "one map after the other", S @ M + X, (S @ first[0] + first[1]) @ second[0] + second[1]
+
+
+@equation("7.7", r"(a \circ b)\circ c = a\circ(b\circ c)")
+def _(g):
+    for _ in range(3):
+        a, b, c = random_maps(g, 3)
+        yield "both groupings", compose(compose(a, b), c), compose(a, compose(b, c))
+    for case in delta_inputs(g, "q k v beta S", B=1, H=2, T=(1, 2, 7)):
+        q, k, v, beta, S = case.args
+        yield "a scan, which regroups freely", delta_rule_scan(q, k, v, beta, initial_state=S), delta_rule_recurrent(q, k, v, beta, initial_state=S)
+
+
+@equation("7.8", r"\text{memory} = T\,K\,(K + V), \qquad \text{one composition} = 2K^3 + 2VK^2 \text{ FLOPs}")
+def _(g):
+    for T, K, V in ((4, 3, 5), (7, 2, 3)):
+        M, X = normal(g, T, K, K), normal(g, T, V, K)
+        yield "numbers held", M.numel() + X.numel(), T * K * (K + V)
+        counted = flops(compose, (M[0], X[0]), (M[1], X[1]))
+        yield "counted in the products", sum(n for name, n in counted.items() if name in ("mm", "bmm")), 2 * K**3 + 2 * V * K**2
+
+
+# -- predictions -----------------------------------------------------------------------------------------------------------
+
+prediction("7.a", question="Linear attention, T tokens on this CPU. As T doubles from 512 to 4,096, which form gets slower faster?",
+           options={"the loop": "Its work doubles, and so does its time. Each step is small, so it is slow from the start, but it stays in proportion.",
+                    "all at once": "Its work quadruples: a T × T matrix. It starts far ahead and gives the lead away.",
+                    "both alike": "One does T steps of fixed size, the other one step of size T². They cannot grow alike."},
+           answer="all at once")
+
+prediction("7.b", question="A chunk's tokens are 9 to 12. How does token 11 learn what token 10 wrote?",
+           options={"through the state": "The state that enters the chunk was finished after token 8. It knows nothing of token 10.",
+                    "through tril(Q Kᵀ)": "Yes: entry (11, 10) of the small masked matrix is the overlap k₁₀ᵀq₁₁, and it weighs v₁₀.",
+                    "not at all": "It must: token 10 comes before token 11, chunk or no chunk."},
+           answer="through tril(Q Kᵀ)")
+
+prediction("7.c", question="You double C from 64 to 128. What happens to the FLOPs, for K = V = 64?",
+           options={"they halve": "The number of sequential steps halves. The FLOPs do not.",
+                    "they stay": "The part with the state stays, but the masked triangles grow with C.",
+                    "they grow by half": "4KV = 16,384 stays; 2C(K + V) goes from 16,384 to 32,768. So 32,768 becomes 49,152 a token: half as much again.",
+                    "they double": "Only the part within the chunk doubles."},
+           answer="they grow by half")
+
+prediction("7.d", question="Scanning the delta rule takes log₂ T rounds instead of T steps. For T = 2,048 and K = V = 64, is it faster than the loop on this CPU?",
+           options={"much faster": "11 rounds instead of 2,048 steps sounds like it. But look at what one round does: matrix products of 64 × 64 for every token.",
+                    "slower": "Yes. A composition costs 2K³ + 2VK² FLOPs where a step of the loop costs about 6KV: some 40 times as much, 11 times over.",
+                    "about the same": "It would take a machine with far more arithmetic than memory traffic; even then the state of every token must be stored."},
+           answer="slower")
