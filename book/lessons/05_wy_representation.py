@@ -26,13 +26,13 @@ torch.set_printoptions(precision=4, sci_mode=False)
 predict("5.a")
 
 # %%
-cat = torch.tensor([1.0, 0.0])                       # (K,)  a unit key
-k = torch.stack([cat, cat])                          # (C, K)
-v = torch.tensor([[3.0], [5.0]])                     # (C, V)
-S0 = torch.zeros(1, 2)                               # (V, K)
+cat = torch.tensor([1.0, 0.0])                          # (K,)  a unit key
+k = torch.stack([cat, cat])                             # (C, K)
+v = torch.tensor([[3.0], [5.0]])                        # (C, V)
+S0 = torch.zeros(1, 2)                                  # (V, K)
 
-errors = v - k @ S0.mT                               # (C, V)  both tokens ask the old memory
-S = S0 + errors.mT @ k                               # (V, K)  and both write
+errors = v - k @ S0.mT                                  # (C, V)  both tokens ask the old memory
+S = S0 + errors.mT @ k                                  # (V, K)  and both write
 S @ cat
 
 # %% [markdown]
@@ -42,12 +42,13 @@ S @ cat
 # %%
 def rule(S, k, v, beta):
     """The state after the last token, by the loop of chapter 2: (V, K)."""
-    q, k, v, beta = (x[None, :, None] for x in (k, k, v, beta))          # one batch entry, one head
+    q, k, v, beta = (x[None, :, None] for x in (k, k, v, beta))  # one batch entry, one head
     return delta_rule_recurrent(q, k, v, beta, initial_state=S[None, None])[1][0, 0]
 
 torch.manual_seed(0)
 for C in (1, 2, 4, 8, 16, 32):
-    k, v, beta, S0 = normalize(torch.randn(C, 16), dim=-1), torch.randn(C, 8), torch.ones(C), torch.randn(8, 16)
+    k, v = normalize(torch.randn(C, 16), dim=-1), torch.randn(C, 8)
+    beta, S0 = torch.ones(C), torch.randn(8, 16)
     stale, right = S0 + (v - k @ S0.mT).mT @ k, rule(S0, k, v, beta)
     print(f"C = {C:2d}   error {(stale - right).norm() / right.norm():.0%}")
 
@@ -119,15 +120,16 @@ def flops(f, *args):
 
 def token_loop(k, v, beta):
     S = torch.zeros(v.shape[1], k.shape[1])
-    for k_t, v_t, beta_t in zip(k[:, :, None], v[:, :, None], beta):     # (K, 1), (V, 1)
-        S = S + beta_t * (v_t - S @ k_t) @ k_t.mT                        # (V, K)
+    for k_t, v_t, beta_t in zip(k[:, :, None], v[:, :, None], beta):  # (K, 1), (V, 1)
+        S = S + beta_t * (v_t - S @ k_t) @ k_t.mT       # (V, K)
     return S
 
 # %%
 C, K = 64, 128
 k, v, beta = normalize(torch.randn(C, K), dim=-1), torch.randn(C, K), torch.rand(C)
 loop, product = flops(token_loop, k, v, beta), flops(householder.householder_product, k, beta)
-print(f"token by token      {loop:>12,}\nM_1 M_2 ... M_C     {product:>12,}    {product / loop:.0f} times as many")
+print(f"token by token      {loop:>12,}")
+print(f"M_1 M_2 ... M_C     {product:>12,}    {product / loop:.0f} times as many")
 
 # %% [markdown]
 # Multiplying $K \times K$ matrices costs $K^3$ where one write costs $K^2$. And the product alone is not even the state yet.
@@ -143,7 +145,7 @@ predict("5.b")
 # %%
 torch.manual_seed(0)
 k, beta = normalize(torch.randn(5, 64), dim=-1), torch.rand(5)
-P = householder.householder_product(k, beta)                             # (K, K)
+P = householder.householder_product(k, beta)            # (K, K)
 difference = torch.eye(64) - P
 print("entries that are not zero:", int((difference.abs() > 1e-12).sum()), "of", difference.numel())
 print("rank:", int(torch.linalg.matrix_rank(difference)))
@@ -162,7 +164,7 @@ print("rank:", int(torch.linalg.matrix_rank(difference)))
 verify("5.2")
 
 # %%
-k, beta = normalize(torch.randn(4, 16), dim=-1), torch.ones(4)           # a smaller one, for the picture
+k, beta = normalize(torch.randn(4, 16), dim=-1), torch.ones(4)  # a smaller one, for the picture
 wy.factors(householder.householder_product(k, beta), householder.wy_w(k, beta), k);
 
 # %% [markdown]
@@ -182,10 +184,10 @@ wy.factors(householder.householder_product(k, beta), householder.wy_w(k, beta), 
 # The overlaps: $k_1^\top k_2 = 0.6$, $\;k_2^\top k_3 = 0.8$, and $k_1^\top k_3 = 0$.
 
 # %%
-k = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])                   # (C, K)
-v = torch.tensor([[5.0], [4.0], [2.0]])                                  # (C, V)
-beta = torch.tensor([1.0, 0.5, 1.0])                                     # (C,)
-k @ k.mT                                                                 # (C, C)  overlaps
+k = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])  # (C, K)
+v = torch.tensor([[5.0], [4.0], [2.0]])                 # (C, V)
+beta = torch.tensor([1.0, 0.5, 1.0])                    # (C,)
+k @ k.mT                                                # (C, C)  overlaps
 
 # %% [markdown]
 # **Token 1.** $M_1 = I - k_1 k_1^\top$. So $w_1 = \beta_1 k_1 = (1, 0)$.
@@ -203,7 +205,7 @@ k @ k.mT                                                                 # (C, C
 w1 = beta[0] * k[0]
 w2 = beta[1] * (k[1] - w1 * (k[0] @ k[1]))
 w3 = beta[2] * (k[2] - w1 * (k[0] @ k[2]) - w2 * (k[1] @ k[2]))
-W = torch.stack([w1, w2, w3])                                            # (C, K)
+W = torch.stack([w1, w2, w3])                           # (C, K)
 W
 
 # %% [markdown]
@@ -270,7 +272,7 @@ verify("5.4")
 # $u_1 = 5$, $\;u_2 = 0.5\,(4 - 5\cdot 0.6) = 0.5$, $\;u_3 = 2 - 0.5 \cdot 0.8 = 1.6$.
 
 # %%
-householder.wy_u(k, v, beta)                                             # (C, V)
+householder.wy_u(k, v, beta)                            # (C, V)
 
 # %%
 show(householder.wy_u)
@@ -284,16 +286,20 @@ predict("5.c")
 
 # %%
 same, values = cat.expand(3, 2), torch.tensor([[3.0], [5.0], [4.0]])
-u = householder.wy_u(same, values, torch.ones(3))                        # (C, V)
+u = householder.wy_u(same, values, torch.ones(3))       # (C, V)
 print(u[:, 0].tolist(), "  sum", u.sum().item())
 
 # %% [markdown]
 # Only the *news* is written. Here are the same three values with three kinds of keys:
 
 # %%
-plane = torch.eye(3)
-rows = {"orthogonal keys": plane, "overlap 0.6": torch.tensor([[1, 0, 0], [0.6, 0.8, 0], [0.6, 0.3, 0.55**0.5]]), "equal keys": plane[[0, 0, 0]]}
-wy.writes({name: (values[:, 0], householder.wy_u(keys, values, torch.ones(3))[:, 0]) for name, keys in rows.items()});
+orthogonal = torch.eye(3)
+overlapping = torch.tensor([[1, 0, 0], [0.6, 0.8, 0], [0.6, 0.3, 0.55**0.5]])
+families = {"orthogonal keys": orthogonal, "overlap 0.6": overlapping, "equal keys": orthogonal[[0, 0, 0]]}
+bars = {}
+for name, keys in families.items():
+    bars[name] = values[:, 0], householder.wy_u(keys, values, torch.ones(3))[:, 0]
+wy.writes(bars);
 
 # %% [markdown]
 # *Gray: what arrives. Blue: what is written. With orthogonal keys the two agree, and the delta rule is linear attention. With equal keys
@@ -308,10 +314,10 @@ wy.writes({name: (values[:, 0], householder.wy_u(keys, values, torch.ones(3))[:,
 verify("5.5")
 
 # %% [markdown]
-# In our example, with an old memory $S_0 = (1, 2)$: three jumps in one.
+# In our example, with an old memory $S_0 = (1, 2)$: three steps in one jump.
 
 # %%
-S0 = torch.tensor([[1.0, 2.0]])                                          # (V, K)
+S0 = torch.tensor([[1.0, 2.0]])                         # (V, K)
 W, U = householder.wy_w(k, beta), householder.wy_u(k, v, beta)
 print("in one jump   ", S0 @ (torch.eye(2) - W.mT @ k) + U.mT @ k)
 print("token by token", rule(S0, k, v, beta))
@@ -324,7 +330,8 @@ print("token by token", rule(S0, k, v, beta))
 
 # %%
 torch.manual_seed(0)
-k2, v2, beta2, S2 = normalize(torch.randn(8, 16), dim=-1), torch.randn(8, 4), torch.rand(8), torch.randn(4, 16)
+k2, v2 = normalize(torch.randn(8, 16), dim=-1), torch.randn(8, 4)
+beta2, S2 = torch.rand(8), torch.randn(4, 16)
 right = rule(S2, k2, v2, beta2)
 without_w = S2 + householder.wy_u(k2, v2, beta2).mT @ k2
 print(f"error without W: {(without_w - right).norm() / right.norm():.0%}")
@@ -347,7 +354,7 @@ verify("5.6")
 # %%
 S, writes = S0, []
 for k_t, v_t, beta_t in zip(k, v, beta):
-    writes.append(beta_t * (v_t - S @ k_t))                              # (V,)
+    writes.append(beta_t * (v_t - S @ k_t))             # (V,)
     S = S + writes[-1][:, None] * k_t
 print("loop      ", torch.stack(writes)[:, 0])
 print("U - W S0ᵀ ", (U - W @ S0.mT)[:, 0])
@@ -363,8 +370,10 @@ print("U - W S0ᵀ ", (U - W @ S0.mT)[:, 0])
 
 # %%
 T = 2 ** torch.arange(6, 17)
-states, rows = T * 128 * 128 * 16 * 4 / 2**20, T * (128 + 128) * 16 * 4 / 2**20          # MiB
-wy.against_length({"a state per token": (T, states), "a row of W and of U per token": (T, rows)}, "MiB for one layer");
+MiB = 16 * 4 / 2**20                                    # 16 heads, 4 bytes a number
+states, rows = T * 128 * 128 * MiB, T * (128 + 128) * MiB
+curves = {"a state per token": (T, states), "a row of W and of U per token": (T, rows)}
+wy.against_length(curves, "MiB for one layer");
 
 # %% [markdown]
 # *Two parallel lines, a factor of 64 apart, half the head width. At 4,096 tokens: 4 GiB against 64 MiB, for one layer and one sequence.*
@@ -392,7 +401,8 @@ wy.against_length({name: (lengths, y) for name, y in counts.items()}, "FLOPs per
 
 # %%
 ratio = counts["u recurrence"][-1] / counts["token loop"][-1]
-print(f"at {lengths[-1]} tokens {ratio:.1f} times the FLOPs; it grows like T, so at 4096 tokens {ratio * 4096 / lengths[-1]:.0f} times")
+print(f"at {lengths[-1]} tokens {ratio:.1f} times the FLOPs of the loop")
+print(f"it grows like T, so at 4096 tokens {ratio * 4096 / lengths[-1]:.0f} times")
 
 # %% [markdown]
 # And it is still a loop: $u_t$ waits for $u_{t-1}$. So there are two debts left, and a chapter for each:
@@ -409,11 +419,12 @@ print(f"at {lengths[-1]} tokens {ratio:.1f} times the FLOPs; it grows like T, so
 
 # %%
 torch.manual_seed(0)
-a, tau = torch.geqrf(torch.randn(5, 3))                                  # (m, n), (n,)
-keys = a.tril(-1).mT + torch.eye(3, 5)                                   # (n, m)  tokens are rows
-Q = torch.eye(5) - householder.wy_w(keys, tau).mT @ keys                 # (m, m)
+X = torch.randn(5, 3)
+a, tau = torch.geqrf(X)                                 # (m, n), (n,)
+keys = a.tril(-1).mT + torch.eye(3, 5)                  # (n, m)  tokens are rows
+Q = torch.eye(5) - householder.wy_w(keys, tau).mT @ keys  # (m, m)
 print("orthogonal:", torch.allclose(Q @ Q.mT, torch.eye(5)))
-print("the Q of torch.linalg.qr:", torch.allclose(Q[:, :3], torch.linalg.householder_product(a, tau)))
+print("the Q of torch.linalg.qr:", torch.allclose(Q[:, :3], torch.linalg.qr(X).Q))
 print("τ ‖k‖² =", (tau * (keys**2).sum(-1)))
 
 # %% [markdown]

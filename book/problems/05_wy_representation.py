@@ -27,7 +27,7 @@ from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% tags=["nbval-check-output"]
 ### BEGIN SOLUTION
-u3 = 2.44        # u_1 = 2, u_2 = 0.5 (3 - 1.6) = 0.7, and 5 - 2 - 0.7 * 0.8
+u3 = 2.44  # u_1 = 2, u_2 = 0.5 (3 - 1.6) = 0.7, and 5 - 2 - 0.7 * 0.8
 ### STUB
 # u3 = None
 ### END SOLUTION
@@ -46,13 +46,13 @@ def u_vectors(k, v, beta):
     """(C, K), (C, V), (C,) -> (C, V)."""
     u = []
     for t in range(len(k)):
-        already = torch.zeros_like(v[t])                                 # (V,)  what the earlier writes return for k_t
+        already = torch.zeros_like(v[t])                # (V,)  what the earlier writes return for k_t
         for i in range(t):
             already = already + u[i] * (k[i] @ k[t])
         ### BEGIN SOLUTION
         u.append(beta[t] * (v[t] - already))
         ### STUB
-        # raise NotImplementedError("5.2")                               # one line: append u_t
+        # raise NotImplementedError("5.2")        # one line: append u_t
         ### END SOLUTION
     return torch.stack(u)
 
@@ -71,7 +71,7 @@ def w_vectors(k, beta):
     ### BEGIN SOLUTION
     w = []
     for t in range(len(k)):
-        left = k[t]                                                      # (K,)  what is left of the key to erase
+        left = k[t]                                     # (K,)  what is left of the key to erase
         for i in range(t):
             left = left - w[i] * (k[i] @ k[t])
         w.append(beta[t] * left)
@@ -111,12 +111,12 @@ check("5.4", order)
 # %% tags=["nbval-check-output"]
 def state_after(S, k, v, beta):
     """The memory after the chunk. S: (V, K), k: (C, K), v: (C, V), beta: (C,) -> (V, K)."""
-    U = wy_u(k, v, beta)                                                 # (C, V)
+    U = wy_u(k, v, beta)                                # (C, V)
     ### BEGIN SOLUTION
-    W = wy_w(k, beta)                                                    # (C, K)
+    W = wy_w(k, beta)                                   # (C, K)
     return S - S @ W.mT @ k + U.mT @ k
     ### STUB
-    # raise NotImplementedError("5.5")                                   # delete this line, and repair the next one
+    # raise NotImplementedError("5.5")            # delete this line, and repair the next one
     # return S + U.mT @ k
     ### END SOLUTION
 
@@ -134,7 +134,7 @@ check("5.5", state_after)
 
 # %% tags=["nbval-check-output"]
 ### BEGIN SOLUTION
-T = 130          # T (T - 1) / 2 * 128 > 8192 T  means  T - 1 > 128
+T = 130  # T (T - 1) / 2 * 128 > 8192 T  means  T - 1 > 128
 ### STUB
 # T = None
 ### END SOLUTION
@@ -157,7 +157,7 @@ def q_from_lapack(a, tau):
     """(m, n), (n,) -> (m, m)."""
     ### BEGIN SOLUTION
     m, n = a.shape
-    keys = a.tril(-1).mT + torch.eye(n, m, dtype=a.dtype)                # (n, m)  tokens are rows
+    keys = a.tril(-1).mT + torch.eye(n, m, dtype=a.dtype)  # (n, m)  tokens are rows
     return torch.eye(m, dtype=a.dtype) - wy_w(keys, tau).mT @ keys
     ### END SOLUTION
 

@@ -1,0 +1,550 @@
+"""Chapter 6: the UT transform. Exercises, equation checks and predictions."""
+
+import math
+
+import torch
+
+from ..ops import householder
+from . import Case, Mistake, equation, exercise, order_the_lines, prediction
+from .cases import delta_inputs, smallest_first
+
+KEYS = ("random", "repeated", "unnormalized")
+
+
+def eye_like(A):
+    return torch.eye(A.shape[-1], dtype=A.dtype)
+
+
+def easy(args):
+    """Cases with K = 2 and V = 1 that can be redone by hand."""
+    k, v, beta = [[0.6, 0.8], [1.0, 0.0], [0.6, 0.8]], [[2.0], [4.0], [3.0]], [0.5, 0.25, 1.0]
+    for T in (1, 2, 3):
+        given = {"k": k[:T], "v": v[:T], "beta": beta[:T]}
+        yield Case(tuple(torch.tensor(given[name], dtype=torch.float64) for name in args.split()), f"easy numbers, T = {T}, K ≠ V")
+
+
+def cases(args, T=(1, 2, 7), betas=("random", "zero", "large")):
+    """Easy numbers first, then adversarial ones."""
+    return lambda g: [*easy(args), *delta_inputs(g, args, T=T, keys=KEYS, betas=betas)]
+
+
+def triangles(g):
+    """A strictly lower triangular A as the only argument: easy ones, those of real keys, and any numbers."""
+    made = [Case((torch.tensor(A, dtype=torch.float64),), f"easy numbers, C = {len(A)}")
+            for A in ([[0.0]], [[0.0, 0.0], [0.5, 0.0]], [[0.0, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 2.0, 0.0]])]
+    for C in (2, 3, 5, 8):
+        any_numbers = torch.randn(C, C, generator=g, dtype=torch.float64).mul(10).round().div(10).tril(-1)
+        made.append(Case((any_numbers,), f"any numbers, C = {C}"))
+    for case in delta_inputs(g, "k beta", T=(4, 7), keys=KEYS):
+        made.append(Case((householder.ut_system(*case.args),), f"{case.note.split(',')[0]}, C = {len(case.args[0])}"))
+    return smallest_first(made)
+
+
+# -- 6.1 -----------------------------------------------------------------------------------------------------------------
+
+exercise(
+    id="6.1", title="One entry of T by hand", kind="predict", stars=1, minutes=8, equations=("6.2", "6.3", "6.7"),
+    reference=-0.108, tolerance=1e-4,
+    mutants={
+        "forgets diag(β)": Mistake(-0.216,
+            "−0.216 is the entry of (I + A)⁻¹. T has diag(β) on its right: column 1 is scaled by β₁ = 0.5.", "eq. 6.3"),
+        "takes the direct path only": Mistake(-0.3,
+            "Token 1 also reaches token 3 by way of token 2: it changes what token 2 writes.", "eq. 6.7",
+            next="What is A₃₂ A₂₁, and with which sign does a path of two hops count?"),
+        "takes the detour only": Mistake(0.192,
+            "The keys of tokens 1 and 3 overlap too, so there is also the direct path, one hop, −A₃₁.", "eq. 6.7"),
+        "adds both paths with one sign": Mistake(-0.492,
+            "Each hop contributes a factor −A. Two hops make a plus.", "eq. 6.7"),
+        "flips every sign": Mistake(0.108,
+            "You computed with I − A: a path of one hop counts *minus* A₃₁.", "eq. 6.1",
+            next="What must be added to u₃ to give β₃v₃: what the memory says, or its opposite?"),
+        "scales A by the β of the column": Mistake(-0.054,
+            "In A the row is scaled: A_ti = β_t k_tᵀk_i. β says how strongly the *later* token corrects.", "eq. 6.2"),
+    },
+    hints=("First A: A₂₁ = 0.5 · 0.8, A₃₁ = 0.6, A₃₂ = 0.96.",
+           "There are two paths from token 1 to token 3: directly, and by way of token 2.",
+           "(I + A)⁻¹ has −A₃₁ + A₃₂A₂₁ in that place. Then scale by β₁."),
+    why="−A₃₁ + A₃₂A₂₁ = −0.6 + 0.96 · 0.4 = −0.216, and β₁ = 0.5 makes it −0.108.",
+)
+
+
+# -- 6.2 -----------------------------------------------------------------------------------------------------------------
+
+def system_by_loop(k, beta):
+    A = torch.zeros(len(k), len(k), dtype=k.dtype)
+    for t in range(len(k)):
+        for i in range(t):
+            A[t, i] = beta[t] * (k[t] @ k[i])
+    return A
+
+
+def system_by_mask(k, beta):
+    t = torch.arange(len(k))
+    return torch.where(t[:, None] > t, torch.einsum("t,td,id->ti", beta, k, k), 0.0)
+
+
+exercise(
+    id="6.2", title="The matrix A", kind="code", stars=1, minutes=8, equations=("6.2",),
+    reference=householder.ut_system, alternatives=(system_by_loop, system_by_mask),
+    cases=cases("k beta"),
+    mutants={
+        "scales the columns": Mistake(lambda k, beta: (k @ k.mT * beta).tril(-1),
+            "diag(β) stands on the *left*: row t is scaled by β_t, the strength of the token that corrects itself.", "eq. 6.2",
+            next="Which token's β stands before the bracket in eq. 5.4?"),
+        "keeps the diagonal": Mistake(lambda k, beta: (beta[:, None] * (k @ k.mT)).tril(),
+            "`tril()` keeps the diagonal: token t would correct itself by its own write. Strictly lower is `tril(-1)`.", "eq. 6.2"),
+        "keeps the upper triangle": Mistake(lambda k, beta: (beta[:, None] * (k @ k.mT)).triu(1),
+            "The later token is the row: entries with i < t lie *below* the diagonal. Yours lets tokens see the future.", "eq. 6.2"),
+        "forgets β": Mistake(lambda k, beta: (k @ k.mT).tril(-1),
+            "The overlaps are right, but row t must be scaled by β_t.", "eq. 6.2"),
+        "has the opposite sign": Mistake(lambda k, beta: -householder.ut_system(k, beta),
+            "A itself has a plus. The minus appears when it moves to the other side: u = βv − Au, hence (I + A)u = βv.", "eq. 6.1"),
+        "normalizes the keys": Mistake(
+            lambda k, beta: householder.ut_system(torch.nn.functional.normalize(k, dim=-1), beta),
+            "The overlap is k_tᵀk_i of the keys as they come. Normalizing is the layer's business, before this."),
+        "multiplies β in on both sides": Mistake(lambda k, beta: (beta[:, None] * (k @ k.mT) * beta).tril(-1),
+            "β_t once, of the row. β_i of the earlier token is already inside its u_i.", "eq. 6.2"),
+    },
+    hints=("One matrix product gives all overlaps at once.",
+           "Row t is scaled by β_t: `beta[:, None] * ...`.",
+           "`(beta[:, None] * (k @ k.mT)).tril(-1)`."),
+)
+
+
+# -- 6.3 -----------------------------------------------------------------------------------------------------------------
+
+def T_by_inverse(k, beta):
+    A = householder.ut_system(k, beta)
+    return torch.linalg.inv(eye_like(A) + A) @ torch.diag(beta)
+
+
+def T_by_columns(k, beta):
+    A, T = householder.ut_system(k, beta), torch.diag(beta)
+    for i in range(len(k)):                                              # column-oriented: finished rows push into later ones
+        T = T - torch.outer(A[:, i], T[i])
+    return T
+
+
+def T_by_rows(k, beta, row):
+    """Rows of (I + A)^-1 by `row(t, e_t, coefficients A[t, :t], finished rows)`, times diag(beta)."""
+    A = householder.ut_system(k, beta)
+    X = torch.zeros_like(A)
+    for t, e_t in enumerate(eye_like(A)):
+        X[t] = row(t, e_t, A[t, :t], X[:t])
+    return X * beta
+
+
+exercise(
+    id="6.3", title="Row by row", kind="code", stars=2, minutes=15, equations=("6.3", "6.4"),
+    reference=householder.ut_by_substitution, alternatives=(T_by_inverse, T_by_columns, householder.ut_by_blocks),
+    cases=cases("k beta"),
+    mutants={
+        "leaves diag(β) out": Mistake(lambda k, beta: householder.inverse_by_substitution(householder.ut_system(k, beta)),
+            "That is (I + A)⁻¹ alone. T = (I + A)⁻¹ diag(β).", "eq. 6.3", next="With one token, what should T be?"),
+        "scales the rows": Mistake(
+            lambda k, beta: beta[:, None] * householder.inverse_by_substitution(householder.ut_system(k, beta)),
+            "diag(β) stands on the right of the inverse, so it scales *columns*: column i by β_i.", "eq. 6.3",
+            next="`X * beta` and `X * beta[:, None]`: which one scales columns?"),
+        "adds the correction": Mistake(lambda k, beta: T_by_rows(k, beta, lambda t, e, a, X: e + a @ X),
+            "That inverts I − A. Row t of (I + A) X = I reads X_t + Σ A_ti X_i = e_t.", "eq. 6.4"),
+        "corrects with rows of I": Mistake(
+            lambda k, beta: T_by_rows(k, beta, lambda t, e, a, X: e - a @ torch.eye(len(beta), dtype=k.dtype)[:t]),
+            "Yours is I − A, the paths of one hop. Row t needs the *finished* rows X_i, which carry the longer paths.", "eq. 6.4",
+            next="For three tokens, which entry differs?"),
+        "forgets the row of I": Mistake(lambda k, beta: T_by_rows(k, beta, lambda t, e, a, X: 0 * e - a @ X),
+            "Without e_t every row stays zero: nothing ever starts.", "eq. 6.4"),
+        "stops at the previous row": Mistake(lambda k, beta: T_by_rows(k, beta, lambda t, e, a, X: e - a[-1:] @ X[-1:]),
+            "The sum runs over *all* finished rows, not only the last one.", "eq. 6.4"),
+    },
+    hints=("Row t of the identity (I + A) X = I has only one unknown row: X_t.",
+           "X_t = e_t − Σ_{i<t} A_ti X_i, and the sum is one product: `A[t, :t] @ X[:t]`.",
+           "`X[t] = I[t] - A[t, :t] @ X[:t]`, and at the end `return X * beta`."),
+)
+
+
+# -- 6.4 -----------------------------------------------------------------------------------------------------------------
+
+def listing(A, sign=-1, inside=1, identity="after"):
+    """The substitution loop in the style of the paper's listing, with its signs as parameters."""
+    T = sign * A
+    if identity == "before":
+        T = T + eye_like(A)
+    for i in range(1, len(A)):
+        T[i, :i] = T[i, :i] + inside * (T[i, :, None] * T[:, :i]).sum(-2)
+    return T + eye_like(A) if identity == "after" else T
+
+
+def inverse_by_library(A):
+    return torch.linalg.inv(eye_like(A) + A)
+
+
+exercise(
+    id="6.4", title="Find the bug: a sign in the loop", kind="bug", stars=3, minutes=20, equations=("6.1", "6.4"),
+    reference=listing, alternatives=(inverse_by_library, householder.inverse_by_substitution), cases=triangles,
+    mutants={
+        "inverts I − A": Mistake(lambda A: listing(A, sign=1),
+            "The loop is consistent, but it inverts I − A. The delta rule needs (I + A)⁻¹: u_t *subtracts* what the memory already says.", "eq. 6.1",
+            next="For C = 2, write down (I + A)⁻¹ and compare its lower left entry with T[1, 0]."),
+        "flips the sign inside the loop instead": Mistake(lambda A: listing(A, sign=1, inside=-1),
+            "Now T ends as A − A² + …, which is I − (I + A)⁻¹: right up to a sign of the whole, so adding I gives 2I − (I + A)⁻¹.", "eq. 6.4",
+            next="Flip the sign where T starts, and leave the loop alone."),
+        "flips both signs": Mistake(lambda A: listing(A, sign=-1, inside=-1),
+            "One of the two minus signs was needed, not both: longer paths now have the wrong sign.", "eq. 6.4"),
+        "loses the identity": Mistake(lambda A: listing(A) - eye_like(A),
+            "The loop computes (I + A)⁻¹ − I. The identity is still to be added.", "eq. 6.4"),
+        "adds the identity before the loop": Mistake(lambda A: listing(A, identity="before"),
+            "With ones on the diagonal the sum over j includes row i itself, which is then counted twice. Add the identity after the loop."),
+        "returns the first-order term": Mistake(lambda A: eye_like(A) - A,
+            "I − A holds the paths of one hop. The loop adds the longer ones.", "eq. 6.7"),
+    },
+    hints=("Take C = 2: the loop adds nothing there. What should T[1, 0] be?",
+           "(I + A)⁻¹ = I − A + A² − …: in which sign must T start?",
+           "`T = -A`, and everything else stays."),
+    why="With T = −A at the start, row i becomes −A_i − Σ A_ij (X − I)_j, which is eq. 6.4 without its identity.",
+)
+
+
+# -- 6.5 -----------------------------------------------------------------------------------------------------------------
+
+def w_and_u(k, v, beta):
+    T = householder.ut_by_solve(k, beta)
+    return T @ k, T @ v
+
+
+def w_and_u_by_recurrence(k, v, beta):
+    return householder.wy_w(k, beta), householder.wy_u(k, v, beta)
+
+
+def w_and_u_by_one_solve(k, v, beta):
+    A = householder.ut_system(k, beta)
+    X = torch.linalg.solve_triangular(A, beta[:, None] * torch.cat([k, v], -1), upper=False, unitriangular=True)
+    return X[:, :k.shape[1]], X[:, k.shape[1]:]
+
+
+def twice(x, T, beta):
+    return T @ (beta[:, None] * x)
+
+
+def with_T(answer):
+    """Turn (T, k, v, beta) -> (W, U) into an answer of exercise 6.5."""
+    return lambda k, v, beta: answer(householder.ut_by_solve(k, beta), k, v, beta)
+
+
+exercise(
+    id="6.5", title="Find the bug: one β too many", kind="bug", stars=2, minutes=10, equations=("6.3",),
+    reference=w_and_u, alternatives=(w_and_u_by_recurrence, w_and_u_by_one_solve), cases=cases("k v beta"),
+    mutants={
+        "counts β twice": Mistake(with_T(lambda T, k, v, beta: (twice(k, T, beta), twice(v, T, beta))),
+            "T already ends in diag(β), and `K_beta` brings it a second time. Each of the two is right with the other convention.", "eq. 6.3",
+            next="With one token, what should W be?"),
+        "repairs W only": Mistake(with_T(lambda T, k, v, beta: (T @ k, twice(v, T, beta))),
+            "W is right. U still counts β twice.", "eq. 6.3"),
+        "repairs U only": Mistake(with_T(lambda T, k, v, beta: (twice(k, T, beta), T @ v)),
+            "U is right. W still counts β twice.", "eq. 6.3"),
+        "leaves β out altogether": Mistake(
+            lambda k, v, beta: tuple(householder.inverse_by_substitution(householder.ut_system(k, beta)) @ x for x in (k, v)),
+            "Neither T nor K and V carry the β now. One of them must.", "eq. 6.3"),
+        "scales the result": Mistake(
+            lambda k, v, beta: tuple(beta[:, None] * (householder.inverse_by_substitution(householder.ut_system(k, beta)) @ x) for x in (k, v)),
+            "diag(β) belongs between the inverse and K. On the left it scales the corrections of the later token a second time.", "eq. 6.3"),
+        "divides one β out on the wrong side": Mistake(
+            with_T(lambda T, k, v, beta: tuple(twice(x, T, beta) / beta[:, None] for x in (k, v))),
+            "Dividing rows by β does not undo a β that scaled columns, and with β = 0 it gives NaN. Do not multiply it in at all.", "eq. 6.3"),
+    },
+    hints=("Set C = 1. T is then β₁, and W should be β₁k₁.",
+           "There are two conventions: T with diag(β) and plain K, V; or T without it, and scaled K, V.",
+           "Keep `T = ut_by_solve(k, beta)`, and return `T @ k, T @ v`."),
+)
+
+
+# -- 6.6 -----------------------------------------------------------------------------------------------------------------
+
+block_lines = order_the_lines(
+    {
+        "A": "corner = -bottom @ A[h:, :h] @ top",
+        "B": "X[:h, :h], X[h:, h:], X[h:, :h] = top, bottom, corner",
+        "C": "h = C // 2",
+        "D": "return X",
+        "E": "X = torch.zeros_like(A)",
+        "F": "top, bottom = inverse(A[:h, :h]), inverse(A[h:, h:])",
+    },
+    "def inverse(A):\n    C = len(A)\n    if C == 1:\n        return torch.ones_like(A)", "inverse",
+    distractors={
+        "G": "corner = -top @ A[h:, :h] @ bottom",
+        "H": "corner = bottom @ A[h:, :h] @ top",
+        "I": "corner = -A[h:, :h]",
+    },
+)
+
+
+def inverse_with_corner(A, corner):
+    C = len(A)
+    if C == 1:
+        return torch.ones_like(A)
+    h, X = C // 2, torch.zeros_like(A)
+    top, bottom = inverse_with_corner(A[:h, :h], corner), inverse_with_corner(A[h:, h:], corner)
+    X[:h, :h], X[h:, h:], X[h:, :h] = top, bottom, corner(A[h:, :h], top, bottom)
+    return X
+
+
+exercise(
+    id="6.6", title="Inverse by halves", kind="order", stars=2, minutes=10, equations=("6.5",),
+    reference="CFAEBD", alternatives=(inverse_by_library, householder.inverse_by_substitution), prepare=block_lines, cases=triangles,
+    mutants={
+        "has the wrong sign in the corner": Mistake("CFHEBD",
+            "The corner is *minus* X₂₂ A₂₁ X₁₁: below the diagonal, (I + A) X must come out as zero.", "eq. 6.5",
+            next="For C = 2 the corner is one number. Which sign has it?"),
+        "multiplies the blocks in the wrong order": Mistake("CFGEBD",
+            "A₂₁ leads from the top half to the bottom half: first through `top`, on the right, and then through `bottom`, on the left.", "eq. 6.5",
+            next="If C is odd the shapes do not even fit."),
+        "forgets what happens inside the halves": Mistake("CFIEBD",
+            "−A₂₁ is the direct hop from one half to the other. Paths also take hops within the halves, before and after.", "eq. 6.5"),
+        "leaves the corner empty": Mistake(lambda A: inverse_with_corner(A, lambda A21, top, bottom: 0 * A21),
+            "Without its corner the two halves know nothing of each other.", "eq. 6.5"),
+        "applies only the lower half": Mistake(lambda A: inverse_with_corner(A, lambda A21, top, bottom: -bottom @ A21),
+            "The corner passes through both halves: X₁₁ is missing on the right.", "eq. 6.5"),
+    },
+    hints=("Three of the lines compute a corner that is wrong. Multiply (I + A) X out to see which one is right.",
+           "The lower left block of (I + A) X is A₂₁X₁₁ + (I + A₂₂) × corner, and it must be zero.",
+           "The order starts C, F, A."),
+)
+
+
+# -- 6.7 -----------------------------------------------------------------------------------------------------------------
+
+exercise(
+    id="6.7", title="How many paths?", kind="predict", stars=2, minutes=8, equations=("6.7",), reference=2**38, tolerance=0,
+    mutants={
+        "counts token 40 as a choice": Mistake(2**39, "The end of the path is not a choice, and neither is its start.",
+            next="Which tokens may a path visit or skip?"),
+        "counts both ends as choices": Mistake(2**40, "Every path starts at token 1 and ends at token 40: those two are fixed.",
+            next="Which tokens may a path visit or skip?"),
+        "counts the tokens in between": Mistake(38, "There are 38 tokens in between, and each of them can be visited or skipped.",
+            next="How many ways are there to choose?"),
+        "counts the hops of the longest path": Mistake(39, "39 is the largest number of hops. There is one such path, and many shorter ones."),
+        "forgets the direct path": Mistake(2**38 - 1,
+            "The set of stops may be empty: that is the direct hop from token 1 to token 40, and it counts."),
+    },
+    hints=("Try token 1 to token 3, then to token 4, and write all paths down.",
+           "A path is decided by which of the tokens in between it visits.",
+           "Each of the 38 tokens between is visited or not."),
+    why="2³⁸, about 275 billion: one for each subset of the 38 tokens in between.",
+)
+
+
+# -- 6.8 -----------------------------------------------------------------------------------------------------------------
+
+def lapack_keys(a):
+    m, n = a.shape
+    return a.tril(-1).mT + torch.eye(n, m, dtype=a.dtype)
+
+
+def lapack_T(a, tau):
+    return householder.ut_by_solve(lapack_keys(a), tau).mT.contiguous()
+
+
+def lapack_T_by_columns(a, tau):
+    Y, n = lapack_keys(a).mT, len(tau)
+    T = torch.diag(tau)
+    for j in range(1, n):
+        T[:j, j] = -tau[j] * (T[:j, :j] @ (Y[:, :j].mT @ Y[:, j]))
+    return T
+
+
+def lapack_T_by_upper_inverse(a, tau):
+    Y = lapack_keys(a).mT
+    upper = (Y.mT @ Y).triu(1)
+    return torch.diag(tau) @ torch.linalg.inv(eye_like(upper) + upper * tau)
+
+
+def lapack_cases(g):
+    for m, n in ((2, 1), (3, 2), (3, 3), (6, 4)):
+        for kind in ("from a QR factorization", "any tau"):
+            a, tau = torch.geqrf(torch.randn(m, n, generator=g, dtype=torch.float64))
+            if kind == "any tau":
+                tau = 2 * torch.rand(n, generator=g, dtype=torch.float64)
+            yield Case((a, tau), f"{kind}, {'square' if m == n else 'tall'}, m = {m}")
+
+
+exercise(
+    id="6.8", title="LAPACK's T", kind="open", stars=4, minutes=25, equations=("6.3", "6.10"),
+    reference=lapack_T, alternatives=(lapack_T_by_columns, lapack_T_by_upper_inverse), cases=lapack_cases,
+    mutants={
+        "returns our T, not LAPACK's": Mistake(lambda a, tau: lapack_T(a, tau).mT.contiguous(),
+            "That is lower triangular. LAPACK writes Q = I − Y T Yᵀ with vectors as columns, which is I − Kᵀ T K: its T is the transpose of ours.",
+            "eq. 6.10"),
+        "leaves tau out": Mistake(
+            lambda a, tau: householder.inverse_by_substitution(householder.ut_system(lapack_keys(a), tau)).mT.contiguous(),
+            "The diagonal of T holds tau, yours holds ones: diag(τ) is missing.", "eq. 6.3"),
+        "has diag(τ) on the wrong side": Mistake(
+            lambda a, tau: (householder.inverse_by_substitution(householder.ut_system(lapack_keys(a), tau)).mT * tau).contiguous(),
+            "diag(β) scales the columns of our T, so it scales the *rows* of its transpose.", "eq. 6.3"),
+        "has the wrong sign off the diagonal": Mistake(
+            lambda a, tau: (householder.inverse_by_substitution(-householder.ut_system(lapack_keys(a), tau)) * tau).mT.contiguous(),
+            "That comes from inverting I − A.", "eq. 6.1"),
+        "uses the vectors without their leading ones": Mistake(
+            lambda a, tau: householder.ut_by_solve(a.tril(-1).mT.contiguous(), tau).mT.contiguous(),
+            "Each vector has a 1 in position t that is not stored. Exercise 5.7 adds it.", next="Add an identity of shape (n, m)."),
+        "stops at the overlaps of pairs": Mistake(
+            lambda a, tau: torch.diag(tau) - (tau[:, None] * (lapack_keys(a) @ lapack_keys(a).mT) * tau).triu(1),
+            "The pairs are right, but from the third vector on there are longer paths.", "eq. 6.7"),
+    },
+    hints=("Exercise 5.7 gives you keys as rows, and τ is β. Then Q = I − KᵀTᵀK with our T.",
+           "With Y = Kᵀ: Q = I − Y Tᵀ Yᵀ.",
+           "`ut_by_solve(keys, tau).mT`."),
+)
+
+
+# -- equations -----------------------------------------------------------------------------------------------------------
+
+def inputs(g, args):
+    """β from 0 to 2, repeated and unnormalized keys, K ≠ V."""
+    for case in delta_inputs(g, args, T=(1, 2, 6), K=4, V=3, keys=KEYS, betas=("zero", "random", "large")):
+        yield case.args
+
+
+@equation("6.1", r"(I + A)\,U = \mathrm{diag}(\beta)\,V")
+def _(g):
+    for k, v, beta in inputs(g, "k v beta"):
+        A = householder.ut_system(k, beta)
+        yield "the recurrence solves the system", (eye_like(A) + A) @ householder.wy_u(k, v, beta), beta[:, None] * v
+
+
+@equation("6.2", r"A = \mathrm{stril}\big(\mathrm{diag}(\beta)\, K K^\top\big), \qquad A_{ti} = \beta_t\, k_t^\top k_i \ \text{ for } i < t")
+def _(g):
+    for k, beta in inputs(g, "k beta"):
+        yield "matrix = entries", (torch.diag(beta) @ k @ k.mT).tril(-1), system_by_loop(k, beta)
+
+
+@equation("6.3", r"T = (I + A)^{-1}\,\mathrm{diag}(\beta), \qquad W = T K, \qquad U = T V")
+def _(g):
+    for k, v, beta in inputs(g, "k v beta"):
+        T = T_by_inverse(k, beta)
+        yield "T K = the w recurrence", T @ k, householder.wy_w(k, beta)
+        yield "T V = the u recurrence", T @ v, householder.wy_u(k, v, beta)
+        yield "the triangular solve gives T", householder.ut_by_solve(k, beta), T
+
+
+@equation("6.4", r"X_t = e_t - \sum_{i<t} A_{ti}\, X_i")
+def _(g):
+    for (A,) in (case.args for case in triangles(g)):
+        X = torch.linalg.inv(eye_like(A) + A)
+        yield "rows of the inverse", X, torch.stack([eye_like(A)[t] - A[t, :t] @ X[:t] for t in range(len(A))])
+        yield "the loop = the inverse", householder.inverse_by_substitution(A), X
+
+
+@equation("6.5", r"\begin{pmatrix} L_{11} & 0 \\ A_{21} & L_{22} \end{pmatrix}^{-1} = "
+                 r"\begin{pmatrix} L_{11}^{-1} & 0 \\ -L_{22}^{-1} A_{21} L_{11}^{-1} & L_{22}^{-1} \end{pmatrix}")
+def _(g):
+    for (A,) in (case.args for case in triangles(g)):
+        L, h = eye_like(A) + A, len(A) // 2
+        top, bottom = torch.linalg.inv(L[:h, :h]), torch.linalg.inv(L[h:, h:])
+        right = torch.block_diag(top, bottom)
+        right[h:, :h] = -bottom @ A[h:, :h] @ top
+        yield "one cut", torch.linalg.inv(L), right
+        yield "all the way down", householder.inverse_by_blocks(A), torch.linalg.inv(L)
+
+
+@equation("6.6", r"(I + A)^{-1} = \sum_{n=0}^{C-1} (-A)^n = (I - A)(I + A^2)(I + A^4)(I + A^8) \cdots")
+def _(g):
+    for (A,) in (case.args for case in triangles(g)):
+        series = sum(torch.linalg.matrix_power(-A, n) for n in range(len(A)))
+        product, n = eye_like(A) - A, 2
+        while n < len(A):
+            product, n = product @ (eye_like(A) + torch.linalg.matrix_power(A, n)), 2 * n
+        yield "the inverse = the sum", torch.linalg.inv(eye_like(A) + A), series
+        yield "the sum = the product", series, product
+        yield "A to the power C is zero", torch.linalg.matrix_power(A, len(A)), 0 * A
+
+
+def path_sum(A, i, t):
+    """The sum over all paths i = p_0 < p_1 < ... < p_n = t of the products of -A along their hops."""
+    if i == t:
+        return A.new_ones(())
+    return sum((-A[t, s] * path_sum(A, i, s) for s in range(i, t)), A.new_zeros(()))
+
+
+@equation("6.7", r"\big[(I + A)^{-1}\big]_{ti} = \sum_{i = p_0 < p_1 < \cdots < p_n = t} (-A_{p_1 p_0})(-A_{p_2 p_1}) \cdots (-A_{p_n p_{n-1}})")
+def _(g):
+    for (A,) in (case.args for case in triangles(g)):
+        C = len(A)
+        paths = torch.stack([torch.stack([path_sum(A, i, t) if i <= t else A.new_zeros(()) for i in range(C)]) for t in range(C)])
+        yield "the inverse = the sum over paths", torch.linalg.inv(eye_like(A) + A), paths
+
+
+@equation("6.8", r"\big[(I + A)^{-1}\big]_{ti} = \sum_{n=1}^{t-i} \binom{t-i-1}{n-1} (-\beta)^n = -\beta\,(1-\beta)^{t-i-1} \qquad (i < t)")
+def _(g):
+    for beta in (0.0, 0.3, 1.0, 1.7):
+        k = torch.nn.functional.normalize(torch.randn(1, 3, generator=g, dtype=torch.float64), dim=-1).expand(9, 3)
+        X = householder.inverse_by_substitution(householder.ut_system(k, torch.full((9,), beta, dtype=torch.float64)))
+        gaps = [d for t in range(9) for d in [t - i for i in range(t)]]
+        entries = torch.stack([X[t, i] for t in range(9) for i in range(t)])
+        terms = torch.tensor([sum(math.comb(d - 1, n - 1) * (-beta) ** n for n in range(1, d + 1)) for d in gaps], dtype=torch.float64)
+        yield "the inverse = the sum over hops", entries, terms
+        yield "the sum = the closed form", terms, torch.tensor([-beta * (1 - beta) ** (d - 1) for d in gaps], dtype=torch.float64)
+
+
+@equation("6.9", r"T_{ti} = -\beta_t \beta_i\; k_i^\top M_{i+1} M_{i+2} \cdots M_{t-1}\, k_t \qquad (i < t)")
+def _(g):
+    for k, beta in inputs(g, "k beta"):
+        T, right = householder.ut_by_solve(k, beta), torch.diag(beta)
+        for t in range(len(k)):
+            for i in range(t):
+                right[t, i] = -beta[t] * beta[i] * (k[i] @ householder.householder_product(k[i + 1:t], beta[i + 1:t]) @ k[t])
+        yield "entries of T = a key sent through the erasures", T, right
+
+
+@equation("6.10", r"M_1 M_2 \cdots M_C = I - K^\top T^\top K, \qquad T^{-1} = \mathrm{diag}(\beta)^{-1} + \mathrm{stril}(K K^\top)")
+def _(g):
+    for k, beta in inputs(g, "k beta"):
+        T = householder.ut_by_solve(k, beta)
+        yield "the product from T", householder.householder_product(k, beta), torch.eye(k.shape[1], dtype=k.dtype) - k.mT @ T.mT @ k
+        if (beta != 0).all():
+            yield "the inverse of T", torch.linalg.inv(T), torch.diag(1 / beta) + (k @ k.mT).tril(-1)
+
+
+# -- predictions -----------------------------------------------------------------------------------------------------------
+
+prediction(
+    "6.a", question="Everyone starts from u = βv and corrects with everyone else's current guess, round after round. After how many rounds is "
+                    "token t right for certain, whatever the keys?",
+    options={
+        "1": "Only token 2 is certain after one round: it corrected with u₁, which was right from the start. Token 3 corrected with a wrong u₂.",
+        "log₂ t": "That would need every round to double what is known. But token t is right only when all tokens before it were right a round earlier.",
+        "t − 1": "Token 1 is right at once, token 2 one round later, and so on: each round makes one more token certain.",
+        "never": "Corrections do come to an end: token 1 never changes, so token 2 settles, and then token 3.",
+    },
+    answer="t − 1",
+)
+
+prediction(
+    "6.b", question="The keys of tokens 1 and 3 are orthogonal, so A₃₁ = 0. Is the entry (3, 1) of (I + A)⁻¹ zero as well?",
+    options={
+        "yes": "Token 3 does not read what token 1 wrote. But it reads what token 2 wrote, and token 2 wrote less because of token 1.",
+        "no": "Token 1 reaches token 3 through token 2, which overlaps with both: the entry is A₃₂A₂₁ = 0.8 · 0.3 = 0.24.",
+    },
+    answer="no",
+)
+
+prediction(
+    "6.c", question="64 equal unit keys with β = 1. The entries of (I + A)⁻¹ are 1, −1 and 0. The power series computes it in float32. How large is "
+                    "its largest error?",
+    options={
+        "about 1e-7": "That is float32 at its best, and what the series gives for *random* keys.",
+        "about 1e-3": "Each product loses a little, but this is not a little.",
+        "more than a million": "The powers of A grow to 5e17 before they cancel to 1, −1 and 0. Float32 keeps 7 digits of them, and what it drops is far larger "
+                               "than the answer.",
+    },
+    answer="more than a million",
+)
+
+prediction(
+    "6.d", question="Which way to T needs the fewest steps that wait for each other, for C = 64?",
+    options={
+        "row substitution": "63 rows, each waiting for the one before.",
+        "inverse by halves": "6 levels with two products each, 12 in a row, and everything on one level runs side by side.",
+        "power series": "10 products, of which 5 squarings wait for each other and 5 more can follow along: about 6 in a row. Fewest steps, and ruined by repeated "
+                        "keys.",
+    },
+    answer="power series",
+)
