@@ -13,6 +13,7 @@ def test_known_operations():
     a, b, L = torch.randn(3, 4), torch.randn(4, 5), torch.eye(4)
     assert flops(torch.matmul, a, b) == {"mm": 2 * 3 * 4 * 5}
     assert flops(lambda x: x * x + x - 1, a) == {"mul": 12, "add": 12, "sub": 12}
+    assert flops(lambda x: x.clone().baddbmm_(x, x), torch.eye(3)[None]) == {"baddbmm_": 2 * 27}
     assert flops(torch.linalg.solve_triangular, L, b, upper=False) == {"linalg_solve_triangular": 4 * 4 * 5}
 
 
