@@ -46,12 +46,12 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize("expected, actual", EQUAL, ids=str)
+@pytest.mark.parametrize("expected, actual", EQUAL, ids=range(len(EQUAL)))
 def test_equal(expected, actual):
     assert difference(expected, actual, 1e-9) is None
 
 
-@pytest.mark.parametrize("expected, actual, kind", DIFFERENT, ids=str)
+@pytest.mark.parametrize("expected, actual, kind", DIFFERENT, ids=range(len(DIFFERENT)))
 def test_different(expected, actual, kind):
     assert difference(expected, actual, 1e-9).kind == kind
 
