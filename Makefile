@@ -21,9 +21,9 @@ test: $(INSTALLED)  ## install into .venv and run all tests, those of the notebo
 	  && $(BIN)/python -m pytest -n 2 --dist loadscope --nbval-lax notebooks exercises solutions \
 	  && echo "== All tests passed in $(SECONDS) s."
 
-notebooks: $(INSTALLED)  ## generate the notebooks from book/ and run those whose code has changed
+notebooks: $(INSTALLED)  ## generate the notebooks from book/ and run those whose code has changed (some: make notebooks ARGS="--force 02")
 	@echo "== Generating notebooks, exercises and solutions from book/."
-	@$(BIN)/python book/generate.py
+	@$(BIN)/python book/generate.py $(ARGS)
 
 lock: $(INSTALLED)  ## update requirements.lock after a change in pyproject.toml (all to their newest: make lock UPGRADE=--upgrade)
 	@echo "== Resolving the dependencies for Linux, macOS and Windows."

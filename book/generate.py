@@ -112,14 +112,18 @@ def generate_all(wanted, *, run=True, force=False, overwrite=(), jobs=2):
     failed = 0
     with ThreadPoolExecutor(jobs) as pool:
         futures = {pool.submit(timed, target): target for target in wanted}
-        for n, future in enumerate(as_completed(futures), 1):
-            label = f"[{n:2d}/{len(wanted)}] {futures[future].name:<44}"
-            try:
-                outcome, seconds = future.result()
-                print(f"{label} {outcome}, {seconds:.1f} s", flush=True)
-            except Exception as error:                                  # the others are still made
-                failed += 1
-                print(f"{label} FAILED\n{error}", flush=True)
+        try:
+            for n, future in enumerate(as_completed(futures), 1):
+                label = f"[{n:2d}/{len(wanted)}] {futures[future].name:<44}"
+                try:
+                    outcome, seconds = future.result()
+                    print(f"{label} {outcome}, {seconds:.1f} s", flush=True)
+                except Exception as error:                              # the others are still made
+                    failed += 1
+                    print(f"{label} FAILED\n{error}", flush=True)
+        except KeyboardInterrupt:                                       # one Ctrl-C ends it all
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return failed
 
 

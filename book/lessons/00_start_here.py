@@ -184,7 +184,7 @@ hint("0.1")
 
 # %% [markdown]
 # And when you have tried and want to see how it can be done, `solution("0.1")` shows it. What you have solved is recorded on
-# your machine, and nowhere else. The next cell shows it; in the printed book its answer is left out, since it is yours.
+# your machine, and nowhere else. The next cell shows it; in the published notebook its answer is left out, since it is yours.
 
 # %% tags=["your-machine"]
 progress()

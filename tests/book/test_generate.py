@@ -1,7 +1,11 @@
 """The generator, on a little book: what it makes, what it runs, and what it never overwrites."""
 
+import base64
+
 import nbformat
 import pytest
+import sources
+from check import check_all
 from generate import carry_outputs, generate, generate_all
 from sources import SourceError, build, edited, load, stubbed, targets
 
@@ -82,7 +86,13 @@ def test_navigation_links_the_neighbors_and_the_twins(book):
     assert "[The lesson](../notebooks/01_small.ipynb)" in build(book.target("exercises")).cells[0].source
 
 
-def test_running_stores_outputs_once_and_the_same_bytes_again(book, capsys):
+@pytest.fixture
+def quick(monkeypatch):
+    """Leave the import of the package out of the bootstrap cell: importing PyTorch takes seconds."""
+    monkeypatch.setattr(sources, "BOOTSTRAP", "# nothing to fetch from {address}")
+
+
+def test_running_stores_outputs_once_and_the_same_bytes_again(book, quick, capsys):
     target = book.target("notebooks")
     assert generate_all([target]) == 0
     assert "[ 1/1] notebooks/01_small.ipynb" in capsys.readouterr().out
@@ -100,7 +110,7 @@ def test_running_stores_outputs_once_and_the_same_bytes_again(book, capsys):
     assert generate(target) == "executed" and load(target.path).cells[3].outputs[0].text == "two is 3\n"
 
 
-def test_a_failing_cell_leaves_the_old_notebook_and_does_not_stop_the_others(book, capsys):
+def test_a_failing_cell_leaves_the_old_notebook_and_does_not_stop_the_others(book, quick, capsys):
     notebook, solutions = book.target("notebooks"), book.target("solutions")
     generate(notebook, run=False)
     before = notebook.path.read_bytes()
@@ -137,6 +147,29 @@ def test_a_notebook_without_a_digest_counts_as_somebodys_work(book):
     nbformat.write(notebook, target.path)
     with pytest.raises(SourceError, match="holds changes of yours"):
         generate(target, run=False)
+
+
+def test_what_is_true_of_one_machine_only_is_not_published(book, quick):
+    book.edit("book/lessons/01_small.py", "# %%\nx = 1 + 1", '# %% tags=["your-machine"]\nx = 1 + 1')
+    target = book.target("notebooks")
+    generate(target)
+    assert load(target.path).cells[2].outputs == [] and load(target.path).cells[2].execution_count == 2
+    assert generate(target) == "unchanged"
+
+
+def test_a_figure_of_a_notebook_can_be_shown_elsewhere(book, quick):
+    book.edit("book/lessons/01_small.py", "# %%\nx = 1 + 1\nx", '# %% tags=["figure:line"]\n%matplotlib inline\nimport matplotlib.pyplot as plt\nx = 2\n'
+              'plt.plot([1, 2]);')
+    target, file = book.target("notebooks"), book.root / "book" / "figures" / "line.png"
+    generate(target)
+    (output,) = [o for o in load(target.path).cells[2].outputs if "data" in o and "image/png" in o.data]
+    assert file.read_bytes() == base64.b64decode(output.data["image/png"]) and file.read_bytes().startswith(b"\x89PNG")
+    assert len(file.read_bytes()) < 20_000
+    assert check_all(book.root, [target]) == []
+    file.write_bytes(b"another")
+    assert check_all(book.root, [target]) == ["notebooks/01_small.ipynb: book/figures/line.png is not the figure it shows: "
+                                              "python book/generate.py notebooks/01_small.ipynb"]
+    assert generate(target) == "unchanged" and file.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_saved_error_is_not_carried_over(book):
