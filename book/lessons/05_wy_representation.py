@@ -13,6 +13,7 @@ from deltanet_edu.tutor import predict, show, verify
 
 torch.set_default_dtype(torch.float64)
 torch.set_printoptions(precision=4, sci_mode=False)
+torch.set_num_threads(1)                                # small matrices: a second thread only gets in the way
 
 # %% [markdown]
 # ## Everyone at once, and what goes wrong

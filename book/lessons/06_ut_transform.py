@@ -15,6 +15,7 @@ from deltanet_edu.tutor import predict, show, verify
 
 torch.set_default_dtype(torch.float64)
 torch.set_printoptions(precision=4, sci_mode=False)
+torch.set_num_threads(1)                                # small matrices: a second thread only gets in the way
 
 # %% [markdown]
 # ## Everyone corrects everyone
@@ -447,8 +448,6 @@ for name, method in {"row by row": rows, "by halves": halves, "power series": se
 # And time? On the processor that this notebook ran on, one thread, float32, for the 256 chunks of a sequence of 4,096 tokens with 4 heads:
 
 # %%
-threads = torch.get_num_threads()
-torch.set_num_threads(1)
 many = F.normalize(torch.randn(256, 64, 64), dim=-1).float(), torch.rand(256, 64).float()
 for way in (householder.ut_by_solve, householder.ut_by_substitution,
             householder.ut_by_blocks, householder.ut_by_power_series):
@@ -458,7 +457,6 @@ for way in (householder.ut_by_solve, householder.ut_by_substitution,
         way(*many)
         times.append(time.perf_counter() - start)
     print(f"{way.__name__:20} {1e3 * sorted(times)[2]:6.1f} ms")
-torch.set_num_threads(threads)
 
 # %% [markdown]
 # A CPU does not mind a chain, it minds FLOPs and memory; so the library's solve and the halves are good choices here. On a GPU the chain is what hurts, and chapters 10, 11 and 13 choose again.
