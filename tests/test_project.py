@@ -72,7 +72,7 @@ def test_imports_run_one_way(path):
             assert there in (None, "ops"), "ops imports nothing of ours"
 
 
-DISTRIBUTIONS = {"IPython": "jupyterlab", "matplotlib_inline": "jupyterlab", "cycler": "matplotlib", "PIL": "matplotlib"}
+DISTRIBUTIONS = {"IPython": "jupyterlab", "matplotlib_inline": "jupyterlab", "cycler": "matplotlib", "mpl_toolkits": "matplotlib", "PIL": "matplotlib"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
