@@ -1,0 +1,59 @@
+"""What DeltaNet and its linear relatives share: everything around the rule (paper, section 3.3)."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from .convolution import ShortConvolution
+
+FEATURE_MAPS = {"silu": F.silu, "relu": F.relu, "elu+1": lambda x: F.elu(x) + 1, "identity": lambda x: x}
+NORMS = {
+    "l2": lambda x: F.normalize(x, dim=-1),
+    "l1": lambda x: F.normalize(x, p=1, dim=-1),
+    "none": lambda x: x,
+}
+
+
+class State(NamedTuple):
+    """All that a mixer remembers of the past. Its size does not depend on how long the past is."""
+
+    conv: torch.Tensor | None                                            # (B, size - 1, 3D)  the last inputs of the convolution
+    S: torch.Tensor | None                                               # (B, H, V, K)       the memory
+
+
+class Mixer(nn.Module):
+    """Project, convolve, activate, normalize; the rule; normalize each head; project. No biases, no positions.
+
+    A subclass supplies `rule(x, q, k, v, S) -> (o, S)`. Here K = V = D / H, the width of a head.
+    Parameters: 3D^2 + D^2 for the projections, 12D for the convolution, D / H for the norm, and what the rule needs.
+    """
+
+    def __init__(self, d_model, heads, *, conv_size=4, feature_map="silu", norm="l2"):
+        super().__init__()
+        if d_model % heads:
+            raise ValueError(f"d_model: got {d_model}, which {heads} heads do not divide. Take a multiple of {heads}.")
+        for name, value, known in (("feature_map", feature_map, FEATURE_MAPS), ("norm", norm, NORMS)):
+            if value not in known:
+                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, known))}.")
+        self.heads, self.norm = heads, norm
+        self.activate, self.normalize = FEATURE_MAPS[feature_map], NORMS[norm]
+        self.to_qkv = nn.Linear(d_model, 3 * d_model, bias=False)        # W_q, W_k and W_v, one above the other
+        self.conv = ShortConvolution(3 * d_model, conv_size) if conv_size else None
+        self.out_norm = nn.RMSNorm(d_model // heads, eps=1e-5)
+        self.to_out = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(self, x, state=None):
+        """x: (B, T, D) and a State (None: nothing seen yet). Returns y: (B, T, D) and the next State."""
+        conv_cache, S = state or State(None, None)
+        z = self.to_qkv(x)                                               # (B, T, 3D)
+        if self.conv:
+            z, conv_cache = self.conv(z, conv_cache)
+        q, k, v = z.unflatten(-1, (3, self.heads, -1)).unbind(2)         # (B, T, H, K) twice, (B, T, H, V)
+        q, k = self.normalize(self.activate(q)), self.normalize(self.activate(k))
+        o, S = self.rule(x, q, k, F.silu(v), S)                          # (B, T, H, V), (B, H, V, K)
+        return self.to_out(self.out_norm(o).flatten(-2)), State(conv_cache, S)
+
+    def rule(self, x, q, k, v, S):
+        raise NotImplementedError(f"{type(self).__name__} is a Mixer without a rule.")

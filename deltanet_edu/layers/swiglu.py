@@ -1,0 +1,23 @@
+"""The gated MLP that follows every mixer (Shazeer 2020)."""
+
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+def swiglu_width(d_model, multiple_of=64):
+    """The hidden width that gives three matrices the parameters of the usual two of width 4D: 8D / 3, rounded up."""
+    return -(-8 * d_model // (3 * multiple_of)) * multiple_of
+
+
+class SwiGLU(nn.Module):
+    """W_out (SiLU(W_gate x) * W_up x). Parameters: 3 D hidden, about 8D^2."""
+
+    def __init__(self, d_model, hidden=None):
+        super().__init__()
+        hidden = hidden or swiglu_width(d_model)
+        self.to_hidden = nn.Linear(d_model, 2 * hidden, bias=False)      # W_gate above W_up
+        self.to_out = nn.Linear(hidden, d_model, bias=False)
+
+    def forward(self, x):
+        gate, up = self.to_hidden(x).chunk(2, -1)                        # (B, T, hidden) each
+        return self.to_out(F.silu(gate) * up)

@@ -1,0 +1,132 @@
+"""Layers: causal, the same in one go as token by token, as large as promised, and clear about wrong arguments."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from deltanet_edu.layers import Block, DeltaNet, LinearAttention, Mixer, ShortConvolution, SwiGLU
+from deltanet_edu.layers.swiglu import swiglu_width
+
+D, H, T = 12, 3, 13
+MIXERS = {
+    "delta": lambda: DeltaNet(D, H),
+    "delta, recurrent": lambda: DeltaNet(D, H, form="recurrent"),
+    "delta, small chunks": lambda: DeltaNet(D, H, chunk_size=5),
+    "delta, no convolution": lambda: DeltaNet(D, H, conv_size=0),
+    "delta, beta up to 2": lambda: DeltaNet(D, H, beta_max=2.0),
+    "delta, L1 and ELU": lambda: DeltaNet(D, H, feature_map="elu+1", norm="l1"),
+    "delta, ReLU": lambda: DeltaNet(D, H, feature_map="relu"),
+    "linear": lambda: LinearAttention(D, H),
+    "linear, small chunks": lambda: LinearAttention(D, H, chunk_size=4, conv_size=3),
+}
+
+
+@pytest.fixture(params=MIXERS)
+def mixer(request):
+    return MIXERS[request.param]().double()
+
+
+def tokens(B=2, T=T):
+    return torch.randn(B, T, D, dtype=torch.float64)
+
+
+def test_token_by_token_equals_all_at_once(mixer):
+    x = tokens()
+    y, last = mixer(x)
+    state, pieces = None, []
+    for x_t in x.split(1, dim=1):
+        y_t, state = mixer(x_t, state)
+        pieces.append(y_t)
+    torch.testing.assert_close(torch.cat(pieces, 1), y, rtol=0, atol=1e-10)
+    torch.testing.assert_close(state.S, last.S, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("cuts", [(1, 12), (7, 6), (2, 1, 10)])
+def test_a_sequence_may_arrive_in_pieces(mixer, cuts):
+    x = tokens()
+    y, state, pieces = mixer(x)[0], None, []
+    for piece in x.split(cuts, dim=1):
+        out, state = mixer(piece, state)
+        pieces.append(out)
+    torch.testing.assert_close(torch.cat(pieces, 1), y, rtol=0, atol=1e-10)
+
+
+def test_no_token_sees_a_later_one(mixer):
+    x = tokens(B=1)
+    y, _ = mixer(x)
+    for t in range(T):
+        changed = x.clone()
+        changed[:, t:] += torch.randn(1, T - t, D, dtype=torch.float64)
+        other, _ = mixer(changed)
+        torch.testing.assert_close(other[:, :t], y[:, :t], rtol=0, atol=1e-10)
+        assert (other[:, t] - y[:, t]).abs().max() > 1e-6, "a token must see itself"
+
+
+def test_the_state_does_not_grow(mixer):
+    sizes = {sum(part.numel() for part in mixer(tokens(1, n))[1] if part is not None) for n in (1, 2, 5, 13, 40)}
+    assert len(sizes) == 1
+
+
+def test_every_parameter_gets_a_gradient(mixer):
+    mixer(tokens())[0].square().sum().backward()
+    for name, p in mixer.named_parameters():
+        assert p.grad is not None and p.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("d, heads", [(12, 3), (64, 2), (128, 4)])
+def test_parameter_counts(d, heads):
+    def count(module):
+        return sum(p.numel() for p in module.parameters())
+    delta = 4 * d * d + d * heads + 12 * d + d // heads
+    assert count(DeltaNet(d, heads)) == delta
+    assert count(LinearAttention(d, heads)) == delta - d * heads
+    hidden = swiglu_width(d)
+    assert hidden % 64 == 0 and 0 <= hidden - 8 * d / 3 < 64
+    assert count(SwiGLU(d)) == 3 * d * hidden
+    assert count(Block(d, DeltaNet(d, heads))) == delta + 3 * d * hidden + 2 * d
+
+
+def test_keys_are_normalized_and_beta_is_in_range():
+    seen = {}
+
+    class Spy(DeltaNet):
+        def rule(self, x, q, k, v, S):
+            seen.update(q=q, k=k, beta=self.beta_max * self.to_beta(x).sigmoid())
+            return super().rule(x, q, k, v, S)
+    for norm, p in (("l2", 2), ("l1", 1)):
+        Spy(D, H, norm=norm).double()(3 * tokens())
+        for name in "qk":
+            torch.testing.assert_close(seen[name].norm(p=p, dim=-1), torch.ones(2, T, H, dtype=torch.float64))
+    assert 0 < seen["beta"].min() and seen["beta"].max() < 1
+    Spy(D, H, beta_max=2.0).double()(30 * tokens())
+    assert 1 < seen["beta"].max() <= 2
+
+
+def test_the_convolution_is_torch_s_depthwise_convolution():
+    conv, x = ShortConvolution(5, 4).double(), torch.randn(2, 9, 5, dtype=torch.float64)
+    wanted = F.conv1d(F.pad(x.mT, (3, 0)), conv.weight.T[:, None], groups=5).mT
+    torch.testing.assert_close(conv(x)[0], wanted)
+
+
+def test_unnormalized_keys_are_caught_before_they_blow_up():
+    layer = DeltaNet(D, H, norm="none", feature_map="identity", conv_size=0)
+    with pytest.raises(ValueError, match=r"k: beta \|k\|\^2 reaches"):
+        layer(100 * torch.randn(1, 8, D))
+
+
+@pytest.mark.parametrize("build, message", [
+    (lambda: DeltaNet(10, 3), "d_model: got 10, which 3 heads do not divide"),
+    (lambda: DeltaNet(12, 3, feature_map="tanh"), "feature_map: got 'tanh', expected one of"),
+    (lambda: DeltaNet(12, 3, norm="l3"), "norm: got 'l3', expected one of"),
+    (lambda: DeltaNet(12, 3, beta_max=2.5), "beta_max: got 2.5, expected"),
+    (lambda: DeltaNet(12, 3, beta_max=0), "beta_max: got 0, expected"),
+    (lambda: ShortConvolution(4, 0), "size: got 0, expected at least 1"),
+])
+def test_wrong_arguments_are_named(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_a_mixer_without_a_rule_says_so():
+    with pytest.raises(NotImplementedError, match="Mixer without a rule"):
+        Mixer(D, H)(torch.randn(1, 2, D))
