@@ -1,0 +1,177 @@
+# %% [markdown]
+# # 4. Householder matrices: exercises
+#
+# Eight exercises, about an hour and three quarters. Each cell ends in a check; run it as often as you like. `hint("4.3")` gives the
+# first of three hints.
+#
+# No batch and no heads: `S` is (V, K), the state stands on the left, and a product over tokens reads $S\,M_1 M_2 \cdots M_C$. Everything is in
+# float64.
+
+# %%
+import math
+
+import torch
+
+from deltanet_edu.tutor import check, hint, lines, solution
+
+# %% [markdown]
+# ## 4.1 One key by hand
+#
+# ★ · 5 minutes · equation 4.8
+#
+# A memory $S = (1, 2)$, a key $k = (2, 1)$, and $\beta = 0.3$. What is $S\,(I - \beta kk^\top)$? Two numbers, from pencil and paper.
+
+# %% tags=["nbval-check-output"]
+### BEGIN SOLUTION
+answer = (-1.4, 0.8)                           # S k = 4, and (1, 2) - 0.3 * 4 * (2, 1)
+### STUB
+# answer = None
+### END SOLUTION
+
+check("4.1", answer)
+
+# %% [markdown]
+# ## 4.2 Find the bug: a mirror that stretches
+#
+# ★ · 5 minutes · equation 4.1
+#
+# "With β = 2 the matrix is a reflection", one often reads, and this function believes it. It mirrors the rows of `X`, for a key of any
+# length but 0. Repair it.
+
+# %% tags=["nbval-check-output"]
+def mirrored(X, k):
+    """X: (N, K), rows to be mirrored; k: (K,). Returns (N, K)."""
+    ### BEGIN SOLUTION
+    return X - 2 / (k @ k) * torch.outer(X @ k, k)
+    ### STUB
+    # raise NotImplementedError("4.2")                                   # delete this line, and repair the next one
+    # return X - 2 * torch.outer(X @ k, k)
+    ### END SOLUTION
+
+check("4.2", mirrored)
+
+# %% [markdown]
+# ## 4.3 Undo a write
+#
+# ★★★ · 15 minutes · equation 4.7
+#
+# $S$ is the memory *after* the pair $(k, v)$ was written with strength $\beta$ by the delta rule, and $\beta\|k\|^2 \neq 1$. Return the memory from before.
+
+# %% tags=["nbval-check-output"]
+def undo(S, k, v, beta):
+    """S: (V, K), after the write; k: (K,), v: (V,), beta: (). Returns the memory before it, (V, K)."""
+    ### BEGIN SOLUTION
+    error = S @ k - v                                                    # (V,)  what is left of the old error: lambda times it
+    return S + beta / (1 - beta * (k @ k)) * torch.outer(error, k)
+    ### END SOLUTION
+
+check("4.3", undo)
+
+# %% [markdown]
+# ## 4.4 Through many tokens
+#
+# ★ · 10 minutes · equation 4.8
+#
+# Return $S\,M_1 M_2 \cdots M_C$ with $M_t = I - \beta_t k_t k_t^\top$, without a $K \times K$ matrix. The last step of the loop is missing.
+
+# %% tags=["nbval-check-output"]
+def through(S, k, beta):
+    """S: (V, K), k: (C, K), beta: (C,). Returns (V, K)."""
+    for t in range(len(k)):
+        read = S @ k[t]                                                  # (V,)
+        ### BEGIN SOLUTION
+        S = S - beta[t] * torch.outer(read, k[t])                        # (V, K)
+        ### STUB
+        # raise NotImplementedError("4.4")                               # one line: the new S
+        ### END SOLUTION
+    return S
+
+check("4.4", through)
+
+# %% [markdown]
+# ## 4.5 Which of them commute?
+#
+# ★★ · 10 minutes · equation 4.11
+#
+# | | $k_1$ | $k_2$ | $\beta_1$ | $\beta_2$ |
+# |---|---|---|---|---|
+# | a | (1, 0) | (2, 0) | 0.5 | 1 |
+# | b | (1, 0) | (0, 3) | 1 | 1 |
+# | c | (1, 0) | (0.6, 0.8) | 1 | 1 |
+# | d | (1, 1) | (1, −1) | 0.3 | 1.9 |
+# | e | (1, 0) | (0.6, 0.8) | 1 | 0 |
+# | f | (1, 0) | (0.6, 0.8) | 2 | 2 |
+#
+# For which pairs is $M_1M_2 = M_2M_1$? Give their letters, as one string.
+
+# %% tags=["nbval-check-output"]
+### BEGIN SOLUTION
+answer = "abde"
+### STUB
+# answer = None
+### END SOLUTION
+
+check("4.5", answer)
+
+# %% [markdown]
+# ## 4.6 A clock with n hours
+#
+# ★★★ · 15 minutes · equation 4.9
+#
+# The memory is the hand of a clock, $S = (1, 0)$ at the start. Every hour it is multiplied with $M_1M_2$, two mirrors with $\beta = 2$. Choose the
+# two unit keys so that the hand turns counterclockwise, in equal steps, and comes round after $n$ hours. Many answers are right.
+
+# %% tags=["nbval-check-output"]
+def clock(n):
+    """The number of hours. Returns two unit keys, (2, 2), one a row."""
+    ### BEGIN SOLUTION
+    angle = math.pi / n                                                  # half of the turn
+    return torch.tensor([[1.0, 0.0], [math.cos(angle), math.sin(angle)]], dtype=torch.float64)
+    ### END SOLUTION
+
+check("4.6", clock)
+
+# %% [markdown]
+# ## 4.7 The shell game
+#
+# ★★ · 10 minutes · equation 4.13
+#
+# The columns of `S` are shuffled, one swap after the other; `swaps` is a list of pairs of places. These lines do it with one mirror a swap.
+# They are out of order, and two of them do not belong.
+
+# %%
+lines("4.7")
+
+# %% tags=["nbval-check-output"]
+### BEGIN SOLUTION
+order = "DCEAB"
+### STUB
+# order = ""
+### END SOLUTION
+
+check("4.7", order)
+
+# %% [markdown]
+# ## 4.8 A shuffle as mirrors
+#
+# ★★★★ · 30 minutes · equations 4.13 and 4.14
+#
+# Given any permutation `p` of the $K$ columns, find unit keys so that $S\,M_1 M_2 \cdots M_m$ with $\beta = 2$ is `S[:, p]`: column `p[j]` comes to
+# place `j`. Use as few keys as possible; for the identity that is none. Many answers are right.
+
+# %% tags=["nbval-check-output"]
+def mirrors(p):
+    """p: (K,), whole numbers. Returns m unit keys, (m, K), in float64."""
+    ### BEGIN SOLUTION
+    keys, where = [], list(range(len(p)))                                # which column stands at each place by now
+    for place in range(len(p)):
+        other = where.index(int(p[place]))
+        if other != place:
+            k = torch.zeros(len(p), dtype=torch.float64)
+            k[place], k[other] = 0.5**0.5, -(0.5**0.5)
+            keys.append(k)
+            where[place], where[other] = where[other], where[place]
+    return torch.stack(keys) if keys else torch.zeros(0, len(p), dtype=torch.float64)
+    ### END SOLUTION
+
+check("4.8", mirrors)

@@ -1,0 +1,137 @@
+"""Pictures of chapter 4: one dial from projection to mirror, in the plane and in space; two mirrors; order; forgetting."""
+
+import numpy as np
+
+from .style import colors
+
+# the letter F: neither a turn nor a mirror leaves it as it was
+F = np.array([[0, 0], [0, 1], [0.62, 1], [0.62, 0.8], [0.22, 0.8], [0.22, 0.6], [0.5, 0.6], [0.5, 0.4], [0.22, 0.4], [0.22, 0], [0, 0]])
+
+
+def array(x):
+    return np.asarray(x.detach() if hasattr(x, "detach") else x, dtype=float)
+
+
+def dial(matrices, key):
+    """What I - beta k k^T does to the plane. matrices: {title: (2, 2)}; a grid, the unit circle and a letter are mapped."""
+    import matplotlib.pyplot as plt
+
+    key, angle = array(key) / np.linalg.norm(array(key)), np.linspace(0, 2 * np.pi, 200)
+    circle, ticks, ends = np.stack([np.cos(angle), np.sin(angle)], -1), np.linspace(-1, 1, 9), np.array([-1, 1])
+    across = np.array([-key[1], key[0]])
+    lines = [np.outer(ends, key) + t * across for t in ticks] + [np.outer(ends, across) + t * key for t in ticks]
+    letter = 0.75 * F @ [-across, key] + 0.1 * key - 0.12 * across
+    figure, axes = plt.subplots(2, -(-len(matrices) // 2), figsize=(8.4, 5.7), squeeze=False)
+    for ax, (title, M) in zip(axes.flat, matrices.items()):
+        for line in lines:
+            ax.plot(*(line @ array(M)).T, color=colors.light, lw=0.8)
+        ax.plot(*np.stack([-1.7 * across, 1.7 * across]).T, color=colors.gray, lw=1, ls="--")
+        ax.plot(*circle.T, color=colors.gray, lw=1)
+        ax.plot(*(circle @ array(M)).T, color=colors.delta)
+        ax.fill(*(letter @ array(M)).T, facecolor=colors.sky, edgecolor=colors.delta, lw=1.2, zorder=3)
+        arrow(ax, (0, 0), key, colors.ink)
+        arrow(ax, (0, 0), key @ array(M), colors.red)
+        ax.set(aspect="equal", xlim=(-1.6, 1.6), ylim=(-1.6, 1.6))
+        ax.set_title(title, loc="center")
+        ax.axis("off")
+    return figure
+
+
+def arrow(ax, start, end, color):
+    """An arrow, or a dot where it has no length."""
+    if np.linalg.norm(np.subtract(end, start)) < 1e-9:
+        ax.plot(*start, "o", color=color, ms=6, zorder=4)
+        return
+    ax.annotate("", end, start, arrowprops=dict(arrowstyle="-|>", color=color, lw=1.8, shrinkA=0, shrinkB=0, mutation_scale=13), zorder=4)
+
+
+def mirror(matrices, key):
+    """The same in space, K = 3. matrices: {title: (3, 3)}; the key stands on the plane of everything orthogonal to it."""
+    import matplotlib.pyplot as plt
+    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+
+    key = array(key) / np.linalg.norm(array(key))
+    right = np.array([0.0, 1.0, 0.0]) - key[1] * key                     # as seen by who looks along the first axis
+    right /= np.linalg.norm(right)
+    toward = np.cross(right, key)
+    letter = 0.8 * F @ [right, key] + 0.12 * key + 0.1 * right + 0.2 * toward
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) @ [right, toward] * 0.92
+    figure = plt.figure(figsize=(5.4, 4.4))
+    ax = figure.add_subplot(projection="3d", computed_zorder=False)
+    ax.add_collection3d(Poly3DCollection([corners], facecolor=colors.light, edgecolor=colors.gray, alpha=0.6, zorder=2))
+    shapes = {"before": letter, **{name: letter @ array(M) for name, M in matrices.items()}}
+    for p, q in zip(letter, list(shapes.values())[-1]):
+        ax.plot(*np.stack([p, q]).T, color=colors.gray, lw=0.7, ls=":", zorder=3)
+    for (name, x), color, z in zip(shapes.items(), (colors.ink, colors.orange, colors.delta), (5, 4, 1)):
+        ax.plot(*x.T, color=color, zorder=z, label=name)
+    ax.quiver(0, 0, 0, *key, color=colors.red, lw=2, arrow_length_ratio=0.12, zorder=5)
+    ax.text(*(1.1 * key), "key", color=colors.red, zorder=6)
+    ax.set(xlim=(-0.85, 0.85), ylim=(-0.85, 0.85), zlim=(-0.85, 0.85))
+    ax.set_box_aspect((1, 1, 1), zoom=1.15)
+    ax.view_init(elev=22, azim=14)
+    ax.axis("off")
+    ax.legend(loc="upper left", bbox_to_anchor=(0.0, 0.98))
+    return figure
+
+
+def two_mirrors(k1, k2, M1, M2):
+    """The letter F, its image in mirror 1, and the image of that in mirror 2, for unit keys in the plane."""
+    import matplotlib.pyplot as plt
+
+    k1, k2, M1, M2 = map(array, (k1, k2, M1, M2))
+    start = 0.6 * F + [1.05, -0.75]
+    once = start @ M1
+    twice = once @ M2
+    figure, ax = plt.subplots(figsize=(4.6, 4.4))
+    for k, n in ((k1, 1), (k2, 2)):
+        line = np.array([k[1], -k[0]])
+        ax.plot(*np.stack([-0.7 * line, 1.8 * line]).T, color=colors.gray, lw=1.1, ls="--")
+        ax.text(*(1.95 * line), f"mirror {n}", color=colors.gray, ha="center", va="center", fontsize=9.5)
+        arrow(ax, (0, 0), 0.75 * k, colors.red)
+        ax.text(*(0.88 * k), f"$k_{n}$", color=colors.red, ha="center", va="center")
+    for shape, face, edge, name in ((start, colors.light, colors.ink, "row $s$"), (once, "white", colors.gray, r"$s\,M_1$"),
+                                    (twice, colors.sky, colors.delta, r"$s\,M_1M_2$")):
+        ax.fill(*shape.T, facecolor=face, edgecolor=edge, lw=1.3)
+        middle = shape.mean(0)
+        ax.text(*(middle * (1 + 0.55 / np.linalg.norm(middle))), name, color=edge, ha="center", va="center")
+    arc(ax, k1, k2, 0.45, colors.red, "θ")
+    arc(ax, start.mean(0), twice.mean(0), 0.72, colors.delta, "2θ")
+    ax.set(aspect="equal", xlim=(-1.3, 2.3), ylim=(-1.2, 2.2))
+    ax.axis("off")
+    return figure
+
+
+def arc(ax, start, end, radius, color, name):
+    """An arc about the origin from one direction to another, counterclockwise, with its name in the middle."""
+    a, b = (np.arctan2(x[1], x[0]) for x in (start, end))
+    b += 2 * np.pi * (b < a)
+    angle = np.linspace(a, b, 60)
+    ax.plot(radius * np.cos(angle), radius * np.sin(angle), color=color, lw=1.2)
+    m = (a + b) / 2
+    ax.text((radius + 0.12) * np.cos(m), (radius + 0.12) * np.sin(m), name, color=color, ha="center", va="center")
+
+
+def order(degrees, difference):
+    """How far M1 M2 is from M2 M1, against the angle between the keys. difference: {name: one number per angle}."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(6.0, 3.0))
+    for (name, y), color in zip(difference.items(), (colors.green, colors.delta, colors.red)):
+        ax.plot(array(degrees), array(y), color=color, label=name)
+    ax.set(xlabel="angle between the keys (degrees)", ylabel=r"$\|M_1M_2 - M_2M_1\|$", xticks=range(0, 181, 45))
+    ax.legend(loc="upper right", ncol=1, bbox_to_anchor=(1.22, 1.0))
+    return figure
+
+
+def forgetting(left, expected):
+    """Share of a row's squared length after t random tokens: {beta: (T,)} measured, {beta: (T,)} by the law (dashed)."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(6.4, 3.3))
+    looks = zip(left, (colors.green, colors.ink, colors.orange, colors.purple, colors.delta), (4.5, 1.8, 1.8, 1.8, 1.8))
+    for beta, color, width in looks:
+        ax.plot(array(left[beta]), color=color, lw=width, alpha=0.6 if width > 2 else 1, label=f"β = {beta:g}")
+        ax.plot(array(expected[beta]), color=colors.ink, lw=1, ls=":")
+    ax.set(xlabel="number of random tokens", ylabel="share of squared length", ylim=(-0.03, 1.08))
+    ax.legend(loc="upper right", bbox_to_anchor=(1.25, 1.0))
+    return figure

@@ -1,0 +1,678 @@
+"""Chapter 4: Householder matrices. Exercises, equation checks and predictions."""
+
+import math
+
+import torch
+from torch.nn.functional import normalize
+
+from ..ops import delta_rule_recurrent, householder
+from . import AnswerError, Case, Mistake, equation, exercise, order_the_lines, prediction
+from .cases import delta_inputs, normal, smallest_first, unit_keys
+
+KEYS = ("random", "repeated", "unnormalized")
+outer = torch.outer
+
+
+def real(x):
+    return torch.tensor(x, dtype=torch.float64)
+
+
+def eye_like(k):
+    return torch.eye(k.shape[-1], dtype=k.dtype)
+
+
+def M(k, beta):
+    return eye_like(k) - beta * outer(k, k)
+
+
+# -- 4.1 One key by hand ---------------------------------------------------------------------------------------------------
+
+exercise(
+    id="4.1", title="One key by hand", kind="predict", stars=1, minutes=5, equations=("4.8",), reference=(-1.4, 0.8), tolerance=1e-3,
+    mutants={
+        "takes the key for a unit key": Mistake((0.52, 1.76),
+            "You divided by the length of the key. The matrix uses the key as it comes, twice.", "eq. 4.8"),
+        "forgets beta": Mistake((-7.0, -2.0), "The read S k is right. Only the share β of it is taken out.", "eq. 4.8"),
+        "reflects": Mistake((-2.2, 0.4),
+            "That is the mirror image. For a mirror β‖k‖² would have to be 2; here it is 1.5.", "eq. 4.1", next="Compute λ = 1 − β‖k‖² first."),
+        "projects": Mistake((-0.6, 1.2),
+            "That erases everything along the key, as β‖k‖² = 1 would. Here it is 1.5: a step beyond the plane.", "eq. 4.4"),
+        "adds instead of taking out": Mistake((3.4, 3.2), "The sign is wrong: β (S k) kᵀ is *subtracted* from S.", "eq. 4.8"),
+        "takes the entries one by one": Mistake((-0.2, 1.4),
+            "You used the diagonal of k kᵀ only. The read S k is one number, a sum over all entries, and it changes both.", "eq. 4.8"),
+        "returns what is taken out": Mistake((2.4, 1.2), "That is β (S k) kᵀ. What is *left* is S minus this.", "eq. 4.8"),
+    },
+    hints=("First read: S k is one number. You need no matrix.",
+           "S k = 1 · 2 + 2 · 1 = 4.",
+           "Take out 0.3 · 4 · (2, 1)."),
+    why="S k = 4, and (1, 2) − 0.3 · 4 · (2, 1) = (−1.4, 0.8). A check: its read is −2, which is λ = −0.5 times 4.",
+)
+
+
+# -- 4.2 Find the bug: the mirror ------------------------------------------------------------------------------------------
+
+def mirrored(X, k):
+    return X - 2 / (k @ k) * (X @ k)[:, None] * k
+
+
+def mirrored_by_matrix(X, k):
+    return X @ M(k, 2 / (k @ k))
+
+
+def mirrored_by_projection(X, k):
+    n = normalize(k, dim=0)
+    flat = X - outer(X @ n, n)
+    return 2 * flat - X
+
+
+def rows_and_key(g):
+    made = [Case((real([[1.0, 2.0]]), real(k)), f"easy numbers, {note}") for k, note in (([0.6, 0.8], "unit key"), ([1.0, 1.0], "unnormalized key"))]
+    for N, K in ((1, 3), (4, 3), (5, 2), (3, 6)):
+        made += [Case((normal(g, N, K), keys(g, K)), f"{note}, {N} rows") for keys, note in ((unit_keys, "unit key"), (normal, "unnormalized key"))]
+    return smallest_first(made)
+
+
+exercise(
+    id="4.2", title="Find the bug: a mirror that stretches", kind="bug", stars=1, minutes=5, equations=("4.1",),
+    reference=mirrored, alternatives=(mirrored_by_matrix, mirrored_by_projection), cases=rows_and_key,
+    mutants={
+        "believes that β = 2 is always a mirror": Mistake(lambda X, k: X - 2 * (X @ k)[:, None] * k,
+            "The key enters twice, so its length enters squared. β = 2 is a mirror for unit keys; in general β‖k‖² must be 2.", "eq. 4.1",
+            next="For k = (1, 1), which β gives β‖k‖² = 2?"),
+        "divides by the length once": Mistake(lambda X, k: X - 2 / k.norm() * (X @ k)[:, None] * k,
+            "‖k‖ is not enough: there are two k in k kᵀ. Divide by ‖k‖².", "eq. 4.1"),
+        "stops in the plane of the mirror": Mistake(lambda X, k: X - 1 / (k @ k) * (X @ k)[:, None] * k,
+            "That drops the part along the key: a projection. A mirror goes the same way once more, to the other side.", "eq. 4.1"),
+        "flips what is across the key": Mistake(lambda X, k: -mirrored(X, k),
+            "Yours keeps the part along the key and flips the rest. In this chapter the key *stands on* the mirror.", "eq. 4.1",
+            next="Where should the key itself go?"),
+        "normalizes the rows as well": Mistake(lambda X, k: mirrored(normalize(X, dim=-1), k),
+            "The rows must keep their length; only the key is divided.", "eq. 4.2"),
+        "divides by the length of the rows": Mistake(lambda X, k: X - 2 / (X * X).sum(-1, keepdim=True) * (X @ k)[:, None] * k,
+            "It is the *key* whose squared length counts.", "eq. 4.1"),
+    },
+    hints=("Try k = (1, 1): a mirror must send k to −k.",
+           "The factor before k kᵀ must be 2 / ‖k‖².",
+           "`2 / (k @ k)`."),
+)
+
+
+# -- 4.3 Undo a write ------------------------------------------------------------------------------------------------------
+
+def undo(S, k, v, beta):
+    error = S @ k - v                                                    # (V,)  lambda times the error before the write
+    return S + beta / (1 - beta * (k @ k)) * outer(error, k)
+
+
+def undo_by_inverse(S, k, v, beta):
+    return (S - beta * outer(v, k)) @ torch.linalg.inv(M(k, beta))
+
+
+def undo_by_write(S, k, v, beta):
+    """A write with another strength: the one that undoes beta."""
+    return S - beta / (beta * (k @ k) - 1) * outer(S @ k - v, k)
+
+
+def undo_with(factor):
+    return lambda S, k, v, beta: S + factor(k, beta) * outer(S @ k - v, k)
+
+
+def writes_to_undo(g):
+    made = [Case((real([[1.0, 2.0]]), real([0.6, 0.8]), real([3.0]), real(0.5)), "easy numbers")]
+    for K, V in ((2, 1), (3, 5)):
+        made += delta_inputs(g, "S k v beta", T=None, K=K, V=V, keys=("random", "unnormalized"), betas=("random", "large", "zero"), memories=("nonempty",))
+    return smallest_first([case for case in made if abs(1 - case.args[3] * (case.args[1] ** 2).sum()) > 0.02])
+
+
+exercise(
+    id="4.3", title="Undo a write", kind="code", stars=3, minutes=15, equations=("4.7",), tolerance=1e-8,
+    reference=undo, alternatives=(undo_by_inverse, undo_by_write), cases=writes_to_undo,
+    mutants={
+        "writes with −β": Mistake(undo_with(lambda k, beta: beta),
+            "The error is now smaller than before the write: λ = 1 − β‖k‖² of it is left. The same step back is too short.", "eq. 4.7",
+            next="With a unit key and β = 1/2, which share of the error is left, and how long must the step back be?"),
+        "forgets the length of the key": Mistake(undo_with(lambda k, beta: beta / (1 - beta)),
+            "1 − β is λ for unit keys. In general λ = 1 − β‖k‖².", "eq. 4.7"),
+        "uses the length, not its square": Mistake(undo_with(lambda k, beta: beta / (1 - beta * k.norm())),
+            "λ = 1 − β‖k‖²: the key enters twice.", "eq. 4.7"),
+        "steps in the wrong direction": Mistake(undo_with(lambda k, beta: -beta / (1 - beta * (k @ k))),
+            "A write moves *against* the error; undoing moves along it. Yours corrects a second time.", "eq. 4.7"),
+        "divides by λ twice": Mistake(undo_with(lambda k, beta: beta / (1 - beta * (k @ k)) ** 2),
+            "One division by λ is right: it turns the error of now into the error of before.", "eq. 4.7"),
+        "writes once more": Mistake(undo_with(lambda k, beta: -beta), "That is another write with the same pair. It makes the error smaller still.", "eq. 2.3"),
+        "takes the value out and leaves the erasure": Mistake(lambda S, k, v, beta: S - beta * outer(v, k),
+            "This removes what was written. What was *erased* is still missing.", "eq. 2.6", next="Which matrix has to be inverted?"),
+        "restores before it takes the value out": Mistake(
+            lambda S, k, v, beta: S @ torch.linalg.inv(M(k, beta)) - beta * outer(v, k),
+            "Socks and shoes: the write came last, so it must go first. S_t = S_{t-1} M + β v kᵀ.", "eq. 2.6",
+            next="Subtract β v kᵀ, then multiply with the inverse."),
+    },
+    hints=("S_t = S_{t-1} M + β v kᵀ. What has to be removed first, and what second?",
+           "Or think of the error: after the write, λ = 1 − β‖k‖² of it is left. How large was it before?",
+           "The write was S − β e kᵀ with the old error e. You can compute λ e = S_t k − v, so add β/λ (S_t k − v) kᵀ."),
+)
+
+
+# -- 4.4 Through many tokens -----------------------------------------------------------------------------------------------
+
+def through(S, k, beta):
+    for k_t, beta_t in zip(k, beta):
+        S = S - beta_t * outer(S @ k_t, k_t)
+    return S
+
+
+def through_by_matrices(S, k, beta):
+    return S @ householder.householder_product(k, beta)
+
+
+def through_by_wy(S, k, beta):
+    return S - S @ householder.wy_w(k, beta).mT @ k
+
+
+def through_by_rule(S, k, beta):
+    v = torch.zeros(len(k), len(S), dtype=S.dtype)
+    return delta_rule_recurrent(*(x[None, :, None] for x in (k, k, v, beta)), initial_state=S[None, None])[1][0, 0]
+
+
+def reads_the_first_memory(S, k, beta):
+    return S - (beta[:, None] * (k @ S.mT)).mT @ k
+
+
+def many_tokens(g):
+    S, k, beta = real([[1.0, 2.0]]), real([[1.0, 0.0], [0.6, 0.8], [0.6, 0.8]]), real([0.5, 1.0, 0.5])
+    easy = [Case((S, k[:T], beta[:T]), f"easy numbers, T = {T}") for T in (1, 2)]
+    return easy + delta_inputs(g, "S k beta", T=(1, 2, 7), K=3, V=5, keys=KEYS, betas=("random", "large"), memories=("nonempty",))
+
+
+exercise(
+    id="4.4", title="Through many tokens", kind="code", stars=1, minutes=10, equations=("4.8",),
+    reference=through, alternatives=(through_by_matrices, through_by_wy, through_by_rule), cases=many_tokens,
+    mutants={
+        "goes backwards": Mistake(lambda S, k, beta: through(S, k.flip(0), beta.flip(0)),
+            "Yours is S M_C … M₁. The state stands on the left, so the first token is met first.", "eq. 4.8",
+            next="Which M_t stands next to S₀?"),
+        "reads the memory from before the loop": Mistake(reads_the_first_memory,
+            "Each token must read what the earlier ones have left. Yours asks the first memory every time.", "eq. 4.8"),
+        "forgets beta": Mistake(lambda S, k, beta: through(S, k, torch.ones_like(beta)),
+            "Only the share β_t of what is read is taken out. Yours takes all of it.", "eq. 4.8"),
+        "normalizes the keys": Mistake(lambda S, k, beta: through(S, normalize(k, dim=-1), beta),
+            "The matrix uses the key as it comes. Normalizing is the layer's decision.", "eq. 4.8"),
+        "adds what it should take out": Mistake(lambda S, k, beta: through(S, k, -beta), "The sign is wrong: I *minus* β k kᵀ.", "eq. 4.8"),
+        "multiplies entry by entry": Mistake(lambda S, k, beta: S * torch.stack([1 - b * x * x for x, b in zip(k, beta)]).prod(0),
+            "You scaled each column by itself: the diagonal of k kᵀ. The read S k mixes all columns.", "eq. 4.8"),
+        "stops after the first token": Mistake(lambda S, k, beta: through(S, k[:1], beta[:1]),
+            "Only the first token has been applied.", "eq. 4.8", next="Is the result assigned back to S inside the loop?"),
+        "mixes the rows": Mistake(lambda S, k, beta: through(S.mT, k.new_ones(len(k), len(S)) / len(S), beta).mT,
+            "Keys live in the columns of S: S k, not kᵀ S. The rows belong to the value and do not meet.", "eq. 4.8"),
+    },
+    hints=("The key reads the memory first: S k has V entries.",
+           "What is taken out is an outer product of the read and the key.",
+           "`S = S - beta[t] * torch.outer(read, k[t])`."),
+)
+
+
+# -- 4.5 Which of them commute ---------------------------------------------------------------------------------------------
+
+def letters(answer):
+    """A set of letters, whatever the order and whatever stands between them."""
+    if not isinstance(answer, (str, list, tuple, set)):
+        raise AnswerError('write the letters as one string, such as "ac"')
+    found = "".join(sorted({c for c in "".join(map(str, answer)).lower() if c.isalpha()}))
+    if not set(found) <= set("abcdef"):
+        raise AnswerError("the pairs are called a, b, c, d, e and f")
+    return found
+
+
+exercise(
+    id="4.5", title="Which of them commute?", kind="predict", stars=2, minutes=10, equations=("4.11",), reference="abde", prepare=letters,
+    mutants={
+        "overlooks that β = 0 does nothing": Mistake("abd",
+            "In e one of the matrices is the identity, and the identity commutes with everything.", "eq. 4.11"),
+        "thinks that equal strengths are enough": Mistake("abcdef",
+            "c and f have overlapping keys that are not parallel. Equal β do not help: try a row by hand.", "eq. 4.11",
+            next="Compute k₁ᵀk₂ for c."),
+        "believes that mirrors always commute": Mistake("abdef",
+            "Two mirrors make a turn from k₁ towards k₂; the other order turns the other way. They agree only for parallel or orthogonal keys.", "eq. 4.9"),
+        "forgets the parallel keys": Mistake("bde",
+            "Parallel keys change the same direction, by numbers; numbers may be multiplied in any order.", "eq. 4.6"),
+        "asks for unit keys": Mistake("e",
+            "Lengths do not matter for the question. Parallel or orthogonal is what counts.", "eq. 4.11"),
+        "takes only what is on the axes": Mistake("abe",
+            "In d the keys are orthogonal as well: 1 · 1 + 1 · (−1) = 0.", "eq. 4.11"),
+        "forgets the orthogonal keys": Mistake("ae",
+            "Orthogonal keys do not meet: each leaves what the other touches alone.", "eq. 4.11"),
+        "names those that do not": Mistake("cf", "You named the pairs for which the order *matters*.", "eq. 4.11"),
+    },
+    hints=("The difference of the two orders has a factor β₁β₂ and a factor k₁ᵀk₂. When are they zero?",
+           "There is a third way to zero: k₁k₂ᵀ = k₂k₁ᵀ. For which keys?",
+           "Check d by its overlap and e by its β. Only two pairs do not commute."),
+    why="a: parallel. b and d: orthogonal. e: one of them is I. In c and f the overlap is 0.6, and the keys are not parallel.",
+)
+
+
+# -- 4.6 A clock -----------------------------------------------------------------------------------------------------------
+
+def clock(n):
+    angle = math.pi / n
+    return torch.tensor([[1.0, 0.0], [math.cos(angle), math.sin(angle)]], dtype=torch.float64)
+
+
+def clock_started_elsewhere(n):
+    turn = torch.tensor([0.7, 0.7 + math.pi / n], dtype=torch.float64)
+    return torch.stack([turn.cos(), turn.sin()], -1)
+
+
+def clock_with_opposite_key(n):
+    return clock(n) * torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+
+
+def hand_of(keys):
+    """Where the hand (1, 0) stands after each of the first n hours, for the learner's two keys: (n, 2)."""
+    if not callable(keys):
+        raise AnswerError("give the function itself, not the result of calling it")
+
+    def hand(n):
+        k = torch.as_tensor(keys(n), dtype=torch.float64)
+        if k.shape != (2, 2):
+            raise ValueError(f"the keys have shape {tuple(k.shape)}, expected (2, 2): two keys with two entries")
+        if (k.norm(dim=-1) - 1).abs().max() > 1e-9:
+            raise ValueError("a mirror with β = 2 needs keys of length 1")
+        S, shown = real([[1.0, 0.0]]), []
+        for _ in range(n):
+            S = through(S, k, real([2.0, 2.0]))
+            shown.append(S[0])
+        return torch.stack(shown)
+
+    hand.__wrapped__ = keys
+    return hand
+
+
+def turned(angle, n_first=lambda n: 0.0):
+    def keys(n):
+        a = real([n_first(n), n_first(n) + angle(n)])
+        return torch.stack([a.cos(), a.sin()], -1)
+    return keys
+
+
+exercise(
+    id="4.6", title="A clock with n hours", kind="open", stars=3, minutes=15, equations=("4.9",), tolerance=1e-8,
+    reference=clock, alternatives=(clock_started_elsewhere, clock_with_opposite_key), prepare=hand_of, sources=(clock,),
+    cases=lambda g: [Case((n,), f"n = {n}") for n in (3, 4, 5, 12, 60)],
+    mutants={
+        "turns twice as far": Mistake(turned(lambda n: 2 * math.pi / n),
+            "Two mirrors turn by *twice* the angle between their keys. Your clock skips every second hour.", "eq. 4.9"),
+        "runs backwards": Mistake(turned(lambda n: -math.pi / n),
+            "The hand goes from k₁ towards k₂. Yours goes clockwise.", "eq. 4.9", next="Exchange the two keys."),
+        "turns half as far": Mistake(turned(lambda n: math.pi / (2 * n)),
+            "After n hours your hand has gone half way round. The angle between the keys is half the turn, and the turn is 2π/n.", "eq. 4.9"),
+        "stands still": Mistake(turned(lambda n: 0.0),
+            "Both keys are the same, and a mirror undoes itself.", "eq. 4.2", next="Which angle between the keys makes one hour?"),
+        "writes degrees where radians belong": Mistake(turned(lambda n: 180 / n),
+            "`math.cos` takes radians: half a turn is π, not 180.", "eq. 4.9"),
+        "always turns by a right angle": Mistake(turned(lambda n: math.pi / 4),
+            "That is the clock with 4 hours, for every n.", "eq. 4.9"),
+        "flips instead of turning": Mistake(turned(lambda n: math.pi / 2),
+            "Mirrors across orthogonal keys make half a turn: a clock with two hours.", "eq. 4.9"),
+    },
+    hints=("One hour is a turn by 2π/n. Two mirrors turn by twice the angle between their keys.",
+           "So the keys stand at an angle of π/n. The first may point anywhere.",
+           "(1, 0), and (cos π/n, sin π/n) as the second key, for the right sense of rotation."),
+)
+
+
+# -- 4.7 The shell game ----------------------------------------------------------------------------------------------------
+
+def follow(S, swaps):
+    for i, j in swaps.tolist():
+        k = torch.zeros(S.shape[1], dtype=S.dtype)
+        k[i], k[j] = 1, -1
+        S = S - outer(S @ k, k)
+    return S
+
+
+def follow_by_index(S, swaps):
+    order = list(range(S.shape[1]))
+    for i, j in swaps.tolist():
+        order[i], order[j] = order[j], order[i]
+    return S[:, order]
+
+
+def follow_by_unit_keys(S, swaps):
+    k = (torch.eye(S.shape[1], dtype=S.dtype)[swaps] * real([[1.0], [-1.0]])).sum(1) / math.sqrt(2)
+    return through(S, k, torch.full((len(k),), 2.0, dtype=S.dtype))
+
+
+def games(g):
+    made = [Case((real([[1.0, 2.0, 3.0]]), torch.tensor(s)), f"easy numbers, {len(s)} swap{'s' * (len(s) > 1)}") for s in ([[0, 1]], [[0, 1], [1, 2]])]
+    for V, K, n in ((2, 3, 1), (1, 4, 3), (2, 5, 8)):
+        swaps = torch.stack([torch.randperm(K, generator=g)[:2] for _ in range(n)])
+        made.append(Case((normal(g, V, K), swaps), f"random, {n} swap{'s' * (n > 1)}"))
+    return made
+
+
+exercise(
+    id="4.7", title="The shell game", kind="order", stars=2, minutes=10, equations=("4.13",),
+    reference="DCEAB", alternatives=(follow, follow_by_index, follow_by_unit_keys), cases=games,
+    prepare=order_the_lines(
+        {"A": "    S = S - torch.outer(S @ k, k)", "B": "return S", "C": "    k = torch.zeros(S.shape[1], dtype=S.dtype)",
+         "D": "for i, j in swaps.tolist():", "E": "    k[i], k[j] = 1, -1"},
+        "def follow(S, swaps):", "follow", distractors={"F": "    S = S - 2 * torch.outer(S @ k, k)", "G": "    k[i], k[j] = 1, 1"}),
+    mutants={
+        "takes β = 2 for a key of length √2": Mistake("DCEFB",
+            "k = (1, −1) has ‖k‖² = 2, so the mirror is at β = 1. With β = 2 the eigenvalue is −3.", "eq. 4.13",
+            next="A and F differ by one factor. What is β‖k‖² in each?"),
+        "mirrors across the sum": Mistake("DCGAB",
+            "With k = e_i + e_j the two entries change places *and* signs. The difference of the two is what must flip.", "eq. 4.13"),
+        "moves nothing": Mistake("DCAEB",
+            "S is updated while the key is still zero. E must come before A.", "eq. 4.13"),
+        "needs the key before there is one": Mistake("DECAB",
+            "One of your lines uses k, and C, which makes it, comes only later.", next="Which line must stand right after D?"),
+        "makes both mistakes": Mistake("DCGFB",
+            "The key must be a difference, and β‖k‖² must be 2. Neither F nor G belongs.", "eq. 4.13"),
+        "swaps twice": Mistake("DCEAFB",
+            "A and F both update S. A mirror does the whole swap alone.", "eq. 4.13", next="One of A and F is a decoy."),
+    },
+    hints=("The key is made afresh for each swap: zeros, then two entries.",
+           "Of A and F one belongs, of E and G one. What is β‖k‖² for k = (1, −1)?",
+           "D first, B last, and between them make the key before you use it."),
+)
+
+
+# -- 4.8 A shuffle as mirrors ----------------------------------------------------------------------------------------------
+
+def mirrors(p):
+    keys, p = [], p.tolist()
+    where = list(range(len(p)))                                          # which column stands at each place by now
+    for place in range(len(p)):
+        other = where.index(p[place])
+        if other != place:
+            k = torch.zeros(len(p), dtype=torch.float64)
+            k[place], k[other] = math.sqrt(0.5), -math.sqrt(0.5)
+            keys.append(k)
+            where[place], where[other] = where[other], where[place]
+    return torch.stack(keys) if keys else torch.zeros(0, len(p), dtype=torch.float64)
+
+
+def mirrors_of_any_matrix(p):
+    return householder.reflections(torch.eye(len(p), dtype=torch.float64)[:, p])
+
+
+def mirrors_by_cycles(p):
+    """Each cycle of n places is n - 1 swaps with its first member."""
+    keys, seen = [torch.zeros(0, len(p), dtype=torch.float64)], set()
+    for start in range(len(p)):
+        cycle = []
+        while start not in seen:
+            seen.add(start)
+            cycle.append(start)
+            start = int(p[start])
+        for a, b in zip(cycle, cycle[1:]):
+            e = torch.eye(len(p), dtype=torch.float64)
+            keys.append((e[a] - e[b])[None] * math.sqrt(0.5))
+    return torch.cat(keys)
+
+
+def shuffle_by(keys):
+    """(the product of the learner's mirrors, how many there are); compared instead of the keys, which are not unique."""
+    if not callable(keys):
+        raise AnswerError("give the function itself, not the result of calling it")
+
+    def product(p):
+        k = torch.as_tensor(keys(p))
+        if k.ndim != 2 or k.shape[1] != len(p):
+            raise ValueError(f"the keys have shape {tuple(k.shape)}, expected (m, {len(p)}); torch.zeros(0, {len(p)}) if there is nothing to do")
+        return through(torch.eye(len(p), dtype=torch.float64), k, torch.full((len(k),), 2.0, dtype=torch.float64)), len(k)
+
+    product.__wrapped__ = keys
+    return product
+
+
+def with_a_key_per_place(p):
+    """Keeps the fixed places: their keys are zero."""
+    needed = mirrors(p)
+    return torch.cat([needed, torch.zeros(len(p) - len(needed), len(p), dtype=needed.dtype)])
+
+
+def by_neighbors(p):
+    """Bubble sort: right, with more mirrors than needed."""
+    keys, p = [], p.tolist()
+    for _ in p:
+        for i in range(len(p) - 1):
+            if p[i] > p[i + 1]:
+                p[i], p[i + 1] = p[i + 1], p[i]
+                k = torch.zeros(len(p), dtype=torch.float64)
+                k[i], k[i + 1] = math.sqrt(0.5), -math.sqrt(0.5)
+                keys.insert(0, k)
+    return torch.stack(keys) if keys else torch.zeros(0, len(p), dtype=torch.float64)
+
+
+def without_bookkeeping(p):
+    e = torch.eye(len(p), dtype=torch.float64)
+    keys = [(e[i] - e[int(p[i])]) * math.sqrt(0.5) for i in range(len(p)) if i < int(p[i])]
+    return torch.stack(keys) if keys else torch.zeros(0, len(p), dtype=torch.float64)
+
+
+def shuffles(g):
+    fixed = ([1, 0], [0, 1, 2], [1, 2, 0], [2, 0, 1], [1, 0, 3, 2], [3, 0, 1, 2], [1, 3, 0, 2])
+    drawn = [torch.randperm(K, generator=g) for K in (5, 6, 8)]
+    return [Case((torch.as_tensor(p),), f"K = {len(p)}") for p in (*fixed, *drawn)]
+
+
+exercise(
+    id="4.8", title="A shuffle as mirrors", kind="code", stars=4, minutes=30, equations=("4.13", "4.14"),
+    reference=mirrors, alternatives=(mirrors_of_any_matrix, mirrors_by_cycles), prepare=shuffle_by, sources=(mirrors,), cases=shuffles,
+    mutants={
+        "shuffles the other way": Mistake(lambda p: mirrors(p).flip(0),
+            "Your mirrors are right and stand in the opposite order: together they undo the shuffle. The first key meets the memory first.", "eq. 4.14",
+            next="Try the cycle [1, 2, 0]: which column should stand first?"),
+        "spends a key on places that stay": Mistake(with_a_key_per_place,
+            "The shuffle is right. A column that is already in its place needs no mirror, and a key of length 0 is none.", "eq. 4.14"),
+        "swaps neighbors only": Mistake(by_neighbors,
+            "The shuffle is right, with more mirrors than necessary. A swap may reach as far as it likes.", "eq. 4.14",
+            next="After one mirror, at least one more column can be in its final place."),
+        "forgets what it has already moved": Mistake(without_bookkeeping,
+            "After a swap the columns stand elsewhere. Keep a list of who stands where.", "eq. 4.14",
+            next="In the cycle [1, 2, 0], where is column 0 after the first swap?"),
+        "leaves the keys too long": Mistake(lambda p: mirrors(p) * math.sqrt(2),
+            "With β = 2 the key must have length 1. Yours has length √2, and the mirror stretches.", "eq. 4.13"),
+        "mirrors across the sums": Mistake(lambda p: mirrors(p).abs(),
+            "e_i + e_j swaps the two entries and flips both signs. The difference e_i − e_j must flip.", "eq. 4.13"),
+        "stops after the first swap": Mistake(lambda p: mirrors(p)[:1],
+            "One swap is not enough: a cycle of n columns takes n − 1.", "eq. 4.14"),
+        "loses the last swap": Mistake(lambda p: mirrors(p)[:-1],
+            "One mirror is missing at the end.", "eq. 4.14", next="Does your loop reach the last place that has to move?"),
+    },
+    hints=("Go from left to right. At each place: which column should stand here, and where does it stand now?",
+           "If it stands elsewhere, swap the two places: one key, (e_i − e_j)/√2. Then note the swap in your list.",
+           "`where = list(range(K))`; for each place `other = where.index(p[place])`; after the key, exchange `where[place]` and `where[other]`."),
+)
+
+
+# -- equations -------------------------------------------------------------------------------------------------------------
+
+def keys_betas(g, *, C=None, K=(2, 3, 5)):
+    """Keys and strengths for the checks of equations: unit, repeated and unnormalized keys, β from 0 to 2."""
+    for width in K:
+        for case in delta_inputs(g, "k beta", T=C, K=width, V=2, keys=KEYS, betas=("zero", "random", "one", "large")):
+            yield case.args
+
+
+def pairs(g):
+    for k, beta in keys_betas(g, C=(2,)):
+        yield k[0], k[1], beta[0], beta[1]
+    for a, b in (([1.0, 2.0], [2.0, 4.0]), ([1.0, 2.0], [-4.0, 2.0])):   # parallel, orthogonal
+        yield real(a), real(b), real(0.7), real(1.6)
+
+
+def random_orthogonal(g, K):
+    Q, R = torch.linalg.qr(torch.randn(K, K, generator=g, dtype=torch.float64))
+    return Q * R.diagonal().sign()
+
+
+def turn(angle):
+    c, s = angle.cos(), angle.sin()
+    return torch.stack([torch.stack([c, s]), torch.stack([-s, c])])
+
+
+@equation("4.1", r"H = I - \frac{2}{\|k\|^2}\,k k^\top, \qquad Hk = -k, \qquad Hx = x \;\text{ for every } x \perp k")
+def _(g):
+    for k, _ in keys_betas(g):
+        H, x = eye_like(k) - 2 / (k @ k) * outer(k, k), normal(g, len(k))
+        x = x - (x @ k) / (k @ k) * k
+        yield "the key is flipped", H @ k, -k
+        yield "what is orthogonal stays", H @ x, x
+
+
+@equation("4.2", r"H^\top = H, \qquad HH = I, \qquad \|Hx\| = \|x\|")
+def _(g):
+    for k, _ in keys_betas(g):
+        H, x = M(k, 2 / (k @ k)), normal(g, len(k))
+        yield "symmetric", H.mT.clone(), H
+        yield "its own inverse", H @ H, eye_like(k)
+        yield "keeps lengths", (H @ x).norm(), x.norm()
+
+
+@equation("4.3", r"k = x - y \neq 0 \;\text{ and }\; \|x\| = \|y\| \quad\Rightarrow\quad Hx = y")
+def _(g):
+    for K in (2, 3, 5):
+        for _ in range(4):
+            x, y = normal(g, K), normal(g, K)
+            y = y * x.norm() / y.norm()
+            yield "x is sent to y", M(x - y, 2 / ((x - y) @ (x - y))) @ x, y
+
+
+@equation("4.4", r"M = I - \beta kk^\top = \big(I - \hat k\hat k^\top\big) + \lambda\,\hat k\hat k^\top, \qquad \lambda = 1 - \beta\|k\|^2")
+def _(g):
+    for k, beta in keys_betas(g):
+        along = outer(k, k) / (k @ k)
+        yield "the matrix = across + λ along", householder.householder(k, beta), eye_like(k) - along + (1 - beta * (k @ k)) * along
+
+
+@equation("4.5", r"\det\big(I - \beta kk^\top\big) = 1 - \beta\|k\|^2, \qquad \det(M_1 \cdots M_C) = \prod_{t=1}^{C} \big(1 - \beta_t\|k_t\|^2\big)")
+def _(g):
+    for k, beta in keys_betas(g):
+        yield "one matrix", torch.linalg.det(householder.householder(k, beta)), 1 - beta * (k @ k)
+    for k, beta in keys_betas(g, C=(1, 2, 4)):
+        yield "a product", torch.linalg.det(householder.householder_product(k, beta)), (1 - beta * (k * k).sum(-1)).prod()
+
+
+@equation("4.6", r"(I - \alpha kk^\top)(I - \beta kk^\top) = I - \big(\alpha + \beta - \alpha\beta\|k\|^2\big)\,kk^\top")
+def _(g):
+    for k, beta in keys_betas(g):
+        alpha = normal(g, 1)[0]
+        yield "two on one key are one", M(k, alpha) @ M(k, beta), M(k, alpha + beta - alpha * beta * (k @ k))
+
+
+@equation("4.7", r"\big(I - \beta kk^\top\big)^{-1} = I + \frac{\beta}{1 - \beta\|k\|^2}\,kk^\top \qquad\text{if } \beta\|k\|^2 \neq 1")
+def _(g):
+    for k, beta in keys_betas(g):
+        if abs(1 - beta * (k @ k)) > 0.02:
+            inverse = eye_like(k) + beta / (1 - beta * (k @ k)) * outer(k, k)
+            yield "from the right", M(k, beta) @ inverse, eye_like(k)
+            yield "from the left", inverse @ M(k, beta), eye_like(k)
+        singular = M(k, 1 / (k @ k))
+        yield "none at β|k|² = 1", int(torch.linalg.matrix_rank(singular)), len(k) - 1
+
+
+@equation("4.8", r"S\,\big(I - \beta kk^\top\big) = S - \beta\,(Sk)\,k^\top")
+def _(g):
+    for S, k, beta in (case.args for case in delta_inputs(g, "S k beta", T=None, K=3, V=5, keys=KEYS, betas=("zero", "random", "one", "large"))):
+        yield "with the matrix = without it", S @ householder.householder(k, beta), S - beta * outer(S @ k, k)
+
+
+@equation("4.9", r"M_1M_2 = \begin{pmatrix} \cos 2\theta & \sin 2\theta \\ -\sin 2\theta & \cos 2\theta \end{pmatrix}")
+def _(g):
+    for first, theta in zip(2 * math.pi * torch.rand(6, generator=g, dtype=torch.float64), real([0.0, 0.3, 1.0, math.pi / 2, 2.5, -0.7])):
+        k1, k2 = (torch.stack([a.cos(), a.sin()]) for a in (first, first + theta))
+        yield "two mirrors = a turn", M(k1, 2.0) @ M(k2, 2.0), turn(2 * theta)
+        Q = random_orthogonal(g, 5)                                      # the same in a plane of a space of five dimensions
+        block = torch.eye(5, dtype=torch.float64)
+        block[:2, :2] = turn(2 * theta)
+        yield "the same in five dimensions", M(Q[:, :2] @ k1, 2.0) @ M(Q[:, :2] @ k2, 2.0), Q @ block @ Q.mT
+
+
+@equation("4.10", r"M_1M_2 = I - \beta_1 k_1k_1^\top - \beta_2 k_2k_2^\top + \beta_1\beta_2\,(k_1^\top k_2)\,k_1k_2^\top")
+def _(g):
+    for k1, k2, b1, b2 in pairs(g):
+        yield "multiplied out", M(k1, b1) @ M(k2, b2), eye_like(k1) - b1 * outer(k1, k1) - b2 * outer(k2, k2) + b1 * b2 * (k1 @ k2) * outer(k1, k2)
+
+
+@equation("4.11", r"M_1M_2 - M_2M_1 = \beta_1\beta_2\,(k_1^\top k_2)\,\big(k_1k_2^\top - k_2k_1^\top\big)")
+def _(g):
+    for k1, k2, b1, b2 in pairs(g):
+        yield "the two orders", M(k1, b1) @ M(k2, b2) - M(k2, b2) @ M(k1, b1), b1 * b2 * (k1 @ k2) * (outer(k1, k2) - outer(k2, k1))
+
+
+@equation("4.12", r"\frac1K \sum_{i=1}^{K} \big\|x^\top\big(I - \beta\,e_ie_i^\top\big)\big\|^2 = \Big(1 - \frac{\beta(2-\beta)}{K}\Big)\,\|x\|^2")
+def _(g):
+    for K in (2, 3, 6):
+        for beta in (0.0, 0.4, 1.0, 1.6, 2.0, 2.3):
+            E, x = random_orthogonal(g, K), normal(g, K)
+            yield "mean over a basis", torch.stack([(x @ M(e, beta)).square().sum() for e in E]).mean(), (1 - beta * (2 - beta) / K) * (x @ x)
+
+
+@equation("4.13", r"\text{swap}_{ij} = I - (e_i - e_j)(e_i - e_j)^\top")
+def _(g):
+    for K in (2, 3, 6):
+        for _ in range(3):
+            i, j = torch.randperm(K, generator=g)[:2].tolist()
+            e, x = torch.eye(K, dtype=torch.float64), normal(g, 4, K)
+            order = list(range(K))
+            order[i], order[j] = j, i
+            yield "entries i and j change places", x @ (e - outer(e[i] - e[j], e[i] - e[j])), x[:, order]
+            yield "it is β = 2 with a unit key", householder.householder((e[i] - e[j]) / math.sqrt(2), real(2.0)), e[:, order]
+
+
+@equation("4.14", r"Q = H_1 H_2 \cdots H_m, \qquad m \le K")
+def _(g):
+    eye = torch.eye(4, dtype=torch.float64)
+    given = [random_orthogonal(g, K) for K in (1, 2, 3, 5, 8)] + [eye, -eye, eye[:, [1, 2, 3, 0]], torch.block_diag(turn(real(0.4)), eye)]
+    for Q in given:
+        keys = householder.reflections(Q)
+        yield "the product of the mirrors", householder.householder_product(keys, torch.full((len(keys),), 2.0, dtype=torch.float64)), Q
+        yield "at most K of them", len(keys) <= len(Q), True
+
+
+# -- predictions -----------------------------------------------------------------------------------------------------------
+
+prediction(
+    "4.a", question="One press, the same for both states, 0 ≤ β ≤ 1. The best v and β leave what in the memory?",
+    options={
+        "the flipped bit": "A write moves the memory from what it says towards v, and never beyond. It cannot end at the opposite of both states.",
+        "0, nothing": "Whatever v is, it is wrong for one of the states. The least bad press erases: the switch stands in the middle, and the bit is lost.",
+        "the old bit": "β = 0 misses the flipped bit by 2. Erasing misses it by 1.",
+    },
+    answer="0, nothing",
+)
+
+prediction(
+    "4.b", question="A unit key and β = 1/2. Which β' undoes it: (I − ½ kkᵀ)(I − β' kkᵀ) = I?",
+    options={
+        "−1/2": "Nearly nothing is undone by the same step back: 1/2 was left along the key, and 1.5 times 1/2 is 3/4.",
+        "−1": "Along the key 1/2 is left, so it must be doubled: 1 − β' = 2.",
+        "2": "That is a mirror. It undoes another mirror, and here 1/2 would become −1/2.",
+        "1/2": "Halving twice leaves a quarter.",
+    },
+    answer="−1",
+)
+
+prediction(
+    "4.c", question="Two unit keys, β = 1 for both. At which angle between the keys does the order of the two tokens matter most?",
+    options={
+        "0°": "Equal keys: it is the same matrix twice.",
+        "45°": "The difference has the overlap, cos θ, as a factor, and the area between the keys, sin θ, as another. Their product peaks at 45°.",
+        "90°": "Orthogonal keys do not see each other: there the order does not matter at all.",
+    },
+    answer="45°",
+)
+
+prediction(
+    "4.d", question="A memory is hit by random unit keys that have nothing to do with it. With which β does it forget fastest?",
+    options={
+        "β = 0.5": "It forgets, but each token takes out only a part: 3/4 of the squared length along its key.",
+        "β = 1": "A projection takes out everything along the key. No other β takes out more.",
+        "β = 1.5": "Beyond the plane the length comes back: 1.5 forgets exactly as fast as 0.5.",
+        "β = 2": "A mirror takes out nothing. With β = 2 every length is kept forever.",
+    },
+    answer="β = 1",
+)
