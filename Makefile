@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope
 SECONDS = $$(( $$(date +%s) - start ))
 
 .PHONY: help lab test notebooks lock clean
@@ -17,8 +18,8 @@ lab: $(INSTALLED)  ## install into .venv and open the book in JupyterLab
 
 test: $(INSTALLED)  ## install into .venv and run all tests, those of the notebooks included
 	@echo "== Testing: do the notebooks agree with their sources? The package. Then every notebook, cell by cell."
-	@start=$$(date +%s) && $(BIN)/python book/generate.py --check && $(BIN)/python -m pytest -n 2 \
-	  && $(BIN)/python -m pytest -n 2 --dist loadscope --nbval-lax notebooks exercises solutions \
+	@start=$$(date +%s) && $(BIN)/python book/generate.py --check && $(PYTEST) \
+	  && $(PYTEST) --nbval-lax notebooks exercises solutions \
 	  && echo "== All tests passed in $(SECONDS) s."
 
 notebooks: $(INSTALLED)  ## generate the notebooks from book/ and run those whose code has changed (some: make notebooks ARGS="--force 02")
