@@ -1,0 +1,547 @@
+"""Chapter 3: running it."""
+
+import math
+
+import torch
+
+from deltanet_edu.bench.flops import flops
+from deltanet_edu.ops import delta_rule_recurrent, sgd_step
+from deltanet_edu.ops.householder import householder
+from deltanet_edu.ops.recurrent import delta_rule_recurrent_backward
+
+from . import Case, Mistake, equation, exercise, order_the_lines, prediction
+from .cases import delta_inputs, normal, smallest_first
+
+outer = torch.outer
+
+
+def real(x):
+    return torch.tensor(x, dtype=torch.float64)
+
+
+def row(*tensors):
+    """One sequence, one head, for the functions of the package: (T, ...) -> (1, T, 1, ...)."""
+    return tuple(x[None, :, None] for x in tensors)
+
+
+# -- 3.1 One gradient by hand ----------------------------------------------------------------------------------------------
+
+exercise(
+    id="3.1", title="One gradient by hand", kind="predict", stars=1, minutes=5, equations=("3.4",), reference=-2.4,
+    mutants={
+        "climbs instead of descending": Mistake(2.4,
+            "The size is right. But β multiplies *minus* the error in the rule, so the sign turns.", "eq. 3.4"),
+        "multiplies by beta": Mistake(-0.6,
+            "That product belongs to dv. The derivative with respect to β is what β multiplies, without β itself.", "eq. 3.4"),
+        "forgets the gradient that arrives": Mistake(-1.2,
+            "The output counts twice in the loss: do = 2, so dS = do qᵀ = (0, 2).", "eq. 3.2"),
+        "takes the error after the write": Mistake(-1.8,
+            "e is the error the token *found*, before its write: S₀k - v = 2. After the write 1.5 is left of it.", "eq. 3.4"),
+        "forgets the value": Mistake(-2.64,
+            "S₀k = 2.2 is what the memory says. The error is that minus v.", "eq. 3.4"),
+        "reads the gradient with the query": Mistake(-4.0,
+            "The write lies along the key, so the gradient is read with the key: dS k = 2 · 0.6.", "eq. 3.4"),
+        "gives the gradient of the value": Mistake(0.3,
+            "That is dv = β dS k. The question is about β.", "eq. 3.3"),
+    },
+    hints=("Write down three things first: the error e = S₀k - v, the gradient dS = do qᵀ, and the number dS k.",
+           "e = 2 and dS = (0, 2). In S₁ = S₀ - β e kᵀ, what does β multiply?",
+           "dβ = -(dS k) · e, with dS k = 2 · 0.6."),
+    why="e = 2.2 - 0.2 = 2, dS = do qᵀ = (0, 2), dS k = 1.2. A stronger write lowers the output: dβ = -1.2 · 2.",
+)
+
+
+# -- 3.2 One step back -----------------------------------------------------------------------------------------------------
+
+def step_back_by_matrix(S, dS, q, k, beta, do):
+    dS = dS + outer(do, q)
+    return S.T @ do, beta * (dS @ k), dS @ householder(k, beta)
+
+
+def steps_back(g):
+    easy = (real([[1.24, 2.32]]), real([[0.0, 1.0]]), real([1.0, 0.0]), real([0.6, 0.8]), real(0.5), real([1.0]))
+    made = []
+    for K, V in ((2, 1), (3, 5)):
+        for case in delta_inputs(g, "q S dS k beta do", T=None, K=K, V=V, keys=("random", "unnormalized"), memories=("nonempty",)):
+            q, S, dS, k, beta, do = case.args
+            made.append(Case((S, dS, q, k, beta, do), case.note))
+    return [Case(easy, "easy numbers")] + smallest_first(made)
+
+
+exercise(
+    id="3.2", title="One step back", kind="order", stars=2, minutes=10, equations=("3.3", "3.6"),
+    reference="EBFAD", alternatives=("BEFAD", "BFEAD", "BFAED", step_back_by_matrix), cases=steps_back,
+    prepare=order_the_lines(
+        {"A": "dS = dS - torch.outer(dv, k)", "B": "dS = dS + torch.outer(do, q)", "D": "return dq, dv, dS",
+         "E": "dq = S.T @ do", "F": "dv = beta * (dS @ k)"},
+        "def step_back(S, dS, q, k, beta, do):", "step_back",
+        distractors={"C": "dS = dS + torch.outer(dv, k)", "G": "dS = dS - torch.outer(do, q)"}),
+    mutants={
+        "reads before its own output has been added": Mistake("EFBAD",
+            "Token t's output was read *after* its write, so on the way back it comes first: B belongs before F, which needs all of dS_t.", "eq. 3.2",
+            next="With no later token, dS comes in as zero. Should dv be zero then?"),
+        "erases before it has read": Mistake("EBAFD",
+            "A needs dv, and only F computes it.", "eq. 3.3", next="Which line must come before A?"),
+        "adds along the key": Mistake("EBFCD",
+            "On the way back, too, the transition I - β k kᵀ *takes away* what lies along the key.", "eq. 3.6",
+            next="A or C: which of them is dS M?"),
+        "takes its own output away": Mistake("EGFAD",
+            "A larger output that the loss likes is liked by the memory as well: the gradient of the output is added.", "eq. 3.2"),
+        "lets the gradient pass the write untouched": Mistake("EBFD",
+            "Without A before the return the gradient reaches S_{t-1} as if nothing had been erased: that is linear attention.", "eq. 3.6"),
+        "leaves out its own output": Mistake("EFAD",
+            "Without B only later tokens are heard. Token t's own output depends on S_t as well.", "eq. 3.2"),
+        "returns what it has not computed": Mistake("BFAD",
+            "D returns dq, and only E computes it.", "eq. 3.3"),
+    },
+    hints=("Forward, the token writes and then reads. Backward, everything happens in reverse.",
+           "So the gradient of the read comes in first (B), then the write is differentiated (F), then the gradient passes it (A or C).",
+           "B F A in this order, E anywhere before the return. C and G have the wrong sign."),
+)
+
+
+# -- 3.3 Backward through time ---------------------------------------------------------------------------------------------
+
+def backward(q, k, v, beta, S, do, dS):
+    memories = [S]
+    for t in range(len(k)):
+        memories.append(memories[t] - beta[t] * outer(memories[t] @ k[t] - v[t], k[t]))
+    dq, dk, dv, dbeta = (torch.zeros_like(x) for x in (q, k, v, beta))
+    for t in reversed(range(len(k))):
+        before, after = memories[t], memories[t + 1]
+        error = before @ k[t] - v[t]                                     # (V,)
+        dS = dS + outer(do[t], q[t])                                     # (V, K)
+        dq[t] = after.T @ do[t]
+        dv[t] = beta[t] * (dS @ k[t])
+        dbeta[t] = -(dS @ k[t]) @ error
+        dk[t] = -beta[t] * (dS.T @ error + before.T @ (dS @ k[t]))
+        dS = dS - outer(dv[t], k[t])                                     # (V, K)
+    return dq, dk, dv, dbeta, dS
+
+
+def backward_by_autograd(q, k, v, beta, S, do, dS):
+    inputs = [x.detach().clone().requires_grad_() for x in (q, k, v, beta, S)]
+    q, k, v, beta, S = inputs
+    o, final = delta_rule_recurrent(*row(q, k, v, beta), initial_state=S[None, None])
+    return torch.autograd.grad((o[0, :, 0], final[0, 0]), inputs, (do, dS))
+
+
+def backward_of_the_package(q, k, v, beta, S, do, dS):
+    *gradients, dS = delta_rule_recurrent_backward(*row(q, k, v, beta, do), dS[None, None], initial_state=S[None, None])
+    return *(x[0, :, 0] for x in gradients), dS[0, 0]
+
+
+def swept(own=lambda dS, do, q: dS + outer(do, q), dq=lambda before, after, do, dS: after.T @ do,
+          dv=lambda dS, k, beta: beta * (dS @ k), dbeta=lambda dS, k, error, after, v, beta: -(dS @ k) @ error,
+          dk=lambda dS, k, beta, error, before: -beta * (dS.T @ error + before.T @ (dS @ k)),
+          leave=lambda dS, k, beta: dS - beta * outer(dS @ k, k), start=lambda dS: dS):
+    """A mutant of the backward loop: one of its lines is replaced."""
+    def f(q, k, v, beta, S, do, dS):
+        memories = [S]
+        for t in range(len(k)):
+            memories.append(memories[t] - beta[t] * outer(memories[t] @ k[t] - v[t], k[t]))
+        out = [torch.zeros_like(x) for x in (q, k, v, beta)]
+        dS = start(dS)
+        for t in reversed(range(len(k))):
+            before, after = memories[t], memories[t + 1]
+            error = before @ k[t] - v[t]
+            dS = own(dS, do[t], q[t])
+            out[0][t] = dq(before, after, do[t], dS)
+            out[1][t] = dk(dS, k[t], beta[t], error, before)
+            out[2][t] = dv(dS, k[t], beta[t])
+            out[3][t] = dbeta(dS, k[t], error, after, v[t], beta[t])
+            dS = leave(dS, k[t], beta[t])
+        return *out, dS
+    return f
+
+
+def backward_cases(g):
+    easy = Case((real([[1.0, 0.0]]), real([[0.6, 0.8]]), real([[3.0]]), real([0.5]), real([[1.0, 2.0]]), real([[1.0]]), torch.zeros(1, 2).double()),
+                "the lesson's numbers, T = 1")
+    return [easy] + smallest_first(delta_inputs(g, "q k v beta S do dS", T=(1, 2), K=2, V=1, memories=("nonempty",))
+                                   + delta_inputs(g, "q k v beta S do dS", T=(2, 7)))
+
+
+exercise(
+    id="3.3", title="Backward through time", kind="code", stars=3, minutes=25, equations=("3.3", "3.4", "3.5", "3.6"),
+    reference=backward, alternatives=(backward_by_autograd, backward_of_the_package), cases=backward_cases,
+    mutants={
+        "forgets that the key is also asked": Mistake(swept(dk=lambda dS, k, beta, error, before: -beta * (dS.T @ error)),
+            "The key stands twice in e kᵀ = (S k - v) kᵀ. This is the product rule with one of its two terms.", "eq. 3.5",
+            next="Through which key does the error e depend on k?"),
+        "forgets that the key is also written": Mistake(swept(dk=lambda dS, k, beta, error, before: -beta * (before.T @ (dS @ k))),
+            "The key stands twice in (S k - v) kᵀ. The kᵀ at the end, where the write is placed, is missing from your dk.", "eq. 3.5"),
+        "asks the memory after the write in dk": Mistake(swept(dk=lambda dS, k, beta, error, before: -beta * (
+                dS.T @ error + (before - beta * outer(error, k)).T @ (dS @ k))),
+            "The error was S_{t-1} k - v, so dk holds the memory *before* the write.", "eq. 3.5"),
+        "forgets beta in dk": Mistake(swept(dk=lambda dS, k, beta, error, before: -(dS.T @ error + before.T @ (dS @ k))),
+            "Both terms of dk carry the strength β of the write.", "eq. 3.5", next="What should dk be when β = 0?"),
+        "flips the sign of dk": Mistake(swept(dk=lambda dS, k, beta, error, before: beta * (dS.T @ error + before.T @ (dS @ k))),
+            "The write is *minus* β e kᵀ.", "eq. 3.5"),
+        "forgets beta in dv": Mistake(swept(dv=lambda dS, k, beta: dS @ k),
+            "v is written with strength β, so its gradient carries β as well.", "eq. 3.3"),
+        "flips the sign of dbeta": Mistake(swept(dbeta=lambda dS, k, error, after, v, beta: (dS @ k) @ error),
+            "β multiplies *minus* the error.", "eq. 3.4"),
+        "takes the error after the write in dbeta": Mistake(swept(dbeta=lambda dS, k, error, after, v, beta: -(dS @ k) @ (after @ k - v)),
+            "β multiplies the error that the token found, S_{t-1} k - v.", "eq. 3.4"),
+        "multiplies dbeta by beta": Mistake(swept(dbeta=lambda dS, k, error, after, v, beta: -beta * (dS @ k) @ error),
+            "The derivative of β e with respect to β is e.", "eq. 3.4"),
+        "reads the memory before the write in dq": Mistake(swept(dq=lambda before, after, do, dS: before.T @ do),
+            "o_t = S_t q_t reads after the write, so dq_t = S_tᵀ do_t.", "eq. 3.3"),
+        "lets the gradient pass the write untouched": Mistake(swept(leave=lambda dS, k, beta: dS),
+            "On its way to S_{t-1} the gradient passes M_t = I - β k kᵀ, which takes out what lies along the key.", "eq. 3.6",
+            next="The last line of the loop: dS - dv kᵀ."),
+        "erases at full strength": Mistake(swept(leave=lambda dS, k, beta: dS - outer(dS @ k, k)),
+            "The transition is I - β k kᵀ. Yours has no β.", "eq. 3.6"),
+        "adds along the key": Mistake(swept(leave=lambda dS, k, beta: dS + beta * outer(dS @ k, k)),
+            "The transition *takes away* along the key, on the way back as well.", "eq. 3.6"),
+        "ignores the gradient of the final memory": Mistake(swept(start=torch.zeros_like),
+            "dS comes in from what reads the final memory later on. The loop starts from it.", "eq. 3.6"),
+        "forgets the later tokens": Mistake(swept(own=lambda dS, do, q: outer(do, q)),
+            "Your dS holds token t's own output only. What later tokens have sent back must stay in it.", "eq. 3.6"),
+    },
+    hints=("Five lines, one for each of dq, dv, dbeta, dk, and one that sends dS past the write. Differentiate S_t = S - β e kᵀ, with e = S k - v.",
+           "dq and dv are single products; dbeta = -(dS k) · e. In dk the product rule gives two terms, since k stands in e and in kᵀ.",
+           "dk = -β (dSᵀ e + Sᵀ (dS k)), with S before the write; then dS = dS - outer(dv, k)."),
+)
+
+
+# -- 3.4 Find the bug: the gradient of a write that was not made -----------------------------------------------------------
+
+def dbeta(dS, S, k, v, beta):
+    return (dS @ k) @ (v - S @ k)
+
+
+def dbeta_by_entries(dS, S, k, v, beta):
+    return (dS * outer(v - S @ k, k)).sum()
+
+
+def dbeta_by_autograd(dS, S, k, v, beta):
+    beta = beta.detach().clone().requires_grad_()
+    return torch.autograd.grad(sgd_step(S, k, v, beta), beta, dS)[0]
+
+
+def divided(dS, S, k, v, beta, by=lambda beta: beta**2):
+    return (beta * (v - S @ k)) @ (beta * (dS @ k)) / by(beta)
+
+
+exercise(
+    id="3.4", title="Find the bug: a write that was not made", kind="bug", stars=2, minutes=10, equations=("3.4",), tolerance=1e-12,
+    reference=dbeta, alternatives=(dbeta_by_entries, dbeta_by_autograd),
+    cases=lambda g: smallest_first([case for K, V in ((2, 1), (3, 5)) for case in delta_inputs(
+        g, "dS S k v beta", T=None, K=K, V=V, keys=("random", "unnormalized"), betas=("random", "zero", "one"), memories=("nonempty",))]),
+    mutants={
+        "divides by beta squared": Mistake(divided,
+            "Right for every β but 0. There it is 0/0: one token with nothing to write, and the whole gradient is NaN.", "eq. 3.4",
+            next="Which quantities have no β in them from the start?"),
+        "adds a small number to the divisor": Mistake(lambda *x: divided(*x, by=lambda beta: beta**2 + 1e-6),
+            "No NaN any more, but at β = 0 the gradient is now 0, and it is a little wrong everywhere else.", "eq. 3.4",
+            next="With β = 0, would a slightly larger β change the loss?"),
+        "replaces NaN by zero": Mistake(lambda *x: torch.nan_to_num(divided(*x), nan=0.0),
+            "The alarm is off, the error is still there. At β = 0 the gradient is not zero: it says whether to start writing.", "eq. 3.4",
+            next="With β = 0, would a slightly larger β change the loss?"),
+        "leaves the division out": Mistake(lambda *x: divided(*x, by=lambda beta: 1.0),
+            "Both factors still carry a β that does not belong here: the result is β² times too large.", "eq. 3.4"),
+        "divides by beta once": Mistake(lambda *x: divided(*x, by=lambda beta: beta),
+            "One factor β has been removed, the other is left, and β = 0 still gives NaN.", "eq. 3.4"),
+        "drops one beta only": Mistake(lambda dS, S, k, v, beta: (beta * (dS @ k)) @ (v - S @ k),
+            "No division any more, but one of the two factors still carries β: at β = 0 you get 0.", "eq. 3.4"),
+        "flips the sign": Mistake(lambda *x: -dbeta(*x),
+            "u = β (v - S k) is the write itself, with its sign: minus the error. Both conventions in one formula turn the result around.", "eq. 3.4"),
+        "asks the memory after the write": Mistake(lambda dS, S, k, v, beta: (dS @ k) @ (v - sgd_step(S, k, v, beta) @ k),
+            "β multiplies what the token found before it wrote, v - S_{t-1} k.", "eq. 3.4"),
+    },
+    hints=("Run it with β = 0. What do you get, and what should you get?",
+           "Both `u` and `dv` carry a factor β, and the division takes them out again. Do not put them in.",
+           "Multiply v - S k and dS k: the error and the gradient read with the key, neither with a β."),
+)
+
+
+# -- 3.5 Which is smaller? -------------------------------------------------------------------------------------------------
+
+exercise(
+    id="3.5", title="When the cache overtakes the memory", kind="predict", stars=2, minutes=10, equations=("3.11",), reference=86,
+    mutants={
+        "stops one token early": Mistake(85,
+            "At 85 tokens the cache holds 85 · 192 · 2 = 32,640 bytes, the memory 32,768. Not yet.", "eq. 3.11"),
+        "ignores the precision": Mistake(43,
+            "That is KV / (K + V) = 42.7: as many *numbers*. The memory's numbers are twice as wide.", "eq. 3.11"),
+        "swaps the precisions": Mistake(22,
+            "Here the memory is in float32, 4 bytes a number, and the cache in bfloat16, 2 bytes.", "eq. 3.11"),
+        "caches keys only": Mistake(129,
+            "A cache holds a key *and* a value for each token: 128 + 64 numbers.", "eq. 3.11"),
+        "caches values only": Mistake(257,
+            "A cache holds a key *and* a value for each token: 128 + 64 numbers.", "eq. 3.11"),
+    },
+    hints=("How many bytes does the memory of one head have? And the cache, per token?",
+           "Memory: 128 · 64 · 4 = 32,768 bytes. Cache: (128 + 64) · 2 = 384 bytes a token.",
+           "The smallest whole T with 384 T > 32,768."),
+    why="32,768 / 384 = 85.3, so 86 tokens. The cache goes on growing; the memory never does.",
+)
+
+
+# -- 3.6 What a chunk would buy --------------------------------------------------------------------------------------------
+
+def intensity(K, V, C, n):
+    return 6 * K * V * C / (n * (2 * K * V + C * (2 * K + 2 * V + 1)))
+
+
+def intensity_per_token(K, V, C, n):
+    state, token = 2 * K * V / C, 2 * K + 2 * V + 1                      # numbers moved per token
+    return 6 * K * V / (state + token) / n
+
+
+def intensity_by_counting(K, V, C, n):
+    """By adding up tensors, token by token."""
+    S, q, k, v, beta, o = (torch.empty(s) for s in ((V, K), (K,), (K,), (V,), (), (V,)))
+    moved = 2 * S.numel() + sum(x.numel() for _ in range(C) for x in (q, k, v, beta, o))
+    return sum(2 * V * K + 2 * V * K + 2 * V * K for _ in range(C)) / (n * moved)
+
+
+exercise(
+    id="3.6", title="What a chunk would buy", kind="code", stars=2, minutes=15, equations=("3.8", "3.9"),
+    reference=intensity, alternatives=(intensity_per_token, intensity_by_counting),
+    cases=lambda g: [Case(x, f"{'K ≠ V' if x[0] != x[1] else 'K = V'}, C = {x[2]}") for x in (
+        (2, 1, 1, 4), (3, 5, 1, 2), (3, 5, 7, 2), (128, 128, 1, 4), (128, 64, 64, 2), (128, 128, 64, 2), (64, 256, 1000, 4))],
+    mutants={
+        "moves the memory for every token": Mistake(lambda K, V, C, n: intensity(K, V, 1, n),
+            "That is C = 1. Here the memory is fetched once and stored once per *chunk*, so its cost is shared by C tokens.", "eq. 3.9",
+            next="Count the bytes of a whole chunk first."),
+        "counts the work of one token only": Mistake(lambda K, V, C, n: intensity(K, V, C, n) / C,
+            "The bytes are those of a chunk, and so must the FLOPs be: C tokens do 6KV each.", "eq. 3.8"),
+        "only fetches the memory": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (K * V + C * (2 * K + 2 * V + 1))),
+            "The memory is read at the start of the chunk and written back at its end: 2KV numbers.", "eq. 3.9"),
+        "forgets what the tokens bring": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * 2 * K * V),
+            "Without q, k, v, β and o the intensity would grow with C forever. They have to be moved however long the chunk is.", "eq. 3.9",
+            next="Which number does the intensity approach for long chunks?"),
+        "forgets the outputs": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + C * (2 * K + V + 1))),
+            "Each token also writes its output, V numbers.", "eq. 3.9"),
+        "forgets the queries": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + C * (K + 2 * V + 1))),
+            "Each token brings a key *and* a query, 2K numbers.", "eq. 3.9"),
+        "forgets the write strengths": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + C * (2 * K + 2 * V))),
+            "One number per token is missing: β. It hardly counts, but it is read.", "eq. 3.9"),
+        "counts numbers instead of bytes": Mistake(lambda K, V, C, n: n * intensity(K, V, C, n),
+            "Each number moved is n bytes.", "eq. 3.9"),
+        "gives bytes per FLOP": Mistake(lambda K, V, C, n: 1 / intensity(K, V, C, n),
+            "The intensity is FLOPs divided by bytes. Yours is upside down.", "eq. 3.9"),
+    },
+    hints=("Take a whole chunk of C tokens: its FLOPs, and the numbers that cross the memory bus.",
+           "FLOPs: 6KV for each of C tokens. Moved: the memory in and out, and for each token q, k, v, β, o.",
+           "6KVC / (n (2KV + C (2K + 2V + 1)))."),
+)
+
+
+# -- 3.7 Un-write ----------------------------------------------------------------------------------------------------------
+
+def unwrite(S, k, v, beta):
+    error = (S @ k - v) / (1 - beta * (k @ k))                           # (V,)  what the token had found, by eq. 2.8
+    return S + beta * outer(error, k)                                    # (V, K)
+
+
+def unwrite_by_solving(S, k, v, beta):
+    return torch.linalg.solve(householder(k, beta), S - beta * outer(v, k), left=False)
+
+
+def unwrite_by_inverse_matrix(S, k, v, beta):
+    inverse = torch.eye(len(k), dtype=k.dtype) + beta / (1 - beta * (k @ k)) * outer(k, k)
+    return (S - beta * outer(v, k)) @ inverse
+
+
+exercise(
+    id="3.7", title="Un-write", kind="open", stars=4, minutes=25, equations=("3.7",), tolerance=1e-8,
+    reference=unwrite, alternatives=(unwrite_by_solving, unwrite_by_inverse_matrix),
+    cases=lambda g: [Case((real([[1.24, 2.32]]), real([0.6, 0.8]), real([3.0]), real(0.5)), "the lesson's numbers")] + smallest_first(
+        [case for K, V in ((2, 1), (3, 5)) for case in delta_inputs(
+            g, "S k v beta", T=None, K=K, V=V, keys=("random", "unnormalized"), betas=("random", "large", "zero"), memories=("nonempty",))]),
+    mutants={
+        "writes backwards with the error it sees": Mistake(lambda S, k, v, beta: S + beta * outer(S @ k - v, k),
+            "S k - v is the error that is *left*. The token had found a larger one, 1/(1 - β‖k‖²) times as large.", "eq. 2.8"),
+        "takes the value out again": Mistake(lambda S, k, v, beta: S - beta * outer(v, k),
+            "That undoes half of the step. What the token had erased must come back as well.", "eq. 2.6",
+            next="S_t = S_{t-1} M + β v kᵀ: what has to be done about M?"),
+        "takes every key for a unit key": Mistake(lambda S, k, v, beta: S + beta * outer((S @ k - v) / (1 - beta), k),
+            "The fraction of the error that is left is 1 - β‖k‖², which is 1 - β for unit keys only.", "eq. 2.8"),
+        "multiplies by what is left": Mistake(lambda S, k, v, beta: S + beta * outer((S @ k - v) * (1 - beta * (k @ k)), k),
+            "The write multiplied the error by 1 - β‖k‖². To go back, divide.", "eq. 2.8"),
+        "goes forward once more": Mistake(lambda S, k, v, beta: S - beta / (1 - beta * (k @ k)) * outer(S @ k - v, k),
+            "The error is right, the sign is not: the write was *minus* β e kᵀ, so its inverse is plus.", "eq. 2.3"),
+        "applies the transition once more": Mistake(lambda S, k, v, beta: (S - beta * outer(v, k)) @ householder(k, beta),
+            "M is its own inverse only if it is a reflection, β‖k‖² = 2.", "eq. 2.9",
+            next="What is the eigenvalue of M along k, and what must it be for the inverse?"),
+        "inverts with the key unscaled": Mistake(lambda S, k, v, beta: (S - beta * outer(v, k)) @ (
+                torch.eye(len(k), dtype=k.dtype) + beta * outer(k, k)),
+            "(I + β k kᵀ)(I - β k kᵀ) is not I: along the key it is 1 - β²‖k‖⁴.", "eq. 2.9"),
+    },
+    hints=("Equation 2.8 says what a write leaves of the error. Can you get the old error from the new memory?",
+           "e_before = (S k - v) / (1 - β‖k‖²), and the write was S_after = S_before - β e_before kᵀ.",
+           "S_before = S + β e_before kᵀ. With β‖k‖² = 1 the division fails: what was overwritten is gone."),
+)
+
+
+# -- equations -------------------------------------------------------------------------------------------------------------
+
+def sequences(g, **options):
+    """(q, k, v, beta, S, do, dS, scale) of short sequences, one head, adversarial by construction."""
+    for case in delta_inputs(g, "q k v beta S do dS", T=(1, 2, 7), **options):
+        yield *case.args, 0.5
+
+
+def states(k, v, beta, S):
+    """[S_0, ..., S_T] of one head."""
+    out = [S]
+    for k_t, v_t, beta_t in zip(k, v, beta):
+        out.append(sgd_step(out[-1], k_t, v_t, beta_t))
+    return out
+
+
+def by_autograd(q, k, v, beta, S, do, dS, scale):
+    """(dq, dk, dv, dbeta) and [dS_0, ..., dS_T], the gradients of every memory on the way."""
+    q, k, v, beta, S = (x.detach().clone().requires_grad_() for x in (q, k, v, beta, S))
+    memories = states(k, v, beta, S)
+    loss = (memories[-1] * dS).sum() + sum((scale * (S_t @ q_t) * do_t).sum() for S_t, q_t, do_t in zip(memories[1:], q, do))
+    gradients = torch.autograd.grad(loss, (q, k, v, beta, *memories))
+    return gradients[:4], gradients[4:]
+
+
+@equation("3.1", r"S_t^{[i]} = S_{t-1}^{[i]}\,M_t + \beta_t\,v_t^{[i]}\,k_t^\top, \qquad o_t^{[i]} = s\,S_t^{[i]}\,q_t")
+def _(g):
+    for q, k, v, beta, S, _, _, scale in sequences(g):
+        o, final = (x[0] for x in delta_rule_recurrent(*row(q, k, v, beta), initial_state=S[None, None], scale=scale))
+        for i in range(len(S)):
+            s = S[i]                                                     # (K,)  row i, on its own
+            for t in range(len(k)):
+                s = s @ householder(k[t], beta[t]) + beta[t] * v[t, i] * k[t]
+                yield "outputs", o[t, 0, i], scale * (s @ q[t])
+            yield "final row", final[0, i], s
+        half = len(S) // 2 + 1
+        parts = [delta_rule_recurrent(*row(q, k, v[:, rows], beta), initial_state=S[None, None, rows], scale=scale)
+                 for rows in (slice(0, half), slice(half, None))]
+        yield "two halves, computed apart", o, torch.cat([part[0][0] for part in parts], -1)
+
+
+@equation("3.2", r"dS_t = s\,do_t\,q_t^\top + dS_{t+1}\,M_{t+1}")
+def _(g):
+    for q, k, v, beta, S, do, dS, scale in sequences(g):
+        _, expected = by_autograd(q, k, v, beta, S, do, dS, scale)
+        T = len(k)
+        yield "last token", expected[T], scale * outer(do[-1], q[-1]) + dS
+        for t in range(1, T):
+            yield "autograd", expected[t], scale * outer(do[t - 1], q[t - 1]) + expected[t + 1] @ householder(k[t], beta[t])
+        yield "initial memory", expected[0], expected[1] @ householder(k[0], beta[0])
+
+
+@equation("3.3", r"dq_t = s\,S_t^\top do_t, \qquad dv_t = \beta_t\,dS_t\,k_t")
+def _(g):
+    for q, k, v, beta, S, do, dS, scale in sequences(g):
+        (dq, _, dv, _), d = by_autograd(q, k, v, beta, S, do, dS, scale)
+        S = states(k, v, beta, S)
+        for t in range(len(k)):
+            yield "dq by autograd", dq[t], scale * S[t + 1].T @ do[t]
+            yield "dv by autograd", dv[t], beta[t] * d[t + 1] @ k[t]
+
+
+@equation("3.4", r"d\beta_t = -\,(dS_t\,k_t)^\top e_t, \qquad e_t = S_{t-1}k_t - v_t")
+def _(g):
+    for betas in ("random", "zero"):
+        for q, k, v, beta, S, do, dS, scale in sequences(g, betas=(betas,)):
+            (_, _, _, dbeta), d = by_autograd(q, k, v, beta, S, do, dS, scale)
+            S = states(k, v, beta, S)
+            for t in range(len(k)):
+                yield "autograd", dbeta[t], -(d[t + 1] @ k[t]) @ (S[t] @ k[t] - v[t])
+
+
+@equation("3.5", r"dk_t = -\beta_t\,\big(dS_t^\top e_t + S_{t-1}^\top\,dS_t\,k_t\big) = -\beta_t\,dS_t^\top e_t - S_{t-1}^\top\,dv_t")
+def _(g):
+    for q, k, v, beta, S, do, dS, scale in sequences(g):
+        (_, dk, dv, _), d = by_autograd(q, k, v, beta, S, do, dS, scale)
+        S = states(k, v, beta, S)
+        for t in range(len(k)):
+            e = S[t] @ k[t] - v[t]
+            yield "autograd", dk[t], -beta[t] * (d[t + 1].T @ e + S[t].T @ (d[t + 1] @ k[t]))
+            yield "with dv", dk[t], -beta[t] * d[t + 1].T @ e - S[t].T @ dv[t]
+
+
+@equation("3.6", r"dS_t = dS_{t+1} - dv_{t+1}\,k_{t+1}^\top + s\,do_t\,q_t^\top")
+def _(g):
+    for q, k, v, beta, S, do, dS, scale in sequences(g):
+        (dq, dk, dv, dbeta), d = by_autograd(q, k, v, beta, S, do, dS, scale)
+        for t in range(1, len(k)):
+            yield "autograd", d[t], d[t + 1] - outer(dv[t], k[t]) + scale * outer(do[t - 1], q[t - 1])
+        made = delta_rule_recurrent_backward(*row(q, k, v, beta, do), dS[None, None], initial_state=S[None, None], scale=scale)
+        for name, mine, theirs in zip(("dq", "dk", "dv", "dbeta"), made, (dq, dk, dv, dbeta)):
+            yield f"{name} of the package", mine[0, :, 0], theirs
+        yield "dS of the package", made[-1][0, 0], d[0]
+
+
+@equation("3.7", r"\|dS\,M_t\|_F^2 = \|dS\|_F^2 - \beta_t\,\big(2 - \beta_t\|k_t\|^2\big)\,\|dS\,k_t\|^2")
+def _(g):
+    for case in delta_inputs(g, "dS k beta", T=None, betas=("random", "one", "zero", "large")):
+        dS, k, beta = case.args
+        after = (dS @ householder(k, beta)).square().sum()
+        yield "one step back", after, dS.square().sum() - beta * (2 - beta * (k @ k)) * (dS @ k).square().sum()
+        aside = dS - outer(dS @ k, k) / (k @ k)                          # rows orthogonal to the key
+        yield "rows that no key touches", aside @ householder(k, beta), aside
+
+
+@equation("3.8", r"\text{FLOPs per token and head} = 6KV + 3V")
+def _(g):
+    for K, V in ((3, 5), (8, 8), (7, 2)):
+        q, k, v, beta = (normal(g, 2, 4, 3, n) for n in (K, K, V, 1))
+        counted = sum(flops(delta_rule_recurrent, q, k, v, beta[..., 0]).values())
+        yield "counted while it runs", counted == 2 * 4 * 3 * (6 * K * V + 3 * V), True
+
+
+@equation("3.9", r"I = \frac{6KV}{n\,(2KV + 2K + 2V + 1)}")
+def _(g):
+    for K, V in ((3, 5), (128, 128)):
+        for dtype, n in ((torch.float32, 4), (torch.float64, 8)):
+            q, k, v, beta, S = (torch.zeros(1, *shape, dtype=dtype) for shape in ((1, 1, K), (1, 1, K), (1, 1, V), (1, 1), (1, V, K)))
+            o, final = delta_rule_recurrent(q, k, v, beta, initial_state=S)
+            moved = sum(x.nbytes for x in (q, k, v, beta, S, o, final))
+            yield "bytes that enter and leave one step", real(6 * K * V / moved), real(6 * K * V / (n * (2 * K * V + 2 * K + 2 * V + 1)))
+
+
+@equation("3.10", r"\frac{F}{\max(F / P,\; B / b)} = \min\!\Big(P,\; \frac{F}{B}\,b\Big)")
+def _(g):
+    for _ in range(20):
+        F, B, P, b = torch.rand(4, generator=g, dtype=torch.float64) + 1e-3
+        yield "speed from the longer of two times", F / torch.maximum(F / P, B / b), torch.minimum(P, F / B * b)
+
+
+@equation("3.11", r"T\,(K + V) = KV \quad\text{at}\quad T = \frac{KV}{K + V}")
+def _(g):
+    for K, V in ((128, 128), (64, 64), (3, 6), (6, 3)):
+        T = K * V // (K + V)
+        cache = [torch.zeros(T, K), torch.zeros(T, V)]
+        S = delta_rule_recurrent(*row(cache[0], cache[0], cache[1], torch.zeros(T)))[1]
+        yield "numbers kept", sum(x.numel() for x in cache) == S.numel(), math.isclose(T, K * V / (K + V))
+
+
+# -- predictions -----------------------------------------------------------------------------------------------------------
+
+prediction("3.a", question="The loop does 25 million FLOPs for 1,024 tokens. One matrix product with as many FLOPs: how much sooner is it done?", options={
+    "at the same time": "FLOPs are FLOPs? Not by far: how they are grouped decides.",
+    "3 times sooner": "Dividing the work into small pieces costs much more than that.",
+    "dozens to hundreds of times sooner": "A thousand small steps, each of which waits for the one before, keep a processor from doing what it is good at.",
+}, answer="dozens to hundreds of times sooner")
+
+prediction("3.b", question="All keys lie in the first 16 of 32 dimensions, β = 1. A gradient of size 1 arrives at the last memory, spread evenly over all "
+                           "dimensions. How large is it 200 tokens earlier?", options={
+    "0": "In the 16 dimensions where keys write, yes. But what about the other 16?",
+    "about 0.7": "Half of its squared length lies where no key ever points, and there every transition is the identity: √½ remains, forever.",
+    "1": "The keys do erase something: what lies along them.",
+    "very large": "With unit keys and β between 0 and 2 no transition makes anything longer.",
+}, answer="about 0.7")
+
+prediction("3.c", question="K = V = 64, one head. How many numbers per token does autograd hold for the backward pass of the loop?", options={
+    "about 200": "That would be q, k, v and β: the inputs. But the gradients of k, q and β also need the memory at that token.",
+    "about 450": "That would be enough, as we shall see. But autograd does not know how.",
+    "about 4,400": "A copy of the memory for every token, 64 · 64 = 4,096 numbers, and a few hundred more.",
+}, answer="about 4,400")
+
+prediction("3.d", question="One H200, 16 heads of width 128: 8,192 tokens in one sequence take 9.53 ms. The same number of tokens as four sequences of 2,048?",
+           options={
+    "about 9.5 ms": "The work is the same, so this would be right if work decided.",
+    "about 2.5 ms": "A quarter of the steps, a quarter of the time. Each step did four times the work and took no longer.",
+    "about 38 ms": "Four sequences one after another? They are independent, so they run side by side.",
+}, answer="about 2.5 ms")
