@@ -12,7 +12,8 @@ from torch.nn.functional import normalize
 from deltanet_edu.bench.flops import flops
 from deltanet_edu.figures import householder as draw
 from deltanet_edu.ops import delta_rule_recurrent, sgd_step
-from deltanet_edu.ops.householder import apply_householder, householder, householder_product, reflections
+from deltanet_edu.ops.householder import apply_householder, householder
+from deltanet_edu.ops.householder import householder_product, reflections
 from deltanet_edu.tutor import predict, show, verify
 
 torch.set_default_dtype(torch.float64)
@@ -39,7 +40,7 @@ def miss(beta, v):
 def best_press(largest):
     grid = [(beta, v) for beta in torch.linspace(0, largest, 21) for v in torch.linspace(-2, 2, 21)]
     beta, v = min(grid, key=lambda press: miss(*press))
-    return f"β = {beta.item():.1f}, v = {abs(v.item()):.1f} misses the flipped bit by {miss(beta, v):.1f}"
+    return f"β = {beta.item():.1f}, v = {abs(v.item()):.1f} misses by {miss(beta, v):.1f}"
 
 print(best_press(1.0))
 
@@ -124,7 +125,8 @@ verify("4.2")
 # %% [markdown]
 # ### What Householder wanted it for
 #
-# Some mirror sends any vector to any other of the same length: the one halfway between them. Its key is their difference.
+# For any two vectors of the same length there is a mirror that sends one to the other: the one halfway between them. Its key is
+# their difference.
 #
 # $$ k = x - y \neq 0 \;\text{ and }\; \|x\| = \|y\| \quad\Rightarrow\quad Hx = y \tag{4.3} $$
 #
@@ -145,10 +147,10 @@ R, strengths = X, []
 for j in range(3):
     k = torch.zeros(4)
     k[j:] = R[j:, j]
-    k[j] += R[j:, j].norm().copysign(R[j, j])                            # y = ∓‖x‖ e_j: the sign that does not cancel
+    k[j] += R[j:, j].norm().copysign(R[j, j])        # of the two mirrors, the one that does not cancel
     strengths.append(2 / (k @ k) * k[j] ** 2)
     R = R - 2 / (k @ k) * torch.outer(k, k @ R)
-print(R + 0.0)
+print(R.round(decimals=10) + 0.0)
 print("2/‖k‖², with k scaled to k_j = 1:", torch.stack(strengths))
 print("τ of LAPACK:                     ", torch.geqrf(X)[1])
 
@@ -172,7 +174,7 @@ verify("4.4")
 # %%
 key = torch.tensor([0.6, 0.8])
 settings = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
-draw.dial({f"β‖k‖² = {x:g},  λ = {1 - x:g}".replace("-", "−"): householder(key, torch.tensor(x)) for x in settings}, key);
+draw.dial({x: householder(key, torch.tensor(x)) for x in settings}, key);
 
 # %% [markdown]
 # *Black: the key. Red: where it goes. Blue: the unit circle and a letter after the map; dashed: what does not move.*
@@ -193,7 +195,7 @@ draw.dial({f"β‖k‖² = {x:g},  λ = {1 - x:g}".replace("-", "−"): househol
 # %%
 key3 = torch.tensor([0.3, -0.3, 1.0])
 unit = 1 / (key3 @ key3)
-draw.mirror({"β‖k‖² = 1": householder(key3, unit), "β‖k‖² = 2": householder(key3, 2 * unit)}, key3);
+draw.mirror({x: householder(key3, x * unit) for x in (1, 2)}, key3);
 
 # %% [markdown]
 # *A letter above the plane, its shadow at $\beta\|k\|^2 = 1$ (seen from its edge), and its mirror image at 2.*
@@ -246,10 +248,12 @@ S, k = torch.randn(4, 8).float(), normalize(torch.randn(8), dim=0).float()
 for beta in (0.5, 2.0, 0.99, 0.9999, 0.999999):
     back = torch.tensor(-beta / (1 - beta)).float()
     there = apply_householder(S, k, torch.tensor(beta).float())
-    print(f"β = {beta:<9} back with β = {back.item():<12.6g} error {(apply_householder(there, k, back) - S).abs().max():.0e}")
+    error = (apply_householder(there, k, back) - S).abs().max()
+    print(f"β = {beta:<9} back with β = {back.item():<12.6g} error {error:.0e}")
 
 # %% [markdown]
-# The nearer to erasing, the more the way back magnifies rounding errors, by $1/|\lambda|$. A mirror, $\beta = 2$, goes back without any loss: $-2/(1-2) = 2$.
+# The nearer to erasing, the more the way back magnifies rounding errors, by $1/|\lambda|$. A mirror undoes itself,
+# $-2/(1-2) = 2$, and magnifies nothing.
 
 # %% [markdown]
 # ## Never form it
@@ -279,8 +283,8 @@ for K in (16, 64, 128):
     print(f"{K:8} {formed:18,} {cheap:10,} {formed / cheap:7.0f}")
 
 # %% [markdown]
-# About $2VK^2$ against $4VK$: half the key width as a factor. The shortcut also answers why DeltaNet uses this family and not *any* matrix: it
-# is the cheapest change of a memory that can mix columns at all.
+# About $2VK^2$ against $4VK$: half the key width as a factor. Any matrix that differs from $I$ by a rank of one could be applied like this. Ours
+# needs one vector where others need two, and that vector is there already: the key.
 
 # %% [markdown]
 # ## Two mirrors make a turn
@@ -296,14 +300,15 @@ k1, k2 = direction(100), direction(165)
 draw.two_mirrors(k1, k2, householder(k1, two), householder(k2, two));
 
 # %% [markdown]
-# *The gray F, its image in mirror 1, and the image of that in mirror 2: an upright F again, turned by $2\theta$.*
+# *The gray F, its image in mirror 1, and the image of that in mirror 2: it reads as an F again, turned by $2\theta$.*
 #
 # Why twice? A mirror line at angle $m$ takes a vector at angle $\alpha$ to the angle $2m - \alpha$: as far beyond the line as it was before it. Two of them
 # take it to $2m_2 - (2m_1 - \alpha) = \alpha + 2\,(m_2 - m_1)$. And the mirrors stand at the same angle to each other as their keys. So
 #
 # $$ M_1M_2 = \begin{pmatrix} \cos 2\theta & \sin 2\theta \\ -\sin 2\theta & \cos 2\theta \end{pmatrix} \tag{4.9} $$
 #
-# for rows, that is, for a memory on the left. In $K$ dimensions the plane of the two keys turns, and all that is across both stays. ∎
+# which turns a row $s$, written on its left, counterclockwise. In $K$ dimensions the plane of the two keys turns, and all that is across
+# both stays. ∎
 
 # %%
 verify("4.9")
@@ -361,7 +366,8 @@ differences = {}
 for beta in (0.5, 1.0, 2.0):
     first = householder(direction(0), torch.tensor(beta))
     others = [householder(direction(d), torch.tensor(beta)) for d in degrees.tolist()]
-    differences[f"β = {beta:g}"] = torch.stack([torch.linalg.matrix_norm(first @ M - M @ first, 2) for M in others])
+    gaps = [torch.linalg.matrix_norm(first @ M - M @ first, 2) for M in others]
+    differences[f"β = {beta:g}"] = torch.stack(gaps)
 draw.order(degrees, differences);
 
 # %% [markdown]
@@ -422,7 +428,8 @@ on = torch.tensor([[1.0, 0.0]]).expand(1000, 1, 1, 2)                    # (B, H
 
 def right(pressed):
     """The share of strings whose parity is the sign of the last read, for a given β of a one."""
-    o, _ = delta_rule_recurrent(k, k, torch.zeros(1000, 256, 1, 1), pressed * bits[..., None].double(), initial_state=on)
+    beta, v = pressed * bits[..., None].double(), torch.zeros(1000, 256, 1, 1)
+    o, _ = delta_rule_recurrent(k, k, v, beta, initial_state=on)
     return ((o[:, -1, 0, 0] < 0) == (bits.sum(1) % 2 == 1)).double().mean().item()
 
 for pressed in (2.0, 1.9, 1.0, 0.5):
@@ -436,8 +443,16 @@ for pressed in (2.0, 1.9, 1.0, 0.5):
 # the product, however long and whatever the keys. A mirror has determinant −1. So **no sequence of such writes even comes near a
 # mirror**, or near anything else with a negative determinant, such as exchanging two columns.
 #
-# A smaller claim would be wrong, by the way: one single vector *can* be sent near its negative by projections, little by little, in many directions.
-# But all that lies across the path is lost.
+# This is a statement about the whole space. One single row *can* be sent near its negative by projections alone, degree by degree:
+
+# %%
+S = torch.eye(2)                                                         # (V, K)  two rows
+for d in range(1, 181):
+    S = apply_householder(S, direction(90 + d), torch.tensor(1.0))       # onto the line at d degrees
+print("rows (1, 0) and (0, 1) arrive at", S.round(decimals=4) + 0.0)
+
+# %% [markdown]
+# The first row has been turned around and is almost whole. The second, on its way, was flattened onto the same line: the plane is gone.
 
 # %% [markdown]
 # ## Following a shuffle
@@ -477,11 +492,11 @@ print(f"largest error of an entry: {(S - right_state).abs().max():.0e}")
 # %% [markdown]
 # ### Every rotation is made of mirrors
 #
-# How much more is possible? All that keeps lengths:
+# How much more is possible with mirrors? Everything that keeps lengths:
 #
 # $$ Q = H_1 H_2 \cdots H_m, \qquad m \le K \tag{4.14} $$
 #
-# for every orthogonal $K \times K$ matrix $Q$ (É. Cartan, Dieudonné).
+# for every orthogonal $K \times K$ matrix $Q$. This is the theorem of É. Cartan and Dieudonné.
 #
 # *Proof.* By (4.3) some mirror $H_1$ sends the first column $Qe_1$ to $e_1$; if it is there already, none is needed. The first column of $H_1Q$ is then $e_1$. Its
 # other columns are orthogonal to it, so their first entries are zero. Go on with the second: its mirror has the key $H_1Qe_2 - e_2$, which is orthogonal
@@ -494,8 +509,9 @@ show(reflections)
 # %%
 eye = torch.eye(5)
 torch.manual_seed(0)
-examples = {"a random rotation": torch.linalg.qr(torch.randn(5, 5))[0], "swap 1 and 2": eye[:, [1, 0, 2, 3, 4]],
-            "move all by one": eye[:, [1, 2, 3, 4, 0]], "reverse the order": eye[:, [4, 3, 2, 1, 0]]}
+shuffles = {"swap 1 and 2": [1, 0, 2, 3, 4], "move all by one": [1, 2, 3, 4, 0], "reverse the order": [4, 3, 2, 1, 0]}
+examples = {name: eye[:, order] for name, order in shuffles.items()}
+examples["a random rotation"] = torch.linalg.qr(torch.randn(5, 5))[0]
 for name, Q in examples.items():
     print(f"{name:18} determinant {torch.linalg.det(Q):+.0f}   mirrors: {len(reflections(Q))}")
 
@@ -528,7 +544,8 @@ def in_pairs(S, k, beta):
 S, k, beta = torch.randn(128, 128), normalize(torch.randn(64, 128), dim=-1), torch.rand(64)
 steps, pairs = (sum(flops(f, S, k, beta).values()) for f in (one_after_the_other, in_pairs))
 print(f"the same: {torch.allclose(one_after_the_other(S, k, beta), in_pairs(S, k, beta))}")
-print(f"one after the other {steps:>12,} FLOPs, 64 steps\nin pairs            {pairs:>12,} FLOPs,  6 rounds: {pairs / steps:.0f} times as many")
+print(f"one after the other {steps:>12,} FLOPs, 64 steps")
+print(f"in pairs            {pairs:>12,} FLOPs,  6 rounds: {pairs / steps:.0f} times as many")
 
 # %% [markdown]
 # Cheap or parallel. To be both, we need a third way to write the product. There is a reason to hope: 64 keys and strengths say all about it,

@@ -44,7 +44,7 @@ def mirrored(X, k):
     ### BEGIN SOLUTION
     return X - 2 / (k @ k) * torch.outer(X @ k, k)
     ### STUB
-    # raise NotImplementedError("4.2")                                   # delete this line, and repair the next one
+    # raise NotImplementedError("4.2")               # delete this line, and repair the next one
     # return X - 2 * torch.outer(X @ k, k)
     ### END SOLUTION
 
@@ -61,7 +61,7 @@ check("4.2", mirrored)
 def undo(S, k, v, beta):
     """S: (V, K), after the write; k: (K,), v: (V,), beta: (). Returns the memory before it, (V, K)."""
     ### BEGIN SOLUTION
-    error = S @ k - v                                                    # (V,)  what is left of the old error: lambda times it
+    error = S @ k - v                                # (V,)  what is left of the old error: λ times it
     return S + beta / (1 - beta * (k @ k)) * torch.outer(error, k)
     ### END SOLUTION
 
@@ -123,7 +123,7 @@ check("4.5", answer)
 
 # %% tags=["nbval-check-output"]
 def clock(n):
-    """The number of hours. Returns two unit keys, (2, 2), one a row."""
+    """n: the number of hours. Returns two unit keys as rows, (2, 2), in float64."""
     ### BEGIN SOLUTION
     angle = math.pi / n                                                  # half of the turn
     return torch.tensor([[1.0, 0.0], [math.cos(angle), math.sin(angle)]], dtype=torch.float64)
@@ -161,9 +161,9 @@ check("4.7", order)
 
 # %% tags=["nbval-check-output"]
 def mirrors(p):
-    """p: (K,), whole numbers. Returns m unit keys, (m, K), in float64."""
+    """p: (K,), whole numbers. Returns m unit keys as rows, (m, K), in float64."""
     ### BEGIN SOLUTION
-    keys, where = [], list(range(len(p)))                                # which column stands at each place by now
+    keys, where = [], list(range(len(p)))            # which column stands at each place by now
     for place in range(len(p)):
         other = where.index(int(p[place]))
         if other != place:

@@ -1,11 +1,12 @@
-"""Pictures of chapter 4: one dial from projection to mirror, in the plane and in space; two mirrors; order; forgetting."""
+"""Pictures of chapter 4: one dial from projection to mirror, in the plane and in space, two mirrors, order, forgetting."""
 
 import numpy as np
 
 from .style import colors
 
 # the letter F: neither a turn nor a mirror leaves it as it was
-F = np.array([[0, 0], [0, 1], [0.62, 1], [0.62, 0.8], [0.22, 0.8], [0.22, 0.6], [0.5, 0.6], [0.5, 0.4], [0.22, 0.4], [0.22, 0], [0, 0]])
+F = np.array([[0, 0], [0, 1], [0.62, 1], [0.62, 0.8], [0.22, 0.8], [0.22, 0.6],
+              [0.5, 0.6], [0.5, 0.4], [0.22, 0.4], [0.22, 0], [0, 0]])
 
 
 def array(x):
@@ -13,7 +14,7 @@ def array(x):
 
 
 def dial(matrices, key):
-    """What I - beta k k^T does to the plane. matrices: {title: (2, 2)}; a grid, the unit circle and a letter are mapped."""
+    """What I - beta k k^T does to a grid, the unit circle and a letter. matrices: {beta |k|^2: (2, 2)}; key: (2,)."""
     import matplotlib.pyplot as plt
 
     key, angle = array(key) / np.linalg.norm(array(key)), np.linspace(0, 2 * np.pi, 200)
@@ -22,7 +23,7 @@ def dial(matrices, key):
     lines = [np.outer(ends, key) + t * across for t in ticks] + [np.outer(ends, across) + t * key for t in ticks]
     letter = 0.75 * F @ [-across, key] + 0.1 * key - 0.12 * across
     figure, axes = plt.subplots(2, -(-len(matrices) // 2), figsize=(8.4, 5.7), squeeze=False)
-    for ax, (title, M) in zip(axes.flat, matrices.items()):
+    for ax, (strength, M) in zip(axes.flat, matrices.items()):
         for line in lines:
             ax.plot(*(line @ array(M)).T, color=colors.light, lw=0.8)
         ax.plot(*np.stack([-1.7 * across, 1.7 * across]).T, color=colors.gray, lw=1, ls="--")
@@ -32,7 +33,7 @@ def dial(matrices, key):
         arrow(ax, (0, 0), key, colors.ink)
         arrow(ax, (0, 0), key @ array(M), colors.red)
         ax.set(aspect="equal", xlim=(-1.6, 1.6), ylim=(-1.6, 1.6))
-        ax.set_title(title, loc="center")
+        ax.set_title(f"β‖k‖² = {strength:g},  λ = {1 - strength:g}".replace("-", "−"), loc="center")
         ax.axis("off")
     return figure
 
@@ -46,7 +47,7 @@ def arrow(ax, start, end, color):
 
 
 def mirror(matrices, key):
-    """The same in space, K = 3. matrices: {title: (3, 3)}; the key stands on the plane of everything orthogonal to it."""
+    """The same in space. matrices: {beta |k|^2: (3, 3)}; key: (3,), drawn on the plane of everything orthogonal to it."""
     import matplotlib.pyplot as plt
     from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
@@ -54,12 +55,13 @@ def mirror(matrices, key):
     right = np.array([0.0, 1.0, 0.0]) - key[1] * key                     # as seen by who looks along the first axis
     right /= np.linalg.norm(right)
     toward = np.cross(right, key)
-    letter = 0.8 * F @ [right, key] + 0.12 * key + 0.1 * right + 0.2 * toward
+    letter = 0.8 * F @ [right, key] + 0.12 * key + 0.2 * right + 0.2 * toward
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) @ [right, toward] * 0.92
-    figure = plt.figure(figsize=(5.4, 4.4))
-    ax = figure.add_subplot(projection="3d", computed_zorder=False)
-    ax.add_collection3d(Poly3DCollection([corners], facecolor=colors.light, edgecolor=colors.gray, alpha=0.6, zorder=2))
-    shapes = {"before": letter, **{name: letter @ array(M) for name, M in matrices.items()}}
+    figure = plt.figure(figsize=(5.4, 3.9), layout="none")
+    ax = figure.add_axes((0, -0.12, 1, 1.2), projection="3d", computed_zorder=False)
+    plane = Poly3DCollection([corners], facecolor=colors.light, edgecolor=colors.gray, alpha=0.6, zorder=2)
+    ax.add_collection3d(plane)
+    shapes = {"before": letter, **{f"β‖k‖² = {strength:g}": letter @ array(M) for strength, M in matrices.items()}}
     for p, q in zip(letter, list(shapes.values())[-1]):
         ax.plot(*np.stack([p, q]).T, color=colors.gray, lw=0.7, ls=":", zorder=3)
     for (name, x), color, z in zip(shapes.items(), (colors.ink, colors.orange, colors.delta), (5, 4, 1)):
@@ -70,7 +72,7 @@ def mirror(matrices, key):
     ax.set_box_aspect((1, 1, 1), zoom=1.15)
     ax.view_init(elev=22, azim=14)
     ax.axis("off")
-    ax.legend(loc="upper left", bbox_to_anchor=(0.0, 0.98))
+    ax.legend(loc="upper left", bbox_to_anchor=(0.02, 0.86))
     return figure
 
 
@@ -85,8 +87,8 @@ def two_mirrors(k1, k2, M1, M2):
     figure, ax = plt.subplots(figsize=(4.6, 4.4))
     for k, n in ((k1, 1), (k2, 2)):
         line = np.array([k[1], -k[0]])
-        ax.plot(*np.stack([-0.7 * line, 1.8 * line]).T, color=colors.gray, lw=1.1, ls="--")
-        ax.text(*(1.95 * line), f"mirror {n}", color=colors.gray, ha="center", va="center", fontsize=9.5)
+        ax.plot(*np.stack([-0.7 * line, 1.7 * line]).T, color=colors.gray, lw=1.1, ls="--")
+        ax.text(*(2.0 * line), f"mirror {n}", color=colors.gray, ha="center", va="center", fontsize=9.5)
         arrow(ax, (0, 0), 0.75 * k, colors.red)
         ax.text(*(0.88 * k), f"$k_{n}$", color=colors.red, ha="center", va="center")
     for shape, face, edge, name in ((start, colors.light, colors.ink, "row $s$"), (once, "white", colors.gray, r"$s\,M_1$"),
@@ -96,7 +98,7 @@ def two_mirrors(k1, k2, M1, M2):
         ax.text(*(middle * (1 + 0.55 / np.linalg.norm(middle))), name, color=edge, ha="center", va="center")
     arc(ax, k1, k2, 0.45, colors.red, "θ")
     arc(ax, start.mean(0), twice.mean(0), 0.72, colors.delta, "2θ")
-    ax.set(aspect="equal", xlim=(-1.3, 2.3), ylim=(-1.2, 2.2))
+    ax.set(aspect="equal", xlim=(-1.3, 2.4), ylim=(-1.2, 2.2))
     ax.axis("off")
     return figure
 

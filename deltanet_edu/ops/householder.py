@@ -11,13 +11,19 @@ import torch
 
 
 def householder(k, beta):
-    """I - beta k k^T for k: (..., K), beta: (...) (eq. 4.4). Eigenvalues: 1 (K - 1 times) and 1 - beta |k|^2. Returns (..., K, K)."""
+    """I - beta k k^T (eq. 4.4) for k: (..., K), beta: (...). Returns (..., K, K).
+
+    Eigenvalues: 1 (K - 1 times) and 1 - beta |k|^2.
+    """
     eye = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)
     return eye - beta[..., None, None] * k[..., :, None] * k[..., None, :]
 
 
 def apply_householder(S, k, beta):
-    """S (I - beta k k^T) for S: (..., V, K), k: (..., K), beta: (...), without the matrix (eq. 4.8). Cost: about 4VK FLOPs."""
+    """S (I - beta k k^T) without the matrix (eq. 4.8). S: (..., V, K), k: (..., K), beta: (...).
+
+    Returns (..., V, K). Cost: about 4VK FLOPs.
+    """
     read = (S @ k[..., None])[..., 0]                                    # (..., V)
     return S - beta[..., None, None] * read[..., :, None] * k[..., None, :]
 
@@ -31,9 +37,10 @@ def householder_product(k, beta):
 
 
 def reflections(Q):
-    """Unit keys (m, K), m <= K, of reflections (beta = 2) whose product in this order is the orthogonal Q: (K, K) (eq. 4.14).
+    """Reflections whose product is the orthogonal Q: (K, K) (eq. 4.14). Returns unit keys (m, K), m <= K, for beta = 2.
 
-    One column after the other is sent home: a mirror across Q e_i - e_i takes Q e_i to e_i and leaves e_1 ... e_{i-1} where they are.
+    One column after the other is sent home: the mirror with the key Q e_i - e_i takes Q e_i to e_i, and leaves
+    e_1 ... e_{i-1} where they are.
     """
     rest, keys = Q, []
     for i, e_i in enumerate(torch.eye(Q.shape[-1], dtype=Q.dtype, device=Q.device)):

@@ -68,7 +68,7 @@ def mirrored_by_projection(X, k):
 def rows_and_key(g):
     made = [Case((real([[1.0, 2.0]]), real(k)), f"easy numbers, {note}") for k, note in (([0.6, 0.8], "unit key"), ([1.0, 1.0], "unnormalized key"))]
     for N, K in ((1, 3), (4, 3), (5, 2), (3, 6)):
-        made += [Case((normal(g, N, K), keys(g, K)), f"{note}, {N} rows") for keys, note in ((unit_keys, "unit key"), (normal, "unnormalized key"))]
+        made += [Case((normal(g, N, K), keys(g, K)), f"{note}, N = {N}") for keys, note in ((unit_keys, "unit key"), (normal, "unnormalized key"))]
     return smallest_first(made)
 
 
@@ -266,22 +266,40 @@ def clock_with_opposite_key(n):
     return clock(n) * torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
 
 
+def without_dust(x):
+    """x without rounding errors, so that a failing case can be read."""
+    return x.round(decimals=12) + 0.0
+
+
+def as_keys(x, width):
+    """The learner's keys as a float64 tensor (m, width), or a ValueError that says what they are instead."""
+    if isinstance(x, torch.Tensor) and x.is_floating_point() and x.dtype != torch.float64:
+        raise ValueError(f"the keys are {str(x.dtype).removeprefix('torch.')}; give them dtype=torch.float64")
+    try:
+        k = torch.as_tensor(x, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"a {type(x).__name__} came back, expected keys as the rows of a tensor") from None
+    if k.ndim != 2 or k.shape[1] != width:
+        raise ValueError(f"the keys have shape {tuple(k.shape)}, expected (m, {width}), one key a row")
+    return k
+
+
 def hand_of(keys):
     """Where the hand (1, 0) stands after each of the first n hours, for the learner's two keys: (n, 2)."""
     if not callable(keys):
         raise AnswerError("give the function itself, not the result of calling it")
 
     def hand(n):
-        k = torch.as_tensor(keys(n), dtype=torch.float64)
-        if k.shape != (2, 2):
-            raise ValueError(f"the keys have shape {tuple(k.shape)}, expected (2, 2): two keys with two entries")
+        k = as_keys(keys(n), 2)
+        if len(k) != 2:
+            raise ValueError(f"the keys have shape {tuple(k.shape)}, expected (2, 2): two mirrors an hour")
         if (k.norm(dim=-1) - 1).abs().max() > 1e-9:
             raise ValueError("a mirror with β = 2 needs keys of length 1")
         S, shown = real([[1.0, 0.0]]), []
         for _ in range(n):
             S = through(S, k, real([2.0, 2.0]))
             shown.append(S[0])
-        return torch.stack(shown)
+        return without_dust(torch.stack(shown))
 
     hand.__wrapped__ = keys
     return hand
@@ -413,15 +431,14 @@ def mirrors_by_cycles(p):
 
 
 def shuffle_by(keys):
-    """(the product of the learner's mirrors, how many there are); compared instead of the keys, which are not unique."""
+    """The product of the learner's mirrors and how many there are; compared instead of the keys, which are not unique."""
     if not callable(keys):
         raise AnswerError("give the function itself, not the result of calling it")
 
     def product(p):
-        k = torch.as_tensor(keys(p))
-        if k.ndim != 2 or k.shape[1] != len(p):
-            raise ValueError(f"the keys have shape {tuple(k.shape)}, expected (m, {len(p)}); torch.zeros(0, {len(p)}) if there is nothing to do")
-        return through(torch.eye(len(p), dtype=torch.float64), k, torch.full((len(k),), 2.0, dtype=torch.float64)), len(k)
+        k = as_keys(keys(p), len(p))
+        shuffled = through(torch.eye(len(p), dtype=torch.float64), k, torch.full((len(k),), 2.0, dtype=torch.float64))
+        return {"product": without_dust(shuffled), "number of keys": len(k)}
 
     product.__wrapped__ = keys
     return product
