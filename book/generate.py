@@ -30,7 +30,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from check import check_all, incomplete
-from sources import SourceError, build, edited, figures, load, targets
+from sources import SourceError, build, edited, figures, linked_map, load, targets
 
 
 def carry_outputs(old, new):
@@ -143,7 +143,16 @@ def main():
         problems = check_all(root, wanted)
         print("\n".join(problems) or f"{len(wanted)} notebooks agree with their sources.")
         return bool(problems)
-    return bool(generate_all(wanted, run=options.execute, force=options.force, overwrite=options.overwrite))
+    try:
+        failed = generate_all(wanted, run=options.execute, force=options.force, overwrite=options.overwrite)
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; every notebook is either the old one or the new one.")
+    readme = root / "README.md"
+    before = readme.read_text(encoding="utf-8")
+    if (after := linked_map(before, root)) != before:
+        readme.write_text(after, encoding="utf-8", newline="\n")
+        print("README.md: linked the lessons there are")
+    return bool(failed)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,14 @@
-"""From the sources of the book to its notebooks, cell by cell: titles, links, bootstrap, solutions and stubs."""
+"""From the sources of the book to its notebooks, cell by cell: titles, links, bootstrap, solutions and stubs.
+
+A source is a Python file in jupytext's percent format. Its first cell is Markdown and opens with the title, `# # 2. The delta
+rule`; the links, the Colab badge and the bootstrap cell are added here. In a problem set, a solution is written as
+
+    ### BEGIN SOLUTION
+    return S - beta * torch.outer(S @ k - v, k)
+    ### STUB                                        optional; without it the stub raises NotImplementedError("2.1")
+    # return S - ...                                the lines of the stub, each behind "# "
+    ### END SOLUTION
+"""
 
 import base64
 import hashlib
@@ -125,6 +135,16 @@ def navigation(target):
     if here + 1 < len(row):
         links.append(f"[{title(row[here + 1].source)} →]({row[here + 1].stem}.ipynb)")
     return " · ".join(links)
+
+
+def linked_map(readme, root):
+    """README.md with a link in the row of every chapter that has a lesson, and in no other."""
+    lessons = {t.stem[:2]: t.name for t in targets(root) if t.folder == "notebooks"}
+
+    def row(match):
+        number, name = match[1], match[2]
+        return f"| {number} | [{name}]({lessons[number]}) |" if number in lessons else f"| {number} | {name} |"
+    return re.sub(r"^\| (\d\d) \| \[?([^|\]]+?)\]?(?:\([^)]*\))? \|", row, readme, flags=re.M)
 
 
 def badge(target):

@@ -7,7 +7,7 @@ import pytest
 import sources
 from check import check_all
 from generate import carry_outputs, generate, generate_all
-from sources import SourceError, build, edited, load, stubbed, targets
+from sources import SourceError, build, edited, linked_map, load, stubbed, targets
 
 FOLDERS = ("notebooks", "exercises", "solutions")
 
@@ -186,3 +186,12 @@ def test_a_saved_error_is_not_carried_over(book):
     ("1", 0), ("01_sm", 0), ("notebooks/02", 0)])
 def test_names(book, name, hits):
     assert sum(t.answers_to(name) for t in targets(book.root)) == hits
+
+
+def test_the_map_of_the_book_links_the_lessons_there_are(book):
+    readme = "| | lesson | |\n|---|---|---|\n| 01 | A lesson | words (in brackets) |\n| | **Part II** | |\n| 02 | Gone | [x](y) |\n"
+    linked = linked_map(readme, book.root)
+    assert linked == readme.replace("| A lesson |", "| [A lesson](notebooks/01_small.ipynb) |")
+    assert linked_map(linked, book.root) == linked
+    (book.root / "book" / "lessons" / "01_small.py").unlink()
+    assert linked_map(linked, book.root) == readme
