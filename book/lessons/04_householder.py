@@ -351,7 +351,7 @@ verify("4.11")
 
 # %%
 M1, M2 = householder(torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.ones(2))
-print("M1 M2", M1 @ M2, "\nM2 M1", M2 @ M1, "\ndifference", M1 @ M2 - M2 @ M1)
+print("M1 M2", M1 @ M2, "M2 M1", M2 @ M1, "difference", M1 @ M2 - M2 @ M1, sep="\n")
 
 # %% [markdown]
 # When is it zero? When a $\beta$ is zero; when the keys are orthogonal; or when the bracket vanishes, which needs parallel keys.
@@ -386,7 +386,7 @@ draw.order(degrees, differences);
 predict("4.d")
 
 # %% [markdown]
-# Take a row $x$ and a unit key $e$. Of $\|x\|^2$, the part $(x^\top e)^2$ along the key is multiplied by $\lambda^2 = (1-\beta)^2$, so the share $1 - (1-\beta)^2 = \beta(2-\beta)$
+# Take a row $x^\top$ and a unit key $e$. Of $\|x\|^2$, the part $(x^\top e)^2$ along the key is multiplied by $\lambda^2 = (1-\beta)^2$, so the share $1 - (1-\beta)^2 = \beta(2-\beta)$
 # of that part is lost. A random direction holds $1/K$ of $\|x\|^2$ on average, exactly so over any orthonormal basis $e_1, \dots, e_K$:
 #
 # $$ \frac1K \sum_{i=1}^{K} \big\|x^\top\big(I - \beta\,e_ie_i^\top\big)\big\|^2 = \Big(1 - \frac{\beta(2-\beta)}{K}\Big)\,\|x\|^2 \tag{4.12} $$
@@ -486,8 +486,8 @@ print("ball under each cup:", S.argmax(0).tolist(), " by the list:", cups)
 print(f"largest error of an entry: {(S - right_state).abs().max():.0e}")
 
 # %% [markdown]
-# The state of a board game, of the variables of a program, of who holds what in a story: all of these are permutations that tokens compose, and their order
-# matters. This ability is called *state tracking*.
+# Who sits where, which variable holds which value, who has the ring: where tokens move things around, a model has to compose their moves, in
+# order. This is called *state tracking*.
 
 # %% [markdown]
 # ### Every rotation is made of mirrors
@@ -509,7 +509,8 @@ show(reflections)
 # %%
 eye = torch.eye(5)
 torch.manual_seed(0)
-shuffles = {"swap 1 and 2": [1, 0, 2, 3, 4], "move all by one": [1, 2, 3, 4, 0], "reverse the order": [4, 3, 2, 1, 0]}
+shuffles = {"swap 1 and 2": [1, 0, 2, 3, 4], "move all by one": [1, 2, 3, 4, 0],
+            "reverse the order": [4, 3, 2, 1, 0]}
 examples = {name: eye[:, order] for name, order in shuffles.items()}
 examples["a random rotation"] = torch.linalg.qr(torch.randn(5, 5))[0]
 for name, Q in examples.items():
@@ -518,7 +519,7 @@ for name, Q in examples.items():
 # %% [markdown]
 # The sign of the determinant is the parity of the number of mirrors. A permutation takes $K$ minus the number of its cycles.
 #
-# A DeltaNet layer has *one* key a token, so one mirror: a swap, but not "move all by one" in a single step. Two ways out: spend
+# A head of a DeltaNet layer has *one* key a token, so one mirror: a swap, but not "move all by one" in a single step. Two ways out: spend
 # several tokens on it, or give a token several keys. The second is called DeltaProduct, chapter 17.
 
 # %% [markdown]

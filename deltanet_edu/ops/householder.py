@@ -20,9 +20,9 @@ def householder(k, beta):
 
 
 def apply_householder(S, k, beta):
-    """S (I - beta k k^T) without the matrix (eq. 4.8). S: (..., V, K), k: (..., K), beta: (...).
+    """S (I - beta k k^T), (..., V, K), without the matrix (eq. 4.8).
 
-    Returns (..., V, K). Cost: about 4VK FLOPs.
+    S: (..., V, K), k: (..., K), beta: (...). Cost: about 4VK FLOPs.
     """
     read = (S @ k[..., None])[..., 0]                                    # (..., V)
     return S - beta[..., None, None] * read[..., :, None] * k[..., None, :]
@@ -37,15 +37,15 @@ def householder_product(k, beta):
 
 
 def reflections(Q):
-    """Reflections whose product is the orthogonal Q: (K, K) (eq. 4.14). Returns unit keys (m, K), m <= K, for beta = 2.
+    """Reflections whose product is the orthogonal Q: (K, K) (eq. 4.14).
 
-    One column after the other is sent home: the mirror with the key Q e_i - e_i takes Q e_i to e_i, and leaves
-    e_1 ... e_{i-1} where they are.
+    One column after the other is sent home: the mirror with the key Q e_i - e_i takes Q e_i to e_i,
+    and leaves e_1 ... e_{i-1} where they are. Returns unit keys (m, K), m <= K, for beta = 2.
     """
     rest, keys = Q, []
     for i, e_i in enumerate(torch.eye(Q.shape[-1], dtype=Q.dtype, device=Q.device)):
         k = rest[:, i] - e_i                                             # (K,)
-        if k.norm() > 100 * len(Q) * torch.finfo(Q.dtype).eps:           # else the column is home, up to rounding
+        if k.norm() > 100 * len(Q) * torch.finfo(Q.dtype).eps:           # else it is home
             keys.append(k / k.norm())
             rest = apply_householder(rest.mT, keys[-1], torch.full_like(k[0], 2)).mT
     return torch.stack(keys) if keys else Q.new_zeros(0, Q.shape[-1])

@@ -28,18 +28,22 @@ def M(k, beta):
 # -- 4.1 One key by hand ---------------------------------------------------------------------------------------------------
 
 exercise(
-    id="4.1", title="One key by hand", kind="predict", stars=1, minutes=5, equations=("4.8",), reference=(-1.4, 0.8), tolerance=1e-3,
+    id="4.1", title="One key by hand", kind="predict", stars=1, minutes=5, equations=("4.8",),
+    reference=(-1.4, 0.8), tolerance=1e-3,
     mutants={
         "takes the key for a unit key": Mistake((0.52, 1.76),
             "You divided by the length of the key. The matrix uses the key as it comes, twice.", "eq. 4.8"),
         "forgets beta": Mistake((-7.0, -2.0), "The read S k is right. Only the share β of it is taken out.", "eq. 4.8"),
         "reflects": Mistake((-2.2, 0.4),
-            "That is the mirror image. For a mirror β‖k‖² would have to be 2; here it is 1.5.", "eq. 4.1", next="Compute λ = 1 − β‖k‖² first."),
+            "That is the mirror image. For a mirror β‖k‖² would have to be 2; here it is 1.5.",
+            "eq. 4.1", next="Compute λ = 1 − β‖k‖² first."),
         "projects": Mistake((-0.6, 1.2),
-            "That erases everything along the key, as β‖k‖² = 1 would. Here it is 1.5: a step beyond the plane.", "eq. 4.4"),
+            "That erases everything along the key, as β‖k‖² = 1 would. Here it is 1.5: a step beyond the plane.",
+            "eq. 4.4"),
         "adds instead of taking out": Mistake((3.4, 3.2), "The sign is wrong: β (S k) kᵀ is *subtracted* from S.", "eq. 4.8"),
         "takes the entries one by one": Mistake((-0.2, 1.4),
-            "You used the diagonal of k kᵀ only. The read S k is one number, a sum over all entries, and it changes both.", "eq. 4.8"),
+            "You used the diagonal of k kᵀ only. The read S k is one number, a sum over all entries, and it changes both.",
+            "eq. 4.8"),
         "returns what is taken out": Mistake((2.4, 1.2), "That is β (S k) kᵀ. What is *left* is S minus this.", "eq. 4.8"),
     },
     hints=("First read: S k is one number. You need no matrix.",
@@ -66,9 +70,11 @@ def mirrored_by_projection(X, k):
 
 
 def rows_and_key(g):
-    made = [Case((real([[1.0, 2.0]]), real(k)), f"easy numbers, {note}") for k, note in (([0.6, 0.8], "unit key"), ([1.0, 1.0], "unnormalized key"))]
+    made = [Case((real([[1.0, 2.0]]), real([0.6, 0.8])), "easy numbers, unit key"),
+            Case((real([[1.0, 2.0]]), real([1.0, 1.0])), "easy numbers, unnormalized key")]
     for N, K in ((1, 3), (4, 3), (5, 2), (3, 6)):
-        made += [Case((normal(g, N, K), keys(g, K)), f"{note}, N = {N}") for keys, note in ((unit_keys, "unit key"), (normal, "unnormalized key"))]
+        made += [Case((normal(g, N, K), unit_keys(g, K)), f"unit key, N = {N}"),
+                 Case((normal(g, N, K), normal(g, K)), f"unnormalized key, N = {N}")]
     return smallest_first(made)
 
 
@@ -77,14 +83,17 @@ exercise(
     reference=mirrored, alternatives=(mirrored_by_matrix, mirrored_by_projection), cases=rows_and_key,
     mutants={
         "believes that β = 2 is always a mirror": Mistake(lambda X, k: X - 2 * (X @ k)[:, None] * k,
-            "The key enters twice, so its length enters squared. β = 2 is a mirror for unit keys; in general β‖k‖² must be 2.", "eq. 4.1",
+            "The key enters twice, so its length enters squared. β = 2 is a mirror for unit keys; in general β‖k‖² must be 2.",
+            "eq. 4.1",
             next="For k = (1, 1), which β gives β‖k‖² = 2?"),
         "divides by the length once": Mistake(lambda X, k: X - 2 / k.norm() * (X @ k)[:, None] * k,
             "‖k‖ is not enough: there are two k in k kᵀ. Divide by ‖k‖².", "eq. 4.1"),
         "stops in the plane of the mirror": Mistake(lambda X, k: X - 1 / (k @ k) * (X @ k)[:, None] * k,
-            "That drops the part along the key: a projection. A mirror goes the same way once more, to the other side.", "eq. 4.1"),
+            "That drops the part along the key: a projection. A mirror goes the same way once more, to the other side.",
+            "eq. 4.1"),
         "flips what is across the key": Mistake(lambda X, k: -mirrored(X, k),
-            "Yours keeps the part along the key and flips the rest. In this chapter the key *stands on* the mirror.", "eq. 4.1",
+            "Yours keeps the part along the key and flips the rest. In this chapter the key *stands on* the mirror.",
+            "eq. 4.1",
             next="Where should the key itself go?"),
         "normalizes the rows as well": Mistake(lambda X, k: mirrored(normalize(X, dim=-1), k),
             "The rows must keep their length; only the key is divided.", "eq. 4.2"),
@@ -120,7 +129,8 @@ def undo_with(factor):
 def writes_to_undo(g):
     made = [Case((real([[1.0, 2.0]]), real([0.6, 0.8]), real([3.0]), real(0.5)), "easy numbers")]
     for K, V in ((2, 1), (3, 5)):
-        made += delta_inputs(g, "S k v beta", T=None, K=K, V=V, keys=("random", "unnormalized"), betas=("random", "large", "zero"), memories=("nonempty",))
+        made += delta_inputs(g, "S k v beta", T=None, K=K, V=V, keys=("random", "unnormalized"),
+                             betas=("random", "large", "zero"), memories=("nonempty",))
     return smallest_first([case for case in made if abs(1 - case.args[3] * (case.args[1] ** 2).sum()) > 0.02])
 
 
@@ -129,7 +139,8 @@ exercise(
     reference=undo, alternatives=(undo_by_inverse, undo_by_write), cases=writes_to_undo,
     mutants={
         "writes with −β": Mistake(undo_with(lambda k, beta: beta),
-            "The error is now smaller than before the write: λ = 1 − β‖k‖² of it is left. The same step back is too short.", "eq. 4.7",
+            "The error is now smaller than before the write: λ = 1 − β‖k‖² of it is left. The same step back is too short.",
+            "eq. 4.7",
             next="With a unit key and β = 1/2, which share of the error is left, and how long must the step back be?"),
         "forgets the length of the key": Mistake(undo_with(lambda k, beta: beta / (1 - beta)),
             "1 − β is λ for unit keys. In general λ = 1 − β‖k‖².", "eq. 4.7"),
@@ -139,9 +150,11 @@ exercise(
             "A write moves *against* the error; undoing moves along it. Yours corrects a second time.", "eq. 4.7"),
         "divides by λ twice": Mistake(undo_with(lambda k, beta: beta / (1 - beta * (k @ k)) ** 2),
             "One division by λ is right: it turns the error of now into the error of before.", "eq. 4.7"),
-        "writes once more": Mistake(undo_with(lambda k, beta: -beta), "That is another write with the same pair. It makes the error smaller still.", "eq. 2.3"),
+        "writes once more": Mistake(undo_with(lambda k, beta: -beta),
+            "That is another write with the same pair. It makes the error smaller still.", "eq. 2.3"),
         "takes the value out and leaves the erasure": Mistake(lambda S, k, v, beta: S - beta * outer(v, k),
-            "This removes what was written. What was *erased* is still missing.", "eq. 2.6", next="Which matrix has to be inverted?"),
+            "This removes what was written. What was *erased* is still missing.",
+            "eq. 2.6", next="Which matrix has to be inverted?"),
         "restores before it takes the value out": Mistake(
             lambda S, k, v, beta: S @ torch.linalg.inv(M(k, beta)) - beta * outer(v, k),
             "Socks and shoes: the write came last, so it must go first. S_t = S_{t-1} M + β v kᵀ.", "eq. 2.6",
@@ -224,7 +237,8 @@ def letters(answer):
 
 
 exercise(
-    id="4.5", title="Which of them commute?", kind="predict", stars=2, minutes=10, equations=("4.11",), reference="abde", prepare=letters,
+    id="4.5", title="Which of them commute?", kind="predict", stars=2, minutes=10, equations=("4.11",),
+    reference="abde", prepare=letters,
     mutants={
         "overlooks that β = 0 does nothing": Mistake("abd",
             "In e one of the matrices is the identity, and the identity commutes with everything.", "eq. 4.11"),
@@ -232,7 +246,8 @@ exercise(
             "c and f have overlapping keys that are not parallel. Equal β do not help: try a row by hand.", "eq. 4.11",
             next="Compute k₁ᵀk₂ for c."),
         "believes that mirrors always commute": Mistake("abdef",
-            "Two mirrors make a turn from k₁ towards k₂; the other order turns the other way. They agree only for parallel or orthogonal keys.", "eq. 4.9"),
+            "Two mirrors make a turn from k₁ towards k₂; the other order turns the other way. They agree only for parallel or orthogonal keys.",
+            "eq. 4.9"),
         "forgets the parallel keys": Mistake("bde",
             "Parallel keys change the same direction, by numbers; numbers may be multiplied in any order.", "eq. 4.6"),
         "asks for unit keys": Mistake("e",
@@ -322,9 +337,11 @@ exercise(
         "runs backwards": Mistake(turned(lambda n: -math.pi / n),
             "The hand goes from k₁ towards k₂. Yours goes clockwise.", "eq. 4.9", next="Exchange the two keys."),
         "turns half as far": Mistake(turned(lambda n: math.pi / (2 * n)),
-            "After n hours your hand has gone half way round. The angle between the keys is half the turn, and the turn is 2π/n.", "eq. 4.9"),
+            "After n hours your hand has gone half way round. The angle between the keys is half the turn, and the turn is 2π/n.",
+            "eq. 4.9"),
         "stands still": Mistake(turned(lambda n: 0.0),
-            "Both keys are the same, and a mirror undoes itself.", "eq. 4.2", next="Which angle between the keys makes one hour?"),
+            "Both keys are the same, and a mirror undoes itself.",
+            "eq. 4.2", next="Which angle between the keys makes one hour?"),
         "writes degrees where radians belong": Mistake(turned(lambda n: 180 / n),
             "`math.cos` takes radians: half a turn is π, not 180.", "eq. 4.9"),
         "always turns by a right angle": Mistake(turned(lambda n: math.pi / 4),
@@ -361,7 +378,8 @@ def follow_by_unit_keys(S, swaps):
 
 
 def games(g):
-    made = [Case((real([[1.0, 2.0, 3.0]]), torch.tensor(s)), f"easy numbers, {len(s)} swap{'s' * (len(s) > 1)}") for s in ([[0, 1]], [[0, 1], [1, 2]])]
+    S = real([[1.0, 2.0, 3.0]])
+    made = [Case((S, torch.tensor([[0, 1]])), "easy numbers, 1 swap"), Case((S, torch.tensor([[0, 1], [1, 2]])), "easy numbers, 2 swaps")]
     for V, K, n in ((2, 3, 1), (1, 4, 3), (2, 5, 8)):
         swaps = torch.stack([torch.randperm(K, generator=g)[:2] for _ in range(n)])
         made.append(Case((normal(g, V, K), swaps), f"random, {n} swap{'s' * (n > 1)}"))
@@ -380,7 +398,8 @@ exercise(
             "k = (1, −1) has ‖k‖² = 2, so the mirror is at β = 1. With β = 2 the eigenvalue is −3.", "eq. 4.13",
             next="A and F differ by one factor. What is β‖k‖² in each?"),
         "mirrors across the sum": Mistake("DCGAB",
-            "With k = e_i + e_j the two entries change places *and* signs. The difference of the two is what must flip.", "eq. 4.13"),
+            "With k = e_i + e_j the two entries change places *and* signs. The difference of the two is what must flip.",
+            "eq. 4.13"),
         "moves nothing": Mistake("DCAEB",
             "S is updated while the key is still zero. E must come before A.", "eq. 4.13"),
         "needs the key before there is one": Mistake("DECAB",
@@ -477,13 +496,16 @@ def shuffles(g):
 
 exercise(
     id="4.8", title="A shuffle as mirrors", kind="code", stars=4, minutes=30, equations=("4.13", "4.14"),
-    reference=mirrors, alternatives=(mirrors_of_any_matrix, mirrors_by_cycles), prepare=shuffle_by, sources=(mirrors,), cases=shuffles,
+    reference=mirrors, alternatives=(mirrors_of_any_matrix, mirrors_by_cycles),
+    prepare=shuffle_by, sources=(mirrors,), cases=shuffles,
     mutants={
         "shuffles the other way": Mistake(lambda p: mirrors(p).flip(0),
-            "Your mirrors are right and stand in the opposite order: together they undo the shuffle. The first key meets the memory first.", "eq. 4.14",
+            "Your mirrors are right and stand in the opposite order: together they undo the shuffle. The first key meets the memory first.",
+            "eq. 4.14",
             next="Try the cycle [1, 2, 0]: which column should stand first?"),
         "spends a key on places that stay": Mistake(with_a_key_per_place,
-            "The shuffle is right. A column that is already in its place needs no mirror, and a key of length 0 is none.", "eq. 4.14"),
+            "The shuffle is right. A column that is already in its place needs no mirror, and a key of length 0 is none.",
+            "eq. 4.14"),
         "swaps neighbors only": Mistake(by_neighbors,
             "The shuffle is right, with more mirrors than necessary. A swap may reach as far as it likes.", "eq. 4.14",
             next="After one mirror, at least one more column can be in its final place."),
@@ -501,7 +523,8 @@ exercise(
     },
     hints=("Go from left to right. At each place: which column should stand here, and where does it stand now?",
            "If it stands elsewhere, swap the two places: one key, (e_i − e_j)/√2. Then note the swap in your list.",
-           "`where = list(range(K))`; for each place `other = where.index(p[place])`; after the key, exchange `where[place]` and `where[other]`."),
+           "`where = list(range(K))`; for each place `other = where.index(p[place])`; after the key, "
+           "exchange `where[place]` and `where[other]`."),
 )
 
 
@@ -593,13 +616,15 @@ def _(g):
 
 @equation("4.8", r"S\,\big(I - \beta kk^\top\big) = S - \beta\,(Sk)\,k^\top")
 def _(g):
-    for S, k, beta in (case.args for case in delta_inputs(g, "S k beta", T=None, K=3, V=5, keys=KEYS, betas=("zero", "random", "one", "large"))):
+    for case in delta_inputs(g, "S k beta", T=None, K=3, V=5, keys=KEYS, betas=("zero", "random", "one", "large")):
+        S, k, beta = case.args
         yield "with the matrix = without it", S @ householder.householder(k, beta), S - beta * outer(S @ k, k)
 
 
 @equation("4.9", r"M_1M_2 = \begin{pmatrix} \cos 2\theta & \sin 2\theta \\ -\sin 2\theta & \cos 2\theta \end{pmatrix}")
 def _(g):
-    for first, theta in zip(2 * math.pi * torch.rand(6, generator=g, dtype=torch.float64), real([0.0, 0.3, 1.0, math.pi / 2, 2.5, -0.7])):
+    for theta in real([0.0, 0.3, 1.0, math.pi / 2, 2.5, -0.7]):
+        first = 2 * math.pi * torch.rand((), generator=g, dtype=torch.float64)
         k1, k2 = (torch.stack([a.cos(), a.sin()]) for a in (first, first + theta))
         yield "two mirrors = a turn", M(k1, 2.0) @ M(k2, 2.0), turn(2 * theta)
         Q = random_orthogonal(g, 5)                                      # the same in a plane of a space of five dimensions
@@ -611,13 +636,15 @@ def _(g):
 @equation("4.10", r"M_1M_2 = I - \beta_1 k_1k_1^\top - \beta_2 k_2k_2^\top + \beta_1\beta_2\,(k_1^\top k_2)\,k_1k_2^\top")
 def _(g):
     for k1, k2, b1, b2 in pairs(g):
-        yield "multiplied out", M(k1, b1) @ M(k2, b2), eye_like(k1) - b1 * outer(k1, k1) - b2 * outer(k2, k2) + b1 * b2 * (k1 @ k2) * outer(k1, k2)
+        terms = eye_like(k1) - b1 * outer(k1, k1) - b2 * outer(k2, k2) + b1 * b2 * (k1 @ k2) * outer(k1, k2)
+        yield "multiplied out", M(k1, b1) @ M(k2, b2), terms
 
 
 @equation("4.11", r"M_1M_2 - M_2M_1 = \beta_1\beta_2\,(k_1^\top k_2)\,\big(k_1k_2^\top - k_2k_1^\top\big)")
 def _(g):
     for k1, k2, b1, b2 in pairs(g):
-        yield "the two orders", M(k1, b1) @ M(k2, b2) - M(k2, b2) @ M(k1, b1), b1 * b2 * (k1 @ k2) * (outer(k1, k2) - outer(k2, k1))
+        difference = M(k1, b1) @ M(k2, b2) - M(k2, b2) @ M(k1, b1)
+        yield "the two orders", difference, b1 * b2 * (k1 @ k2) * (outer(k1, k2) - outer(k2, k1))
 
 
 @equation("4.12", r"\frac1K \sum_{i=1}^{K} \big\|x^\top\big(I - \beta\,e_ie_i^\top\big)\big\|^2 = \Big(1 - \frac{\beta(2-\beta)}{K}\Big)\,\|x\|^2")
@@ -625,7 +652,8 @@ def _(g):
     for K in (2, 3, 6):
         for beta in (0.0, 0.4, 1.0, 1.6, 2.0, 2.3):
             E, x = random_orthogonal(g, K), normal(g, K)
-            yield "mean over a basis", torch.stack([(x @ M(e, beta)).square().sum() for e in E]).mean(), (1 - beta * (2 - beta) / K) * (x @ x)
+            left = torch.stack([(x @ M(e, beta)).square().sum() for e in E])
+            yield "mean over a basis", left.mean(), (1 - beta * (2 - beta) / K) * (x @ x)
 
 
 @equation("4.13", r"\text{swap}_{ij} = I - (e_i - e_j)(e_i - e_j)^\top")
@@ -643,10 +671,11 @@ def _(g):
 @equation("4.14", r"Q = H_1 H_2 \cdots H_m, \qquad m \le K")
 def _(g):
     eye = torch.eye(4, dtype=torch.float64)
-    given = [random_orthogonal(g, K) for K in (1, 2, 3, 5, 8)] + [eye, -eye, eye[:, [1, 2, 3, 0]], torch.block_diag(turn(real(0.4)), eye)]
+    given = [random_orthogonal(g, K) for K in (1, 2, 3, 5, 8)]
+    given += [eye, -eye, eye[:, [1, 2, 3, 0]], torch.block_diag(turn(real(0.4)), eye)]
     for Q in given:
         keys = householder.reflections(Q)
-        yield "the product of the mirrors", householder.householder_product(keys, torch.full((len(keys),), 2.0, dtype=torch.float64)), Q
+        yield "the product of the mirrors", householder.householder_product(keys, torch.full_like(keys[:, 0], 2.0)), Q
         yield "at most K of them", len(keys) <= len(Q), True
 
 
@@ -655,8 +684,10 @@ def _(g):
 prediction(
     "4.a", question="One press, the same for both states, 0 ≤ β ≤ 1. The best v and β leave what in the memory?",
     options={
-        "the flipped bit": "A write moves the memory from what it says towards v, and never beyond. It cannot end at the opposite of both states.",
-        "0, nothing": "Whatever v is, it is wrong for one of the states. The least bad press erases: the switch stands in the middle, and the bit is lost.",
+        "the flipped bit": "A write moves the memory from what it says towards v, and never beyond. "
+                           "It cannot end at the opposite of both states.",
+        "0, nothing": "Whatever v is, it is wrong for one of the states. The least bad press erases: "
+                      "the switch stands in the middle, and the bit is lost.",
         "the old bit": "β = 0 misses the flipped bit by 2. Erasing misses it by 1.",
     },
     answer="0, nothing",
@@ -677,7 +708,8 @@ prediction(
     "4.c", question="Two unit keys, β = 1 for both. At which angle between the keys does the order of the two tokens matter most?",
     options={
         "0°": "Equal keys: it is the same matrix twice.",
-        "45°": "The difference has the overlap, cos θ, as a factor, and the area between the keys, sin θ, as another. Their product peaks at 45°.",
+        "45°": "The difference has the overlap, cos θ, as a factor, and the area between the keys, sin θ, as another. "
+               "Their product peaks at 45°.",
         "90°": "Orthogonal keys do not see each other: there the order does not matter at all.",
     },
     answer="45°",
