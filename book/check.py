@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+import os
 import re
 
 import jupytext
@@ -61,8 +62,10 @@ def difference(made, there):
 
 
 def first_difference(a, b):
-    """The first line in which two texts differ."""
-    return next((x, y) for x, y in itertools.zip_longest(a.splitlines() or [""], b.splitlines() or [""], fillvalue="(nothing)") if x != y)
+    """The first line in which two texts differ, each shortened to where it matters."""
+    x, y = next((x, y) for x, y in itertools.zip_longest(a.splitlines() or [""], b.splitlines() or [""], fillvalue="(nothing)") if x != y)
+    start = max(0, len(os.path.commonprefix([x, y])) - 40)
+    return tuple(("…" if start else "") + line[start:start + 100] + ("…" if len(line) > start + 100 else "") for line in (x, y))
 
 
 def incomplete(notebook):
