@@ -566,4 +566,5 @@ print(f"\nfastest: {max(result['speedup'].values()):.0f} times the token loop; t
 # * W. Hua, Z. Dai, H. Liu and Q. V. Le, "Transformer Quality in Linear Time", *ICML* 2022, arXiv 2202.10447. Mixed chunk
 #   attention: quadratic inside, linear across.
 #
-# **Next**: the exercises. 8.2 and 8.3 are the algorithm; 8.6 is the odd sign of the weights. Then chapter 9, where all this runs backwards.
+# **Next**: the exercises. 8.2 and 8.3 are the algorithm; 8.6 is the odd sign of the weights. Then chapter 9, where all this
+# runs backwards.
