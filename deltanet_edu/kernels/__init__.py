@@ -1,0 +1,54 @@
+"""The Triton twins of `ops`: the same rules with the same arguments, on a GPU or, slowly, in Triton's interpreter.
+
+    delta_rule_chunkwise    the form to train with          forward.py, backward.py
+    delta_rule_recurrent    one token at a time, fused      recurrent.py
+    delta_rule_step         one token, for decoding         recurrent.py
+
+This room can always be imported. Whether its kernels can run, and if not why, is what `why_not` says; without Triton the
+functions raise that as ImportError when they are used.
+"""
+
+import importlib
+import importlib.util
+import os
+
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+_PUBLIC = ("delta_rule_chunkwise", "delta_rule_recurrent", "delta_rule_step")
+__all__ = ["HAS_TRITON", "interpreted", "why_not", *_PUBLIC]
+
+
+def interpreted():
+    """Do kernels run in Triton's interpreter? Decided by TRITON_INTERPRET=1 when they are first imported."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes")
+
+
+def why_not(device="cuda", dtype=None):
+    """The reason why kernels cannot run on tensors of this device and dtype, with the fix; "" if they can."""
+    import torch
+    device = torch.device(device)
+    if not HAS_TRITON:
+        return "Triton is not installed. On Linux: pip install triton. Elsewhere use the forms in deltanet_edu.ops."
+    import triton
+    if tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 4):
+        return f"Triton {triton.__version__} is too old for tensor descriptors, expected 3.4 or later: pip install --upgrade torch triton."
+    if dtype not in (None, torch.bfloat16, torch.float32):
+        return f"dtype {dtype} has no kernel, expected torch.bfloat16 or torch.float32. Convert the inputs, or use the forms in deltanet_edu.ops."
+    if interpreted():
+        if dtype == torch.bfloat16:
+            return ("Triton's interpreter multiplies the bit patterns of bfloat16 as if they were numbers, without a word. "
+                    "Use float32 in the interpreter, or unset TRITON_INTERPRET and use a GPU.")
+        return ""
+    if device.type != "cuda":
+        return (f"tensors are on {device}, expected a CUDA device. To run kernels without one, set TRITON_INTERPRET=1 "
+                "before Python starts; slow, but exact.")
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return "the GPU is older than compute capability 8.0, which bfloat16 products need. Use the forms in deltanet_edu.ops."
+    return ""
+
+
+def __getattr__(name):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not HAS_TRITON:
+        raise ImportError(f"{name}: {why_not()}")
+    return getattr(importlib.import_module(".operator", __name__), name)

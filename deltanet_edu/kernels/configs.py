@@ -1,0 +1,80 @@
+"""Which tile sizes, warps and pipeline depths the kernels run with: a table, so that nobody waits for a search.
+
+A row is chosen by what an input asks for (dtype, head width, number of heads) and by what the device has. A test compiles
+every row for its devices and holds registers, spills and shared memory against what is promised here.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import torch
+
+
+class Device(NamedTuple):
+    shared: int             # bytes of shared memory that one program may have
+    multiprocessors: int
+
+
+class Config(NamedTuple):
+    v_tile: int             # rows of the memory, which are columns of V, that a program holds at a time
+    warps: int
+    stages: int             # depth of the pipeline that fetches chunks ahead of their use
+
+    def options(self):
+        # The limit is the hardware's own. Without it ptxas gives up on a kernel that spills and leaves it 32 registers.
+        return dict(num_warps=self.warps, num_stages=self.stages, maxnreg=255)
+
+
+class Plan(NamedTuple):
+    C: int                  # chunk length
+    forward: Config         # forward_kernel
+    both: Config | None     # sweeps_kernel, both sweeps in one launch; None: one launch after the other
+    sweep: Config           # sweeps_kernel, the forward sweep alone
+    back: Config            # sweeps_kernel, the backward sweep alone
+    gradients: Config       # gradients_kernel
+
+
+INVERSE = Config(0, 4, 1)                       # has no V
+RECURRENT, STEP = Config(32, 4, 1), Config(16, 1, 1)
+
+# bfloat16, at least 227 KB of shared memory: Hopper and its successors in data centers. Two plans per width. FEW programs sit
+# alone on their multiprocessors, and a deep pipeline hides the way to memory. MANY take half the shared memory each: while one
+# waits, its neighbor works. A head of 256 does not fit in 255 registers a thread; some spill, and two sweeps in one launch spill more.
+FEW = {
+    64: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 1)),
+    128: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 1)),
+    256: Plan(64, Config(64, 4, 2), Config(64, 4, 2), Config(64, 4, 3), Config(64, 4, 2), Config(64, 8, 1)),
+}
+MANY = {
+    64: Plan(64, Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 2), Config(64, 4, 1)),
+    128: Plan(64, Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 2), Config(64, 4, 1)),
+    256: Plan(64, Config(128, 8, 2), None, Config(64, 4, 2), Config(64, 4, 1), Config(64, 8, 1)),
+}
+# bfloat16 with 99 KB: every other GPU from Ampere on. No wgmma there, so 32 rows a tile are as good as 64.
+NARROW = {width: Plan(64, *[Config(32, 8, 2)] * 4, Config(32, 8, 1)) for width in (64, 128, 256)}
+# float32, anywhere: for exact results, not for speed. Products come as three of tf32 or on the ordinary units.
+FLOAT32 = {width: Plan(32 if width == 64 else 16, *[Config(16, 8, 1)] * 5) for width in (64, 128, 256)}
+
+
+@cache
+def device(index):
+    """What the GPU of this index has; None is the interpreter, which can imitate anything."""
+    if index is None:
+        return Device(shared=227 * 1024, multiprocessors=132)
+    properties = torch.cuda.get_device_properties(index)
+    return Device(properties.shared_memory_per_block_optin, properties.multi_processor_count)
+
+
+def plan(K, V, dtype, heads, gpu):
+    """The plan for `heads` memories of V x K on a Device. C depends on K, V, dtype and device alone, never on `heads`."""
+    width = next((w for w in (64, 128, 256) if max(K, V) <= w), None)
+    if width is None:
+        raise ValueError(f"q, v: head widths K = {K} and V = {V}, expected at most 256: a memory must fit into the registers.")
+    if gpu.shared < 99 * 1024:
+        raise ValueError(f"device: {gpu.shared // 1024} KB of shared memory for a program, expected 99 or more. Use deltanet_edu.ops there.")
+    if dtype == torch.float32:
+        return FLOAT32[width]
+    if gpu.shared < 227 * 1024:
+        return NARROW[width]
+    few = heads * -(-V // FEW[width].forward.v_tile) <= gpu.multiprocessors
+    return (FEW if few else MANY)[width]
