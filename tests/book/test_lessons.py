@@ -8,8 +8,8 @@ from deltanet_edu.tutor.registry import find
 
 from .lessons import LESSONS, PROBLEMS, ROOT, cells, links, prose, squeeze, statements, words
 
-# Cells of a lesson in full. Lesson 0 is a welcome and lesson 16 a guided experiment, so they may be shorter.
-CELLS = {"00": (20, 50), "16": (40, 90)}
+# Cells of a lesson in full. Lesson 0 is a welcome and lesson 16 a guided experiment, so they may be shorter; 90 is an appendix.
+CELLS = {"00": (20, 50), "16": (40, 90), "90": (25, 45)}
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 each_source = pytest.mark.parametrize("path", LESSONS + PROBLEMS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 
