@@ -13,9 +13,7 @@ from torch.nn.functional import normalize
 from deltanet_edu.bench.flops import flops
 from deltanet_edu.bench.roofline import ceilings, kept, seconds, traffic
 from deltanet_edu.figures import roofline as picture
-from deltanet_edu.ops import delta_rule_chunkwise_by_hand, delta_rule_recurrent, sgd_step
-from deltanet_edu.ops.householder import householder
-from deltanet_edu.ops.recurrent import delta_rule_recurrent_backward
+from deltanet_edu.ops import delta_rule_chunkwise_by_hand, delta_rule_recurrent, delta_rule_recurrent_backward, sgd_step
 from deltanet_edu.records import read_result
 from deltanet_edu.tutor import predict, show, verify
 
@@ -43,7 +41,8 @@ work = sum(flops(delta_rule_recurrent, *inputs(1024)).values())          # count
 n = round((work / 2) ** (1 / 3))                                         # an n x n x n product is 2n³ FLOPs
 square, args = torch.randn(n, n), inputs(1024)
 loop, product = seconds(lambda: delta_rule_recurrent(*args)), seconds(lambda: square @ square)
-print(f"{work / 1e6:.1f} million FLOPs: token by token {1e3 * loop:.1f} ms, as one product {1e3 * product:.2f} ms: {loop / product:.0f} times sooner")
+print(f"{work / 1e6:.1f} million FLOPs: token by token {1e3 * loop:.1f} ms, "
+      f"as one product {1e3 * product:.2f} ms, {loop / product:.0f} times sooner")
 
 # %% [markdown]
 # Your numbers will differ, but not in kind. The same arithmetic takes far longer if it comes in 1,024 small portions, each of which has to wait for the one
@@ -216,7 +215,7 @@ verify("3.6")
 verify("3.7")
 
 # %% [markdown]
-# For $0 \le \beta_t\|k_t\|^2 \le 2$ nothing is ever added: **the gradient cannot explode**. (It can with longer keys: one more reason to normalize.) And only what
+# For $0 \le \beta_t\|k_t\|^2 \le 2$ nothing is ever added: **what an output sends back cannot explode**. (It can with longer keys: one more reason to normalize.) And only what
 # lies *along a key* is taken. A direction that no later key touches is carried through any number of tokens *unchanged*: the eigenvalue is exactly 1, not 0.99.
 # Here is that experiment, among others.
 
@@ -225,7 +224,7 @@ predict("3.b")
 
 # %%
 def backward_norms(k, beta):
-    """Size of a gradient that starts at the last token, evenly spread, and passes the transitions of k: (T, K) one by one."""
+    """Size of a gradient, spread evenly at the last token, as it passes the T transitions of k: (T, K)."""
     dS, norms = torch.eye(k.shape[1]) / k.shape[1] ** 0.5, [1.0]
     for k_t in k:
         dS = dS - beta * torch.outer(dS @ k_t, k_t)                      # dS M, by eq. 3.6
@@ -234,14 +233,16 @@ def backward_norms(k, beta):
 
 raw = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
 unit, half = normalize(raw, dim=-1), normalize(raw[:, :16], dim=-1)
-half = torch.cat([half, torch.zeros(200, 16)], -1)                       # never points into the last 16 dimensions
-curves = {"keys of length 1.6, β = 1": backward_norms(1.6 * unit, 1.0), "unit keys, β = 2": backward_norms(unit, 2.0),
-          "unit keys, β = 0.5": backward_norms(unit, 0.5), "unit keys, β = 1": backward_norms(unit, 1.0),
-          "unit keys in half the space, β = 1": backward_norms(half, 1.0)}
+half = torch.cat([half, torch.zeros(200, 16)], -1)                       # 16 dimensions without a key
 
 # %%
+curves = {"keys of length 1.6, β = 1": backward_norms(1.6 * unit, 1.0),
+          "unit keys, β = 2": backward_norms(unit, 2.0),
+          "unit keys, β = 0.5": backward_norms(unit, 0.5),
+          "unit keys, β = 1": backward_norms(unit, 1.0),
+          "unit keys in half the space, β = 1": backward_norms(half, 1.0)}
 picture.backward_norms(curves, bound=0.5**0.5)
-print(f"keys in half the space: {curves['unit keys in half the space, β = 1'][-1]:.4f} is left, and √½ = {0.5**0.5:.4f}")
+print(f"keys in half the space leave {curves['unit keys in half the space, β = 1'][-1]:.4f}; √½ = {0.5**0.5:.4f}")
 
 # %% [markdown]
 # *Red: $\beta\|k\|^2 = 2.56$ explodes. Gray: at 2 every step is a reflection and nothing is lost. Blue and green: random keys everywhere wear the gradient
@@ -261,16 +262,14 @@ predict("3.c")
 
 # %%
 args = inputs(T=256, grad=True)
-per_token = {"the loop, by autograd": kept(delta_rule_recurrent, *args) / 4 / 256,
-             "chapter 9, keeping": kept(delta_rule_chunkwise_by_hand, *args, chunk_size=64) / 4 / 256,
-             "chapter 9, recomputing": kept(delta_rule_chunkwise_by_hand, *args, chunk_size=64, recompute=True) / 4 / 256}
-for name, numbers in per_token.items():
-    print(f"{name:25}{numbers:7,.0f} numbers a token")
-GiB = 4 * 4096 * 16 * (128 * 128) / 2**30
-print(f"\nThe memories alone, 4,096 tokens, 16 heads of width 128, float32: {GiB:.0f} GiB for one layer and one sequence")
+held = {"the loop, by autograd": kept(delta_rule_recurrent, *args),
+        "chapter 9, keeping": kept(delta_rule_chunkwise_by_hand, *args, chunk_size=64),
+        "chapter 9, recomputing": kept(delta_rule_chunkwise_by_hand, *args, chunk_size=64, recompute=True)}
+for name, size in held.items():
+    print(f"{name:25}{size / 4 / 256:7,.0f} numbers a token")             # float32: 4 bytes a number
 
 # %% [markdown]
-# A memory per token. (Chapter 9 will keep one per *chunk*.) Must it be so? Look at (3.5) again: $S_{t-1}$ and $dS_t$ stand in *different terms*. They never
+# A memory per token. For 4,096 tokens and 16 heads of width 128 the memories alone are 4 GiB, for one layer and one sequence. (Chapter 9 will keep one per *chunk*.) Must it be so? Look at (3.5) again: $S_{t-1}$ and $dS_t$ stand in *different terms*. They never
 # meet, except through the error $e_t$ and through $dv_t$, which are vectors. So:
 #
 # 1. run forward, and keep only the errors, $V$ numbers a token;
@@ -320,7 +319,7 @@ for name, count in flops(delta_rule_recurrent, *inputs(T=1, K=64, V=64)).items()
 # %% [markdown]
 # FLOPs are half of the bill. Numbers must also be *brought* to the processor and taken away. Three ways to run one step, from careless to ideal:
 #
-# * **Operation by operation**, as PyTorch does it: each of the five operations reads its inputs from memory and writes its result back.
+# * **Operation by operation**, as PyTorch does it: each small operation reads its inputs from memory and writes its result back.
 # * **The whole step in one go**: fetch $S$ and the token, work, store $S$ and the output. With $n$ bytes a number, the *arithmetic intensity*, FLOPs per byte, is
 #
 # $$ I = \frac{6KV}{n\,(2KV + 2K + 2V + 1)} \tag{3.9} $$
@@ -341,8 +340,9 @@ def moved_per_token(K, V, n):
 K = V = 128
 args, work = inputs(T=64, K=K, V=V), 6 * K * V + 3 * V
 tokens, with_memory = moved_per_token(K, V, n=4)
-for name, moved in {"operation by operation": traffic(delta_rule_recurrent, *args) / 64, "one step in one go": with_memory,
-                    "memory stays on the chip": tokens}.items():
+ways = {"operation by operation": traffic(delta_rule_recurrent, *args) / 64,
+        "one step in one go": with_memory, "memory stays on the chip": tokens}
+for name, moved in ways.items():
     print(f"{name:25}{moved:10,.0f} bytes a token{work / moved:8.2f} FLOPs per byte")
 
 # %% [markdown]
@@ -362,7 +362,7 @@ verify("3.10")
 
 # %%
 cpu = ceilings()
-print(f"one core: {cpu['flop/s'] / 1e9:.0f} GFLOP/s in a matrix product, {cpu['byte/s'] / 1e9:.0f} GB/s in a copy")
+print(f"one core: {cpu['flop/s'] / 1e9:.0f} GFLOP/s in a product, {cpu['byte/s'] / 1e9:.0f} GB/s in a copy")
 
 def placed(f, *args):
     """(FLOPs per byte, FLOP/s), both measured."""
@@ -370,10 +370,12 @@ def placed(f, *args):
         work = sum(flops(f, *args).values())
         return work / traffic(f, *args), work / seconds(lambda: f(*args))
 
-points = {"loop, 1 head": placed(delta_rule_recurrent, *inputs(256)), "loop, 64 heads": placed(delta_rule_recurrent, *inputs(16, H=64)),
+points = {"loop, 1 head": placed(delta_rule_recurrent, *inputs(256)),
+          "loop, 64 heads": placed(delta_rule_recurrent, *inputs(16, H=64)),
           "one product": placed(torch.matmul, square, square)}
 _, ax = plt.subplots(figsize=(6.4, 3.6))
-picture.roofs(ax, cpu["flop/s"], cpu["byte/s"], points, "This CPU, one core", places={"one product": (-8, -18)})
+picture.roofs(ax, cpu["flop/s"], cpu["byte/s"], points, "This CPU, one core",
+              places={"one product": (-8, -18)})
 
 # %% [markdown]
 # *The loop stands at the far left, at a quarter of a FLOP per byte, where even a perfect program would reach a fraction of the ceiling. With one head it does
@@ -399,7 +401,19 @@ _, ax = plt.subplots(figsize=(6.4, 3.4))
 picture.per_step(ax, curves, "The loop on this CPU", unit="microseconds")
 
 # %% [markdown]
-# *A step has a price of its own, which hardly depends on how much is done in it. If only work counted, the points would follow the dotted line.*
+# *A step has a price of its own. With fewer than several thousand numbers it hardly matters how much is done in it. If only work counted, the points would follow
+# the dotted line.*
+#
+# And over the length of the text? The price is paid for each token:
+
+# %%
+for T in (64, 256, 1024):
+    args = inputs(T)
+    t = seconds(lambda: delta_rule_recurrent(*args))
+    print(f"T = {T:4}   {1e3 * t:6.1f} ms   {1e6 * t / T:5.1f} microseconds a token")
+
+# %% [markdown]
+# A text four times as long takes about four times as long, however many processors stand idle. (All times here are those of one core, without what other programs take.)
 #
 # On the CPU the fixed price is mostly Python and PyTorch starting operations. Would a compiled kernel on a GPU be free of it?
 
@@ -410,11 +424,12 @@ predict("3.d")
 # These are times of flash-linear-attention's token-by-token kernel, one launch for the whole sequence, the memory in registers.
 
 # %%
-h200 = read_result("h200_ceilings")                                      # None in Colab, where only the package arrives
+h200 = read_result("h200_ceilings")                                      # None without the folder results
 if h200:
     print(*textwrap.wrap(h200["note"], 110), "", sep="\n")
     for r in h200["fla_milliseconds"]:
-        print("B {B}  T {T:5}  H {H:2}  K = V = {K:3}".format(**r), f"{r['recurrent_fwd']:8.2f} ms", f"{1e3 * r['recurrent_fwd'] / r['T']:7.2f} µs per step")
+        print("B {B}  T {T:5}  H {H:2}  K = V = {K:3}  {recurrent_fwd:8.2f} ms".format(**r),
+              f"{1e3 * r['recurrent_fwd'] / r['T']:7.2f} µs per step")
 
 # %% [markdown]
 # 8,192 tokens in a row: 9.53 ms. Four rows of 2,048, the same work: 2.49 ms. Five of the seven shapes take 1.2 to 1.4 microseconds a step, whatever is in it.
@@ -424,7 +439,8 @@ if h200:
     x = [r["B"] * r["H"] * r["V"] * r["K"] for r in h200["fla_milliseconds"]]
     y = [1e3 * r["recurrent_fwd"] / r["T"] for r in h200["fla_milliseconds"]]
     _, ax = plt.subplots(figsize=(6.4, 3.2))
-    picture.per_step(ax, {"forward pass, seven shapes": (x, y)}, "fla's recurrent kernel on one H200", unit="microseconds")
+    picture.per_step(ax, {"forward pass, seven shapes": (x, y)}, "The library's loop on one H200",
+                     unit="microseconds")
 
 # %% [markdown]
 # *Flat up to a million numbers, then it rises: only then is the chip full.*
@@ -443,12 +459,14 @@ if h200:
     work = r["B"] * r["T"] * r["H"] * 6 * r["K"] * r["V"]
     I = work / (r["B"] * r["T"] * r["H"] * moved_per_token(r["K"], r["V"], n=2)[0])
     P, b = 1e12 * h200["matmul_TFLOP_per_s"][0], 1e12 * h200["copy_TB_per_s"]
-    points = {"token by token": (I, 1e3 * work / r["recurrent_fwd"]), "in chunks": (I, 1e3 * work / r["chunk_fwd"])}
+    loop, chunks = (1e3 * work / r[name] for name in ("recurrent_fwd", "chunk_fwd"))          # FLOP/s
+    print(f"at most {min(P, I * b) / 1e12:.0f} TFLOP/s at {I:.0f} FLOPs per byte; token by token reaches "
+          f"{loop / 1e12:.2f}, in chunks {chunks / 1e12:.0f}: {chunks / loop:.0f} times as fast")
     _, ax = plt.subplots(figsize=(6.4, 3.6))
-    picture.roofs(ax, P, b, points, "One H200: 8,192 tokens, 16 heads of width 128", unit=1e12, name="TFLOP/s", limits=(0.1, 3000),
-                  lines=[(6 * 128 * 128 / moved_per_token(128, 128, 4)[1], "generating\n(eq. 3.9)")])
-    print(f"at most {min(P, I * b) / 1e12:.0f} TFLOP/s at {I:.0f} FLOPs per byte; token by token reaches {1e-9 * work / r['recurrent_fwd']:.2f}, "
-          f"in chunks {1e-9 * work / r['chunk_fwd']:.0f}: {r['recurrent_fwd'] / r['chunk_fwd']:.0f} times as fast")
+    picture.roofs(ax, P, b, {"token by token": (I, loop), "in chunks": (I, chunks)},
+                  "One H200: 8,192 tokens, 16 heads of width 128",
+                  unit=1e12, name="TFLOP/s", limits=(0.1, 3000),
+                  lines=[(6 * 128 * 128 / moved_per_token(128, 128, n=4)[1], "generating\n(eq. 3.9)")])
 
 # %% [markdown]
 # *Both points are the same function on the same data, computed by the same library: FLOPs of the rule, bytes of its inputs and outputs. Red uses less than half a
@@ -504,7 +522,8 @@ S, query, times = torch.randn(1, H, d, d), torch.randn(H, 1, d), {"softmax atten
 for T in lengths:
     keys, values = torch.randn(H, T, d), torch.randn(H, T, d)
     times["softmax attention"].append(seconds(lambda: attend(query, keys, values)))
-times["DeltaNet"] = [seconds(lambda: delta_rule_recurrent(q, k, v, beta, initial_state=S))] * len(lengths)     # T does not enter
+step = seconds(lambda: delta_rule_recurrent(q, k, v, beta, initial_state=S))              # T does not enter
+times["DeltaNet"] = [step] * len(lengths)
 
 # %%
 cache = [4 * H * T * 2 * d / 2**20 for T in lengths]

@@ -56,8 +56,8 @@ check("3.2", order)
 
 # %% tags=["nbval-check-output"]
 def backward(q, k, v, beta, S, do, dS):
-    """q, k: (T, K), v, do: (T, V), beta: (T,), S: (V, K) the first memory, dS: (V, K) the gradient of the last one.
-    Returns dq, dk, dv, dbeta, and the gradient of S."""
+    """q, k: (T, K), v, do: (T, V), beta: (T,). S: (V, K), the first memory; dS: (V, K), the gradient of the
+    last one. Returns dq, dk, dv, dbeta, and the gradient of S."""
     memories = [S]                                                       # S_0 ... S_T
     for t in range(len(k)):
         memories.append(memories[t] - beta[t] * torch.outer(memories[t] @ k[t] - v[t], k[t]))
@@ -73,7 +73,7 @@ def backward(q, k, v, beta, S, do, dS):
         dk[t] = -beta[t] * (dS.T @ error + before.T @ (dS @ k[t]))
         dS = dS - torch.outer(dv[t], k[t])                               # (V, K)
         ### STUB
-        # raise NotImplementedError("3.3")                               # dq[t], dv[t], dbeta[t], dk[t], and dS for the token before
+        # raise NotImplementedError("3.3")                               # dq, dv, dbeta, dk, dS: five lines
         ### END SOLUTION
     return dq, dk, dv, dbeta, dS
 
@@ -98,7 +98,8 @@ def dbeta_from_what_is_there(dS, S, k, v, beta):
 
 # %% tags=["nbval-check-output"]
 def gradient_of_beta(dS, S, k, v, beta):
-    """dS: (V, K) gradient of the memory after the write, S: (V, K) the memory before it, k: (K,), v: (V,), beta: (). Returns ()."""
+    """S: (V, K), the memory before the write; dS: (V, K), the gradient of the memory after it;
+    k: (K,), v: (V,), beta: (). Returns a tensor of shape ()."""
     ### BEGIN SOLUTION
     return (dS @ k) @ (v - S @ k)
     ### END SOLUTION

@@ -1,5 +1,7 @@
 """What a machine can do at most, and what a call asks of it: seconds, bytes moved, bytes kept for the backward pass."""
 
+import time
+
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -7,18 +9,22 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.benchmark import Timer
 
 
-def seconds(f, *, threads=1, at_least=0.2):
-    """Time of f(), the shortest of several runs of together `at_least` seconds: other programs can only make it longer."""
-    return min(Timer("f()", globals={"f": f}, num_threads=threads).blocked_autorange(min_run_time=at_least).times)
+# CPU time of this thread, so that other programs do not count; where that clock is too coarse (Windows), the ordinary one
+CLOCK = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-6 else time.perf_counter
 
 
-def ceilings(device="cpu", dtype=torch.float32, n=512, megabytes=64, threads=1, at_least=0.5):
-    """{"flop/s": of an n x n x n matrix product, "byte/s": of a copy, bytes read and bytes written}: the two roofs of a machine."""
-    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    x = torch.ones(megabytes * 2**20, dtype=torch.uint8, device=device)
+def seconds(f, *, at_least=0.2):
+    """Time of f() on one CPU core, the shortest of several runs of together `at_least` seconds."""
+    return min(Timer("f()", globals={"f": f}, num_threads=1, timer=CLOCK).blocked_autorange(min_run_time=at_least).times)
+
+
+def ceilings(n=512, megabytes=64, *, at_least=0.5):
+    """The two roofs of one CPU core: {"flop/s": of an n x n x n product in float32, "byte/s": of a copy, bytes read and written}."""
+    a, b = torch.randn(n, n), torch.randn(n, n)
+    x = torch.ones(megabytes * 2**20, dtype=torch.uint8)
     y = torch.empty_like(x)
-    return {"flop/s": 2 * n**3 / seconds(lambda: a @ b, threads=threads, at_least=at_least),
-            "byte/s": 2 * x.nbytes / seconds(lambda: y.copy_(x), threads=threads, at_least=at_least)}
+    return {"flop/s": 2 * n**3 / seconds(lambda: a @ b, at_least=at_least),
+            "byte/s": 2 * x.nbytes / seconds(lambda: y.copy_(x), at_least=at_least)}
 
 
 def size(x):

@@ -88,7 +88,7 @@ def decoding(T, cache, memory, seconds):
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.0, 3.1))
     left.plot(T, cache, "o-", color=colors.softmax, label="keys and values of softmax attention")
     left.plot(T, memory, "o-", color=colors.delta, label="memory of DeltaNet")
-    left.set(ylabel="MiB, one sequence", title="What is kept", ylim=(min(memory) / 30, None))
+    left.set(ylabel="MiB, one sequence", title="What is kept", ylim=(min(memory) / 30, 3 * max(cache)), yscale="log")
     for name, color in (("softmax attention", colors.softmax), ("DeltaNet", colors.delta)):
         right.plot(T, 1e6 * np.asarray(seconds[name]), "o-", color=color, label=name)
     right.set(ylabel="microseconds per token", title="What a token costs, on this CPU")

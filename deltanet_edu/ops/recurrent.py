@@ -74,23 +74,26 @@ def delta_rule_recurrent_backward(q, k, v, beta, do, dS=None, *, initial_state=N
     errors = torch.empty_like(v)
     dq, dk, dv, dbeta = (torch.empty_like(x) for x in (q, k, v, beta))
 
-    S = S_0                                                              # forward: the errors
+    # forward: the errors
+    S = S_0
     for t in range(k.shape[1]):
         errors[:, t] = read(S, k[:, t]) - v[:, t]                        # (B, H, V)
         S = S - outer(beta[:, t, :, None] * errors[:, t], k[:, t])       # (B, H, V, K)
 
+    # backward: the gradient of the memory
     dS = torch.zeros_like(S_0) if dS is None else dS.to(S_0.dtype)
-    for t in reversed(range(k.shape[1])):                                # backward: the gradient of the memory
+    for t in reversed(range(k.shape[1])):
         dS = dS + outer(scale * do[:, t], q[:, t])                       # (B, H, V, K)
-        told = read(dS, k[:, t])                                         # (B, H, V)  the gradient memory, asked for this key
+        told = read(dS, k[:, t])                                         # (B, H, V)
         dv[:, t] = beta[:, t, :, None] * told
         dbeta[:, t] = -(told * errors[:, t]).sum(-1)                     # (B, H)
-        dk[:, t] = -beta[:, t, :, None] * read(dS.mT, errors[:, t])      # (B, H, K)  the write's half
+        dk[:, t] = -beta[:, t, :, None] * read(dS.mT, errors[:, t])      # (B, H, K)  first term
         dS = dS - outer(dv[:, t], k[:, t])                               # (B, H, V, K)
 
-    S = S_0                                                              # forward again: the memory
+    # forward again: the memory
+    S = S_0
     for t in range(k.shape[1]):
-        dk[:, t] -= read(S.mT, dv[:, t])                                 # (B, H, K)  the error's half
+        dk[:, t] -= read(S.mT, dv[:, t])                                 # (B, H, K)  second
         S = S - outer(beta[:, t, :, None] * errors[:, t], k[:, t])       # (B, H, V, K)
         dq[:, t] = scale * read(S.mT, do[:, t])
     return dq, dk, dv, dbeta, dS

@@ -5,8 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltanet_edu.ops import delta_rule_recurrent
-from deltanet_edu.ops.recurrent import delta_rule_recurrent_backward
+from deltanet_edu.ops import delta_rule_recurrent, delta_rule_recurrent_backward
 
 from .inputs import any_inputs
 
