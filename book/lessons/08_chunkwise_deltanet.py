@@ -35,8 +35,8 @@ import torch
 from torch.nn.functional import normalize
 
 from deltanet_edu.figures import chunkwise as picture
-from deltanet_edu.ops import delta_rule_attention, delta_rule_chunkwise, delta_rule_recurrent, householder
-from deltanet_edu.ops import linear_attention_chunkwise
+from deltanet_edu.ops import (delta_rule_attention, delta_rule_chunkwise, delta_rule_recurrent,
+                              householder, linear_attention_chunkwise)
 from deltanet_edu.tutor import predict, show, verify
 
 torch.set_default_dtype(torch.float64)
@@ -66,7 +66,7 @@ predict("8.a")
 
 # %%
 chunks = zip(k.split(C), v.split(C), beta.split(C))
-U = torch.cat([householder.wy_u(*one) for one in chunks])                # (T, V)  each chunk for itself
+U = torch.cat([householder.wy_u(*one) for one in chunks])   # (T, V)  each chunk for itself
 shortcut = linear_attention_chunkwise(row(q), row(k), row(U), chunk_size=C)[0][0, :, 0]
 
 right = delta_rule_recurrent(row(q), row(k), row(v), row(beta))[0][0, :, 0]
@@ -79,9 +79,9 @@ picture.by_position(error, C);
 # The smallest case says why. Chunk 1: `cat → 3`. Chunk 2: `cat → 5`.
 
 # %%
-cat = torch.tensor([[1.0, 0.0]])                                         # (1, K)  one token per chunk
-u = torch.tensor([[3.0], [5.0]])                                         # both chunks begin empty, so nothing is erased
-S = u[:1].mT @ cat + u[1:].mT @ cat                                      # (V, K)
+cat = torch.tensor([[1.0, 0.0]])                            # (1, K)  one token per chunk
+u = torch.tensor([[3.0], [5.0]])                            # both began empty: nothing erased
+S = u[:1].mT @ cat + u[1:].mT @ cat                         # (V, K)
 (S @ cat[0]).item()
 
 # %% [markdown]
@@ -121,14 +121,14 @@ verify("8.1")
 # $x_1 = 5 - 1 = 4$, $\quad x_2 = 0.5 - 0.8 = -0.3$, $\quad x_3 = 1.6 - 1.36 = 0.24$.
 
 # %%
-K3 = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])                  # (C, K)
-V3 = torch.tensor([[5.0], [4.0], [2.0]])                                 # (C, V)
-beta3 = torch.tensor([1.0, 0.5, 1.0])                                    # (C,)
-S = torch.tensor([[1.0, 2.0]])                                           # (V, K)
+K3 = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])     # (C, K)
+V3 = torch.tensor([[5.0], [4.0], [2.0]])                    # (C, V)
+beta3 = torch.tensor([1.0, 0.5, 1.0])                       # (C,)
+S = torch.tensor([[1.0, 2.0]])                              # (V, K)
 
-T3 = householder.ut_by_solve(K3, beta3)                                  # (C, C)
-W3, U3 = T3 @ K3, T3 @ V3                                                # (C, K), (C, V)
-X3 = U3 - W3 @ S.mT                                                      # (C, V)
+T3 = householder.ut_by_solve(K3, beta3)                     # (C, C)
+W3, U3 = T3 @ K3, T3 @ V3                                   # (C, K), (C, V)
+X3 = U3 - W3 @ S.mT                                         # (C, V)
 X3[:, 0]
 
 # %% [markdown]
@@ -169,7 +169,8 @@ verify("8.4")
 
 # %%
 print("one jump  ", S + X3.mT @ K3)
-print("token loop", delta_rule_recurrent(row(K3), row(K3), row(V3), row(beta3), initial_state=S[None, None])[1][0, 0])
+_, final = delta_rule_recurrent(row(K3), row(K3), row(V3), row(beta3), initial_state=S[None, None])
+print("token loop", final[0, 0])
 
 # %% [markdown]
 # ## The outputs: the paper's equation 9
@@ -189,7 +190,7 @@ predict("8.b")
 
 # %%
 def read(diagonal):
-    return (K3 @ S.mT + (K3 @ K3.mT).tril(diagonal) @ X3)[:, 0]          # (C,)  with q = k
+    return (K3 @ S.mT + (K3 @ K3.mT).tril(diagonal) @ X3)[:, 0]  # (C,)  with q = k
 
 print("diagonal in ", read(0))
 print("diagonal out", read(-1))
@@ -206,15 +207,18 @@ def slipped(q, k, v, beta, C, diagonal=0, transpose=True):
     S, out = torch.zeros(v.shape[1], k.shape[1]), []
     for Q, K, V, b in zip(q.split(C), k.split(C), v.split(C), beta.split(C)):
         S_read = S.mT if transpose else S
-        solved = householder.ut_by_solve(K, b)                           # (C, C)
-        X = solved @ V - solved @ K @ S_read                             # (C, V)
+        solved = householder.ut_by_solve(K, b)              # (C, C)
+        X = solved @ V - solved @ K @ S_read                # (C, V)
         out.append(Q @ S_read + (Q @ K.mT).tril(diagonal) @ X)
         S = S + X.mT @ K
     return torch.cat(out)
 
+# %%
 v16 = torch.randn(T, 16)
 right = delta_rule_recurrent(row(q), row(k), row(v16), row(beta))[0][0, :, 0]
-for name, options in {"none": {}, "diagonal left out": {"diagonal": -1}, "transpose left out": {"transpose": False}}.items():
+slips = {"none": {}, "diagonal left out": {"diagonal": -1},
+         "transpose left out": {"transpose": False}}
+for name, options in slips.items():
     slip = slipped(q, k, v16, beta, C, **options)
     print(f"{name:20} error {(slip - right).norm() / right.norm():.1%}")
 
@@ -230,20 +234,20 @@ for name, options in {"none": {}, "diagonal left out": {"diagonal": -1}, "transp
 # %%
 def one_chunk(Q, K, V, beta, S):
     # within the chunk: needs no S
-    T = householder.ut_by_solve(K, beta)                                 # (C, C)
-    W, U = T @ K, T @ V                                                  # (C, K), (C, V)
-    P = (Q @ K.mT).tril()                                                # (C, C)
+    T = householder.ut_by_solve(K, beta)                    # (C, C)
+    W, U = T @ K, T @ V                                     # (C, K), (C, V)
+    P = (Q @ K.mT).tril()                                   # (C, C)
     # across chunks: the form is completed
-    X = U - W @ S.mT                                                     # (C, V)
+    X = U - W @ S.mT                                        # (C, V)
     # store
-    O = Q @ S.mT + P @ X                                                 # (C, V)
+    O = Q @ S.mT + P @ X                                    # (C, V)
     # update
-    return O, S + X.mT @ K                                               # (V, K)
+    return O, S + X.mT @ K                                  # (V, K)
 
 # %%
 S, O = torch.zeros(V, K), []
 for n in range(0, T, C):
-    O_n, S = one_chunk(*(x[n:n + C] for x in (q, k, v, beta)), S)        # load
+    O_n, S = one_chunk(*(x[n:n + C] for x in (q, k, v, beta)), S)  # load
     O.append(O_n)
 
 right, final = delta_rule_recurrent(row(q), row(k), row(v), row(beta))
@@ -308,9 +312,9 @@ predict("8.c")
 # %%
 from deltanet_edu.ops.common import chunk
 
-Kp = chunk(row(k[:10]), 4)                                               # (N, B, H, C, K)
-Bp = chunk(row(beta[:10])[..., None], 4)[..., 0]                         # (N, B, H, C)
-T_tail = householder.ut_by_solve(Kp, Bp)[-1, 0, 0]                       # (C, C)  of the last chunk
+Kp = chunk(row(k[:10]), 4)                                  # (N, B, H, C, K)
+Bp = chunk(row(beta[:10])[..., None], 4)[..., 0]            # (N, B, H, C)
+T_tail = householder.ut_by_solve(Kp, Bp)[-1, 0, 0]          # (C, C)  of the last chunk
 T_tail
 
 # %% [markdown]
@@ -350,7 +354,7 @@ predict("8.d")
 
 # %%
 def three_kinds(q, k, beta):
-    scores = q @ k.mT                                                    # (T, T)
+    scores = q @ k.mT                                       # (T, T)
     future = torch.ones_like(scores).triu(1).bool()
     return {"linear attention": scores.tril(),
             "DeltaNet": delta_rule_attention(row(q), row(k), row(beta))[0, 0],
@@ -363,7 +367,8 @@ picture.weights(kinds, limit=0.5);
 # %%
 past = torch.ones(n, n).tril().bool()
 for name, A in kinds.items():
-    print(f"{name:18} negative {(A[past] < 0).double().mean():4.0%}    row sums from {A.sum(-1).min():5.2f} to {A.sum(-1).max():4.2f}")
+    negative, sums = (A[past] < 0).double().mean(), A.sum(-1)
+    print(f"{name:18} negative {negative:4.0%}    row sums {sums.min():5.2f} to {sums.max():4.2f}")
 
 # %% [markdown]
 # *Blue is negative.* DeltaNet's weights are no averages: about half are negative, and rows sum to anything. They are also
@@ -375,7 +380,7 @@ for name, A in kinds.items():
 # %%
 written, asked = "A B A C B A D C B A".split(), "A A B A A B C A A D".split()
 letters = torch.eye(4)
-k_abcd = letters[["ABCD".index(x) for x in written]]                     # (T, K)
+k_abcd = letters[["ABCD".index(x) for x in written]]        # (T, K)
 q_abcd = letters[["ABCD".index(x) for x in asked]]
 picture.weights(three_kinds(q_abcd, k_abcd, torch.ones(10)), written=written, read=asked);
 
@@ -400,14 +405,16 @@ verify("8.8")
 
 # %%
 torch.manual_seed(1)
-long = [unit(1, 1000, 2, 16), unit(1, 1000, 2, 16), torch.randn(1, 1000, 2, 8), torch.rand(1, 1000, 2)]
+shape = 1, 1000, 2                                          # B, T, H
+long = [unit(*shape, 16), unit(*shape, 16), torch.randn(*shape, 8), torch.rand(*shape)]
 whole, final = delta_rule_chunkwise(*long)
 
 S, parts, cuts = None, [], [0, 1, 130, 131, 500, 777, 1000]
 for start, end in zip(cuts, cuts[1:]):
     o, S = delta_rule_chunkwise(*(x[:, start:end] for x in long), initial_state=S)
     parts.append(o)
-print("same outputs:", torch.allclose(torch.cat(parts, 1), whole, atol=1e-12), "  same memory:", torch.allclose(S, final, atol=1e-12))
+print("same outputs:", torch.allclose(torch.cat(parts, 1), whole, atol=1e-12))
+print("same memory: ", torch.allclose(S, final, atol=1e-12))
 print("kept between pieces:", S.numel(), "numbers, whatever the length")
 
 # %% [markdown]
@@ -443,7 +450,8 @@ predict("8.e")
 from deltanet_edu.bench.flops import flops
 
 T, d = 1024, 64
-inputs = [x.float() for x in (unit(1, T, 1, d), unit(1, T, 1, d), torch.randn(1, T, 1, d), torch.rand(1, T, 1))]
+inputs = [unit(1, T, 1, d), unit(1, T, 1, d), torch.randn(1, T, 1, d), torch.rand(1, T, 1)]
+inputs = [x.float() for x in inputs]
 loop = sum(flops(delta_rule_recurrent, *inputs).values()) / T
 print(f"token loop   {loop:>9,.0f} FLOPs per token    {T:>4} steps")
 for C in (1, 8, 32, 64, 256, 1024):
@@ -464,7 +472,8 @@ print("  length    counted    L C d + L d²")
 previous = None
 for L in (256, 512, 1024, 2048):
     one_sequence = [x[:, :L] for x in [torch.cat([y, y], 1) for y in inputs]]
-    counted, printed = sum(flops(delta_rule_chunkwise, *one_sequence, chunk_size=L).values()), L * L * d + L * d * d
+    counted = sum(flops(delta_rule_chunkwise, *one_sequence, chunk_size=L).values())
+    printed = L * L * d + L * d * d
     if previous:
         print(f"{L // 2} → {L}:  x {counted / previous[0]:.1f}       x {printed / previous[1]:.1f}")
     previous = counted, printed
@@ -493,7 +502,8 @@ def milliseconds(f, **options):
     return min(times)
 
 loop_ms = milliseconds(delta_rule_recurrent)
-forward = {C: milliseconds(delta_rule_chunkwise, chunk_size=C) for C in (4, 8, 16, 32, 64, 128, 256, 512)}
+sizes = (4, 8, 16, 32, 64, 128, 256, 512)
+forward = {C: milliseconds(delta_rule_chunkwise, chunk_size=C) for C in sizes}
 
 # %%
 sizes = [2.0**i for i in range(11)]
@@ -521,8 +531,8 @@ result = read_result("chunkwise_cpu") or measure(T=512, chunk_sizes=(16, 32, 64)
 shape = result["shape"]
 if "machine" in result:
     machine = result["machine"]
-    print(f"{machine['processor']}, {machine['threads']} threads, torch {result['versions']['torch']}, {result['date']}")
-print(f"T = {shape['T']}, H = {shape['H']}, K = {shape['K']}, V = {shape['V']}, {shape['dtype']}, {shape['passes']}\n")
+    print(f"{machine['processor']}, {machine['threads']} threads, {result['date']}")
+print(", ".join(f"{name} = {size}" for name, size in shape.items()), "\n")
 for name, ms in sorted(result["milliseconds"].items(), key=lambda item: -item[1]):
     print(f"{name:28} {ms:8.1f} ms   {result['speedup'][name]:5.1f} x")
 print(f"\nfastest: {max(result['speedup'].values()):.0f} times the token loop; the bar is 25")

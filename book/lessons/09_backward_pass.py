@@ -38,7 +38,8 @@ from torch.nn.functional import normalize
 from deltanet_edu.bench.flops import flops
 from deltanet_edu.bench.roofline import kept
 from deltanet_edu.figures import backward as picture
-from deltanet_edu.ops import chunkwise_backward, delta_rule_chunkwise, delta_rule_chunkwise_by_hand, delta_rule_recurrent
+from deltanet_edu.ops import (chunkwise_backward, delta_rule_chunkwise,
+                              delta_rule_chunkwise_by_hand, delta_rule_recurrent)
 from deltanet_edu.tutor import predict, show, verify
 
 torch.set_default_dtype(torch.float64)
@@ -59,8 +60,9 @@ predict("9.a")
 def one_head(T, d=64):
     """q, k, v, beta of one head, float32, with gradients wanted."""
     torch.manual_seed(0)
-    q, k = (normalize(torch.randn(1, T, 1, d), dim=-1) for _ in range(2))
-    return [x.float().requires_grad_() for x in (q, k, torch.randn(1, T, 1, d), torch.rand(1, T, 1))]
+    q, k, v = torch.randn(3, 1, T, 1, d)
+    qkvb = normalize(q, dim=-1), normalize(k, dim=-1), v, torch.rand(1, T, 1)
+    return [x.float().requires_grad_() for x in qkvb]
 
 args = one_head(1024)
 chunkwise = kept(delta_rule_chunkwise, *args, chunk_size=32)
@@ -129,7 +131,7 @@ verify("9.3")
 
 # %%
 T1, X, Z, dX = torch.randn(64, 64).tril(), *torch.randn(3, 64, 64)
-dZ = T1.mT @ dX                                                          # needed in any case
+dZ = T1.mT @ dX                                             # needed in any case
 print("long ", flops(lambda: T1.mT @ (dX @ Z.mT) @ T1.mT))
 print("short", flops(lambda: dZ @ X.mT))
 
@@ -152,11 +154,11 @@ print("short", flops(lambda: dZ @ X.mT))
 
 # %%
 def forward(Q, K, V, beta, S):
-    A = (beta[:, None] * (K @ K.mT)).tril(-1)                            # (C, C)
+    A = (beta[:, None] * (K @ K.mT)).tril(-1)               # (C, C)
     T1 = torch.linalg.solve_triangular(A, torch.eye(len(K)), upper=False, unitriangular=True)
-    P = (Q @ K.mT).tril()                                                # (C, C)
-    R = V - K @ S.mT                                                     # (C, V)
-    X = T1 @ (beta[:, None] * R)                                         # (C, V)
+    P = (Q @ K.mT).tril()                                   # (C, C)
+    R = V - K @ S.mT                                        # (C, V)
+    X = T1 @ (beta[:, None] * R)                            # (C, V)
     return Q @ S.mT + P @ X, S + X.mT @ K, (T1, P, R, X)
 
 # %% [markdown]
@@ -198,10 +200,10 @@ verify("9.4")
 # * $dS = (1, 0) - 0.82\,(1, 0) - 0.3\,(0.6, 0.8) = (0,\ -0.24)$.
 
 # %%
-K3 = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])                  # (C, K)
-V3 = torch.tensor([[5.0], [4.0], [2.0]])                                 # (C, V)
-beta3, S3 = torch.tensor([1.0, 0.5, 1.0]), torch.tensor([[1.0, 2.0]])    # (C,), (V, K)
-Q3 = torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]])                  # (C, K)
+K3 = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])     # (C, K)
+V3 = torch.tensor([[5.0], [4.0], [2.0]])                    # (C, V)
+beta3, S3 = torch.tensor([1.0, 0.5, 1.0]), torch.tensor([[1.0, 2.0]])  # (C,), (V, K)
+Q3 = torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]])     # (C, K)
 
 inputs = [x.clone().requires_grad_() for x in (Q3, K3, V3, beta3, S3)]
 read = forward(*inputs)[0][2, 0]
@@ -304,13 +306,13 @@ predict("9.c")
 
 # %%
 names = ["A→1", "B→2", "A→1", "C→3", "B→5", "D→4", "A→1", "B→5", "C→1"]
-keys = torch.eye(4)[["ABCD".index(name[0]) for name in names]]           # (T, K)
-values = torch.tensor([[float(name[-1])] for name in names])             # (T, V)
+keys = torch.eye(4)[["ABCD".index(name[0]) for name in names]]  # (T, K)
+values = torch.tensor([[float(name[-1])] for name in names])  # (T, V)
 strength, everything = torch.ones(9, requires_grad=True), torch.ones(9, 4)
 
 O, S_out, (T1, P, R, X) = forward(everything, keys, values, strength, torch.zeros(1, 4))
 O.sum().backward()
-error = R - (keys @ keys.mT).tril(-1) @ X                                # (T, V)
+error = R - (keys @ keys.mT).tril(-1) @ X                   # (T, V)
 picture.surprises(names, error[:, 0], strength.grad);
 
 # %% [markdown]
@@ -346,16 +348,16 @@ verify("9.8")
 # %%
 def backward(Q, K, V, beta, S, saved, dO, dS):
     T1, P, R, X = saved
-    dX = P.mT @ dO + K @ dS.mT                                           # (C, V)   across chunks
-    dZ = T1.mT @ dX                                                      # (C, V)
-    dV = beta[:, None] * dZ                                              # (C, V)
-    dS_in = dS + dO.mT @ Q - dV.mT @ K                                   # (V, K)   update
-    dP = (dO @ X.mT).tril()                                              # (C, C)   within the chunk
-    E = (dV @ X.mT).tril(-1)                                             # (C, C)
-    dQ = dO @ S + dP @ K                                                 # (C, K)
-    dK = dP.mT @ Q + X @ dS - dV @ S - (E + E.mT) @ K                    # (C, K)
-    e = R - (K @ K.mT).tril(-1) @ X                                      # (C, V)
-    return dQ, dK, dV, (dZ * e).sum(-1), dS_in                           # store
+    dX = P.mT @ dO + K @ dS.mT                              # (C, V)   across chunks
+    dZ = T1.mT @ dX                                         # (C, V)
+    dV = beta[:, None] * dZ                                 # (C, V)
+    dS_in = dS + dO.mT @ Q - dV.mT @ K                      # (V, K)   update
+    dP = (dO @ X.mT).tril()                                 # (C, C)   within the chunk
+    E = (dV @ X.mT).tril(-1)                                # (C, C)
+    dQ = dO @ S + dP @ K                                    # (C, K)
+    dK = dP.mT @ Q + X @ dS - dV @ S - (E + E.mT) @ K       # (C, K)
+    e = R - (K @ K.mT).tril(-1) @ X                         # (C, V)
+    return dQ, dK, dV, (dZ * e).sum(-1), dS_in              # store
 
 # %% [markdown]
 # Five chunks, a memory that is not empty, random gradients arriving at every output and at the last memory; against autograd
@@ -364,7 +366,8 @@ def backward(Q, K, V, beta, S, saved, dO, dS):
 # %%
 torch.manual_seed(2)
 N, C, K, V = 5, 4, 6, 3
-q, k, v, beta = torch.randn(N, C, K), normalize(torch.randn(N, C, K), dim=-1), torch.randn(N, C, V), torch.rand(N, C)
+q, k = torch.randn(N, C, K), normalize(torch.randn(N, C, K), dim=-1)
+v, beta = torch.randn(N, C, V), torch.rand(N, C)
 S0, dO, dS_last = torch.randn(V, K), torch.randn(N, C, V), torch.randn(V, K)
 
 states = [S0]
@@ -377,12 +380,18 @@ for n in reversed(range(N)):
     *found[n], dS = backward(*chunk, forward(*chunk)[2], dO[n], dS)
 
 # %%
-leaves = [x.flatten(0, 1)[None, :, None].requires_grad_() for x in (q, k, v, beta)] + [S0[None, None].requires_grad_()]
+def tokens(x):
+    """(N, C, ...) -> (1, N C, 1, ...): one batch entry, one head."""
+    return x.flatten(0, 1)[None, :, None]
+
+leaves = [*map(tokens, (q, k, v, beta)), S0[None, None]]
+leaves = [x.requires_grad_() for x in leaves]
 o, S_last = delta_rule_recurrent(*leaves[:4], initial_state=leaves[4])
-expected = torch.autograd.grad((o, S_last), leaves, (dO.flatten(0, 1)[None, :, None], dS_last[None, None]))
+expected = torch.autograd.grad((o, S_last), leaves, (tokens(dO), dS_last[None, None]))
 
 for name, mine, theirs in zip(("dQ", "dK", "dV", "dbeta"), zip(*found), expected):
-    print(f"{name:6} agrees to 1e-12:", torch.allclose(torch.cat(mine), theirs[0, :, 0], atol=1e-12))
+    same = torch.allclose(torch.cat(mine), theirs[0, :, 0], atol=1e-12)
+    print(f"{name:6} agrees to 1e-12: {same}")
 print("dS     agrees to 1e-12:", torch.allclose(dS, expected[4][0, 0], atol=1e-12))
 
 # %% [markdown]
@@ -407,9 +416,9 @@ class Chunk(torch.autograd.Function):
         return O, S_out
 
     @staticmethod
-    def backward(ctx, dO, dS):                                           # one gradient per result
+    def backward(ctx, dO, dS):                              # one gradient per result
         inputs = ctx.saved_tensors
-        return backward(*inputs, forward(*inputs)[2], dO, dS)            # one per input, in the same order
+        return backward(*inputs, forward(*inputs)[2], dO, dS)  # one per input, in the same order
 
 # %% [markdown]
 # ### Trust, but check
@@ -460,17 +469,20 @@ show(chunkwise_backward.ChunkwiseDeltaRule)
 # The hook of the opening, for four ways to train the same layer:
 
 # %%
+by_hand = delta_rule_chunkwise_by_hand
 forms = {"token loop": (delta_rule_recurrent, {}),
          "chunkwise, autograd": (delta_rule_chunkwise, {"chunk_size": 32}),
-         "by hand, saving": (delta_rule_chunkwise_by_hand, {"chunk_size": 32}),
-         "by hand, recomputing": (delta_rule_chunkwise_by_hand, {"chunk_size": 32, "recompute": True})}
+         "by hand, saving": (by_hand, {"chunk_size": 32}),
+         "by hand, recomputing": (by_hand, {"chunk_size": 32, "recompute": True})}
 lengths = (64, 128, 256, 512, 1024)
-curves = {name: [kept(f, *one_head(T), **options) / 2**20 for T in lengths] for name, (f, options) in forms.items()}
+curves = {name: [kept(f, *one_head(T), **options) / 2**20 for T in lengths]
+          for name, (f, options) in forms.items()}
 picture.kept(lengths, curves);
 
 # %%
 for name, mib in curves.items():
-    print(f"{name:22} {mib[-1]:6.2f} MiB   {curves['token loop'][-1] / mib[-1]:5.1f} times less than the loop")
+    saved = curves["token loop"][-1] / mib[-1]
+    print(f"{name:22} {mib[-1]:6.2f} MiB   {saved:5.1f} times less than the loop")
 
 # %% [markdown]
 # *All lines have slope 1; the distance between them is the point.* Recomputing keeps what any layer must keep, its inputs, and

@@ -31,7 +31,7 @@ from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% tags=["nbval-check-output"]
 ### BEGIN SOLUTION
-x2 = 0.7         # u_2 = 0.5 (5 - 2.4) = 1.3, w_2 = (0, 0.3), and 1.3 - 2 * 0.3
+x2 = 0.7                      # u_2 = 0.5 (5 - 2.4) = 1.3, w_2 = (0, 0.3), and 1.3 - 2 * 0.3
 ### STUB
 # x2 = None
 ### END SOLUTION
@@ -47,17 +47,17 @@ check("8.1", x2)
 
 # %% tags=["nbval-check-output"]
 def one_chunk(Q, K, V, beta, S):
-    """(C, K), (C, K), (C, V), (C,), (V, K) -> outputs (C, V), and the memory that leaves, (V, K)."""
-    T = ut_by_solve(K, beta)                                             # (C, C)
-    W, U = T @ K, T @ V                                                  # (C, K), (C, V)
-    X = U - W @ S.mT                                                     # (C, V)
+    """(C, K), (C, K), (C, V), (C,), (V, K) -> outputs (C, V), memory that leaves (V, K)."""
+    T = ut_by_solve(K, beta)                                # (C, C)
+    W, U = T @ K, T @ V                                     # (C, K), (C, V)
+    X = U - W @ S.mT                                        # (C, V)
     ### BEGIN SOLUTION
-    O = Q @ S.mT + (Q @ K.mT).tril() @ X                                 # (C, V)
-    S_out = S + X.mT @ K                                                 # (V, K)
+    O = Q @ S.mT + (Q @ K.mT).tril() @ X                    # (C, V)
+    S_out = S + X.mT @ K                                    # (V, K)
     ### STUB
-    # raise NotImplementedError("8.2")                                     # delete this line, and complete the next two
-    # O = ...                                                              # (C, V)
-    # S_out = ...                                                          # (V, K)
+    # raise NotImplementedError("8.2")                      # delete this line, finish the next two
+    # O = ...                                               # (C, V)
+    # S_out = ...                                           # (V, K)
     ### END SOLUTION
     return O, S_out
 
@@ -114,8 +114,8 @@ check("8.4", order)
 # %%
 def counted(C, K, V):
     """FLOPs per token of the products and the solve that the package executes."""
-    q, k, v, beta = torch.zeros(1, C, 1, K), torch.zeros(1, C, 1, K), torch.zeros(1, C, 1, V), torch.zeros(1, C, 1)
-    n = flops(delta_rule_chunkwise, q, k, v, beta, chunk_size=C)
+    q, k, v, beta = (torch.zeros(1, C, 1, D) for D in (K, K, V, 1))
+    n = flops(delta_rule_chunkwise, q, k, v, beta[..., 0], chunk_size=C)
     return (n["bmm"] + n["linalg_solve_triangular"]) / C
 
 for C in (1, 8, 64, 512):
@@ -131,7 +131,7 @@ def cost_per_token(C, K, V):
     ### BEGIN SOLUTION
     return 6 * K * V + C * (6 * K + 4 * V) + C * C
     ### STUB
-    # raise NotImplementedError("8.5")                                     # delete this line, and repair the next one
+    # raise NotImplementedError("8.5")                      # delete this line, repair the next one
     # return 6 * K * V + C * (6 * K + 4 * V)
     ### END SOLUTION
 
@@ -152,10 +152,10 @@ check("8.5", cost_per_token)
 ### BEGIN SOLUTION
 k = [(1.0, 0.0), (0.6, 0.8)]
 beta = [1.0, 1.0]
-q = (0.0, 1.0)                           # overlaps token 2, which has written v_2 - 0.6 v_1, and not token 1
+q = (0.0, 1.0)                # overlaps token 2, which wrote v_2 - 0.6 v_1
 answer = (k, beta, q)
 ### STUB
-# answer = None                          # (keys, strengths, query), such as ([(1.0, 0.0), ...], [1.0, ...], (..., ...))
+# answer = None                                             # ([key, ...], [strength, ...], query)
 ### END SOLUTION
 
 check("8.6", answer)

@@ -21,7 +21,7 @@ from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% tags=["nbval-check-output"]
 ### BEGIN SOLUTION
-dbeta = 1.44     # dx = 3 * 0.6 = 1.8, and the error is 3 - 2.2 = 0.8
+dbeta = 1.44                  # dx = 3 * 0.6 = 1.8, and the error is 3 - 2.2 = 0.8
 ### STUB
 # dbeta = None
 ### END SOLUTION
@@ -40,13 +40,13 @@ check("9.1", dbeta)
 def through_the_solve(A, Z, dX):
     """(C, C), (C, V), (C, V) -> dZ (C, V), dA (C, C)."""
     L = torch.eye(len(A), dtype=A.dtype) + A
-    X = torch.linalg.solve_triangular(L, Z, upper=False)                 # (C, V)
-    dZ = torch.linalg.solve_triangular(L.mT, dX, upper=True)             # (C, V)
+    X = torch.linalg.solve_triangular(L, Z, upper=False)    # (C, V)
+    dZ = torch.linalg.solve_triangular(L.mT, dX, upper=True)  # (C, V)
     ### BEGIN SOLUTION
-    dA = -(dZ @ X.mT).tril(-1)                                           # (C, C)
+    dA = -(dZ @ X.mT).tril(-1)                              # (C, C)
     ### STUB
-    # raise NotImplementedError("9.2")                                     # delete this line, and complete the next one
-    # dA = ...                                                             # (C, C)
+    # raise NotImplementedError("9.2")                      # delete this line, finish the next one
+    # dA = ...                                              # (C, C)
     ### END SOLUTION
     return dZ, dA
 
@@ -64,8 +64,8 @@ check("9.2", through_the_solve)
 def one_link(Q, K, beta, T1, P, dO, dS):
     """-> dV (C, V), and the gradient of the entering memory (V, K)."""
     ### BEGIN SOLUTION
-    dX = P.mT @ dO + K @ dS.mT                                           # (C, V)
-    dV = beta[:, None] * (T1.mT @ dX)                                    # (C, V)
+    dX = P.mT @ dO + K @ dS.mT                              # (C, V)
+    dV = beta[:, None] * (T1.mT @ dX)                       # (C, V)
     return dV, dS + dO.mT @ Q - dV.mT @ K
     ### END SOLUTION
 
@@ -84,20 +84,21 @@ check("9.3", one_link)
 def inverse(K, beta):
     """T_1 = (I + A)^-1: (C, C)."""
     A = (beta[:, None] * (K @ K.mT)).tril(-1)
-    return torch.linalg.solve_triangular(A, torch.eye(len(K), dtype=K.dtype), upper=False, unitriangular=True)
+    eye = torch.eye(len(K), dtype=K.dtype)
+    return torch.linalg.solve_triangular(A, eye, upper=False, unitriangular=True)
 
 # %% tags=["nbval-check-output"]
 def dbeta_of_chunk(K, V, beta, S, dX):
     """-> the gradient of beta, (C,)."""
-    T1 = inverse(K, beta)                                                # (C, C)
-    R = V - K @ S.mT                                                     # (C, V)
-    X = T1 @ (beta[:, None] * R)                                         # (C, V)
-    dZ = T1.mT @ dX                                                      # (C, V)
+    T1 = inverse(K, beta)                                   # (C, C)
+    R = V - K @ S.mT                                        # (C, V)
+    X = T1 @ (beta[:, None] * R)                            # (C, V)
+    dZ = T1.mT @ dX                                         # (C, V)
     ### BEGIN SOLUTION
-    e = R - (K @ K.mT).tril(-1) @ X                                      # (C, V)
+    e = R - (K @ K.mT).tril(-1) @ X                         # (C, V)
     ### STUB
-    # raise NotImplementedError("9.4")                                     # delete this line, and repair the next one
-    # e = X / beta[:, None]                                                # (C, V)
+    # raise NotImplementedError("9.4")                      # delete this line, repair the next one
+    # e = X / beta[:, None]                                 # (C, V)
     ### END SOLUTION
     return (dZ * e).sum(-1)
 
@@ -181,10 +182,10 @@ check("9.6", Chunk)
 
 # %% tags=["nbval-check-output"]
 ### BEGIN SOLUTION
-S, k, v, beta, q = (1.0, 2.0), (0.6, 0.8), 2.2, 0.5, (1.0, 0.0)      # v = S k: the memory is right already
+S, k, v, beta, q = (1.0, 2.0), (0.6, 0.8), 2.2, 0.5, (1.0, 0.0)  # v = S k
 answer = S, k, v, beta, q
 ### STUB
-# answer = None                                                          # (S, k, v, beta, q), such as ((1.0, 2.0), (0.6, 0.8), 5.0, 0.5, (1.0, 0.0))
+# answer = None                                             # ((.., ..), (.., ..), .., .., (.., ..))
 ### END SOLUTION
 
 check("9.7", answer)
@@ -225,9 +226,9 @@ check("9.8", weights)
 
 # %% tags=["nbval-check-output"]
 def join(K1, W1, U1, K2, W2, U2):
-    """(C1, K), (C1, K), (C1, V), (C2, K), (C2, K), (C2, V) -> (C1 + C2, K), (C1 + C2, K), (C1 + C2, V)."""
+    """-> (C1 + C2, K), (C1 + C2, K), (C1 + C2, V)."""
     ### BEGIN SOLUTION
-    overlap = W2 @ K1.mT                                                 # (C2, C1)  what chunk 2 asks of chunk 1's keys
+    overlap = W2 @ K1.mT                                    # (C2, C1)  what chunk 2 asks of K1
     W = torch.cat([W1, W2 - overlap @ W1])
     U = torch.cat([U1, U2 - overlap @ U1])
     return torch.cat([K1, K2]), W, U
@@ -245,7 +246,7 @@ check("9.9", join)
 
 # %% tags=["nbval-check-output"]
 ### BEGIN SOLUTION
-mib = 4          # 64 chunks of 128 * 128 numbers of 4 bytes
+mib = 4                       # 64 chunks of 128 * 128 numbers of 4 bytes
 ### STUB
 # mib = None
 ### END SOLUTION
@@ -265,13 +266,13 @@ check("9.10", mib)
 def one_chunk(q, k, v, beta, T0, h, scale):
     """(C, K), (C, K), (C, V), (C,), (C, C), (K, V), number -> o (C, V), h (K, V)."""
     ### BEGIN SOLUTION
-    W, U = T0 @ (beta[:, None] * k), T0 @ (beta[:, None] * v)            # (C, K), (C, V)
-    X = U - W @ h                                                        # (C, V)
+    W, U = T0 @ (beta[:, None] * k), T0 @ (beta[:, None] * v)  # (C, K), (C, V)
+    X = U - W @ h                                           # (C, V)
     return scale * (q @ h + (q @ k.mT).tril() @ X), h + k.mT @ X
     ### STUB
-    # raise NotImplementedError("9.11")                                    # delete this line, and repair the others
-    # W, U = T0 @ k, T0 @ v                                                # (C, K), (C, V)
-    # X = U - W @ h.mT                                                     # (C, V)
+    # raise NotImplementedError("9.11")                     # delete this line, repair the others
+    # W, U = T0 @ k, T0 @ v                                 # (C, K), (C, V)
+    # X = U - W @ h.mT                                      # (C, V)
     # return q @ h.mT + scale * (q @ k.mT).tril() @ X, h + X.mT @ k
     ### END SOLUTION
 
