@@ -12,8 +12,8 @@ from .rerun import NotebookError, find_notebook, run_notebook
 
 def register(app):
     """Add the commands to the application."""
-    app.command("doctor")(show_doctor)
-    app.command("list")(show_list)
+    app.command("doctor", short_help="Say what this machine can run.")(show_doctor)
+    app.command("list", short_help="List the exercises and how each stands.")(show_list)
     app.command("check")(run_check)
     app.command("hint")(show_hint)
     app.command("progress")(show_progress)
@@ -69,8 +69,8 @@ def show_list(chapter: Chapter = None):
 
 
 def heading(number):
-    """The first line of the chapter module: "Chapter 5: the WY representation."."""
-    return load_chapter(number).__doc__.strip().splitlines()[0].rstrip(".")
+    """The first sentence of the chapter module: "Chapter 5: the WY representation"."""
+    return load_chapter(number).__doc__.strip().splitlines()[0].split(". ")[0].rstrip(".")
 
 
 def run_check(what: What):

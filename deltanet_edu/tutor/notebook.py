@@ -105,15 +105,20 @@ def predict(id, choice=None):
     if choice is None:
         _ask(p)
         return
-    option = next((o for o in p.options if o.strip().lower() == str(choice).strip().lower()), None)
+    option = next((o for o in p.options if _as_typed(o) == _as_typed(choice)), None)
     if option is None:
-        note(f"{choice!r} is not one of the options: {', '.join(p.options)}.", f"{p.id} {p.question}")
+        note("\n".join([f"{choice!r} is not one of the options:", *p.options]), f"{p.id} {p.question}")
         return
     right = option == p.answer
     storage.record_prediction(p.id, option, right)
     outcome = f"You said {option}, and so it is" if right else f"You said {option}. It is {p.answer}"
     meaning = p.options[option] if right else f"{option}: {p.options[option]}\n{p.answer}: {p.options[p.answer]}"
     note(meaning, f"{p.id} {outcome}", "pass" if right else "note")
+
+
+def _as_typed(option):
+    """An option without what a keyboard gets wrong: case, spaces, the typographic minus."""
+    return "".join(str(option).lower().replace("−", "-").split())
 
 
 def _ask(p):

@@ -137,7 +137,11 @@ def test_predict_asks_without_giving_the_answer_away(capsys):
     predict("0.a", "(3, 5)")
     assert "and so it is" in capsys.readouterr().out
     predict("0.a", "seven")
-    assert "'seven' is not one of the options: (3, 5), (1.8, 4, 0)" in capsys.readouterr().out
+    assert "'seven' is not one of the options:\n      (3, 5)\n      (1.8, 4, 0)\n" in capsys.readouterr().out
+    predict("0.a", "(1.8,4,0)")
+    assert "You said (1.8, 4, 0). It is (3, 5)" in capsys.readouterr().out
+    predict("5.c", "3, 2, -1")
+    assert "You said 3, 2, −1, and so it is" in capsys.readouterr().out
     assert storage.read()["predictions"]["0.a"]["choice"] == "8"
 
 
