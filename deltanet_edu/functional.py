@@ -5,12 +5,15 @@ from numbers import Real
 
 import torch
 
+from . import kernels
 from .ops import delta_rule_chunkwise_by_hand, delta_rule_parallel, delta_rule_recurrent
 
 FORMS = ("auto", "recurrent", "chunkwise", "parallel")
+BACKENDS = ("auto", "torch", "triton")
 
 
-def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", chunk_size=None, check_values=None):
+def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", backend="auto",
+               chunk_size=None, check_values=None):
     """The delta rule over a sequence:  S_t = S_{t-1} - beta_t (S_{t-1} k_t - v_t) k_t^T,   o_t = scale * S_t q_t.
 
     Args:
@@ -24,6 +27,9 @@ def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", chu
         form: "recurrent" (one token at a time), "chunkwise" (one chunk at a time), "parallel" (all at once), or "auto":
             chunkwise, except for a single token. All give the same answer. The chunkwise form has its backward pass
             written by hand and no second derivatives; the other two have them.
+        backend: "torch", or "triton" for the kernels, forms "recurrent" and "chunkwise", K and V up to 256, bfloat16 or
+            float32. "auto" is "torch" for now: the kernels pass their tests in Triton's interpreter and compile for
+            compute capability 8.0 to 9.0, but have not been run on a GPU yet.
         chunk_size: C of the chunkwise form; None means 32 on a CPU and 64 elsewhere.
         check_values: look for NaN, infinity, negative beta and beta |k|^2 > 2 as well as at shapes and dtypes.
             None means on a CPU only, because on a GPU the look would wait for everything queued before it.
@@ -31,15 +37,18 @@ def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", chu
         o: (B, T, H, V) in the dtype of v, and the state after the last token, (B, H, V, K), float32 for half precision.
     Raises:
         TypeError, ValueError: naming the argument, what came, what was expected, and the fix.
+        RuntimeError: backend="triton", and the kernels cannot run on these tensors; says why.
     """
     check_inputs(q, k, v, beta, initial_state=initial_state, scale=scale)
     if form not in FORMS:
         raise ValueError(f"form: got {form!r}, expected one of {', '.join(map(repr, FORMS))}.")
-    if chunk_size is None:
+    if backend not in BACKENDS:
+        raise ValueError(f"backend: got {backend!r}, expected one of {', '.join(map(repr, BACKENDS))}.")
+    if chunk_size is None and backend != "triton":
         chunk_size = 32 if q.device.type == "cpu" else 64
-    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int):
+    if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int)):
         raise TypeError(f"chunk_size: got {chunk_size!r}, expected a positive integer such as 64.")
-    if chunk_size < 1:
+    if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size: got {chunk_size}, expected a positive integer such as 64.")
     if check_values is None:
         check_values = q.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -49,6 +58,14 @@ def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", chu
     if form == "auto":
         form = "recurrent" if q.shape[1] == 1 else "chunkwise"
     arguments = dict(initial_state=initial_state, scale=scale)
+    if backend == "triton":
+        if form == "parallel":
+            raise ValueError('form: got "parallel" together with backend="triton", which has no such kernel. Use "chunkwise".')
+        if max(q.shape[-1], v.shape[-1]) > 256:
+            raise ValueError(f"backend: the kernels hold heads of at most 256, but K = {q.shape[-1]} and V = {v.shape[-1]}. Use backend=\"torch\".")
+        if form == "recurrent":
+            return kernels.delta_rule_recurrent(q, k, v, beta, **arguments)
+        return kernels.delta_rule_chunkwise(q, k, v, beta, chunk_size=chunk_size, **arguments)
     if form == "recurrent":
         return delta_rule_recurrent(q, k, v, beta, **arguments)
     if form == "parallel":

@@ -1,11 +1,17 @@
 """The front door refuses what cannot be right, and says which argument, what came, and how to mend it."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from deltanet_edu import delta_rule
 from deltanet_edu.compat import chunk_delta_rule, fused_recurrent_delta_rule
+from deltanet_edu.kernels import HAS_TRITON
 from deltanet_edu.ops import delta_rule_recurrent
 
 B, T, H, K, V = 2, 6, 3, 4, 5
@@ -80,6 +86,8 @@ MALFORMED = [  # the argument named, the error, what is wrong with it
     ("chunk_size", TypeError, dict(chunk_size=True)),
     ("form", ValueError, dict(form="chunked")),
     ("form", ValueError, dict(form=None)),
+    ("form", ValueError, dict(form="parallel", backend="triton")),
+    ("backend", ValueError, dict(backend="cuda")),
 ]
 
 
@@ -101,6 +109,32 @@ def test_good_input_passes_and_the_forms_agree():
     for form in ("auto", "recurrent", "chunkwise", "parallel"):
         o, final = delta_rule(**good(), form=form, chunk_size=4)
         assert (o - expected).abs().max() < 1e-5 and (final - S).abs().max() < 1e-5
+
+
+def test_kernels_are_used_or_refused_with_the_reason():
+    """On a CPU without Triton's interpreter they cannot run; on request, the front door must not quietly do something else."""
+    script = """
+import torch
+from tests.test_functional import good
+from deltanet_edu import delta_rule
+from deltanet_edu.ops import delta_rule_recurrent
+try:
+    o, S = delta_rule(**good(), form=FORM, backend="triton")
+except (RuntimeError, ImportError) as error:
+    print("refused:", error)
+else:
+    expected, final = delta_rule_recurrent(**good())
+    print("right:", bool((o - expected).abs().max() < 1e-5 and (S - final).abs().max() < 1e-5))
+"""
+    for form in ("chunkwise", "recurrent"):
+        for interpret, outcome in (("0", "refused: "), ("1", "right: True")):
+            if interpret == "1" and not HAS_TRITON:
+                continue
+            if interpret == "0" and torch.cuda.is_available():
+                continue
+            run = subprocess.run([sys.executable, "-c", script.replace("FORM", repr(form))], cwd=Path(__file__).parents[1], text=True,
+                                 capture_output=True, env={**os.environ, "TRITON_INTERPRET": interpret})
+            assert run.stdout.startswith(outcome), run.stdout + run.stderr
 
 
 def test_value_checks_can_be_turned_off():
