@@ -554,7 +554,7 @@ except RuntimeError as error:
 #
 # | where | how it is written |
 # |---|---|
-# | the paper | hidden states are recomputed in the backward pass to save memory; formulas are left to the code |
+# | the paper | says that hidden states are recomputed in the backward pass to save memory, as here with `recompute=True` |
 # | flash-linear-attention | `dh` is our $dS^\top$; `dv` is first our $dX$ and, after the WY step, our $dV$; the scale is explicit |
 # | papers in W/U form | $dU = dX$ and $dW = -dX\,S$, and both go through $T$; the gradients are the same |
 
