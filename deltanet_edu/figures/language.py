@@ -48,3 +48,34 @@ def smooth(loss, share=0.02):
     ends = np.arange(1, len(loss) + 1)
     starts = np.maximum(0, ends - width)
     return (total[ends] - total[starts]) / np.maximum(1, ends - starts)
+
+
+def strength_of_words(pieces, beta):
+    """How firmly each token is written: pieces, T strings; beta: (T, H). One row of squares a head, darker is stronger."""
+    import matplotlib.pyplot as plt
+
+    T, H = beta.shape
+    figure, ax = plt.subplots(figsize=(min(9.0, 1.4 + 0.36 * T), 1.0 + 0.42 * H))
+    image = ax.imshow(np.asarray(beta).T, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    ax.set_xticks(range(T), [piece.strip() or "⏎" for piece in pieces], rotation=60, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(H), [f"head {h + 1}" for h in range(H)])
+    ax.grid(False)
+    ax.tick_params(length=0)
+    figure.colorbar(image, ax=ax, label="β", pad=0.01)
+    return figure
+
+
+def seed_curves(results, lines=None):
+    """Held-out curves of several seeds: results is {name: {"curves": {seed: [(step, bits), ...]}}}, one color a name."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots()
+    for (name, row), color in zip(results.items(), (colors.delta, colors.additive, colors.green)):
+        for i, curve in enumerate(row["curves"].values()):
+            ax.plot(*zip(*curve), color=color, linewidth=1.2, label=f"{name}, {len(row['curves'])} seeds" if i == 0 else None)
+    for (name, bits), color in zip((lines or {}).items(), LINE_COLORS):
+        ax.axhline(bits, color=color, linewidth=1.2, linestyle="--", label=f"{name}, {bits:.2f}")
+    last = min(curve[-1][1] for row in results.values() for curve in row["curves"].values())
+    ax.set(xlabel="step", ylabel="bits per character, held-out", ylim=(last - 0.06, last + 0.7))
+    ax.legend()
+    return figure

@@ -25,7 +25,7 @@ class Config:
     norm: str = "l2"                 # of queries and keys
     beta_max: float = 1.0            # write strengths lie in (0, beta_max)
     # the training
-    steps: int = 2000
+    steps: int = 1200
     batch: int = 8                   # B, windows a step
     length: int = 128                # T, tokens a window
     lr: float = 0.02                 # of Muon, for the matrices of the blocks

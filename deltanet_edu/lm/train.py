@@ -101,8 +101,11 @@ def build_optimizers(model, config):
     """Muon for the matrices of the blocks, AdamW for embeddings, head, norms, convolutions and write strengths.
 
     AdamW scales every weight on its own. Muon replaces the momentum of a matrix by the nearest matrix with orthonormal
-    rows or columns, so that all its directions move equally fast. At this size that is worth a third of the training time.
+    rows or columns, roughly, so that all its directions move equally fast.
     """
+    if not hasattr(torch.optim, "Muon"):
+        raise RuntimeError(f"Training needs PyTorch 2.9 or later, which brings the optimizer Muon; this is {torch.__version__}. "
+                           f"Upgrade with: pip install --upgrade torch")
     matrices = [m.weight for m in model.blocks.modules() if isinstance(m, torch.nn.Linear) and len(m.weight) > config.heads]
     others = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
     optimizers = [torch.optim.Muon(matrices, config.lr, weight_decay=config.weight_decay),
