@@ -138,8 +138,8 @@ def navigation(target):
 
 
 def linked_map(readme, root):
-    """README.md with a link in the row of every chapter that has a lesson, and in no other."""
-    lessons = {t.stem[:2]: t.name for t in targets(root) if t.folder == "notebooks"}
+    """README.md with a link in the row of every chapter whose lesson has been made, and in no other."""
+    lessons = {t.stem[:2]: t.name for t in targets(root) if t.folder == "notebooks" and t.path.exists()}
 
     def row(match):
         number, name = match[1], match[2]
