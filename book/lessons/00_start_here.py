@@ -39,10 +39,10 @@ truth = torch.stack([value[told[told <= t][-1]] for t in range(T)])
 overwriting(truth, adds.flatten(), corrects.flatten(), told=told);
 
 # %% [markdown]
-# The black line is the truth; a dot marks each new value. The red memory *adds* what it is told to what it knows, so it
-# answers with something like the sum of everything it has ever heard. This is linear attention. The blue memory first asks
-# itself what it would have said, and stores only the *difference*. This is the **delta rule**, and a network with such
-# memories is a **DeltaNet**.
+# The black line is the truth; a dot marks each new value. The upper curve is a memory that *adds* what it is told to what it
+# knows, so it answers with something like the sum of all values that the first quantity ever had. This is linear attention.
+# The blue memory first asks itself what it would have said, and stores only the *difference*. This is the **delta rule**,
+# and a network with such memories is a **DeltaNet**.
 #
 # Blue is not perfect: it wavers where the other seven quantities come up. Chapters 1 and 2 explain both curves.
 #

@@ -31,9 +31,9 @@ def write_cases(g):
 
     three, first = torch.tensor([3.0], dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)
     yield Case((torch.zeros(1, 2, dtype=torch.float64), three, first), "empty memory, unit key")
-    yield Case((numbers(2, 3), numbers(2), numbers(3)), "nonempty memory, any key, K ≠ V")
-    yield Case((numbers(3, 3), numbers(3), numbers(3)), "nonempty memory, any key, K = V")
-    yield Case((torch.zeros(3, 2, dtype=torch.float64), numbers(3), numbers(2)), "empty memory, any key, K ≠ V")
+    yield Case((numbers(2, 3), numbers(2), numbers(3)), "nonempty memory, unnormalized key, K ≠ V")
+    yield Case((numbers(3, 3), numbers(3), numbers(3)), "nonempty memory, unnormalized key, K = V")
+    yield Case((torch.zeros(3, 2, dtype=torch.float64), numbers(3), numbers(2)), "empty memory, unnormalized key, K ≠ V")
     yield Case((numbers(5, 4), torch.zeros(5, dtype=torch.float64), numbers(4)), "nonempty memory, zero value, K ≠ V")
 
 
@@ -113,6 +113,13 @@ exercise(
             next="Keep the letter h on both inputs of the `einsum`."),
         "reads every sequence with the first one's memory": Mistake(lambda q, S: torch.einsum("bthk,hvk->bthv", q, S[0]),
             "Each sequence of the batch has a memory of its own. Yours is right for B = 1 only."),
+        "pairs the tokens of q with the heads of S": Mistake(lambda q, S: q @ S.mT,
+            "`@` lines up (B, T) with (B, H), position by position: token t gets the memory of head t. Head must meet head.",
+            next="Which two dimensions of q have to change places first?"),
+        "reads every head with the sum of all memories": Mistake(lambda q, S: torch.einsum("bthk,bgvk->bthv", q, S),
+            "In `einsum` two letters for the heads pair every head of q with every head of S, and add up. One letter keeps them together."),
+        "divides by √K": Mistake(lambda q, S: read(q, S) / q.shape[-1] ** 0.5,
+            "Softmax attention scales its scores so. Here the answer is S q itself: the scale is 1 unless something else is said.", "eq. 0.1"),
         "adds up the heads": Mistake(read_all_heads,
             "A letter missing from the output of `einsum` is summed over: h must be among them."),
         "reads only the first token": Mistake(read_first_token,
