@@ -9,6 +9,11 @@ import typer
 PROTOCOL = ("bits per character over all held-out characters (the last 5 % of each of nine novels), in windows of 128 tokens, each read "
             "from an empty memory after 128 tokens of context; total bits over total characters")
 
+REFERENCE_PROTOCOL = {
+    "n-grams": "interpolated Witten-Bell over characters, counted on all training text, scored on every held-out character",
+    "compressors": "bits by which the compressed training text grows when the held-out text is appended, per held-out character",
+}
+
 
 def register(app):
     """Add the commands to the `bench` group, which `bench.commands` has made."""
@@ -92,9 +97,7 @@ def references_command(
     for name, bits in programs.items():
         typer.echo(f"{name:<32}{bits:7.4f} bits per character")
     if output:
-        measured = {"corpus": corpus.fingerprint, "held_out_characters": corpus.held_out_chars,
-                    "n-grams": ngrams, "compressors": programs,
-                    "protocol": {"n-grams": "interpolated Witten-Bell over characters, counted on all training text, scored on every held-out character",
-                                 "compressors": "bits by which the compressed training text grows when the held-out text is appended, per held-out character"}}
+        measured = {"corpus": corpus.fingerprint, "held_out_characters": corpus.held_out_chars, "n-grams": ngrams,
+                    "compressors": programs, "protocol": REFERENCE_PROTOCOL}
         write_result(output, measured, f"deltanet-edu bench lm-references --output {output}")
         typer.echo(f"written to {output}")

@@ -22,7 +22,7 @@ NotGiven = {"show_default": False}
 def train_command(
     run: Annotated[str, typer.Option(help="Name of the run; it is kept in runs/NAME.")] = "novels",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped, from its last checkpoint.")] = False,
-    corpus: Annotated[str | None, typer.Option(help='"books", "stories", "auto" (books if installed) or a UTF-8 text file.', **NotGiven)] = None,
+    corpus: Annotated[str | None, typer.Option(help='"books", "stories", "auto" (books if there) or a UTF-8 file.', **NotGiven)] = None,
     mixer: Annotated[str | None, typer.Option(help='"delta" or "linear".', **NotGiven)] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps.", **NotGiven)] = None,
     vocab: Annotated[int | None, typer.Option(help="Size of the vocabulary; 256 is one token a byte.", **NotGiven)] = None,
@@ -100,7 +100,8 @@ def evaluate_command(run: Folder, threads: Threads = 1):
         config, model, tokenizer, step = load_run(run)
         data = Data.prepare(load_corpus(config.corpus), tokenizer=tokenizer)
         if data.fingerprint != load_checkpoint(run)["corpus"]:
-            raise RunError(f"{run}: its text, corpus {config.corpus!r}, is no longer what it was trained on; held-out text may have been seen.")
+            raise RunError(f"{run}: its text, corpus {config.corpus!r}, is no longer what it was trained on, "
+                           f"so what is held out now may have been seen.")
         for part in data.held_out:
             typer.echo(f"{part.name:<24}{part.chars:>9,} characters{bits_per_character(model, [part]):>9.3f} bits per character")
         typer.echo(f"{'all':<24}{sum(p.chars for p in data.held_out):>9,} characters{bits_per_character(model, data.held_out):>9.3f}"

@@ -127,5 +127,6 @@ def read_own(path):
         raise ValueError(f"corpus: {path} is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}. "
                          f"Save it as UTF-8, for example with: iconv -f latin1 -t utf-8 {path.name}") from None
     if len(text) < SHORTEST:
-        raise ValueError(f"corpus: {path} has {len(text):,} characters, expected at least {SHORTEST:,}; a model needs something to learn from.")
+        raise ValueError(f"corpus: {path} has {len(text):,} characters, expected at least {SHORTEST:,}: "
+                         f"a model needs something to learn from.")
     return text

@@ -10,7 +10,10 @@ MIXERS = {"delta": DeltaNet, "linear": LinearAttention}
 
 
 class LanguageModel(nn.Module):
-    """logits_t = W_head norm(blocks(W_embed x_t)): scores for token t + 1 from tokens up to t. No positions: the recurrence knows the order."""
+    """logits_t = W_head norm(blocks(W_embed x_t)): scores for token t + 1 from tokens up to t.
+
+    There are no positions: the recurrence knows the order.
+    """
 
     def __init__(self, config):
         super().__init__()
