@@ -45,7 +45,7 @@ show_pictures(torch.stack([answers[n - 1] for n in shown]), [f"{n} stored" for n
 # The cat fades behind the ghosts of the others. Now the same twelve keys and the same question, with softmax attention:
 
 # %%
-weights = torch.softmax(20 * tags @ tags[0], 0)       # (N,)
+weights = torch.softmax(20 * tags @ tags[0], 0)       # (N,)  20 is the scale s of (1.1), below
 show_pictures(torch.stack([answers[-1], weights @ X]), ["matrix", "softmax"], limit=1.5);
 
 # %% [markdown]
@@ -181,8 +181,8 @@ show(ops.linear_attention_recurrent)
 # ## All tokens at once
 #
 # The loop does one small product after the other. For training, all $T$ outputs should come out of a few large ones.
-# Put the tokens' queries, keys and values into the rows of matrices $Q$, $K$, $V$. Then $Q K^\top$ holds the score of
-# every query (row) with every key (column).
+# Put the tokens' queries, keys and values into the rows of matrices $Q$, $K$, $V$. (In a shape such as (T, K), K is still
+# the number $d_k$.) Then $Q K^\top$ holds the score of every query (row) with every key (column).
 
 # %%
 predict("1.b")
@@ -494,7 +494,7 @@ show_pictures(torch.stack([path[n] for n in shown]), [f"{n} updates" for n in sh
 verify("1.11")
 
 # %% [markdown]
-# The new $x'_a$ has the sign of $(Wx)_a$. So the product on the right is never negative, and every change lowers the
+# The new $x'_a$ has the sign of $(Wx)_a$. So $(x'_a - x_a)(Wx)_a$ is never negative, and every change lowers the
 # energy. There are finitely many patterns: the network must come to rest, in a valley. The stored patterns are meant to
 # be the valleys. Are they still, with all twelve pictures in the network?
 
@@ -620,8 +620,8 @@ for passes in (1, 2, 8):
 #
 # * **Random keys, each written once.** The delta rule recalls *fewer* pairs than adding, noticeably from $N = d/2$ on,
 #   although its squared error is lower everywhere.
-# * **Similar keys.** One pass changes little. But the delta rule can go over the pairs again, and after eight passes it
-#   has them all. (For adding, the table repeats one pass; more would only be louder.)
+# * **Similar keys.** One pass recalls hardly more pairs. But the delta rule can go over the pairs again, and after eight
+#   passes it has them all. (For adding, the table repeats one pass; more would only be louder.)
 # * **The best matrix** is perfect up to $N = d$. There is room that neither adding nor one pass of the delta
 #   rule uses.
 #

@@ -5,6 +5,7 @@
 # `hint("1.1")` gives the first of three hints.
 #
 # One sequence, no batch and no heads: `q` and `k` are (T, K), `v` is (T, V), the memory `S` is (V, K). K and V differ.
+# Everything is in float64, so a new tensor needs `dtype=v.dtype` or `torch.zeros_like(v)`.
 
 # %%
 import torch
@@ -123,7 +124,7 @@ check("1.5", normalized_attention)
 # ★★ · 10 minutes · equation 1.4
 #
 # Linear attention, chunk by chunk. The lines are out of order, and one of them does not belong. The five steps of the loop
-# have names that you will meet again in every kernel: *load, within the chunk, across chunks, update, store*.
+# have names that you will meet again in the kernels: *load, within the chunk, across chunks, update, store*.
 
 # %%
 lines("1.6")

@@ -1,5 +1,6 @@
 """Chapter 1: linear attention as a memory of outer products; crosstalk, feature maps, Hopfield networks."""
 
+import inspect
 import itertools
 import math
 
@@ -225,6 +226,13 @@ exercise(
             "Row t must hold the scores of *query* t: Q Kᵀ. Yours is K Qᵀ, its transpose.", "eq. 1.3"),
         "returns the memory without what entered": Mistake(attention(carry=False),
             "The outputs are right. The memory at the end is the entering S plus Vᵀ K.", "eq. 1.4"),
+        "reads the memory after updating it": Mistake(lambda q, k, v, S: ((q @ k.T).tril() @ v + q @ (S + v.T @ k).T, S + v.T @ k),
+            "Q Sᵀ is meant for the memory that *entered*. Yours already holds all T writes: every token sees the future, and its own past twice.", "eq. 1.4",
+            next="Is S overwritten before the outputs are computed?"),
+        "starts from an empty memory": Mistake(attention(memory=False, carry=False),
+            "The S that comes in is lost twice: every token reads it, a term Q Sᵀ, and the memory at the end is S plus Vᵀ K.", "eq. 1.4"),
+        "divides by the sum of the scores": Mistake(attention(mask=lambda x: x.tril() / x.tril().sum(-1, keepdim=True)),
+            "That is the normalizer of eq. 1.8, made for positive scores. Here the scores are used as they are.", "eq. 1.3"),
         "masks after multiplying with V": Mistake(lambda q, k, v, S: ((q @ k.T @ v).tril() + q @ S.T, S + v.T @ k),
             "The mask belongs to the (T, T) scores. After the product with V the future is already inside the sums.", "eq. 1.3"),
     },
@@ -278,7 +286,26 @@ def normalized_without_features(q, k, v):
 
 def normalized_strictly(q, k, v):
     scores = ((elu(q) + 1) @ (elu(k) + 1).T).tril(-1)
-    return scores / scores.sum(-1, keepdim=True).clamp(min=1e-6) @ v
+    return scores / scores.sum(-1, keepdim=True) @ v
+
+
+def sum_over_queries_first(q, k, v):
+    scores = (elu(q) + 1) @ (elu(k) + 1).T
+    return (scores / scores.sum(0, keepdim=True)).tril() @ v
+
+
+def softmax_of_features(q, k, v):
+    return torch.softmax(((elu(q) + 1) @ (elu(k) + 1).T).tril(), -1) @ v
+
+
+def one_sum_for_all(q, k, v):
+    scores = ((elu(q) + 1) @ (elu(k) + 1).T).tril()
+    return scores / scores.sum() @ v
+
+
+def one_added_outside(q, k, v):
+    scores = (elu(q) @ elu(k).T + 1).tril()
+    return scores / scores.sum(-1, keepdim=True) @ v
 
 
 exercise(
@@ -300,7 +327,16 @@ exercise(
         "drops the feature map": Mistake(normalized_without_features,
             "The order is right, but plain scores can be negative and their sum zero. φ makes every score positive.", "eq. 1.8"),
         "masks the diagonal too": Mistake(normalized_strictly,
-            "A token may read what it has just written: i ≤ t. Yours leaves the first token nothing to average over.", "eq. 1.8"),
+            "A token may read what it has just written: i ≤ t. Yours leaves the first token nothing to average over, and 0/0 is NaN.", "eq. 1.8"),
+        "makes each column sum to one and masks last": Mistake(sum_over_queries_first,
+            "Two slips: the scores of one *query* must sum to one, a row, `dim=-1`; and the mask must come before the sum.", "eq. 1.8"),
+        "takes a softmax": Mistake(softmax_of_features,
+            "A softmax exponentiates first. These scores are positive already and are only divided by their sum; "
+            "besides, exp turns the zeros of the mask into ones.", "eq. 1.8"),
+        "divides all rows by one sum": Mistake(one_sum_for_all,
+            "Every query has a sum of its own: along the row, `dim=-1`, and with `keepdim=True`.", "eq. 1.8"),
+        "adds the 1 to the scores": Mistake(one_added_outside,
+            "φ(x) = elu(x) + 1 is applied to q and to k, entry by entry, before their product.", "eq. 1.8"),
     },
     hints=("Run it with T = 2, change the last key, and look at the *first* row of the output. It should not move.",
            "Two operations on the (T, T) scores: a mask and a division. Their order matters.",
@@ -343,11 +379,13 @@ exercise(
             "Each output sees its own chunk only. What the memory says must be added to it before it is stored.", "eq. 1.4"),
         "adds to an output that is not there yet": Mistake("DAFCEB",
             "Line A adds to o_n, and F makes it: in the first round there is no o_n to add to.", "eq. 1.4"),
+        "uses the chunk before it is loaded": Mistake("FDACEB",
+            "F works on q_n, k_n and v_n, and only D makes them.", "eq. 1.4", next="Which line needs nothing but the arguments?"),
     },
     hints=("Begin with what the other lines need, end with what the caller needs. Five lines are in the loop.",
            "Load, within the chunk, across chunks, update, store. One of the two lines for *within* has no mask.",
            "Across chunks reads the memory that entered, so it comes before the update: D F A ..."),
-    why="Load, within the chunk, across chunks, update, store: you will meet these five steps in this order in every kernel of this book.",
+    why="Load, within the chunk, across chunks, update, store: you will meet these five labels again, in the chunkwise forms and in their kernels.",
 )
 
 # -- 1.7 More room for the same keys -----------------------------------------------------------------------------------
@@ -382,6 +420,9 @@ def room(phi):
     def judge(keys):
         K, features = keys.shape[1], phi(keys)
         return f"K = {K}: " + _judgment(phi, keys, features, K)
+
+    judge.__signature__ = inspect.signature(judge)
+    judge.__wrapped__ = phi                                              # so that an error is shown at the learner's line, not at ours
     return judge
 
 
@@ -392,7 +433,8 @@ def _judgment(phi, keys, features, K):
         return "some features are not finite"
     if not torch.equal(features, phi(keys)):
         return "the same keys get other features in a second call"
-    if not torch.allclose(features[:3], phi(keys[:3])):
+    alone = phi(keys[:3])
+    if alone.shape != features[:3].shape or not torch.allclose(features[:3], alone):
         return "the features of a key depend on the other keys"
     if features.shape[1] > K * K:
         return "more than K² features"
@@ -409,7 +451,7 @@ def _judgment(phi, keys, features, K):
 
 exercise(
     id="1.7", title="More room for the same keys", kind="open", stars=3, minutes=25, equations=("1.6", "1.7", "1.9"),
-    reference=outer_features, alternatives=(pair_features, wave_features), prepare=room,
+    reference=outer_features, alternatives=(pair_features, wave_features), prepare=room, sources=(outer_features,),
     cases=lambda g: [Case((unit_keys(g, 24 * K, K),), f"random unit keys, K = {K}") for K in (8, 12, 16)],
     mutants={
         "keeps K features": Mistake(lambda x: torch.tanh(x),
