@@ -74,7 +74,7 @@ ut.rounds({name: history(keys) for name, keys in families.items()});
 # * compute $T$ in four ways, and say which of them to use where, and why one of them is a trap;
 # * tell from memory on which side $\mathrm{diag}(\beta)$ stands, and find it when it was counted twice.
 #
-# You need chapter 5. Reading and running takes about an hour, the exercises an hour and a half. In the package, the chapter completes
+# You need chapter 5. Reading and running takes about an hour, the exercises an hour and three quarters. In the package, the chapter completes
 # `deltanet_edu/ops/householder.py`.
 
 # %% [markdown]

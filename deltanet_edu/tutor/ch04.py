@@ -45,6 +45,7 @@ exercise(
             "You used the diagonal of k kᵀ only. The read S k is one number, a sum over all entries, and it changes both.",
             "eq. 4.8"),
         "returns what is taken out": Mistake((2.4, 1.2), "That is β (S k) kᵀ. What is *left* is S minus this.", "eq. 4.8"),
+        "forgets to read": Mistake((0.4, 1.7), "You took out β kᵀ. How much of the key is to be taken out, the read S k says.", "eq. 4.8"),
     },
     hints=("First read: S k is one number. You need no matrix.",
            "S k = 1 · 2 + 2 · 1 = 4.",
@@ -126,6 +127,12 @@ def undo_with(factor):
     return lambda S, k, v, beta: S + factor(k, beta) * outer(S @ k - v, k)
 
 
+def undo_in_two_steps(S, k, v, beta, factor):
+    """The value taken out first, and then a multiple of the read added."""
+    without = S - beta * outer(v, k)
+    return without + factor * outer(without @ k, k)
+
+
 def writes_to_undo(g):
     made = [Case((real([[1.0, 2.0]]), real([0.6, 0.8]), real([3.0]), real(0.5)), "easy numbers")]
     for K, V in ((2, 1), (3, 5)):
@@ -159,6 +166,15 @@ exercise(
             lambda S, k, v, beta: S @ torch.linalg.inv(M(k, beta)) - beta * outer(v, k),
             "Socks and shoes: the write came last, so it must go first. S_t = S_{t-1} M + β v kᵀ.", "eq. 2.6",
             next="Subtract β v kᵀ, then multiply with the inverse."),
+        "inverts the matrix of a unit key": Mistake(lambda S, k, v, beta: undo_in_two_steps(S, k, v, beta, beta / (1 - beta)),
+            "The value is out, as it should be. But the inverse has β / (1 − β‖k‖²); yours has β / (1 − β).", "eq. 4.7"),
+        "multiplies with the matrix once more": Mistake(lambda S, k, v, beta: undo_in_two_steps(S, k, v, beta, -beta),
+            "The value is out, as it should be. But then you erased again. The way back is the *inverse* of I − β k kᵀ.", "eq. 4.7"),
+        "adds the read instead of inverting": Mistake(lambda S, k, v, beta: undo_in_two_steps(S, k, v, beta, beta),
+            "The value is out, as it should be. But I + β k kᵀ does not undo I − β k kᵀ: what is left of the read is already smaller, by λ.", "eq. 4.7",
+            next="With β = 1/2 and a unit key, what is (1 + β)(1 − β)?"),
+        "has the wrong sign in the inverse": Mistake(lambda S, k, v, beta: undo_in_two_steps(S, k, v, beta, -beta / (1 - beta * (k @ k))),
+            "The value is out, as it should be. In the inverse there is a plus before β / (1 − β‖k‖²).", "eq. 4.7"),
     },
     hints=("S_t = S_{t-1} M + β v kᵀ. What has to be removed first, and what second?",
            "Or think of the error: after the write, λ = 1 − β‖k‖² of it is left. How large was it before?",
@@ -208,6 +224,8 @@ exercise(
             "Each token must read what the earlier ones have left. Yours asks the first memory every time.", "eq. 4.8"),
         "forgets beta": Mistake(lambda S, k, beta: through(S, k, torch.ones_like(beta)),
             "Only the share β_t of what is read is taken out. Yours takes all of it.", "eq. 4.8"),
+        "doubles beta": Mistake(lambda S, k, beta: through(S, k, 2 * beta),
+            "A mirror takes away twice the read because *its* β is 2. Here β_t is given.", "eq. 4.8"),
         "normalizes the keys": Mistake(lambda S, k, beta: through(S, normalize(k, dim=-1), beta),
             "The matrix uses the key as it comes. Normalizing is the layer's decision.", "eq. 4.8"),
         "adds what it should take out": Mistake(lambda S, k, beta: through(S, k, -beta), "The sign is wrong: I *minus* β k kᵀ.", "eq. 4.8"),
@@ -250,6 +268,8 @@ exercise(
             "eq. 4.9"),
         "forgets the parallel keys": Mistake("bde",
             "Parallel keys change the same direction, by numbers; numbers may be multiplied in any order.", "eq. 4.6"),
+        "takes only the orthogonal keys": Mistake("bd",
+            "A product of three factors is zero if any of them is: look at the β too, and at the bracket, which needs parallel keys.", "eq. 4.11"),
         "asks for unit keys": Mistake("e",
             "Lengths do not matter for the question. Parallel or orthogonal is what counts.", "eq. 4.11"),
         "takes only what is on the axes": Mistake("abe",
@@ -488,6 +508,12 @@ def without_bookkeeping(p):
     return torch.stack(keys) if keys else torch.zeros(0, len(p), dtype=torch.float64)
 
 
+def with_a_swap_per_place(p):
+    e = torch.eye(len(p), dtype=torch.float64)
+    keys = [(e[int(p[i])] - e[i]) * math.sqrt(0.5) for i in range(len(p)) if i != int(p[i])]
+    return torch.stack(keys) if keys else torch.zeros(0, len(p), dtype=torch.float64)
+
+
 def shuffles(g):
     fixed = ([1, 0], [0, 1, 2], [1, 2, 0], [2, 0, 1], [1, 0, 3, 2], [3, 0, 1, 2], [1, 3, 0, 2])
     drawn = [torch.randperm(K, generator=g) for K in (5, 6, 8)]
@@ -512,6 +538,8 @@ exercise(
         "forgets what it has already moved": Mistake(without_bookkeeping,
             "After a swap the columns stand elsewhere. Keep a list of who stands where.", "eq. 4.14",
             next="In the cycle [1, 2, 0], where is column 0 after the first swap?"),
+        "swaps once for every displaced place": Mistake(with_a_swap_per_place,
+            "For p = [1, 0] those are two swaps of the same pair, and nothing has happened. After a swap, look again who stands where.", "eq. 4.14"),
         "leaves the keys too long": Mistake(lambda p: mirrors(p) * math.sqrt(2),
             "With β = 2 the key must have length 1. Yours has length √2, and the mirror stretches.", "eq. 4.13"),
         "mirrors across the sums": Mistake(lambda p: mirrors(p).abs(),

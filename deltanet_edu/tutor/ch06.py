@@ -58,6 +58,8 @@ exercise(
         "flips every sign": Mistake(0.108,
             "You computed with I − A: a path of one hop counts *minus* A₃₁.", "eq. 6.1",
             next="What must be added to u₃ to give β₃v₃: what the memory says, or its opposite?"),
+        "forgets β in A₂₁": Mistake(0.084,
+            "The detour is A₃₂A₂₁ with A₂₁ = β₂ k₂ᵀk₁ = 0.4. You took the overlap alone, 0.8.", "eq. 6.2"),
         "scales A by the β of the column": Mistake(-0.054,
             "In A the row is scaled: A_ti = β_t k_tᵀk_i. β says how strongly the *later* token corrects.", "eq. 6.2"),
     },
@@ -151,8 +153,8 @@ exercise(
             lambda k, beta: T_by_rows(k, beta, lambda t, e, a, X: e - a @ torch.eye(len(beta), dtype=k.dtype)[:t]),
             "Yours is I − A, the paths of one hop. Row t needs the *finished* rows X_i, which carry the longer paths.", "eq. 6.4",
             next="For three tokens, which entry differs?"),
-        "forgets the row of I": Mistake(lambda k, beta: T_by_rows(k, beta, lambda t, e, a, X: 0 * e - a @ X),
-            "Without e_t every row stays zero: nothing ever starts.", "eq. 6.4"),
+        "forgets the row of I": Mistake(lambda k, beta: T_by_rows(k, beta, lambda t, e, a, X: (0 * e if t else e) - a @ X),
+            "Row t starts as e_t. Yours replaces it by the correction alone, so every 1 on the diagonal but the first is lost.", "eq. 6.4"),
         "stops at the previous row": Mistake(lambda k, beta: T_by_rows(k, beta, lambda t, e, a, X: e - a[-1:] @ X[-1:]),
             "The sum runs over *all* finished rows, not only the last one.", "eq. 6.4"),
     },
@@ -247,6 +249,9 @@ exercise(
         "scales the result": Mistake(
             lambda k, v, beta: tuple(beta[:, None] * (householder.inverse_by_substitution(householder.ut_system(k, beta)) @ x) for x in (k, v)),
             "diag(β) belongs between the inverse and K. On the left it scales the corrections of the later token a second time.", "eq. 6.3"),
+        "takes β out of the system too": Mistake(
+            lambda k, v, beta: tuple(householder.inverse_by_substitution(householder.ut_system(k, torch.ones_like(beta))) @ (beta[:, None] * x) for x in (k, v)),
+            "β now stands before K and V, once, as it may. But the A inside T has lost it: A = stril(diag(β) K Kᵀ).", "eq. 6.2"),
         "divides one β out on the wrong side": Mistake(
             with_T(lambda T, k, v, beta: tuple(twice(x, T, beta) / beta[:, None] for x in (k, v))),
             "Dividing rows by β does not undo a β that scaled columns, and with β = 0 it gives NaN. Do not multiply it in at all.", "eq. 6.3"),
@@ -359,10 +364,12 @@ def lapack_T_by_upper_inverse(a, tau):
 
 def lapack_cases(g):
     for m, n in ((2, 1), (3, 2), (3, 3), (6, 4)):
-        for kind in ("from a QR factorization", "any tau"):
+        for kind in ("from a QR factorization", "any tau", "one tau = 0"):
             a, tau = torch.geqrf(torch.randn(m, n, generator=g, dtype=torch.float64))
             if kind == "any tau":
                 tau = 2 * torch.rand(n, generator=g, dtype=torch.float64)
+            if kind == "one tau = 0":
+                tau[0] = 0
             yield Case((a, tau), f"{kind}, {'square' if m == n else 'tall'}, m = {m}")
 
 
@@ -385,6 +392,13 @@ exercise(
         "uses the vectors without their leading ones": Mistake(
             lambda a, tau: householder.ut_by_solve(a.tril(-1).mT.contiguous(), tau).mT.contiguous(),
             "Each vector has a 1 in position t that is not stored. Exercise 5.7 adds it.", next="Add an identity of shape (n, m)."),
+        "keeps the diagonal of R": Mistake(
+            lambda a, tau: householder.ut_by_solve(a.tril().mT.contiguous(), tau).mT.contiguous(),
+            "On its diagonal `a` holds an entry of R. Each vector has a 1 there, which is not stored.", next="`a.tril(-1)`, plus an identity."),
+        "inverts diag(τ)": Mistake(
+            lambda a, tau: torch.linalg.inv(torch.linalg.inv(torch.diag(tau)) + (lapack_keys(a) @ lapack_keys(a).mT).triu(1)),
+            "(6.10) gives the inverse of T, if there is one. With a τ = 0 there is none, and T exists all the same.", "eq. 6.3",
+            next="Which way to T never divides by β?"),
         "stops at the overlaps of pairs": Mistake(
             lambda a, tau: torch.diag(tau) - (tau[:, None] * (lapack_keys(a) @ lapack_keys(a).mT) * tau).triu(1),
             "The pairs are right, but from the third vector on there are longer paths.", "eq. 6.7"),

@@ -80,6 +80,8 @@ exercise(
             "The error in eq. 9.7 is v − S k = 3 − 2.2, positive here: a larger β raises what is read.", "eq. 9.7"),
         "uses the value instead of the error": Mistake(5.4,
             "A larger β does not add more of v: it adds more of what is *missing*, v − S k.", "eq. 9.7", next="What does the memory already say about k?"),
+        "uses what the memory says instead of the error": Mistake(3.96,
+            "S k = 2.2 is what the memory says. The error is what is missing: v − S k.", "eq. 9.7"),
         "gives the gradient of v": Mistake(0.45,
             "β dX is dv. For β itself, the gradient on the write is multiplied with the error instead.", "eq. 9.4"),
     },
@@ -178,6 +180,11 @@ def chain_with(dX=lambda K, P, dO, dS: P.T @ dO + K @ dS.T, dV=lambda T1, b, dX:
     return f
 
 
+def subtracts_dZ(Q, K, beta, T1, P, dO, dS):
+    dZ = T1.T @ (P.T @ dO + K @ dS.T)
+    return beta[:, None] * dZ, dS + dO.T @ Q - dZ.T @ K
+
+
 def chain_cases(g):
     made = delta_inputs(g, "q k beta v do dS", T=(1, 2, 5), K=3, V=2) + delta_inputs(g, "q k beta v do dS", T=(3,), K=4, V=4, betas=("zero", "large"))
     for case in smallest_first(made):
@@ -210,6 +217,8 @@ exercise(
             "R = V − K Sᵀ asks the memory too. Without −dVᵀK this is the backward pass of linear attention: nothing is ever forgotten.", "eq. 9.4"),
         "adds what the errors have read": Mistake(chain_with(dS_in=lambda Q, K, dO, dS, dX, dV: dS + dO.T @ Q + dV.T @ K),
             "R = V − K Sᵀ contains the memory with a minus, so its gradient comes with a minus.", "eq. 9.4"),
+        "takes dZ for dR": Mistake(subtracts_dZ,
+            "Z = β ⊙ R, so dR = β ⊙ dZ, and that is dV.", "eq. 9.4"),
         "takes dX for dR": Mistake(chain_with(dS_in=lambda Q, K, dO, dS, dX, dV: dS + dO.T @ Q - dX.T @ K),
             "Between R and X stand β and the solve. The gradient of R is dV, not dX.", "eq. 9.4"),
         "drops the gradient that came in": Mistake(chain_with(dS_in=lambda Q, K, dO, dS, dX, dV: dO.T @ Q - dV.T @ K),
@@ -278,6 +287,14 @@ exercise(
             next="Which expression for the error does not pass through x?"),
         "adds a small number to β": Mistake(dbeta_with(lambda K, b, R, X, dX, dZ: (dZ * X / (b + 1e-6)).sum(-1)),
             "No NaN any more, but the gradient at β = 0 is now zero instead of finite: a token that does not write could never learn to.", "eq. 9.7"),
+        "adds a tiny number to β": Mistake(dbeta_with(lambda K, b, R, X, dX, dZ: (dZ * X / (b + 1e-8)).sum(-1)),
+            "No NaN any more, but x / (β + ε) at β = 0 is zero, however small ε is, and the gradient there is not.", "eq. 9.7"),
+        "takes the error against the old memory where β is zero": Mistake(
+            dbeta_with(lambda K, b, R, X, dX, dZ: (dZ * torch.where(b == 0, R, X / b)).sum(-1)),
+            "A token with β = 0 still meets a memory in which the earlier tokens of its chunk have written. R does not know of them.", "eq. 9.7",
+            next="Subtract stril(K Kᵀ) X, for every token."),
+        "subtracts A X": Mistake(dbeta_with(lambda K, b, R, X, dX, dZ: (dZ * (R - (b * (K @ K.T)).tril(-1) @ X)).sum(-1)),
+            "A has β in it. What the earlier tokens have written answers k_t with the overlaps alone: stril(K Kᵀ) X.", "eq. 9.7"),
         "sets the gradient to zero where β is zero": Mistake(dbeta_with(lambda K, b, R, X, dX, dZ: (dZ * X / b).sum(-1).nan_to_num(0.0)),
             "The gradient at β = 0 is not zero: it says what would change if the token *began* to write.", "eq. 9.7"),
         "leaves the division out": Mistake(dbeta_with(lambda K, b, R, X, dX, dZ: (dZ * X).sum(-1)),
@@ -421,6 +438,26 @@ class KeepsInputsAsAttributes(torch.autograd.Function):
         return backward_chunk(*ctx.inputs, forward_chunk(*ctx.inputs)[2], dO, dS)
 
 
+class KeepsEverythingAsAttributes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *inputs):
+        O, S_out, ctx.results = forward_chunk(*inputs)
+        ctx.inputs = inputs
+        return O, S_out
+
+    @staticmethod
+    def backward(ctx, dO, dS):
+        return backward_chunk(*ctx.inputs, ctx.results, dO, dS)
+
+
+class SavesTheLeavingMemory(SavesInputs):
+    @staticmethod
+    def forward(ctx, Q, K, V, beta, S):
+        O, S_out, _ = forward_chunk(Q, K, V, beta, S)
+        ctx.save_for_backward(Q, K, V, beta, S_out)
+        return O, S_out
+
+
 def run_function(answer):
     """From a torch.autograd.Function to what is compared: results, gradients, how many numbers it saves, and how many it hides on ctx."""
     if isinstance(answer, torch.autograd.Function) or not callable(answer):
@@ -462,6 +499,11 @@ exercise(
         "keeps the inputs as attributes of ctx": Mistake(KeepsInputsAsAttributes,
             "All gradients are right. But attributes of `ctx` escape PyTorch: it cannot free them after the backward pass, notice that you have changed them in "
             "between, or move them elsewhere with a hook.", "eq. 9.9", next="Use `ctx.save_for_backward` and `ctx.saved_tensors`."),
+        "keeps everything as attributes of ctx": Mistake(KeepsEverythingAsAttributes,
+            "All gradients are right, but nothing is saved in PyTorch's sense: inputs, T₁, P, R and X all hang on `ctx`.", "eq. 9.9",
+            next="Use `ctx.save_for_backward` for the inputs, and compute the rest again."),
+        "saves the memory that leaves": Mistake(SavesTheLeavingMemory,
+            "The backward pass runs the chunk again, so it needs the memory that *entered* it.", "eq. 8.6"),
         "ignores the gradient of the memory that leaves": Mistake(function_that(receive=lambda dO, dS: (dO, torch.zeros_like(dS))),
             "The function has two results, so `backward` gets two gradients. The second, dS, carries everything that later chunks have to say.", "eq. 9.4"),
         "ignores the gradient of the outputs": Mistake(function_that(receive=lambda dO, dS: (torch.zeros_like(dO), dS)),

@@ -4,7 +4,7 @@ import torch
 
 from ..ops import delta_rule_attention
 from ..ops.householder import wy_u, wy_w
-from . import Case, Mistake, exercise
+from . import AnswerError, Case, Mistake, exercise
 from .cases import delta_inputs, normal, smallest_first, strengths, unit_keys
 from .ch09 import inverse, token_loop
 
@@ -53,6 +53,8 @@ exercise(
             "A write of strength β keeps the share 1 − β of what was there.", "eq. 2.5"),
         "forgets the strength of the write itself": Mistake(lambda beta: torch.stack([torch.prod(1 - beta[i + 1:]) for i in range(len(beta))]),
             "v_i enters with weight β_i, and only then begins to fade.", "eq. 2.5"),
+        "keeps the last value only": Mistake(lambda beta: torch.cat([torch.zeros_like(beta[:-1]), beta[-1:]]),
+            "Only a write with β = 1 replaces all that was there. A weaker one leaves the share 1 − β.", "eq. 2.5"),
         "makes the weights sum to 1": Mistake(lambda beta: weights_of_one_key(beta) / weights_of_one_key(beta).sum(),
             "They need not sum to 1: what is missing is the share of the memory that was there before, Π(1 − β).", "eq. 8.7"),
         "fades by the next write only": Mistake(lambda beta: torch.cat([beta[:-1] * (1 - beta[1:]), beta[-1:]]),
@@ -142,6 +144,10 @@ exercise(
         "stores the gradients of the memories too": Mistake(8,
             "Those are computed in the backward pass. The forward pass has only the memories themselves to keep.", "eq. 9.9"),
         "counts in KiB": Mistake(4096, "That is KiB: divide by 1024 once more.", "eq. 9.9"),
+        "counts in bytes": Mistake(4096 * 1024, "That is bytes: divide by 1,048,576.", "eq. 9.9"),
+        "divides by a million": Mistake(4.194304, "A MiB has 1,048,576 bytes, 2²⁰.", "eq. 9.9"),
+        "counts the last memory too": Mistake(4.0625,
+            "65 memories: the one that leaves the last chunk is among them, and no chunk is entered by it.", "eq. 9.9"),
     },
     hints=("How many chunks are there, and how many numbers has one memory?",
            "4096 / 64 = 64 chunks, and 128 · 128 = 16,384 numbers.",
@@ -178,6 +184,11 @@ def translated_with(on_k=lambda b: b, on_v=lambda b: b, enter=lambda h: h, outpu
     return f
 
 
+def scaled_on_the_left(q, k, v, beta, T0, h, scale):
+    X = beta[:, None] * (T0 @ (v - k @ h))
+    return scale * (q @ h + (q @ k.T).tril() @ X), h + k.T @ X
+
+
 def translated_cases(g):
     for case in smallest_first(delta_inputs(g, "q k v beta S", T=(1, 2, 5), K=3, V=2) + delta_inputs(g, "q k v beta S", T=(3,), K=4, V=4, betas=("large",))):
         q, k, v, beta, S = case.args
@@ -200,6 +211,10 @@ exercise(
             "This library multiplies the output by 1/√K unless told otherwise. In the equations of this book it is 1.", "eq. 8.5"),
         "scales the read of the old memory only": Mistake(translated_with(output=lambda q, k, S, X, s: s * q @ S + (q @ k.T).tril() @ X),
             "The scale belongs to the whole output: to Q h and to tril(Q Kᵀ) X alike.", "eq. 8.5"),
+        "scales the read within the chunk only": Mistake(translated_with(output=lambda q, k, S, X, s: q @ S + s * (q @ k.T).tril() @ X),
+            "The scale belongs to the whole output: to Q h and to tril(Q Kᵀ) X alike.", "eq. 8.5"),
+        "multiplies T by β on the left": Mistake(scaled_on_the_left,
+            "(I + A)⁻¹ diag(β): β meets k and v *before* the inverse, not after it.", "eq. 6.3"),
         "scales twice": Mistake(translated_with(output=lambda q, k, S, X, s: s * s * (q @ S + (q @ k.T).tril() @ X)),
             "Once on q or once on o, not both.", "eq. 8.5"),
         "scales what is written": Mistake(translated_with(memory=lambda k, S, X, s: S + s * k.T @ X),
@@ -217,9 +232,19 @@ exercise(
 
 # -- 9.12, review of chapters 1 to 9 -------------------------------------------------------------------------------------------
 
+def six_letters(answer):
+    """The letters in their order, whatever stands between them."""
+    if not isinstance(answer, (str, list, tuple)):
+        raise AnswerError('write the letters as one string, such as "abcdef"')
+    found = "".join(c for c in "".join(map(str, answer)).lower() if c.isalpha())
+    if sorted(found) != list("abcdef"):
+        raise AnswerError("six formulas, six letters: each of a to f once")
+    return found
+
+
 exercise(
     id="9.12", title="Review: six formulas, six meanings", kind="predict", stars=2, minutes=10, equations=("2.6", "6.2", "8.6", "8.7", "9.4"),
-    reference="decabf",
+    reference="decabf", prepare=six_letters,
     mutants={
         "takes adding for writing": Mistake("aecdbf",
             "You swapped 1 and 4. Σ v kᵀ *adds* values as they come; T (V − K Sᵀ) is what is written after looking.", "eq. 1.2 and 8.6"),
