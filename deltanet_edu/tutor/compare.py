@@ -74,7 +74,8 @@ def as_tensor(x):
 
 
 def _other(expected, actual, expected_tensor, where):
-    if expected_tensor is not None or type(expected) is not type(actual):
+    numbers = isinstance(expected, Number) and isinstance(actual, Number)  # one of them too large for a tensor
+    if not numbers and (expected_tensor is not None or type(expected) is not type(actual)):
         return Difference("type", where, expected, actual)
     try:
         equal = bool(expected == actual)

@@ -4,6 +4,8 @@ import inspect
 import linecache
 import traceback
 
+import torch
+
 from .compare import difference
 from .formatting import argument_names, fits, kind, rows, shorten, size, summary, value
 from .recognize import recognize
@@ -30,7 +32,9 @@ def grade(exercise, answer):
 
 
 def grade_value(exercise, answer):
-    """The verdict on an answer that is a plain value."""
+    """The verdict on an answer that is a plain value. Where several numbers are asked for, a tensor of them will do."""
+    if isinstance(answer, torch.Tensor) and answer.ndim == 1 and isinstance(exercise.prepared(exercise.reference), (tuple, list)):
+        answer = answer.tolist()
     if any(difference(exercise.prepared(right), answer, exercise.tolerance) is None
            for right in (exercise.reference, *exercise.alternatives)):
         return passed(exercise, "right")

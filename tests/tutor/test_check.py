@@ -396,6 +396,13 @@ def test_an_answer_that_is_no_function():
     assert grade(make(), "C").headline == "expected a function, got a string"
 
 
+def test_several_numbers_may_come_as_a_tensor():
+    exercise = make((-1.5, 0.75), cases=None, mutants={"flips the sign": Mistake((1.5, -0.75), "Minus.")}, tolerance=1e-3)
+    assert grade(exercise, torch.tensor([-1.5, 0.75])).state == "pass"
+    assert grade(exercise, torch.tensor([1.5, -0.75])).mistake == "flips the sign"
+    assert grade(exercise, torch.eye(2)).headline == "expected a tuple, got a tensor"
+
+
 def test_chapter_zero_answers_in_the_voice_of_the_book(capsys):
     check("0.1", find("exercise", "0.1").mutants["writes without the key"].answer)
     assert capsys.readouterr().out == """\

@@ -42,6 +42,7 @@ DIFFERENT = [
     (torch.ones(2), [1.0, 1.0], "type"), ((1, 2), (1, 2, 3), "length"), ((1, 2), 1, "type"), ({"a": 1}, {"b": 1}, "keys"), ("a", "b", "value"),
     ("1", 1, "type"), (1, "1", "type"), ({"a"}, {"b"}, "value"), (1.0, math.nan, "nan"), (torch.ones(1), torch.tensor([math.nan]), "nan"),
     (torch.tensor([math.nan]), torch.ones(1), "value"), (torch.tensor([math.inf]), torch.tensor([-math.inf]), "value"), (None, 1, "type"), (1, None, "type"),
+    (3, 10**100, "value"), (10**100, 3.0, "value"), (10**100, torch.ones(2), "type"),
     (torch.tensor([1, 2]), torch.tensor([1.0, 2.0]), "dtype"), (torch.ones(1), torch.tensor([math.inf]), "value"), (0, {}, "type"),
 ]
 
