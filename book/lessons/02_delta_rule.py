@@ -391,8 +391,8 @@ plt.semilogy(sizes(F.normalize(raw, dim=-1), 0.5), color=colors.delta, label="un
 plt.xlabel("token"), plt.ylabel("size of S (Frobenius norm)"), plt.legend();
 
 # %% [markdown]
-# After 60 tokens the size of the red memory has passed ten million. A smaller $\beta$ holds it, but how small depends on
-# the longest key that will ever come. Giving every key length 1 settles it for good.
+# With raw keys and $\beta = 0.5$ the size has passed ten million after 60 tokens. A smaller $\beta$ holds it, but how small
+# depends on the longest key that will ever come. Giving every key length 1 settles it for good.
 
 # %% [markdown]
 # ## Keys of length 1
@@ -530,8 +530,8 @@ plane(keys, values[:, 0], torch.stack(path)[:, 0], names=["says 3 for cat", "say
 
 # %% [markdown]
 # The walk ends where the lines meet: at the memory that answers both keys. At right angles two steps would do; the more
-# alike the keys, the longer the zigzag. Put the N keys and values into the rows of matrices $K$ and $V$. If the keys are
-# linearly independent, pass after pass converges to
+# alike the keys, the longer the zigzag. Put N unit keys and their values into the rows of matrices $K$ and $V$. If the keys
+# are linearly independent, pass after pass with $\beta = 1$ converges to
 #
 # $$ S_\infty = S_0 + \big(V^\top - S_0K^\top\big)\,(K^\top)^{+} \tag{2.14} $$
 #

@@ -5,6 +5,7 @@
 # `hint("2.1")` gives the first of three hints.
 #
 # One token at a time, no batch and no heads: `S` is (V, K), `k` and `q` are (K,), `v` is (V,), `beta` is a number. K and V differ.
+# Everything is in float64, so a new tensor needs `dtype=v.dtype` or `torch.zeros_like(v)`.
 
 # %%
 import torch

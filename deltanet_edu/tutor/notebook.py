@@ -111,7 +111,7 @@ def predict(id, choice=None):
         return
     right = option == p.answer
     storage.record_prediction(p.id, option, right)
-    outcome = f"You said {option}, and so it is" if right else f"You said {option}. It is {p.answer}"
+    outcome = f"You said: {option}. Right" if right else f"You said: {option}. The answer: {p.answer}"
     meaning = p.options[option] if right else f"{option}: {p.options[option]}\n{p.answer}: {p.options[p.answer]}"
     note(meaning, f"{p.id} {outcome}", "pass" if right else "note")
 

@@ -133,15 +133,15 @@ def test_predict_asks_without_giving_the_answer_away(capsys):
     asked = capsys.readouterr().out
     assert asked.startswith("? 0.a A memory holds") and 'predict("0.a", "8")' in asked and "unit key has" not in asked
     predict("0.a", "8")
-    assert "You said 8. It is (3, 5)" in capsys.readouterr().out
+    assert "You said: 8. The answer: (3, 5)" in capsys.readouterr().out
     predict("0.a", "(3, 5)")
-    assert "and so it is" in capsys.readouterr().out
+    assert "You said: (3, 5). Right" in capsys.readouterr().out
     predict("0.a", "seven")
     assert "'seven' is not one of the options:\n      (3, 5)\n      (1.8, 4, 0)\n" in capsys.readouterr().out
     predict("0.a", "(1.8,4,0)")
-    assert "You said (1.8, 4, 0). It is (3, 5)" in capsys.readouterr().out
+    assert "You said: (1.8, 4, 0). The answer: (3, 5)" in capsys.readouterr().out
     predict("5.c", "3, 2, -1")
-    assert "You said 3, 2, −1, and so it is" in capsys.readouterr().out
+    assert "You said: 3, 2, −1. Right" in capsys.readouterr().out
     assert storage.read()["predictions"]["0.a"]["choice"] == "8"
 
 
