@@ -551,7 +551,7 @@ picture.decoding(lengths, cache, [4 * H * d * d / 2**20] * len(lengths), times);
 # | **backward** | $dS_t = dS_{t+1} - dv_{t+1}k_{t+1}^\top + s\,do_tq_t^\top$, the same transitions from the end (3.6); $dq, dv, d\beta, dk$ are read off (3.3 to 3.5) |
 # | **stability** | one step takes $\beta(2 - \beta\lVert k\rVert^2)\lVert dS\,k\rVert^2$ and adds nothing (3.7); what no key touches is kept |
 # | **kept** | autograd: a memory per token. Three sweeps: $V$ numbers per token |
-# | **cost** | $6KV + 3V$ FLOPs (3.8); intensity below 1 if the memory travels (3.9) |
+# | **cost** | $6KV + 3V$ FLOPs (3.8); below 3 FLOPs per number moved if the memory travels (3.9) |
 # | **why slow** | $T$ dependent steps, no matrix product, few programs. Neither roof is touched |
 # | **in the package** | `ops/recurrent.py`: `delta_rule_recurrent_backward`; `bench/roofline.py`: `seconds`, `ceilings`, `traffic`, `kept` |
 #

@@ -348,6 +348,7 @@ verify("8.7")
 # literature. Here it is the triangular matrix of chapter 6; in shapes it is the length.)
 #
 # Let us look at those weights beside the ones of linear and of softmax attention, for the same queries and keys.
+# (Softmax gets the scores times $4 = \sqrt{d_k}$; between unit vectors they are too small for it to choose.)
 
 # %%
 predict("8.d")
@@ -520,8 +521,8 @@ picture.cost(sizes, parts, {"chunkwise": forward}, loop_ms);
 # ### Forward and backward: the bar
 #
 # Training needs the backward pass too. The book set itself a bar: **on a CPU the chunkwise form must train at least 25 times as
-# fast as the token loop.** Here is what was measured in a quiet hour, with machine and date. (If you have the notebook alone, a
-# smaller measurement runs instead.)
+# fast as the token loop**, with the machine to itself. If such a measurement has been recorded, the next cell shows it, with
+# processor and date. If not, it makes a smaller one, now, beside whatever else is running: an impression, not a verdict.
 
 # %%
 from deltanet_edu.bench.chunkwise_cpu import measure
@@ -538,9 +539,9 @@ for name, ms in sorted(result["milliseconds"].items(), key=lambda item: -item[1]
 print(f"\nfastest: {max(result['speedup'].values()):.0f} times the token loop; the bar is 25")
 
 # %% [markdown]
-# "By hand" is the backward pass of the next chapter. Two more things to take from the table: the best $C$ is no sharp optimum,
-# a factor of two either way costs little; and on a CPU it lies below the 64 that is customary on GPUs, where the tensor cores
-# make work cheaper still.
+# "By hand" is the backward pass of the next chapter. One more thing to take from the table: the best $C$ is no sharp optimum, a
+# factor of two either way costs little. On a CPU it need not be the 64 that is customary on GPUs, where tensor cores make work
+# cheaper still.
 
 # %% [markdown]
 # ## Summary

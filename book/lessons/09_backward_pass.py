@@ -10,8 +10,8 @@
 # * wrap a formula in `torch.autograd.Function`, decide what to save and what to recompute, and test it so that a slip of 0.1 %
 #   is found.
 #
-# **You need** chapter 8, and from chapter 3 what it means to go back through time. **Time**: 75 minutes, and about two hours
-# for the exercises, which end with a review of chapters 1 to 9.
+# **You need** chapter 8, and from chapter 3 what it means to go back through time. **Time**: 75 minutes, and
+# three hours for the exercises, which end with a review of chapters 1 to 9.
 
 # %% [markdown]
 # ## Before you start: three questions

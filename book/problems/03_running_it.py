@@ -33,6 +33,7 @@ check("3.1", answer)
 #
 # These lines take a gradient one token back. In: the memory `S` after this token's write, and `dS`, what *later* tokens have sent back for it.
 # Out: the gradients of `q` and `v`, and the gradient of the memory before the write. The lines are shuffled, and two do not belong.
+# Give the labels in order, as one string. There is more than one right answer.
 
 # %%
 lines("3.2")
@@ -147,7 +148,7 @@ check("3.6", intensity)
 # %% [markdown]
 # ## 3.7 Un-write
 #
-# ★★★★ · 25 minutes · equation 3.7
+# ★★★★ · 25 minutes · equations 2.8 and 3.7
 #
 # The hand-written backward pass runs the memory forward a second time. Could it run it *backward* instead, and undo the writes one by one? You are given the
 # memory *after* a write, and the token. Return the memory before it. $\beta\|k\|^2$ is never exactly 1 here.

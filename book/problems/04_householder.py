@@ -56,6 +56,7 @@ check("4.2", mirrored)
 # ★★★ · 15 minutes · equation 4.7
 #
 # $S$ is the memory *after* the pair $(k, v)$ was written with strength $\beta$ by the delta rule, and $\beta\|k\|^2 \neq 1$. Return the memory from before.
+# (Exercise 3.7 went back by way of the error. Now there is an inverse; both ways are right.)
 
 # %% tags=["nbval-check-output"]
 def undo(S, k, v, beta):
@@ -137,7 +138,7 @@ check("4.6", clock)
 # ★★ · 10 minutes · equation 4.13
 #
 # The columns of `S` are shuffled, one swap after the other; `swaps` is a list of pairs of places. These lines do it with one mirror a swap.
-# They are out of order, and two of them do not belong.
+# They are out of order, and two of them do not belong. Give the labels in order, as one string.
 
 # %%
 lines("4.7")

@@ -142,7 +142,7 @@ check("8.5", cost_per_token)
 #
 # ★★★ · 15 minutes · equation 8.7
 #
-# Softmax weights are positive. Linear attention's are positive as long as no entry of a key or a query is negative. DeltaNet's are not.
+# Softmax weights are positive. Linear attention's are never negative as long as no entry of a key or a query is. DeltaNet's are not.
 #
 # Find one to four keys with two nonnegative entries each, write strengths between 0 and 1, and a nonnegative query for the
 # *last* token, such that one of the last token's attention weights is negative. Try it with pencil and paper first: two tokens

@@ -109,7 +109,7 @@ check("9.4", dbeta_of_chunk)
 #
 # ★★★ · 15 minutes · equations 9.4 and 9.6
 #
-# Put the lines in order. Two of them do not belong. `forward_chunk` is the lesson's `forward`;
+# Put the lines in order and give their labels as one string. Two of them do not belong. `forward_chunk` is the lesson's `forward`;
 # here only the gradients of keys, values and
 # memory are asked for.
 

@@ -170,9 +170,10 @@ exercise(
             next="Through which key does the error e depend on k?"),
         "forgets that the key is also written": Mistake(swept(dk=lambda dS, k, beta, error, before: -beta * (before.T @ (dS @ k))),
             "The key stands twice in (S k - v) kᵀ. The kᵀ at the end, where the write is placed, is missing from your dk.", "eq. 3.5"),
-        "asks the memory after the write in dk": Mistake(swept(dk=lambda dS, k, beta, error, before: -beta * (
+        "mixes before and after in dk": Mistake(swept(dk=lambda dS, k, beta, error, before: -beta * (
                 dS.T @ error + (before - beta * outer(error, k)).T @ (dS @ k))),
-            "The error was S_{t-1} k - v, so dk holds the memory *before* the write.", "eq. 3.5"),
+            "dk takes the memory from *before* the write and dS from *after* it. Either you took `after`, or dS had gone past the write already: "
+            "both give these numbers.", "eq. 3.5", next="Is the line that changes dS the last of the five?"),
         "forgets beta in dk": Mistake(swept(dk=lambda dS, k, beta, error, before: -(dS.T @ error + before.T @ (dS @ k))),
             "Both terms of dk carry the strength β of the write.", "eq. 3.5", next="What should dk be when β = 0?"),
         "flips the sign of dk": Mistake(swept(dk=lambda dS, k, beta, error, before: beta * (dS.T @ error + before.T @ (dS @ k))),
@@ -192,6 +193,8 @@ exercise(
             next="The last line of the loop: dS - dv kᵀ."),
         "erases at full strength": Mistake(swept(leave=lambda dS, k, beta: dS - outer(dS @ k, k)),
             "The transition is I - β k kᵀ. Yours has no β.", "eq. 3.6"),
+        "counts beta twice on the way back": Mistake(swept(leave=lambda dS, k, beta: dS - beta**2 * outer(dS @ k, k)),
+            "dv has its β already: what the gradient loses is dv kᵀ, without another β.", "eq. 3.6"),
         "adds along the key": Mistake(swept(leave=lambda dS, k, beta: dS + beta * outer(dS @ k, k)),
             "The transition *takes away* along the key, on the way back as well.", "eq. 3.6"),
         "ignores the gradient of the final memory": Mistake(swept(start=torch.zeros_like),
@@ -236,6 +239,9 @@ exercise(
         "adds a small number to the divisor": Mistake(lambda *x: divided(*x, by=lambda beta: beta**2 + 1e-6),
             "No NaN any more, but at β = 0 the gradient is now 0, and it is a little wrong everywhere else.", "eq. 3.4",
             next="With β = 0, would a slightly larger β change the loss?"),
+        "adds a tiny number to the divisor": Mistake(lambda *x: divided(*x, by=lambda beta: beta**2 + 1e-8),
+            "No NaN any more, but however small the number is, at β = 0 the gradient is now 0, and it should not be.", "eq. 3.4",
+            next="With β = 0, would a slightly larger β change the loss?"),
         "replaces NaN by zero": Mistake(lambda *x: torch.nan_to_num(divided(*x), nan=0.0),
             "The alarm is off, the error is still there. At β = 0 the gradient is not zero: it says whether to start writing.", "eq. 3.4",
             next="With β = 0, would a slightly larger β change the loss?"),
@@ -263,6 +269,8 @@ exercise(
     mutants={
         "stops one token early": Mistake(85,
             "At 85 tokens the cache holds 85 · 192 · 2 = 32,640 bytes, the memory 32,768. Not yet.", "eq. 3.11"),
+        "gives a part of a token": Mistake(32768 / 384,
+            "That is where both are equal. The first *whole* number of tokens beyond it was asked for.", "eq. 3.11"),
         "ignores the precision": Mistake(43,
             "That is KV / (K + V) = 42.7: as many *numbers*. The memory's numbers are twice as wide.", "eq. 3.11"),
         "swaps the precisions": Mistake(22,
@@ -308,6 +316,8 @@ exercise(
             next="Count the bytes of a whole chunk first."),
         "counts the work of one token only": Mistake(lambda K, V, C, n: intensity(K, V, C, n) / C,
             "The bytes are those of a chunk, and so must the FLOPs be: C tokens do 6KV each.", "eq. 3.8"),
+        "moves one token only": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + 2 * K + 2 * V + 1)),
+            "The memory is shared by the chunk, but each of its C tokens brings a q, k, v and β of its own, and takes an o away.", "eq. 3.9"),
         "only fetches the memory": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (K * V + C * (2 * K + 2 * V + 1))),
             "The memory is read at the start of the chunk and written back at its end: 2KV numbers.", "eq. 3.9"),
         "forgets what the tokens bring": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * 2 * K * V),
@@ -347,7 +357,7 @@ def unwrite_by_inverse_matrix(S, k, v, beta):
 
 
 exercise(
-    id="3.7", title="Un-write", kind="open", stars=4, minutes=25, equations=("3.7",), tolerance=1e-8,
+    id="3.7", title="Un-write", kind="open", stars=4, minutes=25, equations=("2.8", "3.7"), tolerance=1e-8,
     reference=unwrite, alternatives=(unwrite_by_solving, unwrite_by_inverse_matrix),
     cases=lambda g: [Case((real([[1.24, 2.32]]), real([0.6, 0.8]), real([3.0]), real(0.5)), "the lesson's numbers")] + smallest_first(
         [case for K, V in ((2, 1), (3, 5)) for case in delta_inputs(
@@ -360,6 +370,8 @@ exercise(
             next="S_t = S_{t-1} M + β v kᵀ: what has to be done about M?"),
         "takes every key for a unit key": Mistake(lambda S, k, v, beta: S + beta * outer((S @ k - v) / (1 - beta), k),
             "The fraction of the error that is left is 1 - β‖k‖², which is 1 - β for unit keys only.", "eq. 2.8"),
+        "leaves the value in": Mistake(lambda S, k, v, beta: S + beta / (1 - beta * (k @ k)) * outer(S @ k, k),
+            "You inverted the transition. But the value was added after it, and is still there: subtract β v kᵀ first.", "eq. 2.6"),
         "multiplies by what is left": Mistake(lambda S, k, v, beta: S + beta * outer((S @ k - v) * (1 - beta * (k @ k)), k),
             "The write multiplied the error by 1 - β‖k‖². To go back, divide.", "eq. 2.8"),
         "goes forward once more": Mistake(lambda S, k, v, beta: S - beta / (1 - beta * (k @ k)) * outer(S @ k - v, k),
