@@ -37,7 +37,7 @@ check("5.1", u3)
 # %% [markdown]
 # ## 5.2 The u vectors
 #
-# ★★ · 15 minutes · equation 5.4
+# ★ · 5 minutes · equation 5.4
 #
 # $u_t = \beta_t\big(v_t - \sum_{i<t} u_i\,(k_i^\top k_t)\big)$. The loop is there, and so is the sum over earlier tokens. The last step is missing.
 

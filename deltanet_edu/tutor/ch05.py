@@ -48,6 +48,10 @@ exercise(
             next="u₂ (k₂ᵀk₃) is missing."),
         "takes v₂ for u₂": Mistake(0.6,
             "You subtracted 3 · 0.8. Token 2 did not write 3: it wrote half of what was *missing*.", "eq. 5.4", next="Compute u₂ first."),
+        "takes β₂v₂ for u₂": Mistake(1.8,
+            "You subtracted 1.5 · 0.8. Token 2 did not write half of 3, but half of what was *missing* from 3.", "eq. 5.4", next="Compute u₂ first."),
+        "forgets the first token": Mistake(4.44,
+            "You removed what token 2 wrote. Token 1 wrote under the very same key, (1, 0).", "eq. 5.4", next="u₁ (k₁ᵀk₃) is missing."),
         "forgets β₂": Mistake(1.88,
             "Your u₂ is 1.4, the whole difference. With β₂ = 0.5 only half of it is written.", "eq. 5.4"),
         "adds the overlaps": Mistake(7.56,
@@ -63,6 +67,16 @@ exercise(
 
 
 # -- 5.2 -----------------------------------------------------------------------------------------------------------------
+
+def u_vectors(k, v, beta):
+    u = []
+    for t in range(len(k)):
+        already = torch.zeros_like(v[t])                                 # (V,)  what the earlier writes return for k_t
+        for i in range(t):
+            already = already + u[i] * (k[i] @ k[t])
+        u.append(beta[t] * (v[t] - already))
+    return torch.stack(u)
+
 
 def u_by_triangular_solve(k, v, beta):
     A = beta[:, None] * (k @ k.T).tril(-1)
@@ -93,8 +107,8 @@ def u_inclusive(k, v, beta):
 
 
 exercise(
-    id="5.2", title="The u vectors", kind="code", stars=2, minutes=15, equations=("5.4",),
-    reference=householder.wy_u, alternatives=(u_by_triangular_solve, u_by_state),
+    id="5.2", title="The u vectors", kind="code", stars=1, minutes=5, equations=("5.4",),
+    reference=householder.wy_u, alternatives=(u_vectors, u_by_triangular_solve, u_by_state), sources=(u_vectors,),
     cases=cases("k v beta", T=(1, 2, 7), betas=("random", "zero", "large")),
     mutants={
         "forgets beta": Mistake(lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: v_t - said),
@@ -107,6 +121,16 @@ exercise(
         "scales the value, not the difference": Mistake(
             lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * v_t - said),
             "β_t multiplies the whole bracket, v_t minus the sum. Yours scales v_t alone, so even β = 0 writes something.", "eq. 5.4"),
+        "scales the sum, not the difference": Mistake(
+            lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: v_t - b * said),
+            "β_t multiplies the whole bracket, v_t minus the sum. Yours writes v_t at full strength.", "eq. 5.4"),
+        "uses β v, not u, in the sum": Mistake(
+            lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (v_t - o @ (beta[:t, None] * v[:t]))),
+            "β_i v_i is what linear attention would have written. Here token i wrote u_i, which is less: its own past was taken off.", "eq. 5.4",
+            next="With three equal keys and β = 1, what does token 2 write?"),
+        "gives the error its own sign": Mistake(
+            lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (said - v_t)),
+            "The error is what the memory says minus what it should say; it is *subtracted* from S. So u_t, which is added, is v_t minus the sum.", "eq. 5.4"),
         "applies β of the earlier tokens again": Mistake(
             lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (v_t - (o * beta[:t]) @ u)),
             "u_i already contains its β_i. Yours multiplies it in a second time.", "eq. 5.4"),
@@ -128,6 +152,16 @@ exercise(
 
 # -- 5.3 -----------------------------------------------------------------------------------------------------------------
 
+def w_vectors(k, beta):
+    w = []
+    for t in range(len(k)):
+        left = k[t]                                                      # (K,)  what is left of the key to erase
+        for i in range(t):
+            left = left - w[i] * (k[i] @ k[t])
+        w.append(beta[t] * left)
+    return torch.stack(w)
+
+
 def w_by_product(k, beta):
     P, w = eye_like(k), []
     for k_t, beta_t in zip(k, beta):
@@ -144,9 +178,19 @@ def w_gram_schmidt(k, beta):
     return u_from(k, k, beta, lambda t, said, k_t, b, o, w: b * (k_t - (o / (k[:t] * k[:t]).sum(-1)) @ w))
 
 
+def w_with_running_overlap(k, beta):
+    w = []
+    for k_t, beta_t in zip(k, beta):
+        left = k_t
+        for w_i, k_i in zip(w, k):
+            left = left - w_i * (k_i @ left)
+        w.append(beta_t * left)
+    return torch.stack(w)
+
+
 exercise(
     id="5.3", title="The w vectors", kind="code", stars=3, minutes=15, equations=("5.2", "5.3"),
-    reference=householder.wy_w, alternatives=(w_by_product, w_by_triangular_solve),
+    reference=householder.wy_w, alternatives=(w_vectors, w_by_product, w_by_triangular_solve), sources=(w_vectors,),
     cases=cases("k beta", T=(1, 2, 7), betas=("random", "zero", "large")),
     mutants={
         "forgets beta": Mistake(lambda k, beta: w_by_product(k, torch.ones_like(beta)),
@@ -161,6 +205,16 @@ exercise(
         "multiplies in the opposite order": Mistake(lambda k, beta: w_by_product(k.flip(0), beta.flip(0)).flip(0),
             "Your rows belong to M_C … M₂ M₁. In this book the state stands on the left, S₀ M₁ M₂ …, so the *first* token is leftmost.", "eq. 5.2",
             next="Which w_t should be a plain multiple of its key, the first or the last?"),
+        "uses β k in the place of w": Mistake(
+            lambda k, beta: u_from(k, k, beta, lambda t, said, k_t, b, o, w: b * (k_t - o @ (beta[:t, None] * k[:t]))),
+            "w_i is β_i k_i for the first token only. Later ones have been corrected, and the sum needs them as they came out.", "eq. 5.3",
+            next="Two tokens do not show it. What is w₂ for two equal keys, and what does token 3 need?"),
+        "measures the overlap with w": Mistake(
+            lambda k, beta: u_from(k, k, beta, lambda t, said, k_t, b, o, w: b * (k_t - (w @ k_t) @ w)),
+            "In Σ w_i k_iᵀ the key stands on the right, and it is the key that meets k_t: the overlap is k_iᵀk_t.", "eq. 5.3"),
+        "measures the overlap with what is left of the key": Mistake(w_with_running_overlap,
+            "The inner loop changes the vector that k_i is multiplied with. All overlaps are those of the keys as they came, k_iᵀk_t.", "eq. 5.3",
+            next="Keep k_t and the corrected vector under two names."),
         "divides the overlap by the length of the key": Mistake(w_gram_schmidt,
             "That is Gram-Schmidt, which makes keys orthogonal. Here the length of k_i matters and stays: the overlap is k_iᵀk_t.", "eq. 5.3"),
         "scales only the key": Mistake(
@@ -219,6 +273,9 @@ exercise(
             "eq. 5.3", next="Which tokens may the sum run over?"),
         "subtracts raw keys and values": Mistake("EDIHAFC",
             "Lines H and I belong to another algorithm: the sum is over the w_i and u_i computed so far.", "eq. 5.3 and 5.4"),
+        "corrects with a value that the loop does not bring": Mistake("EDBHAFC",
+            "H needs v_i, and B takes only w_i, u_i and k_i from the lists. But no loop that brings it would help: "
+            "the sum is over the w_i and u_i computed so far.", "eq. 5.3 and 5.4"),
         "returns after the first token": Mistake(
             lambda k, v, beta: (householder.wy_w(k[:1], beta[:1]), householder.wy_u(k[:1], v[:1], beta[:1])),
             "Only one row comes back: the function returns inside the loop.", next="Line C belongs at the very end."),
@@ -268,6 +325,16 @@ exercise(
             lambda S, k, v, beta: S - S @ (beta[:, None] * k).mT @ k + householder.wy_u(k, v, beta).mT @ k,
             "β_t k_t in the place of w_t erases a repeated key again and again. w_t holds only what is still left to erase.", "eq. 5.3",
             next="What is w₂ when both keys are equal and β = 1?"),
+        "lets every token erase at full strength": Mistake(
+            lambda S, k, v, beta: S + (householder.wy_u(k, v, beta) - k @ S.mT).mT @ k,
+            "k_t in the place of w_t: every key erases the old memory at once, without β_t and without regard to what others have erased.", "eq. 5.6",
+            next="Which vector stands beside u_t in u_t − S₀ w_t?"),
+        "loses the old memory itself": Mistake(
+            lambda S, k, v, beta: householder.wy_u(k, v, beta).mT @ k - S @ householder.wy_w(k, beta).mT @ k,
+            "S₀ (I − WᵀK) is S₀ − S₀WᵀK: the first of the two is missing.", "eq. 5.5"),
+        "loses the new writes": Mistake(
+            lambda S, k, v, beta: S - S @ householder.wy_w(k, beta).mT @ k,
+            "The old memory is treated right, but what the tokens write, UᵀK, is gone.", "eq. 5.5"),
         "erases the new writes as well": Mistake(
             lambda S, k, v, beta: (S + householder.wy_u(k, v, beta).mT @ k) @ householder.householder_product(k, beta),
             "U already accounts for every erasure that follows a write. Only the *old* memory is multiplied by P_C.", "eq. 5.5"),
@@ -293,6 +360,12 @@ exercise(
             "At T = 129 the two are exactly equal. The question asks for more.", next="One token further."),
         "counts T² / 2 for the sum": Mistake(128,
             "0 + 1 + … + (T − 1) is T (T − 1) / 2: the first token costs nothing."),
+        "takes the crossing of the lesson's picture": Mistake(85,
+            "The package's function computes all T² overlaps at once, those with later tokens included, so its lines cross earlier. "
+            "Here only overlaps with earlier tokens are paid for."),
+        "takes the token after the crossing of the lesson's picture": Mistake(86,
+            "The package's function computes all T² overlaps at once, those with later tokens included, so its lines cross earlier. "
+            "Here only overlaps with earlier tokens are paid for."),
         "leaves the overlaps out": Mistake(258,
             "An earlier token costs a dot product of length K *and* a scaled vector of length V. You counted only one of the two."),
     },
@@ -355,6 +428,11 @@ exercise(
             lambda a, tau: q_with_keys(a, 2 / (lapack_keys(a) ** 2).sum(-1), lapack_keys(a)),
             "β = 2/‖k‖² makes every factor a reflection. LAPACK also uses tau = 0, for a column that needs none, and there the factor is I.",
             next="tau is β: use it as it is."),
+        "takes 2 for tau": Mistake(lambda a, tau: q_with_keys(a, torch.full_like(tau, 2), lapack_keys(a)),
+            "I − 2 y yᵀ is a reflection if y has length 1. These vectors are longer, and tau makes up for it.", next="tau is β: use it as it is."),
+        "gives the vectors length 1": Mistake(
+            lambda a, tau: q_with_keys(a, tau, torch.nn.functional.normalize(lapack_keys(a), dim=-1)),
+            "tau belongs to the vectors as they are stored, with a leading 1 and whatever length that gives."),
         "returns the first n columns": Mistake(lambda a, tau: q_from_lapack(a, tau)[:, :a.shape[1]].contiguous(),
             "That is the thin Q. The product of the m × m reflections has all m columns."),
         "erases with raw keys": Mistake(
