@@ -38,3 +38,45 @@ def chunkwise_cpu(
         command = f"deltanet-edu bench chunkwise-cpu --rounds {rounds}" + (f" --threads {threads}" if threads else "") + f" --output {output}"
         write_result(output, measured, command)
         typer.echo(f"written to {output}")
+
+
+@bench.command("delta-rule")
+def delta_rule(
+    output: Annotated[Path | None, typer.Option(help="Write the measurements to this JSON file; rewritten after every shape.")] = None,
+    shapes: Annotated[str, typer.Option(help='Which shapes, as "B,T,H,D" separated by spaces; all nine of the book if empty.')] = "",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; each measures every candidate once, and medians are reported.")] = 3,
+    accuracy: Annotated[bool, typer.Option(help="Compare outputs and gradients with float64 as well.")] = True,
+    recurrent: Annotated[bool, typer.Option(help="Measure the recurrent kernel, too; slow for long sequences.")] = True,
+):
+    """The kernels on one GPU against flash-linear-attention, if that is installed, and softmax attention: speed, memory, errors.
+
+    Example: deltanet-edu bench delta-rule --output results/delta_rule.json
+    """
+    import torch
+
+    from ..kernels import why_not
+    from ..records import write_result
+    from . import delta_rule as measure
+
+    if reason := why_not("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16):
+        raise typer.BadParameter(f"the kernels cannot run here: {reason}")
+    chosen = [tuple(map(int, shape.split(","))) for shape in shapes.split()] or list(measure.SHAPES)
+    found = measure.candidates(recurrent=recurrent)
+    command = f"deltanet-edu bench delta-rule --rounds {rounds}" + (f" --output {output}" if output else "")
+    measured = {"dtype": "bfloat16", "shapes": {}, "errors": {}}
+    if accuracy:
+        for shape in measure.ACCURACY:
+            for kind in (dict(), dict(repeated=True, beta_max=2.0)):
+                label = f"{','.join(map(str, shape))}{' repeated keys, beta up to 2' if kind else ''}"
+                measured["errors"][label] = measure.errors(shape, found, **kind)
+                typer.echo(f"{label}: {measured['errors'][label]}")
+                if output:
+                    write_result(output, measured, command)
+    for shape in chosen:
+        label = ",".join(map(str, shape))
+        rows = measured["shapes"][label] = measure.time_shape(shape, found, rounds)
+        typer.echo(f"\n{label:<20}{'forward ms':>12}{'both ms':>12}{'held MB':>12}{'peak MB':>12}{'first s':>10}")
+        for name, row in rows.items():
+            typer.echo(f"{name:<20}{row['forward']:>12.3f}{row['both']:>12.3f}{row['held MB']:>12.0f}{row['peak MB']:>12.0f}{row['first call s']:>10.1f}")
+        if output:
+            write_result(output, measured, command)
