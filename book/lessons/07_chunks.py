@@ -163,8 +163,8 @@ verify("7.3")
 # *Proof.* Row $t$ of $QS^\top$ is $(S q_t)^\top$. Entry $(t, i)$ of $\operatorname{tril}(QK^\top)$ is $k_i^\top q_t$ for $i \le t$ and 0
 # otherwise, so row $t$ of its product with $V$ is the sum in 7.1. ∎
 #
-# In the picture, every square below the diagonal is a pair of tokens (reader, writer). The parallel form computes each of them.
-# Here only the blue ones are computed. All orange ones of a row come in one read of the state.
+# In the picture, every square on or below the diagonal is a pair of tokens (reader, writer). The parallel form computes each
+# of them. Here only the blue ones are computed. All orange ones of a row come in one read of the state.
 
 # %%
 chunks.triangle(12, 4);
@@ -263,8 +263,8 @@ for ax in (left, right):
 right.legend();
 
 # %% [markdown]
-# On the left, the work: flat while C is small against $KV/(K+V)$, here 32, and proportional to C beyond it. The gray line is
-# below the measured one by the additions and maskings that 7.4 leaves out.
+# On the left, the work: flat while C is small against $2KV/(K+V)$, here 64, and proportional to C beyond it. The gray line
+# is below the measured one by the additions and maskings that 7.4 leaves out.
 #
 # On the right, the time. Too small a C pays for many steps; too large a C pays for arithmetic that nobody needs. The valley in
 # between is broad, and it beats both ends. On a GPU the valley lies at 64 to 128: there a chunk must also be large enough to

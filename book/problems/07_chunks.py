@@ -5,6 +5,7 @@
 # taken: scanning the delta rule.
 #
 # No batch and no heads here: `q`, `k` are (T, K), `v` is (T, V), `S` is (V, K). K and V differ, and T need not be a multiple of C.
+# Everything is in float64.
 
 # %%
 import torch
@@ -61,7 +62,7 @@ check("7.2", chunk_by_chunk)
 #
 # ★★ · 8 minutes · equations 7.2 and 7.3
 #
-# Every chunkwise algorithm in this book, and every kernel, goes through the same five stations: *load · within the chunk ·
+# Every chunkwise algorithm in this book, kernels included, goes through the same five stations: *load · within the chunk ·
 # across chunks · update · store*. Here is one chunk of linear attention in disorder. One line does not belong.
 
 # %%

@@ -22,7 +22,7 @@ def triangle(T, C):
     ax.legend(handles=[Patch(color=colors.blue, alpha=0.9, label="within the chunk: tril(Q Kᵀ) V"),
                        Patch(color=colors.orange, alpha=0.35, label="from earlier chunks: Q Sᵀ")],
               loc="upper right", frameon=True, facecolor="white", edgecolor="none", framealpha=1)
-    ax.set(xlim=(0, T), ylim=(T, 0), aspect="equal", xlabel="token i that was written", ylabel="token t that reads")
+    ax.set(xlim=(0, T), ylim=(T, 0), aspect="equal", xlabel="token i that writes", ylabel="token t that reads")
     ax.set_xticks(np.arange(0, T + 1, C))
     ax.set_yticks(np.arange(0, T + 1, C))
     ax.grid(False)

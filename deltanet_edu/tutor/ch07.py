@@ -103,6 +103,13 @@ exercise(
             "The state that enters a chunk is the one that left the chunk before, not the one from before the sequence.", "eq. 7.2"),
         "keeps only the last chunk in the state": Mistake(chunked(right_read, carry=lambda S, K, V: V.T @ K),
             "The state must add up: S + Vᵀ K. Yours forgets everything but the latest chunk.", "eq. 7.2"),
+        "never updates the state": Mistake(chunked(right_read, carry=lambda S, K, V: S),
+            "Every chunk meets the state from before the sequence, and that is also what comes back.", "eq. 7.2",
+            next="What does a chunk hand on to the next?"),
+        "forgets the chunk's own writes": Mistake(chunked(lambda Q, K, V, before, after, S_0: Q @ before.T),
+            "Only the entering state is read. What the chunk itself has written up to t comes through tril(Q Kᵀ) V.", "eq. 7.3"),
+        "swaps queries and keys": Mistake(chunked(lambda Q, K, V, before, after, S_0: Q @ before.T + (K @ Q.T).tril() @ V),
+            "Row t must hold the overlaps of *query* t: Q Kᵀ. Yours is K Qᵀ, its transpose.", "eq. 7.3"),
         "drops the tokens after the last whole chunk": Mistake(chunked(right_read, whole_only=True),
             "T need not be a multiple of C. The last chunk is shorter, and it counts.", "eq. 7.2",
             next="A slice past the end is no error in Python: `range(0, T, C)` is enough."),
@@ -137,6 +144,10 @@ exercise(
             "G lets every token of the chunk see all others, later ones included.", "eq. 7.3", next="Which of B and G is causal?"),
         "adds before there is something to add": Mistake("EDBFAC",
             "D needs `own` and `earlier`. Which lines make them?", "eq. 7.3"),
+        "adds before both halves are there": Mistake("EBDFAC",
+            "D needs `own` and `earlier`, and only F makes the second.", "eq. 7.3", next="Which label does F carry?"),
+        "never puts the two halves together": Mistake("EBFAC",
+            "C returns O, and only D makes it.", "eq. 7.3"),
         "computes before it loads": Mistake("BEFDAC",
             "B works on Q, K and V, and only E brings them in.", "eq. 7.3", next="Which label comes first?"),
     },
@@ -196,6 +207,13 @@ exercise(
             "X is right. But S meets M₁ first, and S stands on the left: S M₁ M₂.", "eq. 7.6"),
         "does the second map first": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, X2 @ M1 + X1),
             "Composition of maps does not commute. The first token comes first.", "eq. 7.6"),
+        "turns the other product around as well": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, M2 @ X1 + X2),
+            "Consistent, but for a memory that stands on the *right*, S -> M S + X, as where the state is transposed. "
+            "Here S stands on the left.", "eq. 7.6", next="Write out (S M₁ + X₁) M₂ + X₂."),
+        "forgets the second write": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M2),
+            "What the first token wrote is right. What the second one writes, X₂, is added to it.", "eq. 7.6"),
+        "sends the second write through the first erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2 @ M1),
+            "M₁ is over before X₂ is written. It is X₁ that still meets an erasure: M₂.", "eq. 7.6"),
         "adds the writes untouched": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2),
             "What the first token wrote passes through the erasure of the second. That is what makes it the delta rule.", "eq. 7.6",
             next="Same key twice, β = 1: is the first value still there?"),
@@ -306,7 +324,8 @@ exercise(
     id="7.6", title="The map of a chunk", kind="code", stars=3, minutes=20, equations=("7.5", "7.6"),
     reference=chunk_map, alternatives=(chunk_map_by_wy, chunk_map_by_scan, chunk_map_by_probing),
     cases=lambda g: smallest_first([Case((real([[1.0, 0.0], [0.6, 0.8]])[:C], real([[3.0], [5.0]])[:C], real([1.0, 0.5])[:C]),
-                                         f"easy numbers, C = {C}") for C in (1, 2)] + delta_inputs(g, "k v beta", T=(1, 2, 5), K=3, V=2)),
+                                         f"easy numbers, C = {C}") for C in (1, 2)]
+                                   + [Case(case.args, case.note.replace("T = ", "C = ")) for case in delta_inputs(g, "k v beta", T=(1, 2, 5), K=3, V=2)]),
     mutants={
         "multiplies the transitions backwards": Mistake(lambda k, v, beta: (householder_product(k.flip(0), beta.flip(0)), chunk_map(k, v, beta)[1]),
             "X is right. M must be M₁M₂⋯: the first token stands leftmost, next to S.", "eq. 7.6"),
@@ -318,6 +337,15 @@ exercise(
             "One token is (I - β k kᵀ, β v kᵀ). The write has lost its β.", "eq. 7.5"),
         "forgets beta in the erasure": Mistake(lambda k, v, beta: chunk_map_with(k, v, beta, erase=torch.ones_like),
             "One token is (I - β k kᵀ, β v kᵀ). The erasure has lost its β.", "eq. 7.5"),
+        "forgets beta altogether": Mistake(lambda k, v, beta: chunk_map_with(k, v, beta, erase=torch.ones_like, write=lambda v, b: v),
+            "One token is (I - β k kᵀ, β v kᵀ). Yours is right for β = 1 only.", "eq. 7.5"),
+        "erases each write at once": Mistake(lambda k, v, beta: chunk_map_step(k, v, beta, lambda X, M, M_t, X_t: (X + X_t) @ M_t),
+            "M_t acts on what was there before token t; X_t is added after it. Yours sends it through its own erasure.", "eq. 7.6",
+            next="With a unit key and β = 1, what is left of your X after one token?"),
+        "erases with the product so far": Mistake(lambda k, v, beta: chunk_map_step(k, v, beta, lambda X, M, M_t, X_t: X @ M + X_t),
+            "What is in X has already met the earlier erasures. Each step it meets one more, M_t, not all of them again.", "eq. 7.6"),
+        "adds up everything": Mistake(lambda k, v, beta: (torch.eye(k.shape[1], dtype=k.dtype) - (beta[:, None] * k).T @ k, (beta[:, None] * v).T @ k),
+            "As if every token met the memory from before the chunk. Transitions are multiplied, and a write passes through later erasures.", "eq. 7.6"),
         "returns only the last token": Mistake(lambda k, v, beta: chunk_map(k[-1:], v[-1:], beta[-1:]),
             "The composition is thrown away in each round: keep it in a variable and go on from there.", "eq. 7.6"),
         "adds up the transitions": Mistake(lambda k, v, beta: (torch.eye(k.shape[1], dtype=k.dtype) - (beta[:, None] * k).T @ k, chunk_map(k, v, beta)[1]),
@@ -337,10 +365,20 @@ def chunk_map_with(k, v, beta, erase=lambda b: b, write=lambda v, b: b * v):
     return total
 
 
+def chunk_map_step(k, v, beta, step):
+    """M and X token by token; `step` makes X from the X so far, the M after this token, and the token's own pair."""
+    M, X = torch.eye(k.shape[1], dtype=k.dtype), k.new_zeros(v.shape[1], k.shape[1])
+    for k_t, v_t, beta_t in zip(k, v, beta):
+        M_t = householder(k_t, beta_t)
+        M = M @ M_t
+        X = step(X, M, M_t, beta_t * torch.outer(v_t, k_t))
+    return M, X
+
+
 # -- 7.7 The bill ----------------------------------------------------------------------------------------------------------
 
-def scan_bytes(T, K, V, bytes_per_number):
-    return T * K * (K + V) * bytes_per_number
+def scan_bytes(T, K, V, size):
+    return T * K * (K + V) * size
 
 
 exercise(
@@ -355,13 +393,15 @@ exercise(
             "A scan keeps a pair for every token: they all live at the same time.", "eq. 7.8"),
         "counts numbers, not bytes": Mistake(lambda T, K, V, size: T * K * (K + V), "Multiply by the size of a number.", "eq. 7.8"),
         "takes M to be as tall as X": Mistake(lambda T, K, V, size: 2 * T * K * V * size, "M acts on keys: it is (K, K) whatever V is.", "eq. 7.8"),
+        "takes both matrices to be square": Mistake(lambda T, K, V, size: T * (K * K + V * V) * size,
+            "M is (K, K), but X is shaped like the memory: (V, K).", "eq. 7.8"),
         "counts what the tokens bring": Mistake(lambda T, K, V, size: T * (K + V) * size,
             "Those are the keys and values themselves. The scan makes a matrix out of each.", "eq. 7.8"),
     },
     hints=("Which two matrices stand for one token, and what are their shapes?",
            "M is (K, K), X is (V, K), and every token has both.",
            "T · (K² + VK) numbers, times the bytes of one."),
-    why="For T = 4,096, K = V = 128 in float32 that is 537 MB a head, to move 2 MB of keys and values.",
+    why="For T = 4,096, K = V = 128 in float32 that is 537 MB a head, to process 4 MB of keys and values.",
 )
 
 
@@ -459,7 +499,7 @@ def _(g):
 
 # -- predictions -----------------------------------------------------------------------------------------------------------
 
-prediction("7.a", question="Linear attention, T tokens on this CPU. As T doubles from 512 to 4,096, which form gets slower faster?",
+prediction("7.a", question="Linear attention, T tokens on this CPU. As T grows from 512 to 4,096, whose time grows faster?",
            options={"the loop": "Its work doubles, and so does its time. Each step is small, so it is slow from the start, but it stays in proportion.",
                     "all at once": "Its work quadruples: a T × T matrix. It starts far ahead and gives the lead away.",
                     "both alike": "One does T steps of fixed size, the other one step of size T². They cannot grow alike."},
