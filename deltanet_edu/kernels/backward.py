@@ -1,16 +1,16 @@
 """The chunkwise backward pass: two sweeps over the chunks, then everything else for all chunks at once.
 
-A prefix d is "gradient with respect to". With R, X, P, T1 as in `forward.py` and S' the memory that leaves a chunk:
+A prefix d is "gradient with respect to"; S' is the memory that leaves a chunk, the rest as in `forward.py` and chapter 9:
 
-    forward sweep      S and X of every chunk, computed again (or saved by the forward pass)
-    backward sweep     dX = P^T dO + K dS'^T         G = T1^T dX       dV = beta * G                  (eq. 9.4)
+    forward sweep      S and X of every chunk, computed again (unless the forward pass has saved them)
+    backward sweep     dX = P^T dO + K dS'^T         dZ = T1^T dX      dV = beta * dZ                 (eq. 9.4)
                        dS = dS' + dO^T Q - dV^T K
     gradients          dQ = dO S + dP K                                dP = tril(dO X^T)
                        dK = dP^T Q + X dS' - dV S - (E + E^T) K        E = stril(dV X^T)              (eq. 9.6)
-                       dbeta_t = G_t . e_t                             e = V - K S^T - stril(K K^T) X (eq. 9.7)
+                       dbeta_t = dZ_t . e_t                            e = V - K S^T - stril(K K^T) X (eq. 9.7)
 
-The backward sweep needs neither S nor X, so the two sweeps run side by side in one launch. All of it is linear in dO, so `scale`
-is left out until the results are stored.
+The backward sweep needs neither S nor X, so the two sweeps can share a launch, side by side. All of it is linear in dO and dS',
+so `scale` is left out until results are stored: gradients of the memory are kept divided by it.
 """
 
 import triton
@@ -37,7 +37,7 @@ def backward_sweep(
     k_rows = rows(k_ptr + start * k_token + h * k_head, length, K, k_token, C, width)
     T1_rows = rows(T1_ptr + (start * H + h) * C, length, C, H * C, C, C)
     do_rows = rows(do_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
-    G_rows = rows(d_writes_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
+    dZ_rows = rows(d_writes_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
     row = tl.arange(0, C)
     dS = tl.zeros((V_TILE, width), tl.float32)                           # (V_TILE, K)  registers, for the whole sweep
     if d_final_ptr is not None:
@@ -60,14 +60,14 @@ def backward_sweep(
         dS_out = dS.to(k.dtype)                                          # (V_TILE, K)  registers: left operand
         dX_t = tl.dot(dS_out, tl.trans(k), dX_t, input_precision=PRECISION)
         # -- within the chunk: earlier writes answer for later ones, since those were made knowing them ------------------------
-        G_t = tl.dot(dX_t.to(k.dtype), T1, input_precision=PRECISION)                                    # (V_TILE, C)
+        dZ_t = tl.dot(dX_t.to(k.dtype), T1, input_precision=PRECISION)                                    # (V_TILE, C)
         # -- update (eq. 9.4) -------------------------------------------------------------------------------------------------
         dS = tl.dot(tl.trans(do), q, dS, input_precision=PRECISION)
-        dS = tl.dot((G_t * -beta[None, :]).to(k.dtype), k, dS, input_precision=PRECISION)
+        dS = tl.dot((dZ_t * -beta[None, :]).to(k.dtype), k, dS, input_precision=PRECISION)
         # -- store -----------------------------------------------------------------------------------------------------------
         at, in_state = at_state(v0, K, V, V_TILE, width)
         tl.store(d_states_ptr + ((slot + i) * H + h) * V * K + at, dS_out, mask=in_state)
-        G_rows.store([i * C, v0], tl.trans(G_t.to(k.dtype)))
+        dZ_rows.store([i * C, v0], tl.trans(dZ_t.to(k.dtype)))
     if d_initial_ptr is not None:
         at, in_state = at_state(v0, K, V, V_TILE, width)
         tl.store(d_initial_ptr + memory + at, dS * scale, mask=in_state)
@@ -76,16 +76,16 @@ def backward_sweep(
 @triton.jit
 def sweeps_kernel(
     q_ptr, k_ptr, v_ptr, beta_ptr, T1_ptr, initial_ptr,                  # as in forward_kernel
-    do_ptr, d_final_ptr,                                                 # (B, T, H, V); (N, H, V, K) float32 or None
+    do_ptr, d_final_ptr,                                                 # (B, T, H, V); (N, H, V, K) float32, or None for zeros
     states_ptr, writes_ptr,                                              # out: S before each chunk (slots, H, V, K), X (B, T, H, V)
-    d_states_ptr, d_writes_ptr,                                          # out: dS' of each chunk / scale, G / scale; shaped likewise
+    d_states_ptr, d_writes_ptr,                                          # out: dS' and dZ, shaped likewise
     d_initial_ptr,                                                       # out: (N, H, V, K) float32, or None
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
     FORWARD: tl.constexpr, BACKWARD: tl.constexpr,                       # which sweeps to run
 ):
     """One program per sweep, sequence, head and V_TILE rows of the memory. Side by side, the sweeps fill a GPU that one of
-    them leaves half empty; where one fills it, two launches are faster, because each then needs fewer registers."""
+    them leaves half empty. Where one fills it, two launches are better: alone, each needs less of a multiprocessor."""
     V_TILES: tl.constexpr = (V + V_TILE - 1) // V_TILE
     program = tl.program_id(0)
     forward = FORWARD
@@ -101,15 +101,8 @@ def sweeps_kernel(
 
 
 @triton.jit
-def load_values(ptr, at, v0, in_range, V: tl.constexpr, V_TILE: tl.constexpr):
-    """(C, V_TILE) of a (B, T, H, V) tensor, from column v0 on."""
-    val = v0 + tl.arange(0, V_TILE)
-    return tl.load(ptr + at[:, None] + val[None, :], mask=in_range[:, None] & (val < V)[None, :], other=0.0)
-
-
-@triton.jit
 def before_norm(dx, x, norm_ptr, at, in_range):
-    """From the gradient of a unit row x = y / |y| to that of y: what points along x changes nothing."""
+    """From the gradient of a unit row x = y / |y| to that of y: moving along x changes nothing."""
     norm = tl.load(norm_ptr + at, mask=in_range, other=1.0)
     return (dx - x * tl.sum(dx * x, 1)[:, None]) / norm[:, None]
 
@@ -117,100 +110,99 @@ def before_norm(dx, x, norm_ptr, at, in_range):
 @triton.jit
 def gradients_kernel(
     q_ptr, k_ptr, v_ptr, beta_ptr, do_ptr,                               # as above; q, k of unit length where norms_ptr is given
-    states_ptr, writes_ptr, d_states_ptr, d_writes_ptr,                  # what the sweeps left: S, X, dS', G
-    norms_ptr,                                                           # (2, B, T, H): lengths of q and k before normalization, or None
+    states_ptr, writes_ptr, d_states_ptr, d_writes_ptr,                  # what the sweeps left: S, X, dS', dZ
+    norms_ptr,                                                           # (2, B, T, H): lengths that q and k had; None: not normalized
     dq_ptr, dk_ptr, dv_ptr, dbeta_ptr,                                   # out: (B, T, H, K) twice, (B, T, H, V), (B, T, H) float32
     cu_seqlens, sequence_of_slot, scale, T, H, tokens, q_token, q_head, k_token, k_head, v_token, v_head,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
     SIGMOID: tl.constexpr,                                               # beta is the sigmoid of what dbeta is wanted for
 ):
-    """Two programs per chunk and head: one for dQ, one for dK, dV and dbeta. One program for both would hold too many tiles
-    and spill registers; two neighbors find most of what both read in the L2 cache."""
+    """Two programs per chunk and head: one for dQ, one for dK, dV and dbeta. One for all would hold too many tiles and spill
+    registers; and what two neighbors both read, the second finds in the L2 cache."""
     width: tl.constexpr = triton.next_power_of_2(K)
     part, program = tl.program_id(0) % 2, tl.program_id(0) // 2
     slot, h = program // H, program % H
     start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
     if first >= length:
-        return                                                           # a spare slot: no sequence fills it
+        return                                                           # a spare slot, owned by nobody
     row, col = tl.arange(0, C), tl.arange(0, width)
-    t = first + row
-    in_range = t < length
+    in_range = first + row < length
     in_tile = in_range[:, None] & (col < K)[None, :]
-    at_token = (start + t) * H + h                                       # (C,)  in a (B, T, H) tensor
-    at_gradient = at_token[:, None] * K + col[None, :]
-    memory = (slot.to(tl.int64) * H + h) * V * K                         # where a tensor (slots, H, V, K) has this chunk's
-    q_at = q_ptr + (start + t)[:, None] * q_token + h * q_head + col[None, :]
-    k = tl.load(k_ptr + (start + t)[:, None] * k_token + h * k_head + col[None, :], mask=in_tile, other=0.0)     # (C, K)
+    token = start + first + row                                          # (C,)
+    at = token * H + h                                                   # (C,)  in a (B, T, H) tensor
+    memory = (slot.to(tl.int64) * H + h) * V * K                         # where a tensor (slots, H, V, K) has this chunk's memory
+    at_q = token[:, None] * q_token + h * q_head + col[None, :]
+    k = tl.load(k_ptr + token[:, None] * k_token + h * k_head + col[None, :], mask=in_tile, other=0.0)   # (C, K)  shared memory
 
     if part == 0:
-        dP = tl.zeros((C, C), tl.float32)
+        dP = tl.zeros((C, C), tl.float32)                                # accumulators live in registers
         dq = tl.zeros((C, width), tl.float32)
         for v0 in range(0, V, V_TILE):
             # -- load ------------------------------------------------------------------------------------------------
-            do = load_values(do_ptr, at_token * V, v0, in_range, V, V_TILE)                              # (C, V_TILE)
-            X = load_values(writes_ptr, at_token * V, v0, in_range, V, V_TILE)                           # (C, V_TILE)
-            at, in_state = at_state(v0, K, V, V_TILE, width)
-            S = tl.load(states_ptr + memory + at, mask=in_state, other=0.0)                                  # (V_TILE, K)
-            # -- within the chunk --------------------------------------------------------------------------------------
+            val = v0 + tl.arange(0, V_TILE)
+            at_v, in_v = at[:, None] * V + val[None, :], in_range[:, None] & (val < V)[None, :]
+            at_S, in_S = at_state(v0, K, V, V_TILE, width)
+            do = tl.load(do_ptr + at_v, mask=in_v, other=0.0)                                            # (C, V_TILE)
+            X = tl.load(writes_ptr + at_v, mask=in_v, other=0.0)                                         # (C, V_TILE)
+            S = tl.load(states_ptr + memory + at_S, mask=in_S, other=0.0)                                # (V_TILE, K)
+            # -- within the chunk, across chunks -----------------------------------------------------------------------
             dP = tl.dot(do, tl.trans(X), dP, input_precision=PRECISION)                                  # (C, C)
-            # -- across chunks -----------------------------------------------------------------------------------------
             dq = tl.dot(do, S, dq, input_precision=PRECISION)                                            # (C, K)
+        # -- update, store ---------------------------------------------------------------------------------------------
         dP = tl.where(row[:, None] >= row[None, :], dP, 0.0)
         dq = tl.dot(dP.to(k.dtype), k, dq, input_precision=PRECISION) * scale
         if norms_ptr is not None:
-            dq = before_norm(dq, tl.load(q_at, mask=in_tile, other=0.0).to(tl.float32), norms_ptr, at_token, in_range)
-        # -- store -----------------------------------------------------------------------------------------------------
-        tl.store(dq_ptr + at_gradient, dq.to(dq_ptr.dtype.element_ty), mask=in_tile)
+            dq = before_norm(dq, tl.load(q_ptr + at_q, mask=in_tile, other=0.0).to(tl.float32), norms_ptr, at, in_range)
+        tl.store(dq_ptr + at[:, None] * K + col[None, :], dq.to(dq_ptr.dtype.element_ty), mask=in_tile)
         return
 
-    # First what flows back through R = V - K S^T, where the writes come from.
-    beta = tl.load(beta_ptr + at_token, mask=in_range, other=0.0)
-    GX = tl.zeros((C, C), tl.float32)                                    # G X^T
-    XG = tl.zeros((C, C), tl.float32)                                    # X G^T, computed and not transposed: see forward.py
-    GS = tl.zeros((C, width), tl.float32)                                # G S
+    # First, what flows back through Z = beta * (V - K S^T): where the writes come from.
+    beta = tl.load(beta_ptr + at, mask=in_range, other=0.0)
+    dZ_X = tl.zeros((C, C), tl.float32)                                  # dZ X^T
+    X_dZ = tl.zeros((C, C), tl.float32)                                  # X dZ^T, computed and not transposed: see forward.py
+    dZ_S = tl.zeros((C, width), tl.float32)                              # dZ S
     dbeta = tl.zeros((C,), tl.float32)
     for v0 in range(0, V, V_TILE):
         # -- load ----------------------------------------------------------------------------------------------------
-        v = load_values(v_ptr, (start + t) * v_token + h * v_head, v0, in_range, V, V_TILE)              # (C, V_TILE)
-        G = load_values(d_writes_ptr, at_token * V, v0, in_range, V, V_TILE)                             # (C, V_TILE)
-        X = load_values(writes_ptr, at_token * V, v0, in_range, V, V_TILE)                               # (C, V_TILE)
-        at, in_state = at_state(v0, K, V, V_TILE, width)
-        S = tl.load(states_ptr + memory + at, mask=in_state, other=0.0)                                  # (V_TILE, K)
-        # -- within the chunk ----------------------------------------------------------------------------------------
-        GX = tl.dot(G, tl.trans(X), GX, input_precision=PRECISION)
-        XG = tl.dot(X, tl.trans(G), XG, input_precision=PRECISION)
-        dbeta += tl.sum(G.to(tl.float32) * v, 1)
-        # -- across chunks -------------------------------------------------------------------------------------------
-        GS = tl.dot(G, S, GS, input_precision=PRECISION)
-        # -- store ---------------------------------------------------------------------------------------------------
         val = v0 + tl.arange(0, V_TILE)
-        dv = G * beta[:, None] * scale
-        tl.store(dv_ptr + at_token[:, None] * V + val[None, :], dv.to(dv_ptr.dtype.element_ty), mask=in_range[:, None] & (val < V)[None, :])
+        at_v, in_v = at[:, None] * V + val[None, :], in_range[:, None] & (val < V)[None, :]
+        at_S, in_S = at_state(v0, K, V, V_TILE, width)
+        v = tl.load(v_ptr + token[:, None] * v_token + h * v_head + val[None, :], mask=in_v, other=0.0)  # (C, V_TILE)
+        dZ = tl.load(d_writes_ptr + at_v, mask=in_v, other=0.0)                                          # (C, V_TILE)
+        X = tl.load(writes_ptr + at_v, mask=in_v, other=0.0)                                             # (C, V_TILE)
+        S = tl.load(states_ptr + memory + at_S, mask=in_S, other=0.0)                                    # (V_TILE, K)
+        # -- within the chunk, across chunks ---------------------------------------------------------------------------
+        dZ_X = tl.dot(dZ, tl.trans(X), dZ_X, input_precision=PRECISION)
+        X_dZ = tl.dot(X, tl.trans(dZ), X_dZ, input_precision=PRECISION)
+        dZ_S = tl.dot(dZ, S, dZ_S, input_precision=PRECISION)
+        dbeta += tl.sum(dZ.to(tl.float32) * v, 1)
+        # -- store ---------------------------------------------------------------------------------------------------
+        tl.store(dv_ptr + at_v, (dZ * beta[:, None] * scale).to(dv_ptr.dtype.element_ty), mask=in_v)
+    # eq. 9.7, dbeta = dZ . e: dZ . v - (dZ S) . k - sum over earlier tokens of (dZ . X_i) (k . k_i), whose products are all needed anyway
     earlier, later = row[:, None] > row[None, :], row[:, None] < row[None, :]
-    # eq. 9.7: G . e = G . v - (G S) . k - sum over earlier tokens of (G . X_i) (k . k_i), each from a product that is needed anyway
-    KK = tl.dot(k, tl.trans(k), input_precision=PRECISION)                                               # (C, C)
-    dbeta -= tl.sum(GS * k, 1) + tl.sum(tl.where(earlier, GX * KK, 0.0), 1)
-    dbeta *= scale * (beta * (1 - beta) if SIGMOID else 1.0)
-    tl.store(dbeta_ptr + at_token, dbeta, mask=in_range)
-    E_sum = tl.where(earlier, GX * beta[:, None], tl.where(later, XG * beta[None, :], 0.0))              # (C, C)  E + E^T
-    dk = tl.dot((-E_sum).to(k.dtype), k, GS * -beta[:, None], input_precision=PRECISION)                 # (C, K)
+    overlap = tl.dot(k, tl.trans(k), input_precision=PRECISION)                                          # (C, C)
+    dbeta -= tl.sum(dZ_S * k, 1) + tl.sum(tl.where(earlier, dZ_X * overlap, 0.0), 1)
+    tl.store(dbeta_ptr + at, dbeta * scale * (beta * (1 - beta) if SIGMOID else 1.0), mask=in_range)
+    E_sum = tl.where(earlier, dZ_X * beta[:, None], tl.where(later, X_dZ * beta[None, :], 0.0))          # (C, C)  E + E^T
+    dk = tl.dot((-E_sum).to(k.dtype), k, dZ_S * -beta[:, None], input_precision=PRECISION)               # (C, K)
 
-    # Then what flows back through the writes X, where they go: into the outputs and into the next memory.
+    # Then, what flows back through X: where the writes go, into outputs and into the next memory.
     dP_t = tl.zeros((C, C), tl.float32)
     for v0 in range(0, V, V_TILE):
         # -- load ----------------------------------------------------------------------------------------------------
-        do = load_values(do_ptr, at_token * V, v0, in_range, V, V_TILE)                                  # (C, V_TILE)
-        X = load_values(writes_ptr, at_token * V, v0, in_range, V, V_TILE)                               # (C, V_TILE)
-        at, in_state = at_state(v0, K, V, V_TILE, width)
-        dS = tl.load(d_states_ptr + memory + at, mask=in_state, other=0.0)                               # (V_TILE, K)
-        # -- within the chunk ----------------------------------------------------------------------------------------
+        val = v0 + tl.arange(0, V_TILE)
+        at_v, in_v = at[:, None] * V + val[None, :], in_range[:, None] & (val < V)[None, :]
+        at_S, in_S = at_state(v0, K, V, V_TILE, width)
+        do = tl.load(do_ptr + at_v, mask=in_v, other=0.0)                                                # (C, V_TILE)
+        X = tl.load(writes_ptr + at_v, mask=in_v, other=0.0)                                             # (C, V_TILE)
+        dS = tl.load(d_states_ptr + memory + at_S, mask=in_S, other=0.0)                                 # (V_TILE, K)
+        # -- within the chunk, across chunks ---------------------------------------------------------------------------
         dP_t = tl.dot(X, tl.trans(do), dP_t, input_precision=PRECISION)                                  # (C, C)
-        # -- across chunks -------------------------------------------------------------------------------------------
         dk = tl.dot(X, dS, dk, input_precision=PRECISION)                                                # (C, K)
-    q = tl.load(q_at, mask=in_tile, other=0.0)                                                           # (C, K)
+    # -- update, store -------------------------------------------------------------------------------------------------
+    q = tl.load(q_ptr + at_q, mask=in_tile, other=0.0)                                                   # (C, K)
     dP_t = tl.where(row[:, None] <= row[None, :], dP_t, 0.0)
     dk = tl.dot(dP_t.to(k.dtype), q, dk, input_precision=PRECISION) * scale
     if norms_ptr is not None:
-        dk = before_norm(dk, k.to(tl.float32), norms_ptr, tokens * H + at_token, in_range)
-    # -- store ---------------------------------------------------------------------------------------------------------
-    tl.store(dk_ptr + at_gradient, dk.to(dk_ptr.dtype.element_ty), mask=in_tile)
+        dk = before_norm(dk, k.to(tl.float32), norms_ptr, tokens * H + at, in_range)
+    tl.store(dk_ptr + at[:, None] * K + col[None, :], dk.to(dk_ptr.dtype.element_ty), mask=in_tile)

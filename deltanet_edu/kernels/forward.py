@@ -1,14 +1,14 @@
 """The chunkwise forward pass in two kernels: the inverses of all chunks at once, then one program per piece of memory.
 
-Tokens are rows. Per chunk of C tokens with entering memory S: (V, K) (names as in `ops/chunkwise_backward.py`):
+Tokens are rows. Per chunk of C tokens, with the memory S: (V, K) that enters it (names as in chapter 9):
 
-    A = stril(diag(beta) K K^T)       T1 = (I + A)^-1                              `inverse_kernel`  (eq. 6.2, 6.5)
-    R = V - K S^T                     what the memory gets wrong
-    X = T1 (beta * R)                 what each token really writes                `forward_kernel`  (eq. 8.6)
-    S' = S + X^T K                    the memory that leaves                                         (eq. 8.4)
-    O = scale (Q S^T + tril(Q K^T) X)                                                                (eq. 8.5)
+    A = stril(diag(beta) K K^T)       T1 = (I + A)^-1                                      `inverse_kernel`  (eq. 6.2, 6.5)
+    Z = beta * (V - K S^T)            what the memory gets wrong, times the write strength
+    X = T1 Z                          what each token really writes                        `forward_kernel`  (eq. 8.6)
+    S' = S + X^T K                    the memory that leaves                                                 (eq. 8.4)
+    O = scale (Q S^T + P X)           P = tril(Q K^T)                                                        (eq. 8.5)
 
-W = T1 (beta * K) and U = T1 (beta * V) never exist: U - W S^T = T1 (beta * (V - K S^T)), with one product less.
+W = T1 (beta * K) and U = T1 (beta * V) never exist: U - W S^T = T1 Z (eq. 8.6), with one product less.
 """
 
 import triton
@@ -19,13 +19,13 @@ from .tiles import at_state, chunk_of, rows, sequence
 EPS: tl.constexpr = tl.constexpr(1e-6)                                   # in |k| = sqrt(sum k^2 + EPS), as flash-linear-attention has it
 
 
-# -- (I + A)^-1 by halves --------------------------------------------------------------------------------------------------
-# [A11  0 ]: the inverse of I + it is [   T11       0 ]  so 1 x 1 blocks make 2 x 2 ones, those make 4 x 4 ones, and so on:
-# [A21 A22]                           [-T22 A21 T11 T22]  two products a step. Never a power series: repeated keys ruin it (eq. 6.6).
+# -- (I + A)^-1 by halves (eq. 6.5) -----------------------------------------------------------------------------------------
+# [A11  0 ]  has the inverse  [   T11       0 ]  once I is added. So the inverses of 1 x 1 blocks make those of 2 x 2 blocks,
+# [A21 A22]                   [-T22 A21 T11 T22]  and so on: two products a step. Never a power series: repeated keys ruin it (eq. 6.6).
 
 @triton.jit
 def diagonal_blocks(A, m: tl.constexpr, n: tl.constexpr):
-    """The m blocks on the diagonal of A: (m n, m n), stacked: (m, n, n). A mask and a sum, since registers have no addresses."""
+    """The m blocks on the diagonal of A: (m n, m n), stacked: (m, n, n). By a mask and a sum, since registers have no addresses."""
     i, j = tl.arange(0, m)[:, None, None, None], tl.arange(0, m)[None, None, :, None]
     return tl.sum(tl.where(i == j, tl.reshape(A, (m, n, m, n)), 0.0), 2)
 
@@ -34,18 +34,17 @@ def diagonal_blocks(A, m: tl.constexpr, n: tl.constexpr):
 def product(a, b, m: tl.constexpr, n: tl.constexpr, PRECISION: tl.constexpr):
     """m products of n x n matrices. A stack of one is multiplied as a plain matrix, which all warps can share."""
     if m == 1:
-        c = tl.dot(tl.reshape(a, (n, n)), tl.reshape(b, (n, n)), input_precision=PRECISION)
-        return tl.reshape(c, (1, n, n))
+        return tl.reshape(tl.dot(tl.reshape(a, (n, n)), tl.reshape(b, (n, n)), input_precision=PRECISION), (1, n, n))
     else:
         return tl.dot(a, b, input_precision=PRECISION)
 
 
 @triton.jit
 def inverse_of_16(A, m: tl.constexpr, PRECISION: tl.constexpr):
-    """(I + A)^-1 for m blocks of 16 x 16. Halves of 1, 2, 4, 8 are too small for the tensor cores, so we keep them in place
-    in a 16 x 16 matrix T1 and multiply with masks: T1 - T1 A21 T1 fills all corners A21 of one size in one go."""
+    """(I + A)^-1 for m blocks of 16 x 16. Halves of 1, 2, 4 and 8 are too small for tensor cores. They stay where they are, on
+    the diagonal of a 16 x 16 matrix T1, and T1 - T1 A21 T1 fills in all corners of one size, if A21 is A masked to them."""
     row, col = tl.arange(0, 16)[None, :, None], tl.arange(0, 16)[None, None, :]
-    T1 = tl.where(row == col, 1.0, tl.where((row % 2 == 1) & (col == row - 1), -A, 0.0))             # halves of 1: no product needed
+    T1 = tl.where(row == col, 1.0, tl.where((row % 2 == 1) & (col == row - 1), -A, 0.0))             # halves of 1
     for level in tl.static_range(1, 4):                                                              # halves of 2, 4, 8
         corner = ((row >> level) % 2 == 1) & (col >> level == (row >> level) - 1)
         T1 -= product(product(T1, tl.where(corner, A, 0.0), m, 16, PRECISION), T1, m, 16, PRECISION)
@@ -54,7 +53,7 @@ def inverse_of_16(A, m: tl.constexpr, PRECISION: tl.constexpr):
 
 @triton.jit
 def join_halves(T1, A, m: tl.constexpr, n: tl.constexpr, PRECISION: tl.constexpr):
-    """From the inverses of 2m blocks of n x n on the diagonal to those of m blocks of 2n x 2n."""
+    """From the inverses of the 2m blocks of n x n on the diagonal to those of the m blocks of 2n x 2n."""
     left, _ = tl.split(tl.permute(tl.reshape(diagonal_blocks(A, m, 2 * n), (m, 2, n, 2, n)), (0, 1, 2, 4, 3)))
     _, A21 = tl.split(tl.permute(left, (0, 2, 3, 1)))                                                # (m, n, n)
     T11, T22 = tl.split(tl.permute(tl.reshape(T1, (m, 2, n, n)), (0, 2, 3, 1)))
@@ -65,56 +64,56 @@ def join_halves(T1, A, m: tl.constexpr, n: tl.constexpr, PRECISION: tl.constexpr
 
 
 @triton.jit
-def unit_rows(ptr, unit_ptr, norm_ptr, at, unit_at, norm_at, in_tile, in_range):
-    """Load a tile of rows, scale each to length 1, and store it with the lengths: the backward pass needs both."""
+def unit_rows(ptr, unit_ptr, norm_ptr, at, at_unit, at_norm, in_tile, in_range):
+    """Load a tile of rows, make each of length 1, and store it with the lengths: the backward pass needs both."""
     x = tl.load(ptr + at, mask=in_tile, other=0.0).to(tl.float32)
     norm = tl.sqrt(tl.sum(x * x, 1) + EPS)                                                           # (C,)
     x = (x / norm[:, None]).to(unit_ptr.dtype.element_ty)
-    tl.store(unit_ptr + unit_at, x, mask=in_tile)
-    tl.store(norm_ptr + norm_at, norm, mask=in_range)
+    tl.store(unit_ptr + at_unit, x, mask=in_tile)
+    tl.store(norm_ptr + at_norm, norm, mask=in_range)
     return x
 
 
 @triton.jit
 def inverse_kernel(
-    q_ptr, k_ptr,                                  # (B, T, H, K); q is only read to be normalized
+    q_ptr, k_ptr,                                  # (B, T, H, K); q is read only to be normalized
     beta_ptr,                                      # (B, T, H) float32
-    T1_ptr,                                        # (B, T, H, C) out: row t of its chunk's T1 lies with token t
-    unit_q_ptr, unit_k_ptr, norms_ptr,             # out: (B, T, H, K) twice and (2, B, T, H); None: q and k come as they should be
+    T1_ptr,                                        # out: (B, T, H, C); row t of its chunk's T1 lies with token t
+    unit_q_ptr, unit_k_ptr, norms_ptr,             # out: (B, T, H, K) twice, (2, B, T, H); None: q and k come as they should be
     sigmoid_ptr,                                   # out: (B, T, H), sigmoid(beta); None: beta comes as it should be
-    cu_seqlens, sequence_of_slot,                  # variable lengths, or None: see tiles.py
+    cu_seqlens, sequence_of_slot,                  # variable lengths, or None; see tiles.py
     T, H, tokens,                                  # length of a sequence, heads, B T
     q_token, q_head, k_token, k_head,              # strides
     K: tl.constexpr, C: tl.constexpr,
     PRECISION: tl.constexpr,                       # of products of float32 inputs: "ieee", "tf32x3" or "tf32"
     MERGE: tl.constexpr,                           # of the products that build T1
 ):
-    """One program per chunk and head: A = stril(diag(beta) K K^T) and T1 = (I + A)^-1."""
+    """One program per chunk and head: T1 = (I + stril(diag(beta) K K^T))^-1."""
     width: tl.constexpr = triton.next_power_of_2(K)
     slot, h = tl.program_id(0) // H, tl.program_id(0) % H
     start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
     if first >= length:
-        return                                                           # a spare slot: no sequence fills it
+        return                                                           # a spare slot, owned by nobody
     # -- load ------------------------------------------------------------------------------------------------------
     row, col = tl.arange(0, C), tl.arange(0, width)
-    t = first + row                                                      # (C,)  tokens of this chunk
-    in_range = t < length
+    in_range = first + row < length
     in_tile = in_range[:, None] & (col < K)[None, :]
-    at_token = (start + t) * H + h                                       # (C,)  in a (B, T, H) tensor
-    beta = tl.load(beta_ptr + at_token, mask=in_range, other=0.0)
+    token = start + first + row                                          # (C,)
+    at = token * H + h                                                   # (C,)  in a (B, T, H) tensor
+    at_q = token[:, None] * q_token + h * q_head + col[None, :]
+    at_k = token[:, None] * k_token + h * k_head + col[None, :]
+    beta = tl.load(beta_ptr + at, mask=in_range, other=0.0)
     if sigmoid_ptr is not None:
         beta = tl.where(in_range, tl.sigmoid(beta), 0.0)
-        tl.store(sigmoid_ptr + at_token, beta, mask=in_range)
-    at_q = (start + t)[:, None] * q_token + h * q_head + col[None, :]
-    at_k = (start + t)[:, None] * k_token + h * k_head + col[None, :]
+        tl.store(sigmoid_ptr + at, beta, mask=in_range)
     if norms_ptr is None:
-        k = tl.load(k_ptr + at_k, mask=in_tile, other=0.0)               # (C, K)  shared memory, as an operand of a product
+        k = tl.load(k_ptr + at_k, mask=in_tile, other=0.0)               # (C, K)
     else:
-        at_unit = at_token[:, None] * K + col[None, :]
-        unit_rows(q_ptr, unit_q_ptr, norms_ptr, at_q, at_unit, at_token, in_tile, in_range)
-        k = unit_rows(k_ptr, unit_k_ptr, norms_ptr, at_k, at_unit, tokens * H + at_token, in_tile, in_range)
+        at_unit = at[:, None] * K + col[None, :]
+        unit_rows(q_ptr, unit_q_ptr, norms_ptr, at_q, at_unit, at, in_tile, in_range)
+        k = unit_rows(k_ptr, unit_k_ptr, norms_ptr, at_k, at_unit, tokens * H + at, in_tile, in_range)
     # -- within the chunk ------------------------------------------------------------------------------------------
-    A = tl.dot(k, tl.trans(k), input_precision=PRECISION) * beta[:, None]                            # (C, C)  registers; upper half unused
+    A = tl.dot(k, tl.trans(k), input_precision=PRECISION) * beta[:, None]                            # (C, C)  registers; we use its lower half
     T1 = inverse_of_16(diagonal_blocks(A, C // 16, 16), C // 16, MERGE)                              # (C / 16, 16, 16)
     if C >= 32:
         T1 = join_halves(T1, A, C // 32, 16, MERGE)                                                  # (C / 32, 32, 32)
@@ -122,24 +121,23 @@ def inverse_kernel(
         T1 = join_halves(T1, A, C // 64, 32, MERGE)                                                  # (C / 64, 64, 64)
     # -- store -----------------------------------------------------------------------------------------------------
     T1 = tl.reshape(T1, (C, C)).to(T1_ptr.dtype.element_ty)
-    tl.store(T1_ptr + at_token[:, None] * C + row[None, :], T1, mask=in_range[:, None])
+    tl.store(T1_ptr + at[:, None] * C + row[None, :], T1, mask=in_range[:, None])
 
 
 # -- the recurrence over chunks ----------------------------------------------------------------------------------------------
 
 @triton.jit
 def forward_sweep(
-    q_ptr, k_ptr, v_ptr, beta_ptr, T1_ptr,         # as in forward_kernel
-    initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr,
+    q_ptr, k_ptr, v_ptr, beta_ptr, T1_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr,    # as in forward_kernel
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,
-    i_seq, h, v0,                                  # which sequence, head, and first row of the memory
+    i_seq, h, v0,                                  # which sequence, which head, first row of the memory
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
 ):
     """V_TILE rows of the memory of one head, from the first chunk to the last. An output that is None is left out.
 
-    S stays in registers as (V_TILE, K), so tokens are columns in whatever is computed from it (names ending in _t). Each
-    product of the chain S -> R -> X -> S then takes its left operand from the registers that hold the last result, and its
-    right operand from a tile as it was loaded: nothing on the way goes through shared memory.
+    S stays in registers as (V_TILE, K), so tokens are columns in all that is computed from it (names ending in _t). Then each
+    product in the chain S -> Z -> X -> S takes its left operand from the registers that hold the last result, and its right
+    operand from a tile as it was loaded: on the way from one memory to the next, nothing passes through shared memory.
     """
     width: tl.constexpr = triton.next_power_of_2(K)
     start, length, slot = sequence(i_seq, T, cu_seqlens, C)
@@ -165,23 +163,22 @@ def forward_sweep(
         T1 = T1_rows.load([i * C, 0])                                    # (C, C)
         t = i * C + row
         beta = tl.load(beta_ptr + (start + t) * H + h, mask=t < length, other=0.0)
-        # -- within the chunk: P^T = triu(K Q^T), which waits for nobody. Computed as such, since to transpose a result it ----
-        # -- would have to go through shared memory. ------------------------------------------------------------------------
+        # -- within the chunk: P^T, which waits for nobody; as triu(K Q^T), since transposing a result is a detour ---------
         if o_ptr is not None:
             q = q_rows.load([i * C, 0])                                  # (C, K)
             P_t = tl.where(row[:, None] <= row[None, :], tl.dot(k, tl.trans(q), input_precision=PRECISION), 0.0).to(k.dtype)  # (C, C)
-        # -- across chunks: what the memory says about these keys, and how wrong that is (eq. 8.6); what it tells the queries --
-        S_in = S.to(k.dtype)                                             # (V_TILE, K)  registers: left operand of both products
-        R_t = (tl.trans(v) - tl.dot(S_in, tl.trans(k), input_precision=PRECISION)) * beta[None, :]       # (V_TILE, C)  beta * R
+        # -- across chunks: what the memory says about these keys, and how wrong it is; what it tells the queries ----------
+        S_in = S.to(k.dtype)                                             # (V_TILE, K)  registers, left operand twice
+        Z_t = (tl.trans(v) - tl.dot(S_in, tl.trans(k), input_precision=PRECISION)) * beta[None, :]       # (V_TILE, C)
         if o_ptr is not None:
             O_t = tl.dot(S_in, tl.trans(q), input_precision=PRECISION)                                   # (V_TILE, C)
-        # -- within the chunk: later tokens see earlier writes (eq. 8.6, 8.5) -------------------------------------------------
-        X_t = tl.dot(R_t.to(k.dtype), tl.trans(T1), input_precision=PRECISION).to(k.dtype)               # (V_TILE, C)
+        # -- within the chunk: later tokens see earlier writes (eq. 8.6, 8.5) ----------------------------------------------
+        X_t = tl.dot(Z_t.to(k.dtype), tl.trans(T1), input_precision=PRECISION).to(k.dtype)               # (V_TILE, C)
         if o_ptr is not None:
             O_t = tl.dot(X_t, P_t, O_t, input_precision=PRECISION)
-        # -- update (eq. 8.4) -------------------------------------------------------------------------------------------------
+        # -- update (eq. 8.4) ----------------------------------------------------------------------------------------------
         S = tl.dot(X_t, k, S, input_precision=PRECISION)                 # in float32: thousands of chunks add up here
-        # -- store -----------------------------------------------------------------------------------------------------------
+        # -- store ---------------------------------------------------------------------------------------------------------
         if o_ptr is not None:
             o_rows.store([i * C, v0], tl.trans(O_t * scale).to(o_ptr.dtype.element_ty))
         if states_ptr is not None:
@@ -197,13 +194,13 @@ def forward_sweep(
 def forward_kernel(
     q_ptr, k_ptr, v_ptr,                           # (B, T, H, K), (B, T, H, K), (B, T, H, V); bfloat16 or float32
     beta_ptr, T1_ptr,                              # (B, T, H) float32, (B, T, H, C)
-    initial_ptr,                                   # (N, H, V, K), one memory per sequence, or None: it starts empty
-    o_ptr, final_ptr,                              # out: (B, T, H, V), and the memory after the last token, float32
-    states_ptr, writes_ptr,                        # out: S before each chunk (slots, H, V, K), and X (B, T, H, V); None: recomputed later
+    initial_ptr,                                   # (N, H, V, K) float32, a memory for each sequence; None: they start empty
+    o_ptr, final_ptr,                              # out: (B, T, H, V), and the memories after the last token, float32
+    states_ptr, writes_ptr,                        # out: S before each chunk (slots, H, V, K), X (B, T, H, V); None: not wanted
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
 ):
-    """One program per sequence, head and V_TILE rows of the memory: rows of S never meet, columns always do."""
+    """One program per sequence, head and V_TILE rows of the memory: rows of S never meet, its columns always do."""
     V_TILES: tl.constexpr = (V + V_TILE - 1) // V_TILE
     program = tl.program_id(0)                                           # tiles of one head are neighbors: they read the same q and k
     v0, h, i_seq = program % V_TILES * V_TILE, program // V_TILES % H, program // (V_TILES * H)

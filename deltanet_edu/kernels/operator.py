@@ -11,255 +11,237 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor
 
-from . import backward as kernels
-from . import configs, forward, recurrent, why_not
+from . import backward, configs, forward, recurrent, why_not
 
 
-# -- launching -------------------------------------------------------------------------------------------------------------
-
-def launch(kernel, programs, config, *args, **constants):
-    if programs:
-        triton.set_allocator(lambda size, align, stream: torch.empty(size, dtype=torch.int8, device="cuda"))   # for descriptors
-        kernel[(programs,)](*args, **constants, **config.options())
-
-
-def on(x):
-    """Launch on the device of x."""
-    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
+def launch(kernel, programs, config, first, *args, **constants):
+    """Run so many programs of a kernel on the device of its first argument."""
+    def scratch(size, alignment, stream):                                # for the descriptors that a kernel makes
+        return torch.empty(size, dtype=torch.int8, device=first.device)
+    with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
+        triton.set_allocator(scratch)
+        if programs:
+            kernel[(programs,)](first, *args, **constants, **config.options())
 
 
-def device_of(x):
-    return configs.device(x.device.index if x.is_cuda else None)
+def plan_of(q, v, programs):
+    """The configurations for q and v, if kernels can run on them at all. Called inside operators only: compilers need not see it."""
+    if reason := why_not(q.device, q.dtype):
+        raise RuntimeError(f"kernels: {reason}")
+    return configs.plan(q.shape[3], v.shape[3], q.dtype, programs, configs.device(q.device.index if q.is_cuda else None))
 
 
 def token_rows(x):
-    """x: (B, T, H, D) such that token b T + t lies `stride` after token 0, as descriptors want it; copied only if it is not so."""
-    B, T, H, D = x.shape
-    aligned = x.data_ptr() % 16 == 0 and all(s > 0 and s * x.element_size() % 16 == 0 for s in x.stride()[1:3])
-    return x if aligned and x.stride(3) == 1 and (B == 1 or x.stride(0) == T * x.stride(1)) else x.contiguous()
+    """x: (B, T, H, D) with tokens at one stride through the whole batch and rows at multiples of 16 bytes; copied only if it is not so."""
+    in_place = x.stride(3) == 1 and (len(x) == 1 or x.stride(0) == x.shape[1] * x.stride(1)) and x.data_ptr() % 16 == 0
+    return x if in_place and all(s > 0 and s * x.element_size() % 16 == 0 for s in x.stride()[1:3]) else x.contiguous()
 
 
 def sequences(q, cu_seqlens, C):
     """How many sequences there are, and how many chunk slots they own; see `tiles.sequence`."""
     B, T = q.shape[:2]
-    if cu_seqlens is None:
-        return B, B * (-(-T // C))
-    n = cu_seqlens.shape[0] - 1
-    return n, T // C + n
+    n = B if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    return n, B * -(-T // C) if cu_seqlens is None else T // C + n
 
 
 def sequence_of_slot(cu_seqlens, slots, C):
-    """For variable lengths: which sequence owns each chunk slot. Worked out on the device, so that nobody waits."""
-    if cu_seqlens is None:
-        return None
-    first = cu_seqlens // C + torch.arange(len(cu_seqlens), device=cu_seqlens.device)
-    return torch.searchsorted(first, torch.arange(slots, device=first.device), right=True).sub_(1).clamp_(max=len(first) - 2).int()
+    """For variable lengths: which sequence owns each slot, worked out on the device."""
+    if cu_seqlens is not None:
+        first = cu_seqlens // C + torch.arange(len(cu_seqlens), device=cu_seqlens.device)
+        owner = torch.searchsorted(first, torch.arange(slots, device=first.device), right=True) - 1
+        return owner.clamp(max=len(cu_seqlens) - 2).int()
+
+
+def present(x):
+    """An operator cannot return None, so what was not asked for is empty."""
+    return x if x.numel() else None
 
 
 # -- chunkwise ---------------------------------------------------------------------------------------------------------------
 
-@torch.library.custom_op("deltanet_edu::chunkwise_forward", mutates_args=())
-def chunkwise_forward(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, initial: Tensor | None, cu_seqlens: Tensor | None, scale: float,
-                      normalize: bool, sigmoid: bool, precision: str, C: int, save: bool) -> list[Tensor]:
-    """o, final state, T1, unit q, unit k, norms, sigmoid of beta, states, writes. What was not asked for is empty."""
-    out = chunkwise_forward_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save)
-    o, final, T1, unit_q, unit_k, norms, strength, states, writes = (x if x.numel() else None for x in out)
-    (B, T, H, K), V = q.shape, v.shape[3]
+@torch.library.custom_op("deltanet_edu::chunkwise", mutates_args=())
+def chunkwise(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, initial: Tensor | None, cu_seqlens: Tensor | None, scale: float,
+              normalize: bool, sigmoid: bool, precision: str, C: int, save: bool) -> list[Tensor]:
+    """o, final state, T1, unit q, unit k, their norms, sigmoid of beta, states, writes. C = 0 is the table's choice."""
+    out = chunkwise_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save)
+    o, final, T1, unit_q, unit_k, norms, strength, states, writes = map(present, out)
+    (B, T, H, K), V, C = q.shape, v.shape[3], T1.shape[3]
     n, slots = sequences(q, cu_seqlens, C)
-    config = configs.plan(K, V, q.dtype, n * H, device_of(q)).forward
+    config = plan_of(q, v, n * H).forward
     q, k, v = token_rows(q), token_rows(k), token_rows(v)
-    with on(q):
-        launch(forward.inverse_kernel, slots * H, configs.INVERSE, q, k, beta, T1, unit_q, unit_k, norms, strength,
-               cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), T, H, B * T, *q.stride()[1:3], *k.stride()[1:3],
-               K=K, C=C, PRECISION=precision, MERGE=precision if q.dtype == torch.float32 else "tf32")
-        q, k, beta = unit_q if normalize else q, unit_k if normalize else k, strength if sigmoid else beta
-        launch(forward.forward_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, T1, initial, o, final, states, writes,
-               cu_seqlens, scale, T, H, *q.stride()[1:3], *k.stride()[1:3], *v.stride()[1:3],
-               K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=precision)
+    # T1 is rounded to the dtype of the inputs, which for bfloat16 loses more than building it in tf32 does
+    launch(forward.inverse_kernel, slots * H, configs.INVERSE, q, k, beta, T1, unit_q, unit_k, norms, strength,
+           cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), T, H, B * T, *q.stride()[1:3], *k.stride()[1:3],
+           K=K, C=C, PRECISION=precision, MERGE=precision if q.dtype == torch.float32 else "tf32")
+    q, k, beta = unit_q if normalize else q, unit_k if normalize else k, strength if sigmoid else beta
+    launch(forward.forward_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, T1, initial, o, final, states, writes,
+           cu_seqlens, scale, T, H, *q.stride()[1:3], *k.stride()[1:3], *v.stride()[1:3],
+           K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=precision)
     return out
 
 
-@chunkwise_forward.register_fake
-def chunkwise_forward_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save):
-    (B, T, H, K), V = q.shape, v.shape[3]
+@chunkwise.register_fake
+def chunkwise_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save):
+    (B, T, H, K), V, C = q.shape, v.shape[3], C or plan_of(q, v, 0).C
     n, slots = sequences(q, cu_seqlens, C)
+    unit = (B, T, H, K) if normalize else (0,)
     return [q.new_empty(B, T, H, V), beta.new_empty(n, H, V, K), q.new_empty(B, T, H, C),
-            q.new_empty(B, T, H, K) if normalize else q.new_empty(0), q.new_empty(B, T, H, K) if normalize else q.new_empty(0),
-            beta.new_empty(2, B, T, H) if normalize else beta.new_empty(0), beta.new_empty(B, T, H) if sigmoid else beta.new_empty(0),
-            q.new_empty(slots, H, V, K) if save else q.new_empty(0), q.new_empty(B, T, H, V) if save else q.new_empty(0)]
+            q.new_empty(unit), q.new_empty(unit), beta.new_empty((2, B, T, H) if normalize else 0), beta.new_empty((B, T, H) if sigmoid else 0),
+            q.new_empty((slots, H, V, K) if save else 0), q.new_empty((B, T, H, V) if save else 0)]
 
 
 @torch.library.custom_op("deltanet_edu::chunkwise_backward", mutates_args=())
-def chunkwise_backward(do: Tensor, d_final: Tensor | None, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, T1: Tensor, norms: Tensor | None,
-                       initial: Tensor | None, cu_seqlens: Tensor | None, states: Tensor | None, writes: Tensor | None,
+def chunkwise_backward(do: Tensor, d_final: Tensor | None, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, initial: Tensor | None,
+                       cu_seqlens: Tensor | None, T1: Tensor, norms: Tensor | None, states: Tensor | None, writes: Tensor | None,
                        scale: float, sigmoid: bool, precision: str) -> list[Tensor]:
-    """dq, dk, dv, dbeta, and the gradient of the initial state: empty if there was none."""
-    out = chunkwise_backward_shapes(do, d_final, q, k, v, beta, T1, norms, initial, cu_seqlens, states, writes, scale, sigmoid, precision)
-    dq, dk, dv, dbeta, d_initial = (x if x.numel() else None for x in out)
+    """dq, dk, dv, dbeta, and the gradient of the initial state."""
+    out = gradient_shapes(do, d_final, q, k, v, beta, initial)
     (B, T, H, K), V, C = q.shape, v.shape[3], T1.shape[3]
     n, slots = sequences(q, cu_seqlens, C)
-    plan = configs.plan(K, V, q.dtype, n * H, device_of(q))
+    plan = plan_of(q, v, n * H)
     q, k, v, do = token_rows(q), token_rows(k), token_rows(v), do.contiguous()
-    strides = *q.stride()[1:3], *k.stride()[1:3], *v.stride()[1:3]
-    d_states, d_writes = q.new_empty(slots, H, V, K), torch.empty_like(do)
-    recompute = states is None
+    strides, sizes = (*q.stride()[1:3], *k.stride()[1:3], *v.stride()[1:3]), dict(K=K, V=V, C=C, PRECISION=precision)
+    d_states, d_writes, recompute = q.new_empty(slots, H, V, K), torch.empty_like(do), states is None
     if recompute:
         states, writes = torch.empty_like(d_states), torch.empty_like(do)
-    with on(q):
-        def sweep(config, forward, backward):
-            launch(kernels.sweeps_kernel, (forward + backward) * n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, T1, initial,
-                   do, d_final, states, writes, d_states, d_writes, d_initial, cu_seqlens, scale, T, H, *strides,
-                   K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=precision, FORWARD=forward, BACKWARD=backward)
-        if recompute and plan.both:
-            sweep(plan.both, True, True)
-        else:
-            if recompute:
-                sweep(plan.sweep, True, False)
-            sweep(plan.back, False, True)
-        launch(kernels.gradients_kernel, 2 * slots * H, plan.gradients, q, k, v, beta, do, states, writes, d_states, d_writes, norms,
-               dq, dk, dv, dbeta, cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), scale, T, H, B * T, *strides,
-               K=K, V=V, C=C, V_TILE=plan.gradients.v_tile, PRECISION=precision, SIGMOID=sigmoid)
+    together = recompute and plan.both
+    for config, FORWARD, BACKWARD in [(plan.both, True, True)] if together else [(plan.sweep, True, False)] * recompute + [(plan.back, False, True)]:
+        launch(backward.sweeps_kernel, (FORWARD + BACKWARD) * n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, T1, initial,
+               do, d_final, states, writes, d_states, d_writes, present(out[4]), cu_seqlens, scale, T, H, *strides,
+               V_TILE=config.v_tile, FORWARD=FORWARD, BACKWARD=BACKWARD, **sizes)
+    launch(backward.gradients_kernel, 2 * slots * H, plan.gradients, q, k, v, beta, do, states, writes, d_states, d_writes, norms,
+           *out[:4], cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), scale, T, H, B * T, *strides,
+           V_TILE=plan.gradients.v_tile, SIGMOID=sigmoid, **sizes)
     return out
 
 
 @chunkwise_backward.register_fake
-def chunkwise_backward_shapes(do, d_final, q, k, v, beta, T1, norms, initial, cu_seqlens, states, writes, scale, sigmoid, precision):
-    return [q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape), beta.new_empty(beta.shape),
-            beta.new_empty(0 if initial is None else initial.shape)]
+def gradient_shapes(do, d_final, q, k, v, beta, initial, *others):
+    return [*(x.new_empty(x.shape) for x in (q, k, v, beta)), beta.new_empty(0 if initial is None else initial.shape)]
 
 
 def chunkwise_save(ctx, inputs, output):
     q, k, v, beta, initial, cu_seqlens, ctx.scale, normalize, ctx.sigmoid, ctx.precision, _, save = inputs
     _, _, T1, unit_q, unit_k, norms, strength, states, writes = output
-    ctx.save_for_backward(unit_q if normalize else q, unit_k if normalize else k, v, strength if ctx.sigmoid else beta, T1,
-                          norms if normalize else None, initial, cu_seqlens, states if save else None, writes if save else None)
-    ctx.o_shape = output[0].shape
+    q, k, beta = unit_q if normalize else q, unit_k if normalize else k, strength if ctx.sigmoid else beta
+    ctx.save_for_backward(q, k, v, beta, initial, cu_seqlens, T1, norms if normalize else None, states if save else None, writes if save else None)
 
 
 def chunkwise_gradients(ctx, grads):
-    q, *rest = ctx.saved_tensors
-    do, d_final = grads[:2]
-    if do is None:
-        do = q.new_zeros(ctx.o_shape)
-    *gradients, d_initial = chunkwise_backward(do, None if d_final is None else d_final.contiguous(), q, *rest, ctx.scale, ctx.sigmoid, ctx.precision)
-    return *gradients, d_initial if rest[5] is not None else None, *[None] * 7
+    saved = ctx.saved_tensors                                            # looked up once, which is all that checkpointing allows
+    *gradients, d_initial = chunkwise_backward(*given(grads, saved[2]), *saved, ctx.scale, ctx.sigmoid, ctx.precision)
+    return *gradients, None if saved[4] is None else d_initial, *[None] * 7
 
 
-chunkwise_forward.register_autograd(chunkwise_gradients, setup_context=chunkwise_save)
+def given(grads, v):
+    """The gradients of o and of the final state: zeros for an o that nobody used, which has the shape of v."""
+    return v.new_zeros(v.shape) if grads[0] is None else grads[0], None if grads[1] is None else grads[1].contiguous()
+
+
+chunkwise.register_autograd(chunkwise_gradients, setup_context=chunkwise_save)
 
 
 # -- one token at a time -----------------------------------------------------------------------------------------------------
 
-@torch.library.custom_op("deltanet_edu::recurrent_forward", mutates_args=())
-def recurrent_forward(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, initial: Tensor | None, cu_seqlens: Tensor | None, scale: float,
-                      save: bool) -> list[Tensor]:
-    """o, final state, and the prediction errors, which the backward pass needs; empty if not."""
-    o, final, errors = out = recurrent_forward_shapes(q, k, v, beta, initial, cu_seqlens, scale, save)
-    (B, T, H, K), V, config = q.shape, v.shape[3], configs.RECURRENT
-    with on(q):
-        launch(recurrent.recurrent_kernel, len(final) * H * triton.cdiv(V, config.v_tile), config, q.contiguous(), k.contiguous(), v.contiguous(),
-               beta, initial, o, final, errors if save else None, cu_seqlens, scale, T, H, K=K, V=V, V_TILE=config.v_tile)
+@torch.library.custom_op("deltanet_edu::recurrent", mutates_args=())
+def recurrence(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, initial: Tensor | None, cu_seqlens: Tensor | None, scale: float,
+               save: bool) -> list[Tensor]:
+    """o, final state, and the prediction errors, which the backward pass needs."""
+    out = recurrence_shapes(q, k, v, beta, initial, cu_seqlens, scale, save)
+    run_recurrence(configs.RECURRENT, q, k, v, beta, initial, *map(present, out), cu_seqlens, scale)
     return out
 
 
-@recurrent_forward.register_fake
-def recurrent_forward_shapes(q, k, v, beta, initial, cu_seqlens, scale, save):
-    n, _ = sequences(q, cu_seqlens, 16)
-    return [v.new_empty(v.shape), beta.new_empty(n, q.shape[2], v.shape[3], q.shape[3]), beta.new_empty(v.shape if save else 0)]
+def run_recurrence(config, q, k, v, beta, initial, o, final, errors, cu_seqlens, scale):
+    (n, H, V, K), q, k, v = final.shape, q.contiguous(), k.contiguous(), v.contiguous()
+    launch(recurrent.recurrent_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, initial, o, final, errors,
+           cu_seqlens, scale, q.shape[1], H, K=K, V=V, V_TILE=config.v_tile)
+
+
+@recurrence.register_fake
+def recurrence_shapes(q, k, v, beta, initial, cu_seqlens, scale, save):
+    plan_of(q, v, 0)
+    n, H, V, K = sequences(q, cu_seqlens, 16)[0], *v.shape[2:], q.shape[3]
+    return [v.new_empty(v.shape), beta.new_empty(n, H, V, K), beta.new_empty(v.shape if save else 0)]
 
 
 @torch.library.custom_op("deltanet_edu::recurrent_backward", mutates_args=())
-def recurrent_backward(do: Tensor, d_final: Tensor | None, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, errors: Tensor, initial: Tensor | None,
-                       cu_seqlens: Tensor | None, scale: float) -> list[Tensor]:
-    """dq, dk, dv, dbeta, and the gradient of the initial state: empty if there was none."""
+def recurrence_backward(do: Tensor, d_final: Tensor | None, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, initial: Tensor | None,
+                        cu_seqlens: Tensor | None, errors: Tensor, scale: float) -> list[Tensor]:
+    """dq, dk, dv, dbeta, and the gradient of the initial state."""
     (B, T, H, K), V, config = q.shape, v.shape[3], configs.RECURRENT
     n, parts = sequences(q, cu_seqlens, 16)[0], triton.cdiv(V, config.v_tile)
-    q, k, do = q.contiguous(), k.contiguous(), do.contiguous()
-    dv, d_initial = torch.empty_like(errors), beta.new_empty(0 if initial is None else initial.shape)
-    dq, dk, dbeta = (beta.new_empty(parts, B, T, H, *width) for width in ((K,), (K,), ()))
-    constants = dict(K=K, V=V, V_TILE=config.v_tile)
-    with on(q):
-        launch(recurrent.recurrent_reverse_kernel, n * H * parts, config, q, k, beta, errors, do, d_final, dv, dk, dbeta,
-               None if initial is None else d_initial, cu_seqlens, scale, T, H, B * T, **constants)
-        launch(recurrent.recurrent_replay_kernel, n * H * parts, config, k, beta, errors, do, dv, initial, dq, dk,
-               cu_seqlens, scale, T, H, B * T, **constants)
+    q, k, do, dv, d_initial = q.contiguous(), k.contiguous(), do.contiguous(), torch.empty_like(errors), gradient_shapes(do, d_final, q, k, v, beta, initial)[4]
+    dq, dk, dbeta = beta.new_empty(parts, B, T, H, K), beta.new_empty(parts, B, T, H, K), beta.new_empty(parts, B, T, H)
+    sizes = dict(K=K, V=V, V_TILE=config.v_tile)
+    launch(recurrent.recurrent_reverse_kernel, n * H * parts, config, q, k, beta, errors, do, d_final, dv, dk, dbeta, present(d_initial),
+           cu_seqlens, scale, T, H, B * T, **sizes)
+    launch(recurrent.recurrent_replay_kernel, n * H * parts, config, k, beta, errors, do, dv, initial, dq, dk, cu_seqlens, scale, T, H, B * T, **sizes)
     return [dq.sum(0).to(q.dtype), dk.sum(0).to(k.dtype), dv.to(v.dtype), dbeta.sum(0), d_initial]
 
 
-@recurrent_backward.register_fake
-def recurrent_backward_shapes(do, d_final, q, k, v, beta, errors, initial, cu_seqlens, scale):
-    return [q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape), beta.new_empty(beta.shape),
-            beta.new_empty(0 if initial is None else initial.shape)]
+recurrence_backward.register_fake(gradient_shapes)
 
 
-def recurrent_save(ctx, inputs, output):
-    q, k, v, beta, initial, cu_seqlens, ctx.scale, _ = inputs
-    ctx.save_for_backward(q, k, v, beta, output[2], initial, cu_seqlens)
+def recurrence_save(ctx, inputs, output):
+    *tensors, ctx.scale, _ = inputs
+    ctx.save_for_backward(*tensors, output[2])
 
 
-def recurrent_gradients(ctx, grads):
-    q, k, v, beta, errors, initial, cu_seqlens = ctx.saved_tensors
-    do, d_final = grads[:2]
-    *gradients, d_initial = recurrent_backward(v.new_zeros(v.shape) if do is None else do, None if d_final is None else d_final.contiguous(),
-                                               q, k, v, beta, errors, initial, cu_seqlens, ctx.scale)
-    return *gradients, None if initial is None else d_initial, None, None, None
+def recurrence_gradients(ctx, grads):
+    saved = ctx.saved_tensors
+    *gradients, d_initial = recurrence_backward(*given(grads, saved[2]), *saved, ctx.scale)
+    return *gradients, None if saved[4] is None else d_initial, None, None, None
 
 
-recurrent_forward.register_autograd(recurrent_gradients, setup_context=recurrent_save)
+recurrence.register_autograd(recurrence_gradients, setup_context=recurrence_save)
 
 
 @torch.library.custom_op("deltanet_edu::step", mutates_args={"state"})
 def step(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, state: Tensor, scale: float) -> Tensor:
-    (B, H, K), V, config = q.shape, v.shape[2], configs.STEP
+    plan_of(q, v, 0)
     o = v.new_empty(v.shape)
-    with on(q):
-        launch(recurrent.recurrent_kernel, B * H * triton.cdiv(V, config.v_tile), config, q.contiguous(), k.contiguous(), v.contiguous(),
-               beta, state, o, state, None, None, scale, 1, H, K=K, V=V, V_TILE=config.v_tile)
+    run_recurrence(configs.STEP, q, k, v, beta, state, o, state, None, None, scale)
     return o
 
 
-@step.register_fake
-def step_shapes(q, k, v, beta, state, scale):
-    return v.new_empty(v.shape)
+step.register_fake(lambda q, k, v, beta, state, scale: v.new_empty(v.shape))
 
 
 # -- what people call ----------------------------------------------------------------------------------------------------------
 
 def entering(q, k, v, beta, initial_state, cu_seqlens, scale):
-    """The inputs in the form that the operators expect, after checking that kernels can run on them."""
+    """The inputs as the operators expect them."""
     if torch.is_autocast_enabled(q.device.type):
         q, k, v = (x.to(torch.get_autocast_dtype(q.device.type)) for x in (q, k, v))
     for name, x in (("k", k), ("v", v)):
         if x.dtype != q.dtype:
             raise TypeError(f"{name}: got dtype {x.dtype}, but q is {q.dtype}. Convert it with {name}.to(q.dtype).")
-    if reason := why_not(q.device, q.dtype):
-        raise RuntimeError(f"kernels: {reason}")
     if scale == 0:
-        raise ValueError("scale: got 0, expected a number other than 0: it would hide what the final state wants of the inputs.")
+        raise ValueError("scale: got 0, expected another number: the backward pass divides by it.")
     if cu_seqlens is not None:
         if cu_seqlens.dtype not in (torch.int32, torch.int64) or cu_seqlens.ndim != 1 or cu_seqlens.device != q.device:
             raise TypeError(f"cu_seqlens: got {cu_seqlens.dtype} of shape {tuple(cu_seqlens.shape)} on {cu_seqlens.device}, "
                             f"expected integers [0, c_1, ..., T] on {q.device}.")
-        if q.shape[0] != 1:
-            raise ValueError(f"q: got batch size {q.shape[0]} together with cu_seqlens, expected 1: pack the sequences end to end in one row.")
-    state = None if initial_state is None else initial_state.float().contiguous()
-    return q, k, v, beta.float().contiguous(), state, cu_seqlens, float(scale)
+        if len(q) != 1:
+            raise ValueError(f"q: got batch size {len(q)} together with cu_seqlens, expected 1: pack the sequences end to end in one row.")
+    return q, k, v, beta.float().contiguous(), None if initial_state is None else initial_state.float().contiguous(), cu_seqlens, float(scale)
 
 
 def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=None, cu_seqlens=None,
                          normalize=False, sigmoid=False, precision="tf32x3", save_states=False):
-    """The delta rule, chunk by chunk, in two launches forward and two or three backward. As `ops.delta_rule_chunkwise`, and:
+    """The delta rule, chunk by chunk: two launches forward, two or three backward. As `ops.delta_rule_chunkwise`, and:
 
     Args:
         q, k: (B, T, H, K).    v: (B, T, H, V).    K, V <= 256; bfloat16 or float32. Read as they lie if the last dimension is
-            contiguous, tokens lie at one stride throughout the batch, and rows start at multiples of 16 bytes; else copied.
-        chunk_size: 16, 32 or 64; None picks what the table of configurations has.
+            contiguous, tokens lie at one stride through the whole batch, and rows start at multiples of 16 bytes; else copied.
+        chunk_size: 16, 32 or 64; None is the table's choice.
         cu_seqlens: (N + 1,) integers 0 = c_0 <= c_1 <= ... <= c_N = T on the device: N sequences packed end to end in one row,
-            B = 1. They are never read by the host, so a wrong one goes unnoticed.
-        normalize: divide q and k by sqrt(|.|^2 + 1e-6) first.    sigmoid: take the sigmoid of beta first.
-        precision: of products of float32 inputs: "ieee" (slow), "tf32x3" (three products of tf32, nearly as exact) or "tf32".
-        save_states: keep S and X of every chunk for the backward pass instead of computing them again: 2 (KV / C + V) bytes
-            a token and head more in bfloat16.
+            B = 1. The host never reads them, so wrong ones go unnoticed.
+        normalize: first divide q and k by sqrt(|.|^2 + 1e-6).    sigmoid: first take the sigmoid of beta.
+        precision: of products of float32 inputs: "ieee" (slow), "tf32x3" (three tf32 products, nearly as exact) or "tf32".
+        save_states: keep S and X of every chunk for the backward pass instead of computing them again. In bfloat16 that is
+            2V(K / C + 1) bytes a token and head.
     Returns:
         o: (B, T, H, V), and the state after the last token, (N or B, H, V, K) in float32.
     """
@@ -269,21 +251,19 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
         raise ValueError(f"chunk_size: got {chunk_size}, expected 16, 32, 64 or None.")
     q, k, v, beta, state, cu_seqlens, scale = entering(q, k, v, beta, initial_state, cu_seqlens, scale)
     K, V = q.shape[3], v.shape[3]
-    if K % 16 or V % 16:                                                 # rows of 32 bytes and more; zeros change nothing
+    if K % 16 or V % 16:                                                 # rows of whole 32 bytes; zeros change nothing
         q, k, v = F.pad(q, (0, -K % 16)), F.pad(k, (0, -K % 16)), F.pad(v, (0, -V % 16))
         state = None if state is None else F.pad(state, (0, -K % 16, 0, -V % 16))
-    C = chunk_size or configs.plan(q.shape[3], v.shape[3], q.dtype, 0, device_of(q)).C
-    o, final, *_ = chunkwise_forward(q, k, v, beta, state, cu_seqlens, scale, normalize, sigmoid, precision, C, save_states)
+    o, final, *_ = chunkwise(q, k, v, beta, state, cu_seqlens, scale, normalize, sigmoid, precision, chunk_size or 0, save_states)
     return (o[..., :V], final[..., :V, :K]) if K % 16 or V % 16 else (o, final)
 
 
 def delta_rule_recurrent(q, k, v, beta, *, initial_state=None, scale=1.0, cu_seqlens=None):
-    """The delta rule, one token at a time, in one launch (two more backward): the baseline, and right for a few tokens.
-    Same arguments and results as `delta_rule_chunkwise`."""
-    q, k, v, beta, state, cu_seqlens, scale = entering(q, k, v, beta, initial_state, cu_seqlens, scale)
+    """The delta rule, one token at a time, in one launch (backward two): the baseline, and the right form for a few tokens.
+    Arguments and results as in `delta_rule_chunkwise`."""
+    inputs = q, k, v, beta, state, *_ = entering(q, k, v, beta, initial_state, cu_seqlens, scale)
     save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (q, k, v, beta, state))
-    o, final, _ = recurrent_forward(q, k, v, beta, state, cu_seqlens, scale, save)
-    return o, final
+    return tuple(recurrence(*inputs, save)[:2])
 
 
 def delta_rule_step(q, k, v, beta, state, *, scale=1.0):
@@ -291,10 +271,9 @@ def delta_rule_step(q, k, v, beta, state, *, scale=1.0):
 
     state: (B, H, V, K), float32 and contiguous, is updated in place; no gradients. Cost: the state is read and written once.
     """
-    q, k, v, beta, _, _, scale = entering(q, k, v, beta, None, None, scale)
+    q, k, v, beta, _, _, scale = entering(*(x.unsqueeze(1) for x in (q, k, v, beta)), None, None, scale)
     if state.dtype != torch.float32 or not state.is_contiguous():
-        raise ValueError(f"state: got {state.dtype}{'' if state.is_contiguous() else ', not contiguous'}, expected contiguous torch.float32: "
-                         "it is updated in place.")
+        raise ValueError(f"state: got {state.dtype} with strides {state.stride()}, expected torch.float32 and contiguous: it is updated in place.")
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, beta, state)):
-        raise RuntimeError("delta_rule_step: has no backward pass. Use torch.no_grad(), or delta_rule_recurrent.")
-    return step(q, k, v, beta, state, scale)
+        raise RuntimeError("delta_rule_step has no backward pass. Call it under torch.no_grad(), or use delta_rule_recurrent.")
+    return step(q, k, v, beta, state, scale).squeeze(1)
