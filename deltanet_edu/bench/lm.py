@@ -50,6 +50,8 @@ def lm_command(
     output: Annotated[Path | None, typer.Option(help="Write the measurement to this JSON file, whole or not at all.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps; as in chapter 16 if not given.", show_default=False)] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, 2, ...")] = 3,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate of the matrices; as in chapter 16 if not given.",
+                                             show_default=False)] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ):
     """DeltaNet against linear attention: same text, same parameters but beta's, same training, several seeds.
@@ -65,7 +67,8 @@ def lm_command(
     from ..records import write_result
 
     torch.set_num_threads(threads)
-    config = Config(corpus="books", **({"steps": steps} if steps else {}))
+    given = {name: value for name, value in dict(steps=steps, lr=lr).items() if value is not None}
+    config = Config(corpus="books", **given)
     data = Data.prepare(load_corpus(config.corpus), config.vocab)
     with tqdm(total=2 * seeds * config.steps, unit="step") as bar:
         results = compare({"delta": config, "linear": replace(config, mixer="linear")}, range(seeds), data, lambda entry: bar.update())
@@ -73,7 +76,8 @@ def lm_command(
         typer.echo(f"{name:<8}{row['parameters']:>10,} parameters   mean {row['mean']:.4f} bits per character   "
                    + "   ".join(f"seed {seed}: {bits:.4f}" for seed, bits in row["seeds"].items()))
     if output:
-        command = f"deltanet-edu bench lm{f' --steps {steps}' if steps else ''} --seeds {seeds} --threads {threads} --output {output}"
+        options = "".join(f" --{name} {value}" for name, value in given.items())
+        command = f"deltanet-edu bench lm{options} --seeds {seeds} --threads {threads} --output {output}"
         write_result(output, {"protocol": PROTOCOL, "corpus": data.fingerprint, "results": results}, command)
         typer.echo(f"written to {output}")
 
