@@ -436,7 +436,7 @@ with torch.no_grad():
 strength_of_words(data.tokenizer.pieces(sentence), beta);
 
 # %% [markdown]
-# The two heads divide the work. Nobody told them which tokens matter; that is what 16.5 learned from prediction alone.
+# The two heads store different tokens firmly. Nobody told them which ones matter; predicting the next token did.
 
 # %% [markdown]
 # ## Does the delta rule pay?
