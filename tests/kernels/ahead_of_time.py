@@ -1,0 +1,91 @@
+"""Compile kernels for GPUs that are not there: every row of the table, through the operators' own launches.
+
+    python -m tests.kernels.ahead_of_time 90 bfloat16       (prints one JSON line a kernel)
+
+The compiler and ptxas come with Triton. Nothing is run: a driver that only names a target makes each launch a compilation.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia import compiler as nvidia
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+from deltanet_edu.kernels import configs, operator
+
+SHARED = {80: 163, 89: 99, 90: 227}                                      # KB of shared memory that one program may have
+CUOBJDUMP = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
+
+
+class Driver:
+    def __init__(self, capability):
+        self.capability = capability
+
+    def get_current_target(self):
+        return GPUTarget("cuda", self.capability, 32)
+
+    def get_current_device(self):
+        return self.capability
+
+    def get_current_stream(self, device):
+        return 0
+
+    def get_active_torch_device(self):
+        return torch.device("cpu")
+
+
+def resources(kernel):
+    """Registers and bytes of stack (spilled registers) per thread, bytes of shared memory per program."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
+        cubin.write(kernel.asm["cubin"])
+        cubin.flush()
+        said = subprocess.run([CUOBJDUMP, "-res-usage", cubin.name], capture_output=True, text=True, check=True).stdout
+    return dict(registers=int(re.search(r"REG:(\d+)", said)[1]), stack=int(re.search(r"STACK:(\d+)", said)[1]), shared=kernel.metadata.shared)
+
+
+def compile_all(capability, dtype, widths=(64, 128, 256)):
+    driver.set_active(Driver(capability))
+    operator.why_not = lambda device, dtype: ""
+    compiled, run = [], JITFunction.run
+
+    def compile_only(self, *args, grid, warmup, **kwargs):
+        kernel = run(self, *args, grid=grid, warmup=True, **kwargs)
+        sweeps = {n: kwargs[n] for n in ("FORWARD", "BACKWARD") if n in kwargs}
+        compiled.append(dict(kernel=self.__name__, width=kwargs["K"], v_tile=kwargs.get("V_TILE"), warps=kwargs["num_warps"],
+                             stages=kwargs["num_stages"], **sweeps, **resources(kernel)))
+
+    JITFunction.run = compile_only
+    for width in widths:
+        for few in (True, False) if capability == 90 and dtype == torch.bfloat16 else (True,):
+            configs.device = lambda index: configs.Device(SHARED[capability] * 1024, 10**9 if few else 0)
+            for fused in (False, True) if few and width == 128 and capability == 90 else (False,):
+                start = len(compiled)
+                x = lambda *shape, dtype=dtype: torch.empty(1, 64, 16, *shape, dtype=dtype)              # noqa: E731
+                q, k, v, beta, S = x(width), x(width), x(width), x(dtype=torch.float32), torch.empty(2, 16, width, width)
+                cu_seqlens = torch.tensor([0, 32, 64]) if fused else None
+                S = S if fused else S[:1]
+                o, final, T1, *_, norms, strength, states, writes = operator.chunkwise(q, k, v, beta, S, cu_seqlens, 0.5, fused, fused, "tf32x3", 0, False)
+                operator.chunkwise_backward(o, final, q, k, v, beta, S, cu_seqlens, T1, norms if fused else None, None, None, 0.5, fused, "tf32x3")
+                for row in compiled[start:]:
+                    row |= dict(programs="few" if few else "many", fused=fused, C=T1.shape[3])
+        if capability < 90:
+            continue
+        o, final, errors = operator.recurrence(q, k, v, beta, S, cu_seqlens, 0.5, True)
+        operator.recurrence_backward(o, final, q, k, v, beta, S, cu_seqlens, errors, 0.5)
+        operator.step(q, k, v, beta, S, 0.5)
+    return compiled
+
+
+if __name__ == "__main__":
+    assert os.environ.get("TRITON_INTERPRET", "0") == "0"
+    for row in compile_all(int(sys.argv[1]), getattr(torch, sys.argv[2]), tuple(map(int, sys.argv[3:])) or (64, 128, 256)):
+        print(json.dumps(row))
