@@ -32,8 +32,8 @@ def bits_panel(ax, curves, lines=None, steps=None):
     lines = lines or {}
     for (name, bits), color in zip(lines.items(), LINE_COLORS):
         ax.axhline(bits, color=color, linewidth=1.2, linestyle="--")
-        ax.annotate(f"{name} {bits:.2f}", (1, bits), xycoords=("axes fraction", "data"), xytext=(-3, 2), textcoords="offset points",
-                    ha="right", va="bottom", fontsize=9, color=color)
+        ax.annotate(f"{name} {bits:.2f}", (1, bits), xycoords=("axes fraction", "data"), xytext=(-3, -2), textcoords="offset points",
+                    ha="right", va="top", fontsize=9, color=color)
     top = max([3.2, *lines.values()])
     ax.set(xlabel="step", ylabel="bits per character", title="held-out text", xlim=(0, steps), ylim=(1.7, top + 0.15))
     if any(curves):
