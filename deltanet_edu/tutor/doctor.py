@@ -49,8 +49,8 @@ def python():
 def pytorch():
     found = str(torch.__version__)
     version = tuple(int(part) for part in found.split("+")[0].split(".")[:2])
-    if version < (2, 6):
-        return Finding("✗", "PyTorch", found, "The book needs PyTorch 2.6 or later: pip install --upgrade torch")
+    if version < (2, 9):
+        return Finding("✗", "PyTorch", found, "The book needs PyTorch 2.9 or later: pip install --upgrade torch")
     x = torch.eye(3, dtype=torch.float64)
     if not torch.equal(torch.linalg.solve_triangular(x, x, upper=False), x):
         return Finding("✗", "PyTorch", found, "It gives wrong results. Reinstall it: pip install --force-reinstall torch")
