@@ -27,8 +27,8 @@ def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", bac
             chunkwise, except for a single token. All give the same answer. The chunkwise form has its backward pass
             written by hand and no second derivatives; the other two have them.
         backend: "torch", or "triton" for the kernels, forms "recurrent" and "chunkwise", K and V up to 256, bfloat16 or
-            float32. "auto" is "torch" for now: of the kernels, K = V = 64, 128 and 256 in bfloat16 have been compared
-            with float64 on a GPU (results/delta_rule_h200.json), the rest in Triton's interpreter only.
+            float32. "auto" is "torch" for now: the kernels pass their tests in Triton's interpreter and compile for GPUs, but
+            only an earlier state of them has been run on one (results/delta_rule_h200.json).
         chunk_size: C of the chunkwise form; None means 32 on a CPU and 64 elsewhere.
         check_values: look for NaN, infinity, negative beta and beta |k|^2 > 2 as well as at shapes and dtypes.
             None means on a CPU only, because on a GPU the look would wait for everything queued before it.
