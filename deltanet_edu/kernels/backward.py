@@ -37,7 +37,8 @@ def backward_sweep(
     k_rows = rows(k_ptr + start * k_token + h * k_head, length, K, k_token, C, width)
     T1_rows = rows(T1_ptr + (start * H + h) * C, length, C, H * C, C, C)
     do_rows = rows(do_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
-    dZ_rows = rows(d_writes_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
+    if d_states_ptr is not None:
+        dZ_rows = rows(d_writes_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
     row = tl.arange(0, C)
     dS = tl.zeros((V_TILE, width), tl.float32)                           # (V_TILE, K)  registers, for the whole sweep
     if d_final_ptr is not None:
@@ -65,9 +66,10 @@ def backward_sweep(
         dS = tl.dot(tl.trans(do), q, dS, input_precision=PRECISION)
         dS = tl.dot((dZ_t * -beta[None, :]).to(k.dtype), k, dS, input_precision=PRECISION)
         # -- store -----------------------------------------------------------------------------------------------------------
-        at, in_state = at_state(v0, K, V, V_TILE, width)
-        tl.store(d_states_ptr + ((slot + i) * H + h) * V * K + at, dS_out, mask=in_state)
-        dZ_rows.store([i * C, v0], tl.trans(dZ_t.to(k.dtype)))
+        if d_states_ptr is not None:
+            at, in_state = at_state(v0, K, V, V_TILE, width)
+            tl.store(d_states_ptr + ((slot + i) * H + h) * V * K + at, dS_out, mask=in_state)
+            dZ_rows.store([i * C, v0], tl.trans(dZ_t.to(k.dtype)))
     if d_initial_ptr is not None:
         at, in_state = at_state(v0, K, V, V_TILE, width)
         tl.store(d_initial_ptr + memory + at, dS * scale, mask=in_state)
@@ -78,7 +80,7 @@ def sweeps_kernel(
     q_ptr, k_ptr, v_ptr, beta_ptr, T1_ptr, initial_ptr,                  # as in forward_kernel
     do_ptr, d_final_ptr,                                                 # (B, T, H, V); (N, H, V, K) float32, or None for zeros
     states_ptr, writes_ptr,                                              # out: S before each chunk (slots, H, V, K), X (B, T, H, V)
-    d_states_ptr, d_writes_ptr,                                          # out: dS' and dZ, shaped likewise
+    d_states_ptr, d_writes_ptr,                                          # out: dS' and dZ, shaped likewise; None: not wanted
     d_initial_ptr,                                                       # out: (N, H, V, K) float32, or None
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,

@@ -143,7 +143,8 @@ def forward_sweep(
     start, length, slot = sequence(i_seq, T, cu_seqlens, C)
     memory = (i_seq.to(tl.int64) * H + h) * V * K                        # where a tensor (N, H, V, K) has this head's memory
     k_rows = rows(k_ptr + start * k_token + h * k_head, length, K, k_token, C, width)
-    v_rows = rows(v_ptr + start * v_token + h * v_head, length, V, v_token, C, V_TILE)
+    if v_ptr is not None:
+        v_rows = rows(v_ptr + start * v_token + h * v_head, length, V, v_token, C, V_TILE)
     T1_rows = rows(T1_ptr + (start * H + h) * C, length, C, H * C, C, C)
     if o_ptr is not None:
         q_rows = rows(q_ptr + start * q_token + h * q_head, length, K, q_token, C, width)
@@ -159,7 +160,8 @@ def forward_sweep(
     for i in range(0, tl.cdiv(length, C)):                               # one chunk a step, oldest first
         # -- load ----------------------------------------------------------------------------------------------------
         k = k_rows.load([i * C, 0])                                      # (C, K)       shared memory, as all loaded tiles
-        v = v_rows.load([i * C, v0])                                     # (C, V_TILE)
+        if v_ptr is not None:
+            v = v_rows.load([i * C, v0])                                 # (C, V_TILE)
         T1 = T1_rows.load([i * C, 0])                                    # (C, C)
         t = i * C + row
         beta = tl.load(beta_ptr + (start + t) * H + h, mask=t < length, other=0.0)
@@ -169,7 +171,8 @@ def forward_sweep(
             P_t = tl.where(row[:, None] <= row[None, :], tl.dot(k, tl.trans(q), input_precision=PRECISION), 0.0).to(k.dtype)  # (C, C)
         # -- across chunks: what the memory says about these keys, and how wrong it is; what it tells the queries ----------
         S_in = S.to(k.dtype)                                             # (V_TILE, K)  registers, left operand twice
-        Z_t = (tl.trans(v) - tl.dot(S_in, tl.trans(k), input_precision=PRECISION)) * beta[None, :]       # (V_TILE, C)
+        said_t = tl.dot(S_in, tl.trans(k), input_precision=PRECISION)                                    # (V_TILE, C)
+        Z_t = (tl.trans(v) - said_t if v_ptr is not None else -said_t) * beta[None, :]                   # (V_TILE, C)
         if o_ptr is not None:
             O_t = tl.dot(S_in, tl.trans(q), input_precision=PRECISION)                                   # (V_TILE, C)
         # -- within the chunk: later tokens see earlier writes (eq. 8.6, 8.5) ----------------------------------------------
@@ -192,7 +195,7 @@ def forward_sweep(
 
 @triton.jit
 def forward_kernel(
-    q_ptr, k_ptr, v_ptr,                           # (B, T, H, K), (B, T, H, K), (B, T, H, V); bfloat16 or float32
+    q_ptr, k_ptr, v_ptr,                           # (B, T, H, K) twice, (B, T, H, V); bfloat16 or float32. v None: zeros
     beta_ptr, T1_ptr,                              # (B, T, H) float32, (B, T, H, C)
     initial_ptr,                                   # (N, H, V, K) float32, a memory for each sequence; None: they start empty
     o_ptr, final_ptr,                              # out: (B, T, H, V), and the memories after the last token, float32

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor
 
-from . import backward, configs, forward, recurrent, why_not
+from . import backward, configs, forward, recurrent, splitting, why_not
 
 
 def launch(kernel, programs, config, first, *args, **constants):
@@ -24,11 +24,11 @@ def launch(kernel, programs, config, first, *args, **constants):
             kernel[(programs,)](first, *args, **constants, **config.options())
 
 
-def plan_of(q, v, programs):
-    """The configurations for q and v, if kernels can run on them at all. Called inside operators only: compilers need not see it."""
+def plan_of(q, V, heads):
+    """The configurations for q, if kernels can run on it at all. Called inside operators only: compilers need not see it."""
     if reason := why_not(q.device, q.dtype):
         raise RuntimeError(f"kernels: {reason}")
-    return configs.plan(q.shape[3], v.shape[3], q.dtype, programs, configs.device(q.device.index if q.is_cuda else None))
+    return configs.plan(q.shape[3], V, q.dtype, heads, configs.device(q.device.index if q.is_cuda else None))
 
 
 def token_rows(x):
@@ -41,7 +41,7 @@ def sequences(q, cu_seqlens, C):
     """How many sequences there are, and how many chunk slots they own; see `tiles.sequence`."""
     B, T = q.shape[:2]
     n = B if cu_seqlens is None else cu_seqlens.shape[0] - 1
-    return n, B * -(-T // C) if cu_seqlens is None else T // C + n
+    return n, B * -(-T // C) if cu_seqlens is None else B * T // C + n
 
 
 def sequence_of_slot(cu_seqlens, slots, C):
@@ -59,78 +59,113 @@ def present(x):
 
 # -- chunkwise ---------------------------------------------------------------------------------------------------------------
 
+def sweep_forward(q, k, v, beta, T1, initial, final, cu_seqlens, scale, precision, o=None, states=None, writes=None):
+    (n, H, V, K), C = final.shape, T1.shape[3]
+    config = plan_of(q, V, n * H).forward
+    launch(forward.forward_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, T1, initial, o, final, states, writes,
+           cu_seqlens, scale, q.shape[1], H, *q.stride()[1:3], *k.stride()[1:3], *(k if v is None else v).stride()[1:3],
+           K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=precision)
+
+
 @torch.library.custom_op("deltanet_edu::chunkwise", mutates_args=())
 def chunkwise(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, initial: Tensor | None, cu_seqlens: Tensor | None, scale: float,
-              normalize: bool, sigmoid: bool, precision: str, C: int, save: bool) -> list[Tensor]:
-    """o, final state, T1, unit q, unit k, their norms, sigmoid of beta, states, writes. C = 0 is the table's choice."""
-    out = chunkwise_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save)
-    o, final, T1, unit_q, unit_k, norms, strength, states, writes = map(present, out)
-    (B, T, H, K), V, C = q.shape, v.shape[3], T1.shape[3]
-    n, slots = sequences(q, cu_seqlens, C)
-    config = plan_of(q, v, n * H).forward
+              normalize: bool, sigmoid: bool, precision: str, C: int, save: bool, segments: int) -> list[Tensor]:
+    """o, final state, T1, unit q, unit k, their norms, sigmoid of beta, states, writes; and of each segment the map M and the
+    memory that enters, see splitting.py. C = 0 is the table's choice."""
+    out = chunkwise_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save, segments)
+    o, final, T1, unit_q, unit_k, norms, strength, states, writes, M, entering = map(present, out)
+    (B, T, H, K), C, slots = q.shape, T1.shape[3], sequences(q, cu_seqlens, T1.shape[3])[1]
     q, k, v = token_rows(q), token_rows(k), token_rows(v)
     # T1 is rounded to the dtype of the inputs, which for bfloat16 loses more than building it in tf32 does
     launch(forward.inverse_kernel, slots * H, configs.INVERSE, q, k, beta, T1, unit_q, unit_k, norms, strength,
            cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), T, H, B * T, *q.stride()[1:3], *k.stride()[1:3],
            K=K, C=C, PRECISION=precision, MERGE=precision if q.dtype == torch.float32 else "tf32")
     q, k, beta = unit_q if normalize else q, unit_k if normalize else k, strength if sigmoid else beta
-    launch(forward.forward_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, T1, initial, o, final, states, writes,
-           cu_seqlens, scale, T, H, *q.stride()[1:3], *k.stride()[1:3], *v.stride()[1:3],
-           K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=precision)
+    if segments > 1:
+        cu_seqlens, end = splitting.bounds(B, T, segments, C, q.device), torch.empty_like(entering)
+        sweep_forward(q, k, None, beta, T1, torch.eye(K, device=q.device).expand_as(M).contiguous(), M, cu_seqlens, scale, precision)
+        sweep_forward(q, k, v, beta, T1, None, end, cu_seqlens, scale, precision)
+        splitting.scan(*(x.unflatten(0, (B, segments)) for x in (M, end)), initial, out=entering.unflatten(0, (B, segments)))
+        sweep_forward(q, k, v, beta, T1, entering, end, cu_seqlens, scale, precision, o, states, writes)
+        final.copy_(end.unflatten(0, (B, segments))[:, -1])
+    else:
+        sweep_forward(q, k, v, beta, T1, initial, final, cu_seqlens, scale, precision, o, states, writes)
     return out
 
 
 @chunkwise.register_fake
-def chunkwise_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save):
-    (B, T, H, K), V, C = q.shape, v.shape[3], C or plan_of(q, v, 0).C
+def chunkwise_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save, segments):
+    (B, T, H, K), V, C = q.shape, v.shape[3], C or plan_of(q, v.shape[3], 0).C
     n, slots = sequences(q, cu_seqlens, C)
-    unit = (B, T, H, K) if normalize else (0,)
+    unit, parts = (B, T, H, K) if normalize else (0,), B * segments
+    slots = slots if segments == 1 else B * T // C + parts
     return [q.new_empty(B, T, H, V), beta.new_empty(n, H, V, K), q.new_empty(B, T, H, C),
             q.new_empty(unit), q.new_empty(unit), beta.new_empty((2, B, T, H) if normalize else 0), beta.new_empty((B, T, H) if sigmoid else 0),
-            q.new_empty((slots, H, V, K) if save else 0), q.new_empty((B, T, H, V) if save else 0)]
+            q.new_empty((slots, H, V, K) if save else 0), q.new_empty((B, T, H, V) if save else 0),
+            beta.new_empty((parts, H, K, K) if segments > 1 else 0), beta.new_empty((parts, H, V, K) if segments > 1 else 0)]
 
 
 @torch.library.custom_op("deltanet_edu::chunkwise_backward", mutates_args=())
 def chunkwise_backward(do: Tensor, d_final: Tensor | None, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, initial: Tensor | None,
                        cu_seqlens: Tensor | None, T1: Tensor, norms: Tensor | None, states: Tensor | None, writes: Tensor | None,
-                       scale: float, sigmoid: bool, precision: str) -> list[Tensor]:
-    """dq, dk, dv, dbeta, and the gradient of the initial state."""
-    out = gradient_shapes(do, d_final, q, k, v, beta, initial)
+                       M: Tensor | None, scale: float, sigmoid: bool, precision: str) -> list[Tensor]:
+    """dq, dk, dv, dbeta, and the gradient of the initial state. With M, `initial` is what enters each segment."""
+    out = gradient_shapes(do, d_final, q, k, v, beta, initial, cu_seqlens)
     (B, T, H, K), V, C = q.shape, v.shape[3], T1.shape[3]
+    if M is not None:
+        cu_seqlens = splitting.bounds(B, T, len(M) // B, C, q.device)
     n, slots = sequences(q, cu_seqlens, C)
-    plan = plan_of(q, v, n * H)
+    plan = plan_of(q, V, n * H)
     q, k, v, do = token_rows(q), token_rows(k), token_rows(v), do.contiguous()
     strides, sizes = (*q.stride()[1:3], *k.stride()[1:3], *v.stride()[1:3]), dict(K=K, V=V, C=C, PRECISION=precision)
-    d_states, d_writes, recompute = q.new_empty(slots, H, V, K), torch.empty_like(do), states is None
+
+    def sweep(config, d_final, states, writes, d_states, d_writes, d_initial, **which):
+        launch(backward.sweeps_kernel, sum(which.values()) * n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, T1, initial,
+               do, d_final, states, writes, d_states, d_writes, d_initial, cu_seqlens, scale, T, H, *strides, V_TILE=config.v_tile, **which, **sizes)
+
+    d_initial = None if initial is None else torch.empty_like(initial)
+    if M is not None:                                                    # back through the segments: dS_in = dS_out M^T + c
+        sweep(plan.back, None, None, None, None, None, d_initial, FORWARD=False, BACKWARD=True)
+        leaving = torch.empty_like(d_initial)
+        splitting.scan(*(x.unflatten(0, (B, -1)) for x in (M, d_initial)), d_final, out=leaving.unflatten(0, (B, -1)), reverse=True)
+        d_final = leaving
+    d_states, d_writes = q.new_empty(slots, H, V, K), torch.empty_like(do)
+    recompute = states is None
     if recompute:
         states, writes = torch.empty_like(d_states), torch.empty_like(do)
-    together = recompute and plan.both
-    for config, FORWARD, BACKWARD in [(plan.both, True, True)] if together else [(plan.sweep, True, False)] * recompute + [(plan.back, False, True)]:
-        launch(backward.sweeps_kernel, (FORWARD + BACKWARD) * n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, T1, initial,
-               do, d_final, states, writes, d_states, d_writes, present(out[4]), cu_seqlens, scale, T, H, *strides,
-               V_TILE=config.v_tile, FORWARD=FORWARD, BACKWARD=BACKWARD, **sizes)
+    if recompute and plan.both:
+        sweep(plan.both, d_final, states, writes, d_states, d_writes, d_initial, FORWARD=True, BACKWARD=True)
+    else:
+        if recompute:
+            sweep(plan.sweep, d_final, states, writes, d_states, d_writes, d_initial, FORWARD=True, BACKWARD=False)
+        sweep(plan.back, d_final, states, writes, d_states, d_writes, d_initial, FORWARD=False, BACKWARD=True)
     launch(backward.gradients_kernel, 2 * slots * H, plan.gradients, q, k, v, beta, do, states, writes, d_states, d_writes, norms,
            *out[:4], cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), scale, T, H, B * T, *strides,
            V_TILE=plan.gradients.v_tile, SIGMOID=sigmoid, **sizes)
+    if initial is not None:
+        out[4].copy_(d_initial if M is None else d_initial.unflatten(0, (B, -1))[:, 0])
     return out
 
 
 @chunkwise_backward.register_fake
-def gradient_shapes(do, d_final, q, k, v, beta, initial, *others):
-    return [*(x.new_empty(x.shape) for x in (q, k, v, beta)), beta.new_empty(0 if initial is None else initial.shape)]
+def gradient_shapes(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
+    n = sequences(q, cu_seqlens, 16)[0]
+    return [*(x.new_empty(x.shape) for x in (q, k, v, beta)), beta.new_empty(0 if initial is None else (n, *initial.shape[1:]))]
 
 
 def chunkwise_save(ctx, inputs, output):
-    q, k, v, beta, initial, cu_seqlens, ctx.scale, normalize, ctx.sigmoid, ctx.precision, _, save = inputs
-    _, _, T1, unit_q, unit_k, norms, strength, states, writes = output
-    q, k, beta = unit_q if normalize else q, unit_k if normalize else k, strength if ctx.sigmoid else beta
-    ctx.save_for_backward(q, k, v, beta, initial, cu_seqlens, T1, norms if normalize else None, states if save else None, writes if save else None)
+    q, k, v, beta, initial, cu_seqlens, ctx.scale, normalize, ctx.sigmoid, ctx.precision, _, save, segments = inputs
+    _, _, T1, unit_q, unit_k, norms, strength, states, writes, M, entering = output
+    ctx.from_state, split = initial is not None, segments > 1
+    ctx.save_for_backward(unit_q if normalize else q, unit_k if normalize else k, v, strength if ctx.sigmoid else beta,
+                          entering if split else initial, cu_seqlens, T1, norms if normalize else None,
+                          states if save else None, writes if save else None, M if split else None)
 
 
 def chunkwise_gradients(ctx, grads):
     saved = ctx.saved_tensors                                            # looked up once, which is all that checkpointing allows
     *gradients, d_initial = chunkwise_backward(*given(grads, saved[2]), *saved, ctx.scale, ctx.sigmoid, ctx.precision)
-    return *gradients, None if saved[4] is None else d_initial, *[None] * 7
+    return *gradients, d_initial if ctx.from_state else None, *[None] * 8
 
 
 def given(grads, v):
@@ -160,7 +195,7 @@ def run_recurrence(config, q, k, v, beta, initial, o, final, errors, cu_seqlens,
 
 @recurrence.register_fake
 def recurrence_shapes(q, k, v, beta, initial, cu_seqlens, scale, save):
-    plan_of(q, v, 0)
+    plan_of(q, v.shape[3], 0)
     n, H, V, K = sequences(q, cu_seqlens, 16)[0], *v.shape[2:], q.shape[3]
     return [v.new_empty(v.shape), beta.new_empty(n, H, V, K), beta.new_empty(v.shape if save else 0)]
 
@@ -171,7 +206,8 @@ def recurrence_backward(do: Tensor, d_final: Tensor | None, q: Tensor, k: Tensor
     """dq, dk, dv, dbeta, and the gradient of the initial state."""
     (B, T, H, K), V, config = q.shape, v.shape[3], configs.RECURRENT
     n, parts = sequences(q, cu_seqlens, 16)[0], triton.cdiv(V, config.v_tile)
-    q, k, do, dv, d_initial = q.contiguous(), k.contiguous(), do.contiguous(), torch.empty_like(errors), gradient_shapes(do, d_final, q, k, v, beta, initial)[4]
+    q, k, do, dv = q.contiguous(), k.contiguous(), do.contiguous(), torch.empty_like(errors)
+    d_initial = gradient_shapes(do, d_final, q, k, v, beta, initial, cu_seqlens)[4]
     dq, dk, dbeta = beta.new_empty(parts, B, T, H, K), beta.new_empty(parts, B, T, H, K), beta.new_empty(parts, B, T, H)
     sizes = dict(K=K, V=V, V_TILE=config.v_tile)
     launch(recurrent.recurrent_reverse_kernel, n * H * parts, config, q, k, beta, errors, do, d_final, dv, dk, dbeta, present(d_initial),
@@ -199,7 +235,7 @@ recurrence.register_autograd(recurrence_gradients, setup_context=recurrence_save
 
 @torch.library.custom_op("deltanet_edu::step", mutates_args={"state"})
 def step(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, state: Tensor, scale: float) -> Tensor:
-    plan_of(q, v, 0)
+    plan_of(q, v.shape[3], 0)
     o = v.new_empty(v.shape)
     run_recurrence(configs.STEP, q, k, v, beta, state, o, state, None, None, scale)
     return o
@@ -229,7 +265,7 @@ def entering(q, k, v, beta, initial_state, cu_seqlens, scale):
 
 
 def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=None, cu_seqlens=None,
-                         normalize=False, sigmoid=False, precision="tf32x3", save_states=False):
+                         normalize=False, sigmoid=False, precision="tf32x3", save_states=False, segments=1):
     """The delta rule, chunk by chunk: two launches forward, two or three backward. As `ops.delta_rule_chunkwise`, and:
 
     Args:
@@ -242,6 +278,8 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
         precision: of products of float32 inputs: "ieee" (slow), "tf32x3" (three tf32 products, nearly as exact) or "tf32".
         save_states: keep S and X of every chunk for the backward pass instead of computing them again. In bfloat16 that is
             2V(K / C + 1) bytes a token and head.
+        segments: cut each sequence into so many pieces that run side by side, see splitting.py. About twice the work, so it pays
+            for long sequences with few heads; not with cu_seqlens.
     Returns:
         o: (B, T, H, V), and the state after the last token, (N or B, H, V, K) in float32.
     """
@@ -249,12 +287,14 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
         raise ValueError(f'precision: got {precision!r}, expected "ieee", "tf32x3" or "tf32".')
     if chunk_size not in (None, 16, 32, 64):
         raise ValueError(f"chunk_size: got {chunk_size}, expected 16, 32, 64 or None.")
+    if segments < 1 or segments > 1 and cu_seqlens is not None:
+        raise ValueError(f"segments: got {segments}{'' if cu_seqlens is None else ' together with cu_seqlens'}, expected 1 or, for equal lengths, more.")
     q, k, v, beta, state, cu_seqlens, scale = entering(q, k, v, beta, initial_state, cu_seqlens, scale)
     K, V = q.shape[3], v.shape[3]
     if K % 16 or V % 16:                                                 # rows of whole 32 bytes; zeros change nothing
         q, k, v = F.pad(q, (0, -K % 16)), F.pad(k, (0, -K % 16)), F.pad(v, (0, -V % 16))
         state = None if state is None else F.pad(state, (0, -K % 16, 0, -V % 16))
-    o, final, *_ = chunkwise(q, k, v, beta, state, cu_seqlens, scale, normalize, sigmoid, precision, chunk_size or 0, save_states)
+    o, final, *_ = chunkwise(q, k, v, beta, state, cu_seqlens, scale, normalize, sigmoid, precision, chunk_size or 0, save_states, segments)
     return (o[..., :V], final[..., :V, :K]) if K % 16 or V % 16 else (o, final)
 
 

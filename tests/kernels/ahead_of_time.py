@@ -73,8 +73,8 @@ def compile_all(capability, dtype, widths=(64, 128, 256)):
                 q, k, v, beta, S = x(width), x(width), x(width), x(dtype=torch.float32), torch.empty(2, 16, width, width)
                 cu_seqlens = torch.tensor([0, 32, 64]) if fused else None
                 S = S if fused else S[:1]
-                o, final, T1, *_, norms, strength, states, writes = operator.chunkwise(q, k, v, beta, S, cu_seqlens, 0.5, fused, fused, "tf32x3", 0, False)
-                operator.chunkwise_backward(o, final, q, k, v, beta, S, cu_seqlens, T1, norms if fused else None, None, None, 0.5, fused, "tf32x3")
+                o, final, T1, _, _, norms, *_ = operator.chunkwise(q, k, v, beta, S, cu_seqlens, 0.5, fused, fused, "tf32x3", 0, False, 1)
+                operator.chunkwise_backward(o, final, q, k, v, beta, S, cu_seqlens, T1, norms if fused else None, None, None, None, 0.5, fused, "tf32x3")
                 for row in compiled[start:]:
                     row |= dict(programs="few" if few else "many", fused=fused, C=T1.shape[3])
         if capability < 90:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from deltanet_edu.kernels import delta_rule_chunkwise, delta_rule_recurrent, delta_rule_step
 
-from .judge import DEVICE, compare, inputs, reference
+from .judge import DEVICE, compare, everything, inputs, reference
 
 FORMS = {"chunkwise": delta_rule_chunkwise, "recurrent": delta_rule_recurrent}
 both = pytest.mark.parametrize("f", FORMS.values(), ids=FORMS.keys())
@@ -93,6 +93,21 @@ def test_fused_normalization_and_sigmoid(options):
 def test_saving_instead_of_recomputing(options):
     tensors = inputs(B=2, T=70, H=2, K=16, V=32)
     compare(run(delta_rule_chunkwise, **options), tensors)
+
+
+@pytest.mark.parametrize("T, segments", [(70, 2), (100, 3), (20, 4), (130, 8)])                          # ragged, and with segments left empty
+@pytest.mark.parametrize("options", [dict(), dict(normalize=True, save_states=True)], ids=str)
+def test_segments_side_by_side(T, segments, options):
+    judge = {n: x for n, x in options.items() if n == "normalize"}
+    tensors = inputs(B=2, T=T, H=1, K=16, V=48)
+    compare(run(delta_rule_chunkwise, segments=segments, chunk_size=16, scale=0.7, **options), tensors, scale=0.7, **judge)
+
+
+def test_segments_without_a_state():
+    q, k, v, beta, _ = inputs(B=1, T=70, H=2, K=16, V=32)
+    whole, split = (everything(lambda *x: delta_rule_chunkwise(*x, segments=P, chunk_size=16), (q, k, v, beta)) for P in (1, 3))
+    for a, e in zip(split, whole):
+        assert (a - e).norm() <= 1e-6 * e.norm()
 
 
 def test_normalization_is_that_of_torch():

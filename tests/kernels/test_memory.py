@@ -56,6 +56,7 @@ CASES = {
     "padded": dict(shape=dict(B=1, T=70, H=1, K=20, V=40), options=dict(chunk_size=64)),
     "variable": dict(shape=dict(B=1, T=50, H=2, K=16, V=32), ends=[0, 5, 5, 40, 50]),
     "fused": dict(shape=dict(B=1, T=37, H=2, K=48, V=16), options=dict(normalize=True, sigmoid=True), judge=dict(normalize=True, sigmoid=True)),
+    "segments": dict(shape=dict(B=2, T=37, H=1, K=48, V=16), options=dict(segments=2, chunk_size=16)),
     "saved": dict(shape=dict(B=1, T=37, H=1, K=16, V=16), options=dict(save_states=True)),
 }
 

@@ -20,13 +20,14 @@ def small(**kwargs):
     return inputs(**dict(B=1, T=20, H=2, K=16, V=32) | kwargs)
 
 
-@pytest.mark.parametrize("options", [dict(), dict(cu_seqlens=[0, 7, 20]), dict(normalize=True, sigmoid=True), dict(save=True)], ids=str)
+@pytest.mark.parametrize("options", [dict(), dict(cu_seqlens=[0, 7, 20]), dict(normalize=True, sigmoid=True), dict(save=True), dict(segments=2)], ids=str)
 def test_opcheck(options):
     """PyTorch's own examination: schema, autograd registration, fake version, tracing with changing shapes."""
     cu_seqlens = torch.tensor(options["cu_seqlens"], device=DEVICE) if "cu_seqlens" in options else None
     tensors = [x.requires_grad_() for x in small(sequences=2 if "cu_seqlens" in options else None)]
-    torch.library.opcheck(operator.chunkwise, (*tensors, cu_seqlens, 0.5, "normalize" in options, "sigmoid" in options, "tf32x3", 32, "save" in options))
-    if not {"normalize", "save"} & set(options):
+    torch.library.opcheck(operator.chunkwise, (*tensors, cu_seqlens, 0.5, "normalize" in options, "sigmoid" in options, "tf32x3", 16,
+                                               "save" in options, options.get("segments", 1)))
+    if not {"normalize", "save", "segments"} & set(options):
         torch.library.opcheck(operator.recurrence, (*tensors, cu_seqlens, 0.5, True))
 
 
@@ -93,6 +94,7 @@ def test_gradients_come_in_the_dtypes_of_the_inputs():
     (lambda a: {n: torch.cat([x, x]) for n, x in a.items()} | dict(cu_seqlens=torch.tensor([0, 20], device=DEVICE)), ValueError, "batch size 2 together with cu_seqlens"),
     (lambda a: a | dict(chunk_size=48), ValueError, "chunk_size: got 48"),
     (lambda a: a | dict(precision="fp8"), ValueError, "precision: got 'fp8'"),
+    (lambda a: a | dict(segments=2, cu_seqlens=torch.tensor([0, 20], device=DEVICE)), ValueError, "segments: got 2 together with cu_seqlens"),
     (lambda a: a | {n: a[n].new_zeros(1, 20, 2, 300) for n in "qk"}, ValueError, "head widths K = 304 and V = 32, expected at most 256"),
 ], ids=lambda x: x if isinstance(x, str) else "")
 def test_refused(change, error, said):
