@@ -1,7 +1,7 @@
-"""The kernels on one GPU, side by side with flash-linear-attention (if installed), our recurrent kernel and softmax attention.
+"""The kernels on one GPU, side by side with flash-linear-attention (if installed), the recurrent kernels and softmax attention.
 
 Fair means: one process, the same tensors, unit keys for all, candidates in turn within every round, medians, gradients by
-`torch.autograd.grad` (no accumulation), and the errors of all against float64 in the same table.
+`torch.autograd.grad` (no accumulation), and the errors of all against float64 in the same file.
 """
 
 import statistics
@@ -12,10 +12,16 @@ import torch.nn.functional as F
 
 from .. import kernels
 from ..ops import delta_rule_chunkwise
+from . import timing
 
 SHAPES = ((1, 8192, 96, 128), (2, 16384, 16, 128), (4, 2048, 16, 128), (4, 4096, 64, 128), (8, 2048, 32, 256), (8, 1024, 8, 64),
           (1, 32768, 8, 128), (1, 65536, 8, 128), (1, 16384, 8, 256))     # B, T, H, K = V
 ACCURACY = ((2, 1000, 4, 64), (2, 1000, 4, 128), (2, 1000, 4, 256))
+HOST = (1, 512, 4, 64)                                                   # so small that the host decides
+
+
+def label(shape):
+    return ",".join(map(str, shape))
 
 
 def inputs(B, T, H, D, dtype=torch.bfloat16, repeated=False, beta_max=1.0, device="cuda"):
@@ -36,17 +42,17 @@ def softmax_attention(q, k, v, beta, scale):
 
 def candidates(recurrent=True, softmax=True):
     """{name: f(q, k, v, beta, scale) -> (o, final state)}. What is not installed is left out."""
-    found = {"chunkwise": lambda q, k, v, beta, scale: kernels.delta_rule_chunkwise(q, k, v, beta, scale=scale)}
-    if recurrent:
-        found["recurrent"] = lambda q, k, v, beta, scale: kernels.delta_rule_recurrent(q, k, v, beta, scale=scale)
+    found = {"chunkwise": lambda q, k, v, beta, scale: kernels.delta_rule_chunkwise(q, k, v, beta, scale=scale),
+             "recurrent": lambda q, k, v, beta, scale: kernels.delta_rule_recurrent(q, k, v, beta, scale=scale)}
     try:
-        from fla.ops.delta_rule import chunk_delta_rule
+        from fla.ops.delta_rule import chunk_delta_rule, fused_recurrent_delta_rule
         found["fla chunk"] = lambda q, k, v, beta, scale: chunk_delta_rule(q, k, v, beta, scale=scale, output_final_state=True)
+        found["fla recurrent"] = lambda q, k, v, beta, scale: fused_recurrent_delta_rule(q, k, v, beta, scale=scale, output_final_state=True)
     except ImportError:
         pass
     if softmax:
         found["softmax attention"] = softmax_attention
-    return found
+    return {name: f for name, f in found.items() if recurrent or "recurrent" not in name}
 
 
 def both_passes(f, args, do, scale):
@@ -54,48 +60,66 @@ def both_passes(f, args, do, scale):
     return torch.autograd.grad(o, args, do, allow_unused=True)
 
 
-def first_call(f, args, do, scale):
+def runs(f, args, do, scale):
+    """What is measured of a candidate: {"forward": run, "both": run}."""
+    def forward():
+        with torch.no_grad():
+            return f(*args, scale)
+    return {"forward": forward, "both": lambda: both_passes(f, args, do, scale)}
+
+
+def first_call(f, shape):
     """Seconds until the first result, forward and backward: compilation, and for some a search of configurations."""
+    args, do = inputs(*shape)
+    torch.cuda.synchronize()
     start = time.perf_counter()
-    both_passes(f, args, do, scale)
+    both_passes(f, args, do, shape[-1] ** -0.5)
     torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
-def milliseconds(run, budget=60):
-    """The median over about `budget` ms of repetitions, the L2 cache emptied before each."""
-    import triton
+def graphs_of(found, args, do, scale):
+    """The measured runs as CUDA graphs, {name: {"graph forward": replay, ...}}; what cannot be captured is left out."""
+    captured = {}
+    for name, f in found.items():
+        if "recurrent" not in name:                                      # milliseconds each: no host to speak of
+            for key, run in runs(f, args, do, scale).items():
+                try:
+                    captured.setdefault(name, {})[f"graph {key}"] = timing.graph(run).replay
+                except Exception:                                        # whatever a candidate does that a capture forbids
+                    torch.cuda.synchronize()
+    return captured
 
-    return triton.testing.do_bench(run, warmup=10, rep=budget, return_mode="median")
 
-
-def time_shape(shape, found, rounds=3):
-    """Per candidate: milliseconds forward and forward + backward, bytes held for backward, peak bytes, seconds of the first call."""
-    B, T, H, D = shape
-    scale, (args, do) = D ** -0.5, inputs(*shape)
-    rows = {name: {"first call s": round(first_call(f, args, do, scale), 2), "forward": [], "both": []} for name, f in found.items()}
+def time_shape(shape, found, rounds=3, graphs=False):
+    """Per candidate: milliseconds forward and of both passes (and as CUDA graphs), megabytes held for backward and at the peak."""
+    scale, (args, do) = shape[-1] ** -0.5, inputs(*shape)
+    rows = {name: {} for name in found}
+    for name, f in found.items():
+        both_passes(f, args, do, scale)                                  # compiles and tunes, before anything counts
+        held, peak = timing.memory(lambda: f(*args, scale), lambda out: torch.autograd.grad(out[0], args, do, allow_unused=True))
+        rows[name].update({"held MB": round(held / 1e6, 1), "peak MB": round(peak / 1e6, 1)})
+    captured = graphs_of(found, args, do, scale) if graphs else {}
+    times = {name: {} for name in found}
     for _ in range(rounds):
         for name, f in found.items():
-            with torch.no_grad():
-                rows[name]["forward"].append(milliseconds(lambda: f(*args, scale)))
-            rows[name]["both"].append(milliseconds(lambda: both_passes(f, args, do, scale)))
-    for name, f in found.items():
-        row = rows[name]
-        row["forward"], row["both"] = (round(statistics.median(row[key]), 4) for key in ("forward", "both"))
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        o, S = f(*args, scale)
-        held = torch.cuda.memory_allocated() - before - sum(x.numel() * x.element_size() for x in (o, S) if x is not None)
-        torch.autograd.grad(o, args, do, allow_unused=True)
-        row["held MB"], row["peak MB"] = round(held / 1e6, 1), round((torch.cuda.max_memory_allocated() - before) / 1e6, 1)
-        del o, S
-    return rows
+            for key, run in (runs(f, args, do, scale) | captured.get(name, {})).items():
+                measured = times[name].setdefault(key, [])
+                if not measured or measured[-1] <= timing.SLOW:
+                    measured.append(timing.milliseconds(run))
+    return {name: {key: round(statistics.median(t), 4) for key, t in times[name].items()} | rows[name] for name in found}
 
 
-def errors(shape, found, **kind):
+def host(found, shape=HOST):
+    """Per candidate: microseconds that one call keeps the host, forward and both passes."""
+    args, do = inputs(*shape)
+    return {name: {key: round(timing.host_microseconds(run), 1) for key, run in runs(f, args, do, shape[-1] ** -0.5).items()}
+            for name, f in found.items()}
+
+
+def errors(shape, found, device="cuda", dtype=torch.bfloat16, **kind):
     """Per candidate: |difference| / |right| (Frobenius) of the output, the final state and every gradient, against float64."""
-    scale, (args, do) = shape[-1] ** -0.5, inputs(*shape, **kind)
+    scale, (args, do) = shape[-1] ** -0.5, inputs(*shape, device=device, dtype=dtype, **kind)
 
     def results(f, args, do):
         o, S = f(*args, scale)

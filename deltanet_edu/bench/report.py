@@ -1,0 +1,102 @@
+"""What the measurements say: times per token and head, ratios to flash-linear-attention, distances from what the hardware allows."""
+
+import math
+
+from ..records import read_result
+
+
+def shape_of(label):
+    return tuple(map(int, label.split(",")))
+
+
+def nanoseconds(label, milliseconds):
+    """Per token and head."""
+    B, T, H, _ = shape_of(label)
+    return 1e6 * milliseconds / (B * T * H)
+
+
+def merge(files):
+    """{label: {candidate: row}} of the first file, the library taken at its best: each of its times the least over all files,
+    which may have been measured under different settings of it."""
+    shapes = {label: {name: dict(row) for name, row in rows.items()} for label, rows in files[0]["shapes"].items()}
+    for file in files[1:]:
+        for label, rows in file["shapes"].items():
+            for name, row in rows.items():
+                mine = shapes.get(label, {}).get(name)
+                if mine and name.startswith("fla"):
+                    mine |= {key: min(value, mine.get(key, value)) for key, value in row.items()}
+    return shapes
+
+
+def speedups(shapes, key, of="fla chunk", over="chunkwise"):
+    """{label: how many times faster}, of the shapes where both were measured."""
+    return {label: rows[of][key] / rows[over][key] for label, rows in shapes.items() if key in rows.get(of, {}) and key in rows.get(over, {})}
+
+
+def geometric_mean(values):
+    values = list(values)
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def summary(shapes):
+    """Lines: geometric mean and minimum of the speed-ups against flash-linear-attention."""
+    lines = []
+    for key, name in (("forward", "forward"), ("both", "forward + backward"), ("graph forward", "forward, as CUDA graphs"),
+                      ("graph both", "forward + backward, as CUDA graphs")):
+        if ratios := speedups(shapes, key):
+            worst = min(ratios, key=ratios.get)
+            lines.append(f"{name}: {geometric_mean(ratios.values()):.2f} times as fast as fla in geometric mean over {len(ratios)} shapes, "
+                         f"at least {ratios[worst]:.2f} times ({worst})")
+    return lines
+
+
+def table(label, rows):
+    """Lines: every candidate of one shape."""
+    lines = [f"{label:<20}{'forward ms':>12}{'both ms':>10}{'ns forward':>12}{'ns both':>9}{'graph fwd':>11}{'graph both':>11}{'held MB':>9}{'peak MB':>9}"
+             f"{'fla / this':>16}"]
+    fla = rows.get("fla chunk")
+    for name, row in rows.items():
+        ratio = f"{fla['forward'] / row['forward']:>9.2f}{fla['both'] / row['both']:>7.2f}" if fla else ""
+        graphs = "".join(f"{row[key]:>11.3f}" if key in row else f"{'':>11}" for key in ("graph forward", "graph both"))
+        lines.append(f"{name:<20}{row['forward']:>12.3f}{row['both']:>10.3f}{nanoseconds(label, row['forward']):>12.2f}"
+                     f"{nanoseconds(label, row['both']):>9.2f}{graphs}{row['held MB']:>9.0f}{row['peak MB']:>9.0f}{ratio}")
+    return lines
+
+
+# -- what the hardware allows ------------------------------------------------------------------------------------------------
+
+def floor_bytes(K, V, size=2):
+    """Bytes per token and head that any kernel must move, {"forward": ..., "both": ...}: inputs read once, results written once."""
+    forward = size * (2 * K + 2 * V + 1)                                 # q, k, v, beta; o
+    return {"forward": forward, "both": forward + size * (4 * K + 3 * V + 2)}                # q, k, v, beta, do; dq, dk, dv, dbeta
+
+
+def floor_flops(K, V, C=64):
+    """FLOPs per token and head of the products of chapter 9, whole C x C tiles, {"forward": ..., "both": ...}.
+
+    Forward: three products with a V x K memory, four with a C x C tile. Backward: eight with a memory, of which two repeat
+    the forward pass, and ten with a tile.
+    """
+    forward = 6 * K * V + 4 * C * (K + V)
+    return {"forward": forward, "both": forward + 16 * K * V + 10 * C * (K + V)}
+
+
+def floor(label, ceilings):
+    """Nanoseconds per token and head that bytes or FLOPs alone take, whichever is more: {"forward": (ns, which), "both": ...}."""
+    D = shape_of(label)[3]
+    found = {}
+    for key in ("forward", "both"):
+        times = {"bytes": 1e9 * floor_bytes(D, D)[key] / ceilings["byte/s"], "FLOPs": 1e9 * floor_flops(D, D)[key] / ceilings["flop/s"]}
+        name = max(times, key=times.get)
+        found[key] = times[name], name
+    return found
+
+
+def ceilings_of(file):
+    """The roofs measured with the file, or those of results/h200_ceilings.json if it is of an H200 and has none; else None."""
+    if "ceilings" in file:
+        return file["ceilings"]
+    stored = read_result("h200_ceilings")
+    if stored and file["machine"].get("gpu") == stored["machine"]["gpu"]:
+        return {"byte/s": 1e12 * stored["copy_TB_per_s"], "flop/s": 1e12 * max(stored["matmul_TFLOP_per_s"])}
+    return None
