@@ -31,8 +31,8 @@ def why_not(device="cuda", dtype=None):
     import triton
     if tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 4):
         return f"Triton {triton.__version__} is too old for tensor descriptors, expected 3.4 or later: pip install --upgrade torch triton."
-    if dtype not in (None, torch.bfloat16, torch.float32):
-        return f"dtype {dtype} has no kernel, expected torch.bfloat16 or torch.float32. Convert the inputs, or use the forms in deltanet_edu.ops."
+    if dtype not in (None, torch.bfloat16, torch.float16, torch.float32):
+        return f"dtype {dtype} has no kernel, expected torch.bfloat16, torch.float16 or torch.float32. Convert the inputs, or use the forms in deltanet_edu.ops."
     if interpreted():
         if dtype == torch.bfloat16:
             return ("Triton's interpreter multiplies the bit patterns of bfloat16 as if they were numbers, without a word. "

@@ -1,45 +1,66 @@
 """From tensors to launches: the operators that PyTorch sees, and the functions that people call.
 
-Each rule is a `torch.library` operator with a fake version (shapes without data, for torch.compile) and a backward pass,
-so that compilation, activation checkpointing and CUDA graphs treat it as one operation. Nothing here waits for the GPU.
+Each rule has one implementation and two ways in. Compilers, fake tensors and modes meet a `torch.library` operator with a fake
+version (shapes without data) and a backward pass, so that they treat it as one operation. A program that runs line by line goes
+through a plain autograd.Function instead: calling an operator from Python takes longer than a small launch. Nothing here waits
+for the GPU. What was not asked for is None; operators cannot return that, and return an empty tensor.
 """
 
 from contextlib import nullcontext
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 import triton
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from . import backward, configs, forward, recurrent, splitting, why_not
+from . import backward, configs, forward, recurrent, splitting
+from . import why_not as reason
+
+why_not = cache(reason)                                                  # asked in every call
+
+
+# -- launches ------------------------------------------------------------------------------------------------------------------
+
+def scratch(size, alignment, stream):
+    """Memory for the descriptors that a kernel makes, on the device that it is launched on."""
+    return torch.empty(size, dtype=torch.int8, device="cuda")
 
 
 def launch(kernel, programs, config, first, *args, **constants):
     """Run so many programs of a kernel on the device of its first argument."""
-    def scratch(size, alignment, stream):                                # for the descriptors that a kernel makes
-        return torch.empty(size, dtype=torch.int8, device=first.device)
-    with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
-        triton.set_allocator(scratch)
-        if programs:
+    if programs:
+        triton.set_allocator(scratch)                                    # known to this thread only, and backward passes have their own
+        elsewhere = first.is_cuda and first.device.index != torch.cuda.current_device()
+        with torch.cuda.device(first.device) if elsewhere else nullcontext():
             kernel[(programs,)](first, *args, **constants, **config.options())
+
+
+def gpu_of(q):
+    return configs.device(q.device.index if q.is_cuda else None)
 
 
 def plan_of(q, V, heads):
     """The configurations for q, if kernels can run on it at all. Called inside operators only: compilers need not see it."""
     if reason := why_not(q.device, q.dtype):
         raise RuntimeError(f"kernels: {reason}")
-    return configs.plan(q.shape[3], V, q.dtype, heads, configs.device(q.device.index if q.is_cuda else None))
+    return configs.plan(q.shape[3], V, q.dtype, heads, gpu_of(q))
 
 
 def token_rows(x):
     """x: (B, T, H, D) with tokens at one stride through the whole batch and rows at multiples of 16 bytes; copied only if it is not so."""
-    in_place = x.stride(3) == 1 and (len(x) == 1 or x.stride(0) == x.shape[1] * x.stride(1)) and x.data_ptr() % 16 == 0
-    return x if in_place and all(s > 0 and s * x.element_size() % 16 == 0 for s in x.stride()[1:3]) else x.contiguous()
+    b, t, h, d = x.stride()
+    in_place = d == 1 and (b == x.shape[1] * t or len(x) == 1) and x.data_ptr() % 16 == 0
+    return x if in_place and t > 0 and h > 0 and t * x.element_size() % 16 == h * x.element_size() % 16 == 0 else x.contiguous()
 
 
-def sequences(q, cu_seqlens, C):
+def strides(*tensors):
+    return [n for x in tensors for n in x.stride()[1:3]]
+
+
+def sequences(B, T, cu_seqlens, C):
     """How many sequences there are, and how many chunk slots they own; see `tiles.sequence`."""
-    B, T = q.shape[:2]
     n = B if cu_seqlens is None else cu_seqlens.shape[0] - 1
     return n, B * -(-T // C) if cu_seqlens is None else B * T // C + n
 
@@ -52,87 +73,139 @@ def sequence_of_slot(cu_seqlens, slots, C):
         return owner.clamp(max=len(cu_seqlens) - 2).int()
 
 
+# -- two ways in ---------------------------------------------------------------------------------------------------------------
+
+def watched(*tensors):
+    """Is anyone here who has to see an operator: a compiler, a mode (fake tensors, tracing, counting), a subclass of Tensor?"""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or any(type(x) not in ORDINARY for x in tensors)
+
+
 def present(x):
-    """An operator cannot return None, so what was not asked for is empty."""
-    return x if x.numel() else None
+    return x if x is not None and x.numel() else None
 
 
-# -- chunkwise ---------------------------------------------------------------------------------------------------------------
+def operator(name, signature, run, shapes):
+    """run(*inputs) as an operator, whose fake version is shapes(*inputs)."""
+    def filled(results, like):
+        return [like.new_empty(0) if x is None else x for x in results]
+    op = torch.library.custom_op(f"deltanet_edu::{name}", lambda *inputs: filled(run(*inputs), inputs[0]), mutates_args=(), schema=signature + " -> Tensor[]")
+    op.register_fake(lambda *inputs: filled(shapes(*inputs), inputs[0]))
+    return op
 
-def sweep_forward(q, k, v, beta, T1, initial, final, cu_seqlens, scale, precision, o=None, states=None, writes=None):
-    (n, H, V, K), C = final.shape, T1.shape[3]
-    config = plan_of(q, V, n * H).forward
-    launch(forward.forward_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, T1, initial, o, final, states, writes,
-           cu_seqlens, scale, q.shape[1], H, *q.stride()[1:3], *k.stride()[1:3], *(k if v is None else v).stride()[1:3],
-           K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=precision)
+
+def differentiable(op, run, save, gradients):
+    """A function for o and final state that goes either way. save(ctx, inputs, results) keeps what gradients(ctx, do, d_final) needs."""
+    op.register_autograd(lambda ctx, grads: gradients(ctx, *grads[:2]), setup_context=lambda ctx, inputs, output: save(ctx, inputs, [present(x) for x in output]))
+
+    def directly(ctx, *inputs):
+        results = run(*inputs)
+        save(ctx, inputs, results)
+        ctx.set_materialize_grads(False)
+        return tuple(results[:2])
+
+    methods = dict(forward=staticmethod(directly), backward=staticmethod(once_differentiable(gradients)))
+    apply = type(run.__name__, (torch.autograd.Function,), methods).apply
+    return lambda *inputs: tuple(op(*inputs)[:2]) if watched(*inputs[:5]) else apply(*inputs)
 
 
-@torch.library.custom_op("deltanet_edu::chunkwise", mutates_args=())
-def chunkwise(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, initial: Tensor | None, cu_seqlens: Tensor | None, scale: float,
-              normalize: bool, sigmoid: bool, precision: str, C: int, save: bool, segments: int) -> list[Tensor]:
+def given(do, d_final, v):
+    """The gradients of o and of the final state: zeros for an o that nobody used, which has the shape of v."""
+    return torch.zeros_like(v) if do is None else do.contiguous(), None if d_final is None else d_final.contiguous()
+
+
+ORDINARY = (Tensor, torch.nn.Parameter, type(None))
+INPUTS = "Tensor q, Tensor k, Tensor v, Tensor beta, Tensor? initial, Tensor? cu_seqlens"
+
+
+# -- chunkwise -----------------------------------------------------------------------------------------------------------------
+
+def segments_of(q, V, C, cu_seqlens):
+    """How many segments, if nobody says it."""
+    if cu_seqlens is not None or q.dtype == torch.float32 or not q.is_cuda:
+        return 1
+    (B, T, H, _), tiles = q.shape, triton.cdiv(V, plan_of(q, V, 0).forward.v_tile)
+    return splitting.choose(B * H * tiles, triton.cdiv(T, C), gpu_of(q).multiprocessors)
+
+
+def chunkwise_results(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save, segments):
     """o, final state, T1, unit q, unit k, their norms, sigmoid of beta, states, writes; and of each segment the map M and the
-    memory that enters, see splitting.py. C = 0 is the table's choice."""
-    out = chunkwise_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save, segments)
-    o, final, T1, unit_q, unit_k, norms, strength, states, writes, M, entering = map(present, out)
-    (B, T, H, K), C, slots = q.shape, T1.shape[3], sequences(q, cu_seqlens, T1.shape[3])[1]
+    memory that enters, see splitting.py. C = 0 is the table's choice, and segments = 0 the one that `splitting` makes."""
+    (B, T, H, K), V, C = q.shape, v.shape[3], C or plan_of(q, v.shape[3], 0).C
+    P = segments or segments_of(q, V, C, cu_seqlens)
+    n, slots = sequences(B, T, cu_seqlens, C)
+    if P > 1:
+        slots = slots if T % (C * P) == 0 else B * T // C + B * P
+    new, new_float = q.new_empty, beta.new_empty
+    return [new(B, T, H, V), new_float(n, H, V, K), new(B, T, H, C), *((new(B, T, H, K), new(B, T, H, K), new_float(2, B, T, H)) if normalize else [None] * 3),
+            new_float(B, T, H) if sigmoid else None, *((new(slots, H, V, K), new(B, T, H, V)) if save else [None] * 2),
+            *((new_float(B * P, H, K, K), new_float(B * P, H, V, K)) if P > 1 else [None] * 2)]
+
+
+def run_chunkwise(*inputs):
+    q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, *_ = inputs
+    o, final, T1, unit_q, unit_k, norms, strength, states, writes, M, enters = results = chunkwise_results(*inputs)
+    (B, T, H, K), V, C = q.shape, v.shape[3], T1.shape[3]
+    n, slots = sequences(B, T, cu_seqlens, C)
     q, k, v = token_rows(q), token_rows(k), token_rows(v)
     # T1 is rounded to the dtype of the inputs, which for bfloat16 loses more than building it in tf32 does
     launch(forward.inverse_kernel, slots * H, configs.INVERSE, q, k, beta, T1, unit_q, unit_k, norms, strength,
-           cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), T, H, B * T, *q.stride()[1:3], *k.stride()[1:3],
-           K=K, C=C, PRECISION=precision, MERGE=precision if q.dtype == torch.float32 else "tf32")
+           cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), T, H, B * T, *strides(q, k),
+           K=K, C=C, PRECISION=precision, MERGE="tf32" if q.dtype == torch.bfloat16 else precision)
     q, k, beta = unit_q if normalize else q, unit_k if normalize else k, strength if sigmoid else beta
-    if segments > 1:
-        cu_seqlens, end = splitting.bounds(B, T, segments, C, q.device), torch.empty_like(entering)
-        sweep_forward(q, k, None, beta, T1, torch.eye(K, device=q.device).expand_as(M).contiguous(), M, cu_seqlens, scale, precision)
-        sweep_forward(q, k, v, beta, T1, None, end, cu_seqlens, scale, precision)
-        splitting.scan(*(x.unflatten(0, (B, segments)) for x in (M, end)), initial, out=entering.unflatten(0, (B, segments)))
-        sweep_forward(q, k, v, beta, T1, entering, end, cu_seqlens, scale, precision, o, states, writes)
-        final.copy_(end.unflatten(0, (B, segments))[:, -1])
-    else:
-        sweep_forward(q, k, v, beta, T1, initial, final, cu_seqlens, scale, precision, o, states, writes)
-    return out
-
-
-@chunkwise.register_fake
-def chunkwise_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save, segments):
-    (B, T, H, K), V, C = q.shape, v.shape[3], C or plan_of(q, v.shape[3], 0).C
-    n, slots = sequences(q, cu_seqlens, C)
-    unit, parts = (B, T, H, K) if normalize else (0,), B * segments
-    slots = slots if segments == 1 else B * T // C + parts
-    return [q.new_empty(B, T, H, V), beta.new_empty(n, H, V, K), q.new_empty(B, T, H, C),
-            q.new_empty(unit), q.new_empty(unit), beta.new_empty((2, B, T, H) if normalize else 0), beta.new_empty((B, T, H) if sigmoid else 0),
-            q.new_empty((slots, H, V, K) if save else 0), q.new_empty((B, T, H, V) if save else 0),
-            beta.new_empty((parts, H, K, K) if segments > 1 else 0), beta.new_empty((parts, H, V, K) if segments > 1 else 0)]
-
-
-@torch.library.custom_op("deltanet_edu::chunkwise_backward", mutates_args=())
-def chunkwise_backward(do: Tensor, d_final: Tensor | None, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, initial: Tensor | None,
-                       cu_seqlens: Tensor | None, T1: Tensor, norms: Tensor | None, states: Tensor | None, writes: Tensor | None,
-                       M: Tensor | None, scale: float, sigmoid: bool, precision: str) -> list[Tensor]:
-    """dq, dk, dv, dbeta, and the gradient of the initial state. With M, `initial` is what enters each segment."""
-    out = gradient_shapes(do, d_final, q, k, v, beta, initial, cu_seqlens)
-    (B, T, H, K), V, C = q.shape, v.shape[3], T1.shape[3]
+    sizes = dict(K=K, V=V, C=C, PRECISION=precision)
     if M is not None:
-        cu_seqlens = splitting.bounds(B, T, len(M) // B, C, q.device)
-    n, slots = sequences(q, cu_seqlens, C)
+        n = len(M)
+        _, T, cu_seqlens = splitting.cut(B, T, n // B, C, q.device)
+        config, b = plan_of(q, V, 2 * n * H).forward, torch.empty_like(enters)
+        launch(splitting.segment_kernel, n * H * (triton.cdiv(V, config.v_tile) + triton.cdiv(K, config.v_tile)), config, k, v, beta, T1,
+               torch.eye(K, device=q.device), M, b, cu_seqlens, T, H, *strides(k, v), V_TILE=config.v_tile, **sizes)
+        scan(M, b, initial, enters, final, precision, reverse=False)
+        initial, final = enters, None
+    config = plan_of(q, V, n * H).forward
+    launch(forward.forward_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, T1, initial, o, final, states, writes,
+           cu_seqlens, scale, T, H, *strides(q, k, v), V_TILE=config.v_tile, **sizes)
+    return results
+
+
+def scan(M, b, first, enters, last, precision, reverse):
+    """What enters each segment, if `first` enters the first of them, and what leaves the last: see `splitting.scan_kernel`."""
+    (B, H, V, K), config = last.shape, configs.Config(16, 4, 2)
+    launch(splitting.scan_kernel, B * H * triton.cdiv(V, config.v_tile), config, M, b, first, enters, last, len(M) // B, H,
+           K=K, V=V, ROWS=config.v_tile, PRECISION=precision, REVERSE=reverse)
+
+
+def gradient_results(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
+    """dq, dk, dv, dbeta, and the gradient of the initial state."""
+    n = sequences(*q.shape[:2], cu_seqlens, 16)[0]
+    return [*(x.new_empty(x.shape) for x in (q, k, v, beta)), None if initial is None else beta.new_empty(n, *initial.shape[1:])]
+
+
+def run_chunkwise_backward(*inputs):
+    """With M, `initial` is what enters each segment."""
+    do, d_final, q, k, v, beta, initial, cu_seqlens, T1, norms, states, writes, M, scale, sigmoid, precision = inputs
+    results = gradient_results(*inputs)
+    (B, T, H, K), V, C, d_initial = q.shape, v.shape[3], T1.shape[3], results[4]
+    rows, tokens = B, B * T
+    if M is not None:
+        rows, T, cu_seqlens = splitting.cut(B, T, len(M) // B, C, q.device)
+    n, slots = sequences(rows, T, cu_seqlens, C)
     plan = plan_of(q, V, n * H)
-    q, k, v, do = token_rows(q), token_rows(k), token_rows(v), do.contiguous()
-    strides, sizes = (*q.stride()[1:3], *k.stride()[1:3], *v.stride()[1:3]), dict(K=K, V=V, C=C, PRECISION=precision)
+    q, k, v = token_rows(q), token_rows(k), token_rows(v)
+    common, sizes = (cu_seqlens, scale, T, H, *strides(q, k, v)), dict(K=K, V=V, C=C, PRECISION=precision)
 
     def sweep(config, d_final, states, writes, d_states, d_writes, d_initial, **which):
         launch(backward.sweeps_kernel, sum(which.values()) * n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, T1, initial,
-               do, d_final, states, writes, d_states, d_writes, d_initial, cu_seqlens, scale, T, H, *strides, V_TILE=config.v_tile, **which, **sizes)
+               do, d_final, states, writes, d_states, d_writes, d_initial, *common, V_TILE=config.v_tile, **which, **sizes)
 
-    d_initial = None if initial is None else torch.empty_like(initial)
     if M is not None:                                                    # back through the segments: dS_in = dS_out M^T + c
-        sweep(plan.back, None, None, None, None, None, d_initial, FORWARD=False, BACKWARD=True)
-        leaving = torch.empty_like(d_initial)
-        splitting.scan(*(x.unflatten(0, (B, -1)) for x in (M, d_initial)), d_final, out=leaving.unflatten(0, (B, -1)), reverse=True)
-        d_final = leaving
-    d_states, d_writes = q.new_empty(slots, H, V, K), torch.empty_like(do)
+        c, leaves = torch.empty_like(initial), torch.empty_like(initial)
+        sweep(plan.back, None, None, None, None, None, c, FORWARD=False, BACKWARD=True)
+        scan(M, c, d_final, leaves, d_initial, precision, reverse=True)
+        d_final, d_initial = leaves, None
+    d_states, d_writes = q.new_empty(slots, H, V, K), q.new_empty(v.shape)
     recompute = states is None
     if recompute:
-        states, writes = torch.empty_like(d_states), torch.empty_like(do)
+        states, writes = torch.empty_like(d_states), torch.empty_like(d_writes)
     if recompute and plan.both:
         sweep(plan.both, d_final, states, writes, d_states, d_writes, d_initial, FORWARD=True, BACKWARD=True)
     else:
@@ -140,107 +213,94 @@ def chunkwise_backward(do: Tensor, d_final: Tensor | None, q: Tensor, k: Tensor,
             sweep(plan.sweep, d_final, states, writes, d_states, d_writes, d_initial, FORWARD=True, BACKWARD=False)
         sweep(plan.back, d_final, states, writes, d_states, d_writes, d_initial, FORWARD=False, BACKWARD=True)
     launch(backward.gradients_kernel, 2 * slots * H, plan.gradients, q, k, v, beta, do, states, writes, d_states, d_writes, norms,
-           *out[:4], cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), scale, T, H, B * T, *strides,
+           *results[:4], cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), scale, T, H, tokens, *strides(q, k, v),
            V_TILE=plan.gradients.v_tile, SIGMOID=sigmoid, **sizes)
-    if initial is not None:
-        out[4].copy_(d_initial if M is None else d_initial.unflatten(0, (B, -1))[:, 0])
-    return out
+    return results
 
 
-@chunkwise_backward.register_fake
-def gradient_shapes(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
-    n = sequences(q, cu_seqlens, 16)[0]
-    return [*(x.new_empty(x.shape) for x in (q, k, v, beta)), beta.new_empty(0 if initial is None else (n, *initial.shape[1:]))]
-
-
-def chunkwise_save(ctx, inputs, output):
-    q, k, v, beta, initial, cu_seqlens, ctx.scale, normalize, ctx.sigmoid, ctx.precision, _, save, segments = inputs
-    _, _, T1, unit_q, unit_k, norms, strength, states, writes, M, entering = output
-    ctx.from_state, split = initial is not None, segments > 1
+def chunkwise_save(ctx, inputs, results):
+    q, k, v, beta, initial, cu_seqlens, ctx.scale, normalize, ctx.sigmoid, ctx.precision, *_ = inputs
+    _, _, T1, unit_q, unit_k, norms, strength, states, writes, M, enters = results
+    ctx.from_state = initial is not None
     ctx.save_for_backward(unit_q if normalize else q, unit_k if normalize else k, v, strength if ctx.sigmoid else beta,
-                          entering if split else initial, cu_seqlens, T1, norms if normalize else None,
-                          states if save else None, writes if save else None, M if split else None)
+                          initial if M is None else enters, cu_seqlens, T1, norms, states, writes, M)
 
 
-def chunkwise_gradients(ctx, grads):
+def chunkwise_gradients(ctx, do, d_final):
     saved = ctx.saved_tensors                                            # looked up once, which is all that checkpointing allows
-    *gradients, d_initial = chunkwise_backward(*given(grads, saved[2]), *saved, ctx.scale, ctx.sigmoid, ctx.precision)
+    do, d_final = given(do, d_final, saved[2])
+    way = chunkwise_backward if watched(do, *saved[:4]) else run_chunkwise_backward
+    *gradients, d_initial = way(do, d_final, *saved, ctx.scale, ctx.sigmoid, ctx.precision)
     return *gradients, d_initial if ctx.from_state else None, *[None] * 8
 
 
-def given(grads, v):
-    """The gradients of o and of the final state: zeros for an o that nobody used, which has the shape of v."""
-    return v.new_zeros(v.shape) if grads[0] is None else grads[0], None if grads[1] is None else grads[1].contiguous()
+chunkwise = operator("chunkwise", f"({INPUTS}, float scale, bool normalize, bool sigmoid, str precision, int C, bool save, int segments)",
+                     run_chunkwise, chunkwise_results)
+chunkwise_backward = operator("chunkwise_backward", f"(Tensor do, Tensor? d_final, {INPUTS}, Tensor T1, Tensor? norms, Tensor? states, Tensor? writes, "
+                              "Tensor? M, float scale, bool sigmoid, str precision)", run_chunkwise_backward, gradient_results)
+by_chunks = differentiable(chunkwise, run_chunkwise, chunkwise_save, chunkwise_gradients)
 
 
-chunkwise.register_autograd(chunkwise_gradients, setup_context=chunkwise_save)
+# -- one token at a time -------------------------------------------------------------------------------------------------------
 
-
-# -- one token at a time -----------------------------------------------------------------------------------------------------
-
-@torch.library.custom_op("deltanet_edu::recurrent", mutates_args=())
-def recurrence(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, initial: Tensor | None, cu_seqlens: Tensor | None, scale: float,
-               save: bool) -> list[Tensor]:
+def recurrence_results(q, k, v, beta, initial, cu_seqlens, scale, save):
     """o, final state, and the prediction errors, which the backward pass needs."""
-    out = recurrence_shapes(q, k, v, beta, initial, cu_seqlens, scale, save)
-    run_recurrence(configs.RECURRENT, q, k, v, beta, initial, *map(present, out), cu_seqlens, scale)
-    return out
+    n, (*_, H, V), K = sequences(*q.shape[:2], cu_seqlens, 16)[0], v.shape, q.shape[3]
+    return [v.new_empty(v.shape), beta.new_empty(n, H, V, K), beta.new_empty(v.shape) if save else None]
 
 
-def run_recurrence(config, q, k, v, beta, initial, o, final, errors, cu_seqlens, scale):
+def run_recurrence(q, k, v, beta, initial, cu_seqlens, scale, save):
+    results = recurrence_results(q, k, v, beta, initial, cu_seqlens, scale, save)
+    launch_recurrence(configs.RECURRENT, q, k, v, beta, initial, *results, cu_seqlens, scale)
+    return results
+
+
+def launch_recurrence(config, q, k, v, beta, initial, o, final, errors, cu_seqlens, scale):
+    plan_of(q, v.shape[3], 0)                                            # can it run at all?
     (n, H, V, K), q, k, v = final.shape, q.contiguous(), k.contiguous(), v.contiguous()
     launch(recurrent.recurrent_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, initial, o, final, errors,
            cu_seqlens, scale, q.shape[1], H, K=K, V=V, V_TILE=config.v_tile)
 
 
-@recurrence.register_fake
-def recurrence_shapes(q, k, v, beta, initial, cu_seqlens, scale, save):
-    plan_of(q, v.shape[3], 0)
-    n, H, V, K = sequences(q, cu_seqlens, 16)[0], *v.shape[2:], q.shape[3]
-    return [v.new_empty(v.shape), beta.new_empty(n, H, V, K), beta.new_empty(v.shape if save else 0)]
-
-
-@torch.library.custom_op("deltanet_edu::recurrent_backward", mutates_args=())
-def recurrence_backward(do: Tensor, d_final: Tensor | None, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, initial: Tensor | None,
-                        cu_seqlens: Tensor | None, errors: Tensor, scale: float) -> list[Tensor]:
-    """dq, dk, dv, dbeta, and the gradient of the initial state."""
+def run_recurrence_backward(*inputs):
+    do, d_final, q, k, v, beta, initial, cu_seqlens, errors, scale = inputs
     (B, T, H, K), V, config = q.shape, v.shape[3], configs.RECURRENT
-    n, parts = sequences(q, cu_seqlens, 16)[0], triton.cdiv(V, config.v_tile)
-    q, k, do, dv = q.contiguous(), k.contiguous(), do.contiguous(), torch.empty_like(errors)
-    d_initial = gradient_shapes(do, d_final, q, k, v, beta, initial, cu_seqlens)[4]
+    n, parts = sequences(B, T, cu_seqlens, 16)[0], triton.cdiv(V, config.v_tile)
+    q, k, dv, d_initial = q.contiguous(), k.contiguous(), torch.empty_like(errors), gradient_results(*inputs)[4]
     dq, dk, dbeta = beta.new_empty(parts, B, T, H, K), beta.new_empty(parts, B, T, H, K), beta.new_empty(parts, B, T, H)
-    sizes = dict(K=K, V=V, V_TILE=config.v_tile)
-    launch(recurrent.recurrent_reverse_kernel, n * H * parts, config, q, k, beta, errors, do, d_final, dv, dk, dbeta, present(d_initial),
-           cu_seqlens, scale, T, H, B * T, **sizes)
-    launch(recurrent.recurrent_replay_kernel, n * H * parts, config, k, beta, errors, do, dv, initial, dq, dk, cu_seqlens, scale, T, H, B * T, **sizes)
+    common = (cu_seqlens, scale, T, H, B * T), dict(K=K, V=V, V_TILE=config.v_tile)
+    launch(recurrent.recurrent_reverse_kernel, n * H * parts, config, q, k, beta, errors, do, d_final, dv, dk, dbeta, d_initial, *common[0], **common[1])
+    launch(recurrent.recurrent_replay_kernel, n * H * parts, config, k, beta, errors, do, dv, initial, dq, dk, *common[0], **common[1])
     return [dq.sum(0).to(q.dtype), dk.sum(0).to(k.dtype), dv.to(v.dtype), dbeta.sum(0), d_initial]
 
 
-recurrence_backward.register_fake(gradient_shapes)
-
-
-def recurrence_save(ctx, inputs, output):
+def recurrence_save(ctx, inputs, results):
     *tensors, ctx.scale, _ = inputs
-    ctx.save_for_backward(*tensors, output[2])
+    ctx.save_for_backward(*tensors, results[2])
 
 
-def recurrence_gradients(ctx, grads):
+def recurrence_gradients(ctx, do, d_final):
     saved = ctx.saved_tensors
-    *gradients, d_initial = recurrence_backward(*given(grads, saved[2]), *saved, ctx.scale)
+    do, d_final = given(do, d_final, saved[2])
+    way = recurrence_backward if watched(do, *saved[:4]) else run_recurrence_backward
+    *gradients, d_initial = way(do, d_final, *saved, ctx.scale)
     return *gradients, None if saved[4] is None else d_initial, None, None, None
 
 
-recurrence.register_autograd(recurrence_gradients, setup_context=recurrence_save)
+recurrence = operator("recurrent", f"({INPUTS}, float scale, bool save)", run_recurrence, recurrence_results)
+recurrence_backward = operator("recurrent_backward", f"(Tensor do, Tensor? d_final, {INPUTS}, Tensor errors, float scale)",
+                               run_recurrence_backward, gradient_results)
+by_tokens = differentiable(recurrence, run_recurrence, recurrence_save, recurrence_gradients)
 
 
-@torch.library.custom_op("deltanet_edu::step", mutates_args={"state"})
-def step(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, state: Tensor, scale: float) -> Tensor:
-    plan_of(q, v.shape[3], 0)
+def run_step(q, k, v, beta, state, scale):
     o = v.new_empty(v.shape)
-    run_recurrence(configs.STEP, q, k, v, beta, state, o, state, None, None, scale)
+    launch_recurrence(configs.STEP, q, k, v, beta, state, o, state, None, None, scale)
     return o
 
 
+step = torch.library.custom_op("deltanet_edu::step", run_step, mutates_args={"state"},
+                               schema="(Tensor q, Tensor k, Tensor v, Tensor beta, Tensor(a!) state, float scale) -> Tensor")
 step.register_fake(lambda q, k, v, beta, state, scale: v.new_empty(v.shape))
 
 
@@ -265,11 +325,11 @@ def entering(q, k, v, beta, initial_state, cu_seqlens, scale):
 
 
 def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=None, cu_seqlens=None,
-                         normalize=False, sigmoid=False, precision="tf32x3", save_states=False, segments=1):
+                         normalize=False, sigmoid=False, precision="tf32x3", save_states=False, segments=None):
     """The delta rule, chunk by chunk: two launches forward, two or three backward. As `ops.delta_rule_chunkwise`, and:
 
     Args:
-        q, k: (B, T, H, K).    v: (B, T, H, V).    K, V <= 256; bfloat16 or float32. Read as they lie if the last dimension is
+        q, k: (B, T, H, K).    v: (B, T, H, V).    K, V <= 256; bfloat16, float16 or float32. Read as they lie if the last dimension is
             contiguous, tokens lie at one stride through the whole batch, and rows start at multiples of 16 bytes; else copied.
         chunk_size: 16, 32 or 64; None is the table's choice.
         cu_seqlens: (N + 1,) integers 0 = c_0 <= c_1 <= ... <= c_N = T on the device: N sequences packed end to end in one row,
@@ -278,8 +338,8 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
         precision: of products of float32 inputs: "ieee" (slow), "tf32x3" (three tf32 products, nearly as exact) or "tf32".
         save_states: keep S and X of every chunk for the backward pass instead of computing them again. In bfloat16 that is
             2V(K / C + 1) bytes a token and head.
-        segments: cut each sequence into so many pieces that run side by side, see splitting.py. About twice the work, so it pays
-            for long sequences with few heads; not with cu_seqlens.
+        segments: cut each sequence into so many pieces that run side by side, see splitting.py. About three times the work of
+            a sweep, so it pays for long sequences with few heads; not with cu_seqlens. None: as many as pay, in float32 one.
     Returns:
         o: (B, T, H, V), and the state after the last token, (N or B, H, V, K) in float32.
     """
@@ -287,14 +347,14 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
         raise ValueError(f'precision: got {precision!r}, expected "ieee", "tf32x3" or "tf32".')
     if chunk_size not in (None, 16, 32, 64):
         raise ValueError(f"chunk_size: got {chunk_size}, expected 16, 32, 64 or None.")
-    if segments < 1 or segments > 1 and cu_seqlens is not None:
-        raise ValueError(f"segments: got {segments}{'' if cu_seqlens is None else ' together with cu_seqlens'}, expected 1 or, for equal lengths, more.")
+    if segments is not None and (segments < 1 or segments > 1 and cu_seqlens is not None):
+        raise ValueError(f"segments: got {segments}{'' if cu_seqlens is None else ' together with cu_seqlens'}, expected None, 1 or, for equal lengths, more.")
     q, k, v, beta, state, cu_seqlens, scale = entering(q, k, v, beta, initial_state, cu_seqlens, scale)
     K, V = q.shape[3], v.shape[3]
     if K % 16 or V % 16:                                                 # rows of whole 32 bytes; zeros change nothing
         q, k, v = F.pad(q, (0, -K % 16)), F.pad(k, (0, -K % 16)), F.pad(v, (0, -V % 16))
         state = None if state is None else F.pad(state, (0, -K % 16, 0, -V % 16))
-    o, final, *_ = chunkwise(q, k, v, beta, state, cu_seqlens, scale, normalize, sigmoid, precision, chunk_size or 0, save_states, segments)
+    o, final = by_chunks(q, k, v, beta, state, cu_seqlens, scale, normalize, sigmoid, precision, chunk_size or 0, save_states, segments or 0)
     return (o[..., :V], final[..., :V, :K]) if K % 16 or V % 16 else (o, final)
 
 
@@ -303,7 +363,7 @@ def delta_rule_recurrent(q, k, v, beta, *, initial_state=None, scale=1.0, cu_seq
     Arguments and results as in `delta_rule_chunkwise`."""
     inputs = q, k, v, beta, state, *_ = entering(q, k, v, beta, initial_state, cu_seqlens, scale)
     save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (q, k, v, beta, state))
-    return tuple(recurrence(*inputs, save)[:2])
+    return by_tokens(*inputs, save)
 
 
 def delta_rule_step(q, k, v, beta, state, *, scale=1.0):
@@ -316,4 +376,9 @@ def delta_rule_step(q, k, v, beta, state, *, scale=1.0):
         raise ValueError(f"state: got {state.dtype} with strides {state.stride()}, expected torch.float32 and contiguous: it is updated in place.")
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, beta, state)):
         raise RuntimeError("delta_rule_step has no backward pass. Call it under torch.no_grad(), or use delta_rule_recurrent.")
-    return step(q, k, v, beta, state, scale).squeeze(1)
+    if watched(q, k, v, beta, state):
+        return step(q, k, v, beta, state, scale).squeeze(1)
+    o = run_step(q, k, v, beta, state, scale)
+    if not state.is_inference():
+        torch.autograd.graph.increment_version(state)                    # as every change in place does, the operator's too
+    return o.squeeze(1)

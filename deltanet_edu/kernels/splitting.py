@@ -1,29 +1,98 @@
-"""Cutting a sequence into segments that run side by side, for when there are too few heads to fill the GPU.
+"""Cutting sequences into segments that run side by side, for when there are too few heads to fill the GPU.
 
-Through a segment the memory goes as S_out = S_in M + b, because every token's step is linear in the memory (eq. 2.6). Both come
-from sweeps that exist already: b is where an empty memory ends, M where the identity ends when all values are zero (V = K then).
-A short scan gives each segment the memory that really enters it, and then all run at once. Gradients come back the same
-way, dS_in = dS_out M^T + c. With P segments, that is three sweeps over a P-th of the chunks instead of one over all.
+Through a segment the memory goes as S_out = S_in M + b, because every token's step is linear in the memory (eq. 2.6). So b is where
+an empty memory ends, and M where the identity ends if all values are zero: `segment_kernel`, one sweep for V + K rows instead
+of V. `scan_kernel` finds what really enters each segment, and then all run at once. Gradients come back the same way,
+dS_in = dS_out M^T + c. With P segments, that is two sweeps over a P-th of the chunks instead of one over all.
 
 M needs no more precision than the sweeps have: its errors are those that the memory itself would collect on the same way.
 """
 
 import torch
+import triton
+import triton.language as tl
+
+from .forward import forward_sweep
+from .tiles import at_state
+
+# What `choose` reckons with. Times are in tenths of what a program, alone on its multiprocessor, needs for one chunk.
+ALONE, PAIRED = 10, 13          # a chunk, for a program alone and for each of two that share a multiprocessor
+SCAN, EXTRA = 30, 150           # one step of the scan; two launches more
+SHORTEST = 16                   # chunks: in shorter segments a sweep does not get going
+WORTH_IT = 85                   # percent of the time that is needed without segments
 
 
-def bounds(B, T, P, C, device):
-    """cu_seqlens of P segments for each of B sequences of length T, all of whole chunks but the last; some may be empty."""
-    length = -(-T // (C * P)) * C
-    starts = torch.arange(B, device=device)[:, None] * T + (torch.arange(P, device=device) * length).clamp(max=T)      # (B, P)
-    return torch.cat([starts.flatten(), starts.new_full((1,), B * T)])
+def choose(programs, chunks, multiprocessors):
+    """How many segments a sequence of so many chunks should have, if one sweep over all sequences has so many programs: a power of two."""
+    def time(P):                                                         # integers only: a compiler follows this with symbols
+        waves = -(-programs * P // multiprocessors)
+        return chunks * waves * ALONE if P == 1 else -(-chunks // P) * waves * (PAIRED + ALONE) + P * SCAN + EXTRA
+    allowed = [1] + [P for P in (2 ** n for n in range(1, 10)) if P * SHORTEST <= chunks]
+    best = min(allowed, key=time)
+    return best if 100 * time(best) <= WORTH_IT * time(1) else 1
 
 
-def scan(M, b, first, out, reverse=False):
-    """What enters each segment, out: (B, P, H, V, K), if `first`, (B, H, V, K) or None for zeros, enters the first of them.
-    M: (B, P, H, K, K), b: (B, P, H, V, K). In reverse, the gradient of what leaves each, if `first` is that of the last."""
-    order = range(out.shape[1])
-    for step, j in enumerate(reversed(order) if reverse else order):     # sequential, but only a matrix product a segment
-        S = (torch.zeros_like(out[:, j]) if first is None else first) if step == 0 else (S @ M_j + b_j)
-        out[:, j] = S
-        M_j, b_j = M[:, j].mT if reverse else M[:, j], b[:, j]
-    return out
+def cut(B, T, P, C, device):
+    """P segments for each of B sequences, all of whole chunks but the last; some may be empty. As equal lengths, if they are, or
+    as cu_seqlens: (number of rows, their length, cu_seqlens), as the kernels understand them."""
+    if T % (C * P) == 0:
+        return B * P, T // P, None
+    ends = (torch.arange(P, device=device) * (-(-T // (C * P)) * C)).clamp(max=T)                        # (P,)
+    starts = (torch.arange(B, device=device)[:, None] * T + ends).flatten()
+    return B, T, torch.cat([starts, starts.new_full((1,), B * T)])
+
+
+@triton.jit
+def segment_kernel(
+    k_ptr, v_ptr, beta_ptr, T1_ptr,                # as in forward_kernel
+    identity_ptr,                                  # (K, K) float32
+    M_ptr, b_ptr,                                  # out: (N, H, K, K), (N, H, V, K) float32, of each segment
+    cu_seqlens, T, H, k_token, k_head, v_token, v_head,
+    K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
+):
+    """One program per segment, head and V_TILE rows of b or of M."""
+    V_TILES: tl.constexpr = (V + V_TILE - 1) // V_TILE
+    TILES: tl.constexpr = V_TILES + (K + V_TILE - 1) // V_TILE
+    program = tl.program_id(0)
+    tile, h, i_seq = program % TILES, program // TILES % H, program // (TILES * H)
+    if tile < V_TILES:
+        forward_sweep(k_ptr, k_ptr, v_ptr, beta_ptr, T1_ptr, None, None, b_ptr, None, None, cu_seqlens, 1.0, T, H,
+                      k_token, k_head, k_token, k_head, v_token, v_head, i_seq, h, tile * V_TILE, K, V, C, V_TILE, PRECISION)
+    else:
+        identity = identity_ptr - (i_seq.to(tl.int64) * H + h) * K * K   # one for all, so without the way to a memory of its own
+        forward_sweep(k_ptr, k_ptr, None, beta_ptr, T1_ptr, identity, None, M_ptr, None, None, cu_seqlens, 1.0, T, H,
+                      k_token, k_head, k_token, k_head, v_token, v_head, i_seq, h, (tile - V_TILES) * V_TILE, K, K, C, V_TILE, PRECISION)
+
+
+@triton.jit
+def scan_kernel(
+    M_ptr, b_ptr,                                  # (B, P, H, K, K), (B, P, H, V, K), all here in float32
+    first_ptr,                                     # (B, H, V, K): what enters the first segment; None: zeros
+    enters_ptr, last_ptr,                          # out: (B, P, H, V, K) what enters each; (B, H, V, K) what leaves the last
+    P, H,
+    K: tl.constexpr, V: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
+    REVERSE: tl.constexpr,                         # from the last segment to the first, through M^T: gradients
+):
+    """One program per sequence, head and ROWS rows of the memory: S <- S M + b, segment by segment."""
+    STEP: tl.constexpr = 32
+    TILES: tl.constexpr = (V + ROWS - 1) // ROWS
+    width: tl.constexpr = triton.next_power_of_2(K)
+    program = tl.program_id(0)
+    part, h, i_seq = program % TILES, program // TILES % H, (program // (TILES * H)).to(tl.int64)
+    val, col, mid = part * ROWS + tl.arange(0, ROWS), tl.arange(0, width), tl.arange(0, STEP)
+    at, in_state = at_state(part * ROWS, K, V, ROWS, width)
+    S = tl.zeros((ROWS, width), tl.float32)                              # (ROWS, K)  registers
+    if first_ptr is not None:
+        S += tl.load(first_ptr + (i_seq * H + h) * V * K + at, mask=in_state, other=0.0)
+    for step in range(0, P):
+        segment = (i_seq * P + (P - 1 - step if REVERSE else step)) * H + h
+        tl.store(enters_ptr + segment * V * K + at, S, mask=in_state)
+        tl.debug_barrier()                                               # read again by other threads, in pieces that fit beside M's
+        S = tl.load(b_ptr + segment * V * K + at, mask=in_state, other=0.0)
+        for first in range(0, K, STEP):
+            i = first + mid
+            piece = tl.load(enters_ptr + segment * V * K + val[:, None] * K + i[None, :], mask=(val < V)[:, None] & (i < K)[None, :], other=0.0)
+            at_M = col[None, :] * K + i[:, None] if REVERSE else i[:, None] * K + col[None, :]
+            M = tl.load(M_ptr + segment * K * K + at_M, mask=(i < K)[:, None] & (col < K)[None, :], other=0.0)   # (STEP, K)
+            S = tl.dot(piece, M, S, input_precision=PRECISION)
+    tl.store(last_ptr + (i_seq * H + h) * V * K + at, S, mask=in_state)
