@@ -80,6 +80,41 @@ def echo(lines):
         tqdm.write(line)
 
 
+@bench.command("verify")
+def verify_command(
+    context: typer.Context,
+    output: Annotated[Path | None, typer.Option(help="Write all errors to this JSON file, whole or not at all.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes side by side: most of the time goes into compiling.")] = 1,
+):
+    """Are the kernels right on this GPU? Outputs, final states and all gradients against the float64 recurrence.
+
+    Every configuration in the table, every dtype, K and V apart, odd lengths, repeated and zero keys, beta up to 2, variable
+    lengths, every option. The exit status is 1 if anything is wrong.
+
+    \b
+    deltanet-edu bench verify --processes 8
+    """
+    need_gpu()
+    from tqdm import tqdm
+
+    from ..records import write_result
+    from . import verify
+    from .stored import as_typed, versions
+
+    chosen = list(verify.cases())
+    typer.echo(f"  {'row':<12}{'dtype':<10}{'K':>4}{'V':>5}{'T':>6}  {'form, inputs, options':<49}{'largest error of':<21}{'allowed':>10}")
+    results = []
+    for case, result in zip(chosen, verify.run_all(chosen, processes, lambda results, total: tqdm(results, "cases", total, leave=False, disable=None))):
+        echo([verify.describe(case, result)])
+        results.append(result)
+    failed = sum(not result["passed"] for result in results)
+    if output:
+        write_result(output, {"versions": versions(), "cases": len(results), "failed": failed, "results": results}, as_typed(context))
+    typer.echo(f"{len(results) - failed} of {len(results)} cases are right." + (f" Wrong: {failed}, see ✗ above." if failed else ""))
+    if failed:
+        raise typer.Exit(1)
+
+
 @bench.command("delta-rule")
 def delta_rule(
     context: typer.Context,

@@ -1,54 +1,5 @@
-"""Run a form and the float64 recurrence on the same inputs, forward and backward, and compare everything that comes out."""
+"""The judge of `deltanet-edu bench verify` judges here, too."""
 
-import torch
+from deltanet_edu.bench.judge import DEVICE, compare, everything, inputs, reference
 
-from deltanet_edu.ops import delta_rule_recurrent
-
-from ..ops.inputs import make
-
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-NAMES = ("o", "final state", "dq", "dk", "dv", "dbeta", "d initial state")
-
-
-def inputs(dtype=torch.float32, sequences=None, **kwargs):
-    """q, k, v, beta, initial_state on the device under test; one state for each of `sequences`."""
-    q, k, v, beta, S = make(**kwargs, dtype=torch.float64)
-    if sequences:
-        S = make(**kwargs | dict(B=sequences, seed=1), dtype=torch.float64)[4]
-    return [x.to(DEVICE, dtype) for x in (q, k, v)] + [x.to(DEVICE, torch.float32) for x in (beta, S)]
-
-
-def reference(q, k, v, beta, S, scale=1.0, ends=None, normalize=False, sigmoid=False):
-    """The recurrence in float64, sequence by sequence if `ends` are given."""
-    if normalize:
-        q, k = (x / (x.square().sum(-1, keepdim=True) + 1e-6).sqrt() for x in (q, k))
-    if sigmoid:
-        beta = beta.sigmoid()
-    if ends is None:
-        return delta_rule_recurrent(q, k, v, beta, initial_state=S, scale=scale)
-    o, final = [], []
-    for n, (a, b) in enumerate(zip(ends, ends[1:])):
-        piece = delta_rule_recurrent(*(x[:, a:b] for x in (q, k, v, beta)), initial_state=S[n:n + 1], scale=scale) if b > a else (v[:, a:b], S[n:n + 1])
-        o.append(piece[0])
-        final.append(piece[1])
-    return torch.cat(o, 1), torch.cat(final, 0)
-
-
-def everything(f, tensors, weights=None):
-    """o, final state and the gradients of all inputs for the loss <o, weights[0]> + <final state, weights[1]>."""
-    tensors = [x.detach().requires_grad_() for x in tensors]
-    results = f(*tensors)
-    weights = weights or [torch.ones_like(y) for y in results]
-    gradients = torch.autograd.grad(results, tensors, [w.to(y.dtype) for w, y in zip(weights, results)])
-    return [*results, *gradients]
-
-
-def compare(f, tensors, tolerance=2e-6, **options):
-    """f(q, k, v, beta, S) against the judge. Errors are relative to the size of each result as a whole; NaN never passes."""
-    g = torch.Generator().manual_seed(7)
-    weights = [torch.randn(x.shape, generator=g).to(x.device, x.dtype) for x in (tensors[2], tensors[4])]
-    expected = everything(lambda *x: reference(*x, **options), [x.double() for x in tensors], weights)
-    for name, a, e in zip(NAMES, everything(f, tensors, weights), expected, strict=True):
-        assert a.shape == e.shape, f"{name}: shape {tuple(a.shape)}, expected {tuple(e.shape)}"
-        error = ((a.double() - e).norm() / e.norm().clamp(min=1e-30)).item()
-        assert error <= tolerance, f"{name}: relative error {error:.2g}, allowed {tolerance:.2g}"
+__all__ = ["DEVICE", "compare", "everything", "inputs", "reference"]
