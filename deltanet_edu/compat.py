@@ -4,76 +4,136 @@
 
 What differs from this book, and is converted here: `scale=None` means 1 / sqrt(K); a state is (N, H, K, V), the
 transpose of the book's S; the final state is returned only on request. Written for the signatures of version 0.6.0.
-Unknown arguments raise; nothing is ignored.
+Unknown arguments raise; nothing is ignored. Both run on the Triton kernels or on PyTorch, as `delta_rule` with
+backend="auto" does; on the kernels the host never waits for the GPU.
 """
 
 import torch
 
-from .functional import delta_rule
+from .functional import cast_once, check_inputs, choose_backend, delta_rule
+from .ops.common import working_dtype
 
 
 def chunk_delta_rule(q, k, v, beta, scale=None, initial_state=None, output_final_state=False,
-                     use_qk_l2norm_in_kernel=False, cu_seqlens=None, cu_seqlens_cpu=None, *, chunk_size=64):
+                     use_qk_l2norm_in_kernel=False, cu_seqlens=None, cu_seqlens_cpu=None, *, chunk_size=None):
     """The chunkwise form behind the library's signature.
 
     Args:
-        q, k: (B, T, H, K).    v: (B, T, H, V).    beta: (B, T, H).
+        q, k: (B, T, H, K).    v: (B, T, H, V).    beta: (B, T, H). float32 and float64 too, which the library refuses here.
         scale: a factor on q; None means 1 / sqrt(K).
         initial_state: (N, H, K, V), one per sequence.
         output_final_state: return the final state as well, (N, H, K, V) in float32 (float64 for float64 inputs).
         use_qk_l2norm_in_kernel: divide q and k by sqrt(|.|^2 + 1e-6) first.
-        cu_seqlens: (N + 1,) integers 0 = c_0 < c_1 < ... < c_N = T: N sequences packed end to end in one row, B = 1.
+        cu_seqlens: (N + 1,) integers 0 = c_0 <= c_1 <= ... <= c_N = T: N sequences packed end to end in one row, B = 1.
+            The kernels do not bring them to the host, so wrong ones go unnoticed there unless cu_seqlens_cpu comes along.
         cu_seqlens_cpu: a copy of cu_seqlens on the CPU, so that a GPU need not be asked for the lengths.
-        chunk_size: any positive integer.
+        chunk_size: changes rounding and speed only. None leaves the choice to `delta_rule`; the library's default is 64.
     Returns:
         o: (B, T, H, V), and the final state, or None.
     """
-    return _run("chunkwise", q, k, v, beta, scale, initial_state, output_final_state,
+    return _run(q, k, v, beta, "chunkwise", scale, initial_state, output_final_state,
                 use_qk_l2norm_in_kernel, cu_seqlens, cu_seqlens_cpu, chunk_size)
 
 
 def fused_recurrent_delta_rule(q, k, v, beta=None, scale=None, initial_state=None, output_final_state=False,
                                use_qk_l2norm_in_kernel=False, cu_seqlens=None):
-    """The recurrent form behind the library's signature; `beta=None` means 1 everywhere. Otherwise as `chunk_delta_rule`."""
+    """The recurrent form behind the library's signature; `beta=None` means 1 everywhere. Otherwise as `chunk_delta_rule`.
+
+    One strength per head, (B, T, H): a strength for every value, (B, T, H, V), which the library has here, is refused.
+    """
     if beta is None and isinstance(q, torch.Tensor):
         beta = torch.ones_like(q[..., 0])
-    return _run("recurrent", q, k, v, beta, scale, initial_state, output_final_state,
-                use_qk_l2norm_in_kernel, cu_seqlens, None, 64)
+    return _run(q, k, v, beta, "recurrent", scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens, None, None)
 
 
-def _run(form, q, k, v, beta, scale, initial_state, output_final_state, l2norm, cu_seqlens, cu_seqlens_cpu, chunk_size):
-    for name, x in (("q", q), ("k", k), ("v", v), ("beta", beta)):
-        if not isinstance(x, torch.Tensor):
-            raise TypeError(f"{name}: got {type(x).__name__}, expected a torch.Tensor.")
-    if scale is None:
-        scale = k.shape[-1] ** -0.5
-    if l2norm:
+@cast_once
+def _run(q, k, v, beta, form, scale, initial_state, output_final_state, l2norm, cu_seqlens, cu_seqlens_cpu, chunk_size):
+    if isinstance(beta, torch.Tensor) and beta.ndim == 4 and beta.shape[-1] != 1:
+        raise ValueError(f"beta: got shape {tuple(beta.shape)}, expected one strength per token and head, (B, T, H). "
+                         "There is no form with a strength for every value.")
+    if scale is None and isinstance(q, torch.Tensor):
+        scale = q.shape[-1] ** -0.5
+    check_inputs(q, k, v, beta, scale=scale, chunk_size=chunk_size)
+    sequences = _check_packing(q, cu_seqlens, cu_seqlens_cpu)
+    state = _enter(initial_state, q, (sequences, q.shape[2], q.shape[3], v.shape[3]))
+    options = dict(scale=scale, chunk_size=chunk_size)
+
+    kernels_run = choose_backend("auto", form, q, v, **options) == "triton"
+    fused = dict(normalize=l2norm) if kernels_run and form == "chunkwise" else {}
+    if l2norm and not fused:
         q, k = (x * torch.rsqrt(x.float().square().sum(-1, keepdim=True) + 1e-6).to(x.dtype) for x in (q, k))
-    state = None if initial_state is None else initial_state.mT
-    options = dict(scale=scale, form=form, chunk_size=chunk_size)
-
-    if cu_seqlens is None:
-        if cu_seqlens_cpu is not None:
-            raise ValueError("cu_seqlens_cpu: came without cu_seqlens; it is only its copy on the CPU. Pass cu_seqlens too.")
-        o, S = delta_rule(q, k, v, beta, initial_state=state, **options)
+    if kernels_run:
+        o, S = _on_kernels(q, k, v, beta, form, state, cu_seqlens, options | fused)
+    elif cu_seqlens is None:
+        o, S = delta_rule(q, k, v, beta, initial_state=state, form=form, **options)
     else:
-        ends = _sequence_ends(q, cu_seqlens if cu_seqlens_cpu is None else cu_seqlens_cpu, initial_state)
-        pieces = [delta_rule(*(x[:, start:end] for x in (q, k, v, beta)),
-                             initial_state=None if state is None else state[n:n + 1], **options)
-                  for n, (start, end) in enumerate(zip(ends, ends[1:]))]
-        o, S = torch.cat([o for o, _ in pieces], 1), torch.cat([S for _, S in pieces], 0)
+        ends = _checked_ends(cu_seqlens if cu_seqlens_cpu is None else cu_seqlens_cpu, q.shape[1])
+        o, S = _one_by_one(q, k, v, beta, ends, state, options | dict(form=form))
     return o, S.mT.contiguous() if output_final_state else None
 
 
-def _sequence_ends(q, cu_seqlens, initial_state):
+def _on_kernels(q, k, v, beta, form, state, cu_seqlens, options):
+    from . import kernels
+
+    options = options | dict(initial_state=state, cu_seqlens=cu_seqlens)
+    if form == "chunkwise":
+        return kernels.delta_rule_chunkwise(q, k, v, beta, **options)
+    del options["chunk_size"]
+    return kernels.delta_rule_recurrent(q, k, v, beta, **options)
+
+
+def _one_by_one(q, k, v, beta, ends, state, options):
+    """Packed sequences without kernels that know of them. The final state of an empty one is its initial state."""
+    dtype = working_dtype(q, k, v, beta)
+    if state is None:
+        state = q.new_zeros(len(ends) - 1, q.shape[2], v.shape[3], q.shape[3])
+    o, final = [], list(state.to(dtype).split(1))                        # (1, H, V, K) each
+    for n, (start, end) in enumerate(zip(ends, ends[1:])):
+        if start < end:
+            o_n, final[n] = delta_rule(*(x[:, start:end] for x in (q, k, v, beta)), initial_state=final[n], **options)
+            o.append(o_n)
+    return torch.cat(o, 1), torch.cat(final, 0)
+
+
+def _check_packing(q, cu_seqlens, cu_seqlens_cpu):
+    """The number of sequences. Reads no value on the device, and on the host only of cu_seqlens_cpu."""
+    if cu_seqlens is None:
+        if cu_seqlens_cpu is not None:
+            raise ValueError("cu_seqlens_cpu: came without cu_seqlens; it is only its copy on the CPU. Pass cu_seqlens too.")
+        return len(q)
+    for name, x in (("cu_seqlens", cu_seqlens), ("cu_seqlens_cpu", cu_seqlens_cpu)):
+        if name == "cu_seqlens_cpu" and x is None:
+            continue
+        if not isinstance(x, torch.Tensor) or x.dtype not in (torch.int32, torch.int64) or x.ndim != 1 or len(x) < 2:
+            raise TypeError(f"{name}: expected a one-dimensional tensor of int32 or int64, [0, c_1, ..., T], with at least two entries.")
+    if len(q) != 1:
+        raise ValueError(f"q: got batch size {len(q)} together with cu_seqlens, expected 1: pack the sequences end to end in one row.")
+    if cu_seqlens_cpu is not None:
+        if cu_seqlens_cpu.device.type != "cpu" or cu_seqlens_cpu.shape != cu_seqlens.shape:
+            raise ValueError(f"cu_seqlens_cpu: got shape {tuple(cu_seqlens_cpu.shape)} on {cu_seqlens_cpu.device}, expected a copy of "
+                             f"cu_seqlens, shape {tuple(cu_seqlens.shape)}, on the CPU.")
+        if not torch.compiler.is_compiling():
+            _checked_ends(cu_seqlens_cpu, q.shape[1])
+    return len(cu_seqlens) - 1
+
+
+def _checked_ends(cu_seqlens, T):
     """The list [0, c_1, ..., T], after checking that it is one."""
-    if not isinstance(cu_seqlens, torch.Tensor) or cu_seqlens.is_floating_point() or cu_seqlens.ndim != 1 or len(cu_seqlens) < 2:
-        raise TypeError("cu_seqlens: expected a one-dimensional integer tensor [0, c_1, ..., T] with at least two entries.")
-    if q.shape[0] != 1:
-        raise ValueError(f"q: got batch size {q.shape[0]} together with cu_seqlens, expected 1: pack the sequences end to end in one row.")
-    ends, T = cu_seqlens.tolist(), q.shape[1]
-    if ends[0] != 0 or ends[-1] != T or any(a >= b for a, b in zip(ends, ends[1:])):
-        raise ValueError(f"cu_seqlens: got {ends}, expected strictly increasing ends from 0 to T = {T}.")
-    if initial_state is not None and initial_state.shape[0] != len(ends) - 1:
-        raise ValueError(f"initial_state: got {initial_state.shape[0]} states, but cu_seqlens describes {len(ends) - 1} sequences.")
+    ends = cu_seqlens.tolist()
+    if ends[0] != 0 or ends[-1] != T or any(a > b for a, b in zip(ends, ends[1:])):
+        raise ValueError(f"cu_seqlens: got {ends}, expected ends that never decrease, from 0 to T = {T}.")
     return ends
+
+
+def _enter(initial_state, q, expected):
+    """The library's state, (N, H, K, V), as the book's, (N, H, V, K)."""
+    if initial_state is None:
+        return None
+    if not isinstance(initial_state, torch.Tensor) or not initial_state.is_floating_point():
+        raise TypeError(f"initial_state: got {getattr(initial_state, 'dtype', type(initial_state).__name__)}, expected a floating-point tensor.")
+    if tuple(initial_state.shape) != expected or initial_state.device != q.device:
+        N, H, K, V = expected
+        fix = " This is the layout of the book: pass S.mT." if tuple(initial_state.shape) == (N, H, V, K) != expected else ""
+        raise ValueError(f"initial_state: got shape {tuple(initial_state.shape)} on {initial_state.device}, "
+                         f"expected (N, H, K, V) = {expected} on {q.device}.{fix}")
+    return initial_state.mT

@@ -1,6 +1,7 @@
-"""The front door: `delta_rule(...)` checks its inputs, picks a form, and runs it. The only module that knows every form."""
+"""The front door: `delta_rule(...)` checks its inputs, picks a form and a backend, and runs it. The only module that knows all."""
 
 import math
+from functools import wraps
 from numbers import Real
 
 import torch
@@ -11,6 +12,21 @@ FORMS = ("auto", "recurrent", "chunkwise", "parallel")
 BACKENDS = ("auto", "torch", "triton")
 
 
+def cast_once(rule):
+    """Decorate a rule so that autocast treats it as it does a matrix product: q, k and v are cast first, and nothing inside again."""
+    @wraps(rule)
+    def cast_first(q, k, v, *args, **kwargs):
+        device = q.device.type if isinstance(q, torch.Tensor) else "cpu"
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+            return rule(q, k, v, *args, **kwargs)
+        low, wide = torch.get_autocast_dtype(device), (torch.float32, torch.bfloat16, torch.float16)      # float64 stays, as in PyTorch
+        q, k, v = (x.to(low) if isinstance(x, torch.Tensor) and x.dtype in wide else x for x in (q, k, v))
+        with torch.autocast(device, enabled=False):
+            return rule(q, k, v, *args, **kwargs)
+    return cast_first
+
+
+@cast_once
 def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", backend="auto",
                chunk_size=None, check_values=None):
     """The delta rule over a sequence:  S_t = S_{t-1} - beta_t (S_{t-1} k_t - v_t) k_t^T,   o_t = scale * S_t q_t.
@@ -26,29 +42,24 @@ def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", bac
         form: "recurrent" (one token at a time), "chunkwise" (one chunk at a time), "parallel" (all at once), or "auto":
             chunkwise, except for a single token. All give the same answer. The chunkwise form has its backward pass
             written by hand and no second derivatives; the other two have them.
-        backend: "torch", or "triton" for the kernels, forms "recurrent" and "chunkwise", K and V up to 256, bfloat16 or
-            float32. "auto" is "torch" for now: the kernels pass their tests in Triton's interpreter and compile for GPUs, but
-            only an earlier state of them has been run on one (results/delta_rule_h200.json).
-        chunk_size: C of the chunkwise form; None means 32 on a CPU and 64 elsewhere.
+        backend: "torch", or "triton" for the kernels: forms "recurrent" and "chunkwise", K and V up to 256, no float64, no
+            second derivatives. "auto": the kernels on a GPU where they can run, PyTorch elsewhere; see `choose_backend`.
+        chunk_size: C of the chunkwise form, which changes rounding and speed only. None means what is fast: in PyTorch 32 on
+            a CPU and 64 elsewhere, in the kernels what their table says. They know 16, 32 and 64.
         check_values: look for NaN, infinity, negative beta and beta |k|^2 > 2 as well as at shapes and dtypes.
             None means on a CPU only, because on a GPU the look would wait for everything queued before it.
     Returns:
         o: (B, T, H, V) in the dtype of v, and the state after the last token, (B, H, V, K), float32 for half precision.
+        Under autocast q, k and v are first cast to its dtype.
     Raises:
         TypeError, ValueError: naming the argument, what came, what was expected, and the fix.
         RuntimeError: backend="triton", and the kernels cannot run on these tensors; says why.
     """
-    check_inputs(q, k, v, beta, initial_state=initial_state, scale=scale)
+    check_inputs(q, k, v, beta, initial_state=initial_state, scale=scale, chunk_size=chunk_size)
     if form not in FORMS:
         raise ValueError(f"form: got {form!r}, expected one of {', '.join(map(repr, FORMS))}.")
     if backend not in BACKENDS:
         raise ValueError(f"backend: got {backend!r}, expected one of {', '.join(map(repr, BACKENDS))}.")
-    if chunk_size is None and backend != "triton":
-        chunk_size = 32 if q.device.type == "cpu" else 64
-    if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int)):
-        raise TypeError(f"chunk_size: got {chunk_size!r}, expected a positive integer such as 64.")
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size: got {chunk_size}, expected a positive integer such as 64.")
     if check_values is None:
         check_values = q.device.type == "cpu" and not torch.compiler.is_compiling()
     if check_values:
@@ -57,12 +68,8 @@ def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", bac
     if form == "auto":
         form = "recurrent" if q.shape[1] == 1 else "chunkwise"
     arguments = dict(initial_state=initial_state, scale=scale)
-    if backend == "triton":
-        if form == "parallel":
-            raise ValueError('form: got "parallel" together with backend="triton", which has no such kernel. Use "chunkwise".')
-        if max(q.shape[-1], v.shape[-1]) > 256:
-            raise ValueError(f"backend: the kernels hold heads of at most 256, but K = {q.shape[-1]} and V = {v.shape[-1]}. Use backend=\"torch\".")
-        from . import kernels                                            # here, so that the package never needs Triton
+    if choose_backend(backend, form, q, v, scale=scale, chunk_size=chunk_size) == "triton":
+        from . import kernels
 
         if form == "recurrent":
             return kernels.delta_rule_recurrent(q, k, v, beta, **arguments)
@@ -71,10 +78,51 @@ def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", bac
         return delta_rule_recurrent(q, k, v, beta, **arguments)
     if form == "parallel":
         return delta_rule_parallel(q, k, v, beta, **arguments)
+    if chunk_size is None:
+        chunk_size = 32 if q.device.type == "cpu" else 64
     return delta_rule_chunkwise_by_hand(q, k, v, beta, chunk_size=chunk_size, **arguments)
 
 
-def check_inputs(q, k, v, beta, *, initial_state=None, scale=1.0):
+def choose_backend(backend, form, q, v, *, scale=1.0, chunk_size=None):
+    """"torch" or "triton": what `delta_rule` runs on with these arguments, of which only shapes, dtypes and devices matter.
+
+    Raises, for backend="triton", ValueError if there is no such kernel and RuntimeError if this machine cannot run it.
+    """
+    if backend == "torch" or backend == "auto" and not compiled_on(q.device):
+        return "torch"
+    from . import kernels                                                # here, so that the package never needs Triton
+
+    K, V, unfit = q.shape[-1], v.shape[-1], ""
+    if form == "parallel":
+        unfit = 'form: got "parallel" together with backend="triton", which has no such kernel. Use "chunkwise".'
+    elif max(K, V) > 256:
+        unfit = f'backend: the kernels hold heads of at most 256, but K = {K} and V = {V}. Use backend="torch".'
+    elif scale == 0:
+        unfit = 'scale: got 0, by which the backward kernels divide. Use backend="torch".'
+    elif form == "chunkwise" and chunk_size not in (None, 16, 32, 64):
+        unfit = f'chunk_size: got {chunk_size}, but the kernels know 16, 32 and 64. Use one of these, None, or backend="torch".'
+    elif form == "chunkwise" and chunk_size == 64 and q.dtype == torch.float32 and max(K, V) > 128:
+        unfit = (f"chunk_size: 64 rows of {max(K, V)} float32 numbers do not fit into the shared memory of every GPU. "
+                 'Use 16, 32, None, or backend="torch".')
+    reason = kernels.why_not(q.device, q.dtype)
+    if backend == "auto":
+        return "torch" if unfit or reason else "triton"
+    if unfit:
+        raise ValueError(unfit)
+    if reason:
+        raise RuntimeError(f"backend: {reason}")
+    return "triton"
+
+
+def compiled_on(device):
+    """Would kernels run as compiled programs there? The alternative is Triton's interpreter, which is for tests."""
+    if device.type != "cuda":
+        return False
+    from . import kernels
+    return not kernels.interpreted()
+
+
+def check_inputs(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=None):
     """Raise TypeError or ValueError unless types, dtypes, devices and shapes fit together. Never reads a value."""
     named = {"q": q, "k": k, "v": v, "beta": beta}
     if initial_state is not None:
@@ -96,7 +144,7 @@ def check_inputs(q, k, v, beta, *, initial_state=None, scale=1.0):
         x = named[name]
         if x.ndim != len(letters):
             raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected {len(letters)} dimensions ({', '.join(letters)})."
-                             + (" Drop the last dimension with beta.squeeze(-1)." if name == "beta" and x.ndim == 4 else ""))
+                             + (" Drop the last dimension with beta.squeeze(-1)." if name == "beta" and x.ndim == 4 and x.shape[-1] == 1 else ""))
     B, T, H, K = q.shape
     V = v.shape[-1]
     for name, expected, letters in (("k", (B, T, H, K), "BTHK"), ("v", (B, T, H, V), "BTHV"), ("beta", (B, T, H), "BTH")):
@@ -118,6 +166,10 @@ def check_inputs(q, k, v, beta, *, initial_state=None, scale=1.0):
         raise TypeError(f"scale: got {type(scale).__name__}, expected a number such as 1.0.")
     if not math.isfinite(scale):
         raise ValueError(f"scale: got {scale}, expected a finite number such as 1.0.")
+    if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int)):
+        raise TypeError(f"chunk_size: got {chunk_size!r}, expected a positive integer such as 64.")
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size: got {chunk_size}, expected a positive integer such as 64.")
 
 
 def check_input_values(q, k, v, beta, *, initial_state=None):

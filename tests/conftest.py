@@ -13,6 +13,29 @@ settings.register_profile("default", deadline=None, max_examples=25, derandomize
 settings.load_profile("default")
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "gpu: needs a CUDA device")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """As on a GPU: "auto" takes the kernels where they can run. Without one the interpreter runs them. Gives the calls, (name, options)."""
+    from deltanet_edu import functional, kernels
+
+    calls = []
+    monkeypatch.setattr(functional, "compiled_on", lambda device: True)
+    for name in ("delta_rule_chunkwise", "delta_rule_recurrent"):
+        rule = getattr(kernels, name)
+        monkeypatch.setattr(kernels, name, lambda *args, rule=rule, name=name, **options: calls.append((name, options)) or rule(*args, **options))
+    return calls

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from deltanet_edu import delta_rule
-from deltanet_edu.compat import chunk_delta_rule, fused_recurrent_delta_rule
+from deltanet_edu import delta_rule, functional, kernels
+from deltanet_edu.functional import choose_backend
 from deltanet_edu.kernels import HAS_TRITON
 from deltanet_edu.ops import delta_rule_recurrent
+
+from .kernels.judge import DEVICE, everything, inputs
 
 B, T, H, K, V = 2, 6, 3, 4, 5
 
@@ -88,6 +91,9 @@ MALFORMED = [  # the argument named, the error, what is wrong with it
     ("form", ValueError, dict(form=None)),
     ("form", ValueError, dict(form="parallel", backend="triton")),
     ("backend", ValueError, dict(backend="cuda")),
+    ("chunk_size", ValueError, dict(chunk_size=48, backend="triton")),
+    ("scale", ValueError, dict(scale=0, backend="triton")),
+    ("backend", ValueError, dict(q=lambda x: x.repeat(1, 1, 1, 65), k=lambda x: x.repeat(1, 1, 1, 65) / 9, backend="triton")),
 ]
 
 
@@ -156,75 +162,98 @@ def test_messages_suggest_the_fix():
             delta_rule(**arguments_of(changes))
 
 
-# -- the bridge ---------------------------------------------------------------------------------------------------
+# -- which backend -----------------------------------------------------------------------------------------------------
 
-LIBRARY = [chunk_delta_rule, fused_recurrent_delta_rule]
-
-
-@pytest.mark.parametrize("f", LIBRARY)
-def test_library_defaults(f):
-    arguments = good()
-    o, final = f(**arguments)
-    assert final is None
-    assert (o - delta_rule_recurrent(**arguments, scale=K ** -0.5)[0]).abs().max() < 1e-5
+needs_triton = pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
+CANNOT = dict(device="cpu"), dict(dtype=torch.float64), dict(why="the GPU is older than ...")
+UNFIT = (dict(form="parallel"), dict(K=257), dict(V=512), dict(scale=0), dict(chunk_size=48), dict(chunk_size=128),
+         dict(K=256, dtype=torch.float32, chunk_size=64))
+FIT = (dict(), dict(form="recurrent"), dict(dtype=torch.float32), dict(dtype=torch.float16), dict(K=16, V=256), dict(K=5, V=21),
+       dict(chunk_size=16), dict(chunk_size=32), dict(chunk_size=64), dict(K=256, dtype=torch.float32, chunk_size=32),
+       dict(form="recurrent", chunk_size=48), dict(scale=-0.1))
 
 
-@pytest.mark.parametrize("f", LIBRARY)
-def test_library_state_layout(f):
-    S = torch.randn(B, H, V, K)
-    o, final = f(**good(), scale=0.3, initial_state=S.mT, output_final_state=True)
-    expected, expected_final = delta_rule_recurrent(**good(), scale=0.3, initial_state=S)
-    assert final.shape == (B, H, K, V) and final.is_contiguous()
-    assert (o - expected).abs().max() < 1e-5 and (final - expected_final.mT).abs().max() < 1e-5
+def choose(backend, monkeypatch, form="chunkwise", device="cuda", dtype=torch.bfloat16, K=64, V=128, why="", interpreted=False, **options):
+    """The choice for tensors that have a device but no values, on an imagined machine."""
+    monkeypatch.setattr(kernels, "interpreted", lambda: interpreted)
+    monkeypatch.setattr(kernels, "why_not", lambda device, dtype: why or ("not on a CPU" if device.type == "cpu" and not interpreted else "")
+                        or ("no such dtype" if dtype == torch.float64 else ""))
+    with FakeTensorMode():
+        q, v = (torch.empty(1, 8, 2, width, dtype=dtype, device=device) for width in (K, V))
+    return choose_backend(backend, form, q, v, **options)
 
 
-@pytest.mark.parametrize("f", LIBRARY)
-def test_library_normalization(f):
-    raw = good(k=lambda x: 7 * x)
-    o, _ = f(**raw, use_qk_l2norm_in_kernel=True)
-    expected, _ = f(**{**raw, "q": F.normalize(raw["q"], dim=-1), "k": F.normalize(raw["k"], dim=-1)})
-    assert (o - expected).abs().max() < 1e-5
+@pytest.mark.parametrize("situation", FIT, ids=str)
+def test_on_a_gpu_the_kernels_are_chosen(situation, monkeypatch):
+    assert choose("auto", monkeypatch, **situation) == choose("triton", monkeypatch, **situation) == "triton"
+    assert choose("torch", monkeypatch, **situation) == "torch"
 
 
-@pytest.mark.parametrize("f", LIBRARY)
-def test_library_packed_sequences(f):
-    arguments = {name: x[:1] for name, x in good().items()}
-    S = torch.randn(3, H, K, V)
-    o, final = f(**arguments, initial_state=S, output_final_state=True, cu_seqlens=torch.tensor([0, 1, 4, 6]))
-    assert final.shape == (3, H, K, V)
-    for n, (start, end) in enumerate([(0, 1), (1, 4), (4, 6)]):
-        o_n, final_n = f(**{name: x[:, start:end] for name, x in arguments.items()}, initial_state=S[n:n + 1], output_final_state=True)
-        assert (o[:, start:end] - o_n).abs().max() < 1e-6 and (final[n] - final_n[0]).abs().max() < 1e-6
+@pytest.mark.parametrize("situation, error", [(s, RuntimeError) for s in CANNOT] + [(s, ValueError) for s in UNFIT], ids=str)
+def test_where_they_cannot_run_pytorch_is_chosen_and_triton_refused(situation, error, monkeypatch):
+    assert choose("auto", monkeypatch, **situation) == "torch"
+    with pytest.raises(error, match="^(backend|form|scale|chunk_size): "):
+        choose("triton", monkeypatch, **situation)
 
 
-def test_library_beta_defaults_to_one():
-    arguments = good()
-    ones = {**arguments, "beta": torch.ones_like(arguments["beta"])}
-    del arguments["beta"]
-    assert torch.equal(fused_recurrent_delta_rule(**arguments)[0], fused_recurrent_delta_rule(**ones)[0])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_interpreter_runs_on_request_only(device, monkeypatch):
+    situation = dict(device=device, dtype=torch.float32, interpreted=True)
+    assert choose("auto", monkeypatch, **situation) == "torch" and choose("triton", monkeypatch, **situation) == "triton"
 
 
-@pytest.mark.parametrize("name, extra", [
-    ("cu_seqlens", dict(cu_seqlens=torch.tensor([0, 4, 5]))),
-    ("cu_seqlens", dict(cu_seqlens=torch.tensor([0, 4, 4, 6]))),
-    ("cu_seqlens", dict(cu_seqlens=torch.tensor([0.0, 6.0]))),
-    ("cu_seqlens", dict(cu_seqlens=[0, 6])),
-    ("initial_state", dict(cu_seqlens=torch.tensor([0, 6]), initial_state=torch.zeros(2, H, K, V))),
-])
-def test_library_malformed_packing(name, extra):
-    with pytest.raises((TypeError, ValueError), match=f"^{name}: "):
-        chunk_delta_rule(**{n: x[:1] for n, x in good().items()}, **extra)
+def test_a_cpu_never_asks_about_triton():
+    script = "import sys, torch, deltanet_edu as d; x = torch.ones(1, 3, 1, 1); d.delta_rule(x, x, x, x[..., 0]); assert not {'triton', 'deltanet_edu.kernels'} & {*sys.modules}"
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
-def test_library_batch_with_packing():
-    with pytest.raises(ValueError, match="^q: got batch size 2"):
-        chunk_delta_rule(**good(), cu_seqlens=torch.tensor([0, 6]))
-    with pytest.raises(ValueError, match="^cu_seqlens_cpu: "):
-        chunk_delta_rule(**good(), cu_seqlens_cpu=torch.tensor([0, 6]))
+@needs_triton
+@pytest.mark.parametrize("form, T, name", [("auto", 37, "delta_rule_chunkwise"), ("auto", 1, "delta_rule_recurrent"), ("recurrent", 9, "delta_rule_recurrent")])
+def test_both_backends_give_the_same(form, T, name, ran):
+    tensors = inputs(B=2, T=T, H=2, K=16, V=48)
+    results = [everything(lambda q, k, v, beta, S: delta_rule(q, k, v, beta, initial_state=S, scale=0.7, form=form, backend=backend), tensors)
+               for backend in ("auto", "torch")]
+    assert [called for called, _ in ran] == [name]
+    for a, e in zip(*results, strict=True):
+        assert a.dtype == e.dtype and (a - e).norm() <= 1e-5 * e.norm()
 
 
-@pytest.mark.parametrize("unknown", ["head_first", "gate", "chunk_indices"])
-def test_library_unknown_arguments_raise(unknown):
-    for f in LIBRARY:
-        with pytest.raises(TypeError, match=unknown):
-            f(**good(), **{unknown: True})
+@pytest.mark.parametrize("options", [dict(), pytest.param(dict(backend="triton"), marks=needs_triton), dict(form="parallel"), dict(form="recurrent")], ids=str)
+def test_compiles_without_graph_breaks(options):
+    tensors = inputs(B=1, T=20, H=2, K=16, V=32)
+
+    def doubled(q, k, v, beta, S):
+        return delta_rule(2 * q, k, v, beta, initial_state=S, **options)
+    compiled = torch.compile(doubled, fullgraph=True, backend="inductor" if DEVICE == "cuda" else "aot_eager")
+    for a, e in zip(everything(compiled, tensors), everything(doubled, tensors)):
+        assert (a - e).norm() <= 1e-5 * e.norm()
+
+
+# -- autocast ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("form", ["chunkwise", "recurrent", "parallel"])
+def test_autocast_casts_q_k_and_v_and_nothing_inside(form):
+    """As if they had come in bfloat16: the rule itself is computed in float32, as ever."""
+    q, k, v, beta, S = inputs(B=2, T=70, H=2, K=4, V=5)
+    low = [x.bfloat16() for x in (q, k, v)]
+    expected, final = delta_rule(*low, beta, initial_state=S, form=form)
+    with torch.autocast(DEVICE, torch.bfloat16):
+        o, S_out = delta_rule(q, low[1], v, beta, initial_state=S, form=form)
+    assert o.dtype == torch.bfloat16 and torch.equal(o, expected) and torch.equal(S_out, final)
+    with torch.autocast(DEVICE, torch.bfloat16):
+        exact, _ = delta_rule(*(x.double() for x in (q, k, v, beta)), form=form)
+    assert exact.dtype == torch.float64
+
+
+def test_autocast_and_compilation():
+    q, k, v, beta, S = inputs(B=1, T=20, H=2, K=16, V=32)
+    compiled = torch.compile(lambda *x: delta_rule(*x)[0], fullgraph=True, backend="aot_eager")
+    with torch.autocast(DEVICE, torch.bfloat16):
+        assert torch.equal(compiled(q, k, v, beta), delta_rule(q, k, v, beta)[0])
+
+
+def test_malformed_input_is_named_under_autocast_too():
+    for changes in (dict(q=None), dict(k=lambda x: x.tolist()), dict(v=lambda x: x.long())):
+        with torch.autocast("cpu", torch.bfloat16), pytest.raises(TypeError, match=f"^{[*changes][0]}: "):
+            delta_rule(**good(**changes))

@@ -10,18 +10,18 @@ class DeltaNet(Mixer):
     """A mixer whose memory follows the delta rule, with a write strength computed from the token (eq. 16.4).
 
     beta_t = beta_max * sigmoid(W_beta x_t), one per head; beta_max = 2 allows negative eigenvalues (chapter 17).
-    `form` and `chunk_size` choose how the rule is run (see `delta_rule`); they do not change what it computes.
+    `form`, `backend` and `chunk_size` choose how the rule is run (see `delta_rule`); they do not change what it computes.
     Parameters: 4D^2 + DH + 12D + D / H.
     """
 
-    def __init__(self, d_model, heads, *, beta_max=1.0, form="auto", chunk_size=None, **shared):
+    def __init__(self, d_model, heads, *, beta_max=1.0, form="auto", backend="auto", chunk_size=None, **shared):
         super().__init__(d_model, heads, **shared)
         if not 0 < beta_max <= 2:
             raise ValueError(f"beta_max: got {beta_max}, expected a number in (0, 2]; above 2 a write makes its error larger.")
-        self.beta_max, self.form, self.chunk_size = beta_max, form, chunk_size
+        self.beta_max, self.how = beta_max, dict(form=form, backend=backend, chunk_size=chunk_size)
         self.to_beta = nn.Linear(d_model, heads, bias=False)
 
     def rule(self, x, q, k, v, S):
         beta = self.beta_max * self.to_beta(x).sigmoid()                 # (B, T, H)
         check = None if self.norm == "none" else False                   # normalized keys cannot blow up: skip the look
-        return delta_rule(q, k, v, beta, initial_state=S, form=self.form, chunk_size=self.chunk_size, check_values=check)
+        return delta_rule(q, k, v, beta, initial_state=S, check_values=check, **self.how)

@@ -8,10 +8,15 @@ import torch.nn.functional as F
 
 from .convolution import ShortConvolution
 
+def in_float32(norm):
+    """Half precision would round the length, and with it all entries of the vector in the same direction."""
+    return lambda x: norm(x.to(torch.promote_types(x.dtype, torch.float32))).to(x.dtype)
+
+
 FEATURE_MAPS = {"silu": F.silu, "relu": F.relu, "elu+1": lambda x: F.elu(x) + 1, "identity": lambda x: x}
 NORMS = {
-    "l2": lambda x: F.normalize(x, dim=-1),
-    "l1": lambda x: F.normalize(x, p=1, dim=-1),
+    "l2": in_float32(lambda x: F.normalize(x, dim=-1)),
+    "l1": in_float32(lambda x: F.normalize(x, p=1, dim=-1)),
     "none": lambda x: x,
 }
 
