@@ -1,12 +1,12 @@
 """Measurements that grow: in one JSON file, continued after an interruption, never mixed with those of other circumstances."""
 
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import shlex
 from pathlib import Path
 
+from ..kernels import own
 from ..records import provenance, write_result
 
 WRITTEN_BY_RECORDS = ("machine", "versions", "date", "command")
@@ -17,13 +17,12 @@ def versions():
     found = provenance("")["versions"]
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         found["fla-core"] = importlib.metadata.version("fla-core")
-    source = b"".join(path.read_bytes() for path in sorted((Path(__file__).parents[1] / "kernels").glob("*.py")))
-    return found | {"kernels": hashlib.sha256(source).hexdigest()[:12]}
+    return found | {"kernels": own.fingerprint()}
 
 
-def as_typed(context):
+def as_typed(context, group=("bench",)):
     """The command of a typer.Context with the options that were given; of files, the names without folders."""
-    words = ["deltanet-edu", "bench", context.info_name]
+    words = ["deltanet-edu", *group, context.info_name]
     for parameter in context.command.params:
         if context.get_parameter_source(parameter.name).name == "COMMANDLINE":
             value = context.params[parameter.name]
