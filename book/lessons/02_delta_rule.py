@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from deltanet_edu.figures import colors, memories
 from deltanet_edu.figures.delta import fading, landings, plane, stability
+from deltanet_edu.figures.film import film, strip
 from deltanet_edu.ops import delta_rule_recurrent, linear_attention_recurrent
 from deltanet_edu.ops import erase_then_write_step, sgd_step, transition_step
 from deltanet_edu.ops.householder import householder
@@ -79,8 +80,7 @@ error, S @ cat
 #
 # You need chapter 1, matrix products and `autograd`. Reading and running takes about an hour, the exercises an hour and a
 # half. In the package, the chapter builds `deltanet_edu/ops/recurrent.py`.
-
-# %% [markdown]
+#
 # ## Three questions about chapter 1
 #
 # Answer each in your head, then open it.
@@ -196,8 +196,7 @@ landings(key, value, start[0], lands, limits=(2, 8.4, -1, 5.4));
 # With this unit key, $\beta = 0$ stays, $\tfrac12$ walks halfway, 1 arrives. $\beta = 2$ lands on the mirror image, as wrong
 # as before, on the other side. Beyond 2 a step ends farther away than it began. Keep this picture; the eigenvalues below
 # say the same.
-
-# %% [markdown]
+#
 # ## The rule over a sequence
 #
 # Token $t$ brings a query $q_t$ as well. It writes first and reads second, so it can read what it has just stored. The
@@ -239,6 +238,53 @@ show(erase_then_write_step)
 
 # %% [markdown]
 # In this view $\beta$ is a mixing weight: 0 keeps the old value, 1 replaces it.
+#
+# ### A film
+#
+# Now watch it happen. Four tokens tell two memories something about `cat`, `dog`, `lynx`, and `cat` again, with $\beta = 1$.
+# The delta rule takes three pictures for a token: it reads, it erases, it writes. Linear attention only adds. Right after
+# it has been told something, the delta rule will say just that. But for how long?
+
+# %%
+predict("2.c")
+
+# %% [markdown]
+# In the film the key lies above each memory. The value that is *told* stands on the left, what the memory *says* for this
+# key on the right. Frames mark the cells that have just changed, or what is being read. Watch the right column: after a
+# write, does it agree with the left one? And when `cat` comes back: does the memory still say (5, 0)?
+
+# %%
+told = {"cat → (5, 0)": (cat, [5.0, 0.0]), "dog → (2, 4)": (dog, [2.0, 4.0]),
+        "lynx → (−1, 5)": (lynx, [-1.0, 5.0]), "cat → (4, −2)": (cat, [4.0, -2.0])}
+k = torch.stack([key for key, _ in told.values()])                     # (T, K)
+v = torch.tensor([value for _, value in told.values()])                # (T, V)
+film(k, v, list(told))
+
+# %% [markdown]
+# Here are the same moments at rest, a row for each token. One color scale serves film and strip.
+
+# %%
+strip(k, v, list(told));
+
+# %% [markdown]
+# The write of `lynx` reaches into the column of `cat`, because the two overlap: when `cat` comes back, the memory says
+# (1, 4) and no longer (5, 0). The delta rule reads *this*, takes it out and writes (4, −2) in its place. Linear attention
+# puts the new value on top of all that is there. In the end, what does each memory say for each key?
+
+# %%
+keys, values = k[None, :, None], v[None, :, None]                      # (B, T, H, K), (B, T, H, V)
+_, additive = linear_attention_recurrent(keys, keys, values)
+_, delta = delta_rule_recurrent(keys, keys, values, torch.ones(1, 4, 1))
+
+print("told last        additive        delta")
+for name, key in zip(list(told)[1:], k[1:]):
+    says = [*(additive[0, 0] @ key).tolist(), *(delta[0, 0] @ key).tolist()]
+    print(f"{name:14}" + "{:6.1f}{:6.1f}  {:6.1f}{:6.1f}".format(*says))
+
+# %% [markdown]
+# `dog` is safe in both: nothing else was written along its key. `cat` is right in the delta rule alone. `lynx` is wrong in
+# both, for the last write of `cat` moved it as well. Overwriting is exact for the key that is written, and similar keys pay
+# for it. Toward the end of this chapter we see how repetition mends that.
 #
 # ## Third view: a linear recurrence
 #
@@ -372,7 +418,7 @@ for length in (0.5, 1.0, 2.0):
 # Now drop the unit keys altogether.
 
 # %%
-predict("2.c")
+predict("2.d")
 
 # %%
 def sizes(k, beta):
@@ -393,8 +439,7 @@ plt.xlabel("token"), plt.ylabel("size of S (Frobenius norm)"), plt.legend();
 # %% [markdown]
 # With raw keys and $\beta = 0.5$ the size has passed ten million after 60 tokens. A smaller $\beta$ holds it, but how small
 # depends on the longest key that will ever come. Giving every key length 1 settles it for good.
-
-# %% [markdown]
+#
 # ## Keys of length 1
 #
 # DeltaNet computes $k_t$ from the token by a linear map, applies a feature map (SiLU; chapter 14 compares others), and
@@ -492,7 +537,7 @@ for name, (k, n, v) in streams.items():
 verify("2.13")
 
 # %%
-predict("2.d")
+predict("2.e")
 
 # %%
 N, K = 64, 32

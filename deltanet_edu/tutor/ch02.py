@@ -649,7 +649,15 @@ prediction("2.b", question="The memory says 3 for cat. We write 5 with β = 0.5.
     "2.5": "That is 0.5 · 5: everything was erased and half of the new value written. One β governs both.",
 }, answer="4")
 
-prediction("2.c", question="60 tokens with random normal keys (K = 8, not normalized), β = 0.5. What does the size of S do?", options={
+prediction("2.c", question="cat and lynx overlap by 0.8, dog is at a right angle to both. The delta rule is told cat, dog, lynx, and then "
+           "a new value for cat. For which keys does it say in the end what it was told last?", options={
+    "cat, dog and lynx": "Each was right at the moment of its own write. But the last write, of cat, also moves what lynx reads, by 0.8 of cat's change.",
+    "cat and dog": "cat was written last, and nothing that is written along cat or lynx reaches dog. lynx was moved by cat's last write.",
+    "cat": "cat is right, since it was written last. But dog is at a right angle to all that came after it, so it was never touched.",
+    "dog": "dog is right. So is cat: a write with β = 1 and a unit key leaves exactly the new value, whatever was there before.",
+}, answer="cat and dog")
+
+prediction("2.d", question="60 tokens with random normal keys (K = 8, not normalized), β = 0.5. What does the size of S do?", options={
     "It levels off, since β < 1": "β alone does not decide. These keys have ‖k‖² near 8, so β‖k‖² is near 4, twice the limit.",
     "It grows exponentially": "β‖k‖² is near 4, so a typical write multiplies the error along its key by -3.",
     "It grows like √T": "That is the additive memory: a sum of independent writes. Here a write multiplies, and multiplying grows faster "
@@ -657,7 +665,7 @@ prediction("2.c", question="60 tokens with random normal keys (K = 8, not normal
     "It shrinks to zero": "Every write puts a new value in, so the memory cannot die out; and it does not shrink here.",
 }, answer="It grows exponentially")
 
-prediction("2.d", question="K = 32 and β = 1. After how many later writes, with random unit keys, is half of an item left?", options={
+prediction("2.e", question="K = 32 and β = 1. After how many later writes, with random unit keys, is half of an item left?", options={
     "1": "That would take a key that shares half of its squared length with the item's. A random one shares 1/32.",
     "16": "That would be right if each write took 1/32 of the *original* item. It takes 1/32 of what is left.",
     "about 22": "(1 - 1/32) to the power of 22 is 0.497. In general the half-life is ln 2 · K/β.",

@@ -1,13 +1,18 @@
 """The generator, on a little book: what it makes, what it runs, and what it never overwrites."""
 
 import base64
+import io
 
 import nbformat
 import pytest
 import sources
+import torch
 from check import check_all
-from generate import carry_outputs, generate, generate_all
+from generate import carry_outputs, generate, generate_all, smaller
+from PIL import Image
 from sources import SourceError, build, edited, linked_map, load, stubbed, targets
+
+from deltanet_edu.figures.film import film
 
 FOLDERS = ("notebooks", "exercises", "solutions")
 
@@ -197,3 +202,14 @@ def test_the_map_of_the_book_links_the_lessons_there_are(book):
     assert linked_map(linked, book.root) == linked
     (book.root / "book" / "lessons" / "01_small.py").unlink()
     assert linked_map(linked, book.root) == readme
+
+
+def test_figures_are_made_smaller_and_films_keep_moving():
+    k, v = torch.eye(2), torch.tensor([[3.0], [5.0]])
+    moving = film(k, v, ["one", "two"]).data
+    assert Image.open(io.BytesIO(moving)).n_frames == 6                  # two tokens: read, erase, write
+    assert base64.b64decode(smaller(base64.b64encode(moving))) == moving
+
+    still = io.BytesIO()
+    Image.open(io.BytesIO(moving)).convert("RGB").save(still, "png")
+    assert len(base64.b64decode(smaller(base64.b64encode(still.getvalue())))) < len(still.getvalue())
