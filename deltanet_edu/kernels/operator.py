@@ -1,9 +1,9 @@
 """From tensors to launches: the operators that PyTorch sees, and the functions that people call.
 
-Each rule has one implementation and two ways in. Compilers, fake tensors and modes meet a `torch.library` operator with a fake
-version (shapes without data) and a backward pass, so that they treat it as one operation. A program that runs line by line goes
-through a plain autograd.Function instead: calling an operator from Python takes longer than a small launch. Nothing here waits
-for the GPU. What was not asked for is None; operators cannot return that, and return an empty tensor.
+Each rule is written once and has two ways in. Compilers, fake tensors and modes meet a `torch.library` operator with a fake version
+(shapes without data) and a backward pass, and treat it as one operation. Everyone else goes through a plain autograd.Function:
+calling an operator from Python takes longer than a small launch. Either way, activation checkpointing and CUDA graphs work, and
+nothing here waits for the GPU. What was not asked for is None; operators cannot return that, and return an empty tensor.
 """
 
 from contextlib import nullcontext
@@ -15,13 +15,14 @@ import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import backward, configs, forward, recurrent, splitting
-from . import why_not as reason
+from . import backward, configs, forward, recurrent, splitting, why_not
 
-why_not = cache(reason)                                                  # asked in every call
+why_not = cache(why_not)                                                 # asked in every call
+ORDINARY = (Tensor, torch.nn.Parameter, type(None))
+INPUTS = "Tensor q, Tensor k, Tensor v, Tensor beta, Tensor? initial, Tensor? cu_seqlens"
 
 
-# -- launches ------------------------------------------------------------------------------------------------------------------
+# -- launches --------------------------------------------------------------------------------------------------------------
 
 def scratch(size, alignment, stream):
     """Memory for the descriptors that a kernel makes, on the device that it is launched on."""
@@ -31,7 +32,7 @@ def scratch(size, alignment, stream):
 def launch(kernel, programs, config, first, *args, **constants):
     """Run so many programs of a kernel on the device of its first argument."""
     if programs:
-        triton.set_allocator(scratch)                                    # known to this thread only, and backward passes have their own
+        triton.set_allocator(scratch)                                    # for this thread, and backward passes have their own
         elsewhere = first.is_cuda and first.device.index != torch.cuda.current_device()
         with torch.cuda.device(first.device) if elsewhere else nullcontext():
             kernel[(programs,)](first, *args, **constants, **config.options())
@@ -50,19 +51,20 @@ def plan_of(q, V, heads):
 
 def token_rows(x):
     """x: (B, T, H, D) with tokens at one stride through the whole batch and rows at multiples of 16 bytes; copied only if it is not so."""
-    b, t, h, d = x.stride()
-    in_place = d == 1 and (b == x.shape[1] * t or len(x) == 1) and x.data_ptr() % 16 == 0
-    return x if in_place and t > 0 and h > 0 and t * x.element_size() % 16 == h * x.element_size() % 16 == 0 else x.contiguous()
+    batch, token, head, one = x.stride()
+    in_place = one == 1 and (len(x) == 1 or batch == x.shape[1] * token) and x.data_ptr() % 16 == 0
+    return x if in_place and all(s > 0 and s * x.element_size() % 16 == 0 for s in (token, head)) else x.contiguous()
 
 
 def strides(*tensors):
-    return [n for x in tensors for n in x.stride()[1:3]]
+    """Of tokens and heads."""
+    return [s for x in tensors for s in x.stride()[1:3]]
 
 
-def sequences(B, T, cu_seqlens, C):
-    """How many sequences there are, and how many chunk slots they own; see `tiles.sequence`."""
-    n = B if cu_seqlens is None else cu_seqlens.shape[0] - 1
-    return n, B * -(-T // C) if cu_seqlens is None else B * T // C + n
+def sequences(B, T, cu_seqlens, C, P=1):
+    """How many sequences there are (times P segments), and how many chunk slots they own; see `tiles.sequence`, `splitting.cut`."""
+    n = B * P if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    return n, B * -(-T // C) if cu_seqlens is None and (P == 1 or T % (C * P) == 0) else B * T // C + n
 
 
 def sequence_of_slot(cu_seqlens, slots, C):
@@ -73,77 +75,86 @@ def sequence_of_slot(cu_seqlens, slots, C):
         return owner.clamp(max=len(cu_seqlens) - 2).int()
 
 
-# -- two ways in ---------------------------------------------------------------------------------------------------------------
+# -- two ways in -----------------------------------------------------------------------------------------------------------
 
 def watched(*tensors):
     """Is anyone here who has to see an operator: a compiler, a mode (fake tensors, tracing, counting), a subclass of Tensor?"""
-    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or any(type(x) not in ORDINARY for x in tensors)
-
-
-def present(x):
-    return x if x is not None and x.numel() else None
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0 or any(type(x) not in ORDINARY for x in tensors)
 
 
 def operator(name, signature, run, shapes):
     """run(*inputs) as an operator, whose fake version is shapes(*inputs)."""
-    def filled(results, like):
-        return [like.new_empty(0) if x is None else x for x in results]
-    op = torch.library.custom_op(f"deltanet_edu::{name}", lambda *inputs: filled(run(*inputs), inputs[0]), mutates_args=(), schema=signature + " -> Tensor[]")
-    op.register_fake(lambda *inputs: filled(shapes(*inputs), inputs[0]))
+    def filled(f):
+        return lambda *inputs: [inputs[0].new_empty(0) if x is None else x for x in f(*inputs)]
+    op = torch.library.custom_op(f"deltanet_edu::{name}", filled(run), mutates_args=(), schema=f"({signature}) -> Tensor[]")
+    op.register_fake(filled(shapes))
     return op
 
 
-def differentiable(op, run, save, gradients):
-    """A function for o and final state that goes either way. save(ctx, inputs, results) keeps what gradients(ctx, do, d_final) needs."""
-    op.register_autograd(lambda ctx, grads: gradients(ctx, *grads[:2]), setup_context=lambda ctx, inputs, output: save(ctx, inputs, [present(x) for x in output]))
+def rule(name, options, run, shapes, kept, extras, run_backward):
+    """An operator, that of its backward pass, and a function for o and final state that goes either way. `options` and `extras`
+    are what they take besides INPUTS; kept(inputs, results) is what the backward pass needs: tensors, and the rest."""
+    op = operator(name, f"{INPUTS}, {options}", run, shapes)
+    op_backward = operator(f"{name}_backward", f"Tensor do, Tensor? d_final, {INPUTS}, {extras}", run_backward, gradient_shapes)
+
+    def save(ctx, inputs, output):
+        tensors, ctx.rest = kept(inputs, output)
+        ctx.save_for_backward(*tensors)
+        ctx.from_state, ctx.others = inputs[4] is not None, [None] * (len(inputs) - 5)
+
+    def gradients(ctx, do, d_final):
+        q, k, v, *tensors = ctx.saved_tensors                            # looked up once, which is all that checkpointing allows
+        do = torch.zeros_like(v) if do is None else do.contiguous()      # None: nobody used o, which has the shape of v
+        d_final = None if d_final is None else d_final.contiguous()
+        way = op_backward if watched(do, d_final, q, k, v) else run_backward
+        *results, d_initial = way(do, d_final, q, k, v, *tensors, *ctx.rest)
+        return *results, d_initial if ctx.from_state else None, *ctx.others
 
     def directly(ctx, *inputs):
-        results = run(*inputs)
-        save(ctx, inputs, results)
+        output = run(*inputs)
+        save(ctx, inputs, output)
         ctx.set_materialize_grads(False)
-        return tuple(results[:2])
+        return tuple(output[:2])
 
+    op.register_autograd(lambda ctx, grads: gradients(ctx, *grads[:2]),
+                         setup_context=lambda ctx, inputs, output: save(ctx, inputs, [x if x.numel() else None for x in output]))
     methods = dict(forward=staticmethod(directly), backward=staticmethod(once_differentiable(gradients)))
-    apply = type(run.__name__, (torch.autograd.Function,), methods).apply
-    return lambda *inputs: tuple(op(*inputs)[:2]) if watched(*inputs[:5]) else apply(*inputs)
+    apply = type(name, (torch.autograd.Function,), methods).apply
+    return op, op_backward, lambda *inputs: tuple(op(*inputs)[:2]) if watched(*inputs[:5]) else apply(*inputs)
 
 
-def given(do, d_final, v):
-    """The gradients of o and of the final state: zeros for an o that nobody used, which has the shape of v."""
-    return torch.zeros_like(v) if do is None else do.contiguous(), None if d_final is None else d_final.contiguous()
+def gradient_shapes(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
+    """dq, dk, dv, dbeta, and the gradient of the initial state."""
+    n = sequences(*q.shape[:2], cu_seqlens, 16)[0]
+    return [*(x.new_empty(x.shape) for x in (q, k, v, beta)), None if initial is None else beta.new_empty(n, *initial.shape[1:])]
 
 
-ORDINARY = (Tensor, torch.nn.Parameter, type(None))
-INPUTS = "Tensor q, Tensor k, Tensor v, Tensor beta, Tensor? initial, Tensor? cu_seqlens"
-
-
-# -- chunkwise -----------------------------------------------------------------------------------------------------------------
+# -- chunkwise -------------------------------------------------------------------------------------------------------------
 
 def segments_of(q, V, C, cu_seqlens):
     """How many segments, if nobody says it."""
     if cu_seqlens is not None or q.dtype == torch.float32 or not q.is_cuda:
         return 1
-    (B, T, H, _), tiles = q.shape, triton.cdiv(V, plan_of(q, V, 0).forward.v_tile)
-    return splitting.choose(B * H * tiles, triton.cdiv(T, C), gpu_of(q).multiprocessors)
+    (B, T, H, _), tiles = q.shape, -(-V // plan_of(q, V, 0).forward.v_tile)
+    return splitting.choose(B * H * tiles, -(-T // C), gpu_of(q).multiprocessors)
 
 
-def chunkwise_results(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save, segments):
+def chunkwise_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save, segments):
     """o, final state, T1, unit q, unit k, their norms, sigmoid of beta, states, writes; and of each segment the map M and the
-    memory that enters, see splitting.py. C = 0 is the table's choice, and segments = 0 the one that `splitting` makes."""
+    memory that enters, see splitting.py. C = 0 is the table's choice, and segments = 0 that of `splitting.choose`."""
     (B, T, H, K), V, C = q.shape, v.shape[3], C or plan_of(q, v.shape[3], 0).C
     P = segments or segments_of(q, V, C, cu_seqlens)
-    n, slots = sequences(B, T, cu_seqlens, C)
-    if P > 1:
-        slots = slots if T % (C * P) == 0 else B * T // C + B * P
-    new, new_float = q.new_empty, beta.new_empty
-    return [new(B, T, H, V), new_float(n, H, V, K), new(B, T, H, C), *((new(B, T, H, K), new(B, T, H, K), new_float(2, B, T, H)) if normalize else [None] * 3),
-            new_float(B, T, H) if sigmoid else None, *((new(slots, H, V, K), new(B, T, H, V)) if save else [None] * 2),
-            *((new_float(B * P, H, K, K), new_float(B * P, H, V, K)) if P > 1 else [None] * 2)]
+    n, slots = sequences(B, T, cu_seqlens, C, P)
+    results = [q.new_empty(v.shape), beta.new_empty(n // P, H, V, K), q.new_empty(B, T, H, C)]
+    results += [q.new_empty(q.shape), q.new_empty(q.shape), beta.new_empty(2, B, T, H)] if normalize else [None] * 3
+    results += [beta.new_empty(beta.shape) if sigmoid else None]
+    results += [q.new_empty(slots, H, V, K), q.new_empty(v.shape)] if save else [None] * 2
+    return results + ([beta.new_empty(n, H, K, K), beta.new_empty(n, H, V, K)] if P > 1 else [None] * 2)
 
 
 def run_chunkwise(*inputs):
     q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, *_ = inputs
-    o, final, T1, unit_q, unit_k, norms, strength, states, writes, M, enters = results = chunkwise_results(*inputs)
+    o, final, T1, unit_q, unit_k, norms, strength, states, writes, M, enters = results = chunkwise_shapes(*inputs)
     (B, T, H, K), V, C = q.shape, v.shape[3], T1.shape[3]
     n, slots = sequences(B, T, cu_seqlens, C)
     q, k, v = token_rows(q), token_rows(k), token_rows(v)
@@ -154,9 +165,8 @@ def run_chunkwise(*inputs):
     q, k, beta = unit_q if normalize else q, unit_k if normalize else k, strength if sigmoid else beta
     sizes = dict(K=K, V=V, C=C, PRECISION=precision)
     if M is not None:
-        n = len(M)
-        _, T, cu_seqlens = splitting.cut(B, T, n // B, C, q.device)
-        config, b = plan_of(q, V, 2 * n * H).forward, torch.empty_like(enters)
+        _, T, cu_seqlens = splitting.cut(B, T, len(M) // B, C, q.device)
+        n, b, config = len(M), torch.empty_like(enters), plan_of(q, V, 2 * len(M) * H).forward
         launch(splitting.segment_kernel, n * H * (triton.cdiv(V, config.v_tile) + triton.cdiv(K, config.v_tile)), config, k, v, beta, T1,
                torch.eye(K, device=q.device), M, b, cu_seqlens, T, H, *strides(k, v), V_TILE=config.v_tile, **sizes)
         scan(M, b, initial, enters, final, precision, reverse=False)
@@ -168,24 +178,18 @@ def run_chunkwise(*inputs):
 
 
 def scan(M, b, first, enters, last, precision, reverse):
-    """What enters each segment, if `first` enters the first of them, and what leaves the last: see `splitting.scan_kernel`."""
-    (B, H, V, K), config = last.shape, configs.Config(16, 4, 2)
+    """What enters each segment, and what leaves the last, if `first` enters the first; see `splitting.scan_kernel`."""
+    (B, H, V, K), config = last.shape, configs.Config(16, 8, 2 if M.shape[3] <= 128 else 1)
     launch(splitting.scan_kernel, B * H * triton.cdiv(V, config.v_tile), config, M, b, first, enters, last, len(M) // B, H,
            K=K, V=V, ROWS=config.v_tile, PRECISION=precision, REVERSE=reverse)
-
-
-def gradient_results(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
-    """dq, dk, dv, dbeta, and the gradient of the initial state."""
-    n = sequences(*q.shape[:2], cu_seqlens, 16)[0]
-    return [*(x.new_empty(x.shape) for x in (q, k, v, beta)), None if initial is None else beta.new_empty(n, *initial.shape[1:])]
 
 
 def run_chunkwise_backward(*inputs):
     """With M, `initial` is what enters each segment."""
     do, d_final, q, k, v, beta, initial, cu_seqlens, T1, norms, states, writes, M, scale, sigmoid, precision = inputs
-    results = gradient_results(*inputs)
+    results = gradient_shapes(*inputs)
     (B, T, H, K), V, C, d_initial = q.shape, v.shape[3], T1.shape[3], results[4]
-    rows, tokens = B, B * T
+    tokens, rows = B * T, B
     if M is not None:
         rows, T, cu_seqlens = splitting.cut(B, T, len(M) // B, C, q.device)
     n, slots = sequences(rows, T, cu_seqlens, C)
@@ -218,45 +222,34 @@ def run_chunkwise_backward(*inputs):
     return results
 
 
-def chunkwise_save(ctx, inputs, results):
-    q, k, v, beta, initial, cu_seqlens, ctx.scale, normalize, ctx.sigmoid, ctx.precision, *_ = inputs
+def chunkwise_kept(inputs, results):
+    q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, *_ = inputs
     _, _, T1, unit_q, unit_k, norms, strength, states, writes, M, enters = results
-    ctx.from_state = initial is not None
-    ctx.save_for_backward(unit_q if normalize else q, unit_k if normalize else k, v, strength if ctx.sigmoid else beta,
-                          initial if M is None else enters, cu_seqlens, T1, norms, states, writes, M)
+    return (unit_q if normalize else q, unit_k if normalize else k, v, strength if sigmoid else beta, initial if M is None else enters,
+            cu_seqlens, T1, norms, states, writes, M), (scale, sigmoid, precision)
 
 
-def chunkwise_gradients(ctx, do, d_final):
-    saved = ctx.saved_tensors                                            # looked up once, which is all that checkpointing allows
-    do, d_final = given(do, d_final, saved[2])
-    way = chunkwise_backward if watched(do, *saved[:4]) else run_chunkwise_backward
-    *gradients, d_initial = way(do, d_final, *saved, ctx.scale, ctx.sigmoid, ctx.precision)
-    return *gradients, d_initial if ctx.from_state else None, *[None] * 8
+chunkwise, chunkwise_backward, by_chunks = rule(
+    "chunkwise", "float scale, bool normalize, bool sigmoid, str precision, int C, bool save, int segments", run_chunkwise, chunkwise_shapes, chunkwise_kept,
+    "Tensor T1, Tensor? norms, Tensor? states, Tensor? writes, Tensor? M, float scale, bool sigmoid, str precision", run_chunkwise_backward)
 
 
-chunkwise = operator("chunkwise", f"({INPUTS}, float scale, bool normalize, bool sigmoid, str precision, int C, bool save, int segments)",
-                     run_chunkwise, chunkwise_results)
-chunkwise_backward = operator("chunkwise_backward", f"(Tensor do, Tensor? d_final, {INPUTS}, Tensor T1, Tensor? norms, Tensor? states, Tensor? writes, "
-                              "Tensor? M, float scale, bool sigmoid, str precision)", run_chunkwise_backward, gradient_results)
-by_chunks = differentiable(chunkwise, run_chunkwise, chunkwise_save, chunkwise_gradients)
+# -- one token at a time ---------------------------------------------------------------------------------------------------
 
-
-# -- one token at a time -------------------------------------------------------------------------------------------------------
-
-def recurrence_results(q, k, v, beta, initial, cu_seqlens, scale, save):
+def recurrence_shapes(q, k, v, beta, initial, cu_seqlens, scale, save):
     """o, final state, and the prediction errors, which the backward pass needs."""
     n, (*_, H, V), K = sequences(*q.shape[:2], cu_seqlens, 16)[0], v.shape, q.shape[3]
     return [v.new_empty(v.shape), beta.new_empty(n, H, V, K), beta.new_empty(v.shape) if save else None]
 
 
-def run_recurrence(q, k, v, beta, initial, cu_seqlens, scale, save):
-    results = recurrence_results(q, k, v, beta, initial, cu_seqlens, scale, save)
-    launch_recurrence(configs.RECURRENT, q, k, v, beta, initial, *results, cu_seqlens, scale)
+def run_recurrence(*inputs):
+    results = recurrence_shapes(*inputs)
+    launch_recurrence(configs.RECURRENT, *inputs[:5], *results, *inputs[5:7])
     return results
 
 
 def launch_recurrence(config, q, k, v, beta, initial, o, final, errors, cu_seqlens, scale):
-    plan_of(q, v.shape[3], 0)                                            # can it run at all?
+    plan_of(q, v.shape[3], 0)                                            # raises if it cannot run at all
     (n, H, V, K), q, k, v = final.shape, q.contiguous(), k.contiguous(), v.contiguous()
     launch(recurrent.recurrent_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, initial, o, final, errors,
            cu_seqlens, scale, q.shape[1], H, K=K, V=V, V_TILE=config.v_tile)
@@ -266,31 +259,17 @@ def run_recurrence_backward(*inputs):
     do, d_final, q, k, v, beta, initial, cu_seqlens, errors, scale = inputs
     (B, T, H, K), V, config = q.shape, v.shape[3], configs.RECURRENT
     n, parts = sequences(B, T, cu_seqlens, 16)[0], triton.cdiv(V, config.v_tile)
-    q, k, dv, d_initial = q.contiguous(), k.contiguous(), torch.empty_like(errors), gradient_results(*inputs)[4]
+    q, k, dv, d_initial = q.contiguous(), k.contiguous(), torch.empty_like(errors), gradient_shapes(*inputs)[4]
     dq, dk, dbeta = beta.new_empty(parts, B, T, H, K), beta.new_empty(parts, B, T, H, K), beta.new_empty(parts, B, T, H)
-    common = (cu_seqlens, scale, T, H, B * T), dict(K=K, V=V, V_TILE=config.v_tile)
-    launch(recurrent.recurrent_reverse_kernel, n * H * parts, config, q, k, beta, errors, do, d_final, dv, dk, dbeta, d_initial, *common[0], **common[1])
-    launch(recurrent.recurrent_replay_kernel, n * H * parts, config, k, beta, errors, do, dv, initial, dq, dk, *common[0], **common[1])
+    common, sizes = (cu_seqlens, scale, T, H, B * T), dict(K=K, V=V, V_TILE=config.v_tile)
+    launch(recurrent.recurrent_reverse_kernel, n * H * parts, config, q, k, beta, errors, do, d_final, dv, dk, dbeta, d_initial, *common, **sizes)
+    launch(recurrent.recurrent_replay_kernel, n * H * parts, config, k, beta, errors, do, dv, initial, dq, dk, *common, **sizes)
     return [dq.sum(0).to(q.dtype), dk.sum(0).to(k.dtype), dv.to(v.dtype), dbeta.sum(0), d_initial]
 
 
-def recurrence_save(ctx, inputs, results):
-    *tensors, ctx.scale, _ = inputs
-    ctx.save_for_backward(*tensors, results[2])
-
-
-def recurrence_gradients(ctx, do, d_final):
-    saved = ctx.saved_tensors
-    do, d_final = given(do, d_final, saved[2])
-    way = recurrence_backward if watched(do, *saved[:4]) else run_recurrence_backward
-    *gradients, d_initial = way(do, d_final, *saved, ctx.scale)
-    return *gradients, None if saved[4] is None else d_initial, None, None, None
-
-
-recurrence = operator("recurrent", f"({INPUTS}, float scale, bool save)", run_recurrence, recurrence_results)
-recurrence_backward = operator("recurrent_backward", f"(Tensor do, Tensor? d_final, {INPUTS}, Tensor errors, float scale)",
-                               run_recurrence_backward, gradient_results)
-by_tokens = differentiable(recurrence, run_recurrence, recurrence_save, recurrence_gradients)
+recurrence, recurrence_backward, by_tokens = rule(
+    "recurrent", "float scale, bool save", run_recurrence, recurrence_shapes, lambda inputs, results: ((*inputs[:6], results[2]), inputs[6:7]),
+    "Tensor errors, float scale", run_recurrence_backward)
 
 
 def run_step(q, k, v, beta, state, scale):
@@ -304,7 +283,7 @@ step = torch.library.custom_op("deltanet_edu::step", run_step, mutates_args={"st
 step.register_fake(lambda q, k, v, beta, state, scale: v.new_empty(v.shape))
 
 
-# -- what people call ----------------------------------------------------------------------------------------------------------
+# -- what people call ------------------------------------------------------------------------------------------------------
 
 def entering(q, k, v, beta, initial_state, cu_seqlens, scale):
     """The inputs as the operators expect them."""

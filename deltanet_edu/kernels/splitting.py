@@ -73,26 +73,25 @@ def scan_kernel(
     K: tl.constexpr, V: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
     REVERSE: tl.constexpr,                         # from the last segment to the first, through M^T: gradients
 ):
-    """One program per sequence, head and ROWS rows of the memory: S <- S M + b, segment by segment."""
-    STEP: tl.constexpr = 32
+    """One program per sequence, head and ROWS rows of the memory: S <- S M + b, segment by segment. M comes in strips of STEP
+    rows, since all of it would not fit, and so does S as their left operand."""
     TILES: tl.constexpr = (V + ROWS - 1) // ROWS
     width: tl.constexpr = triton.next_power_of_2(K)
+    STEP: tl.constexpr = 32 if width > 32 else width
     program = tl.program_id(0)
     part, h, i_seq = program % TILES, program // TILES % H, (program // (TILES * H)).to(tl.int64)
-    val, col, mid = part * ROWS + tl.arange(0, ROWS), tl.arange(0, width), tl.arange(0, STEP)
     at, in_state = at_state(part * ROWS, K, V, ROWS, width)
+    row, col, strip = tl.arange(0, STEP)[:, None], tl.arange(0, width)[None, :], tl.arange(0, width // STEP)[None, :, None]
     S = tl.zeros((ROWS, width), tl.float32)                              # (ROWS, K)  registers
     if first_ptr is not None:
         S += tl.load(first_ptr + (i_seq * H + h) * V * K + at, mask=in_state, other=0.0)
     for step in range(0, P):
         segment = (i_seq * P + (P - 1 - step if REVERSE else step)) * H + h
         tl.store(enters_ptr + segment * V * K + at, S, mask=in_state)
-        tl.debug_barrier()                                               # read again by other threads, in pieces that fit beside M's
+        strips = tl.reshape(S, (ROWS, width // STEP, STEP))
         S = tl.load(b_ptr + segment * V * K + at, mask=in_state, other=0.0)
-        for first in range(0, K, STEP):
-            i = first + mid
-            piece = tl.load(enters_ptr + segment * V * K + val[:, None] * K + i[None, :], mask=(val < V)[:, None] & (i < K)[None, :], other=0.0)
-            at_M = col[None, :] * K + i[:, None] if REVERSE else i[:, None] * K + col[None, :]
-            M = tl.load(M_ptr + segment * K * K + at_M, mask=(i < K)[:, None] & (col < K)[None, :], other=0.0)   # (STEP, K)
-            S = tl.dot(piece, M, S, input_precision=PRECISION)
+        for n in tl.static_range(width // STEP):
+            i = n * STEP + row
+            M = tl.load(M_ptr + segment * K * K + (col * K + i if REVERSE else i * K + col), mask=(i < K) & (col < K), other=0.0)   # (STEP, K)
+            S = tl.dot(tl.sum(tl.where(strip == n, strips, 0.0), 1), M, S, input_precision=PRECISION)
     tl.store(last_ptr + (i_seq * H + h) * V * K + at, S, mask=in_state)
