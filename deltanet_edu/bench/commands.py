@@ -40,3 +40,34 @@ def chunkwise_cpu(
         command = f"deltanet-edu bench chunkwise-cpu --rounds {rounds}" + (f" --threads {threads}" if threads else "") + f" --output {output}"
         write_result(output, measured, command)
         typer.echo(f"written to {output}")
+
+
+@bench.command("figures")
+def figures_command(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, show_default=False,
+                                                help="What bench delta-rule and bench lengths have written. Of several files of the first, "
+                                                     "the library is drawn at the best it does in any.")],
+    folder: Annotated[Path | None, typer.Option(help="Where to put the figures; beside the first file if not given.")] = None,
+):
+    """Draw the measurements: against the library, against what the hardware allows, against one token at a time.
+
+    \b
+    deltanet-edu bench figures results/delta_rule_h200.json results/lengths_h200.json
+    """
+    import json
+
+    import matplotlib
+
+    matplotlib.use("agg")
+    from ..figures.kernels import save, style
+    from . import report
+
+    style()
+    drawn = report.figures([json.loads(file.read_text(encoding="utf-8")) for file in files])
+    if not drawn:
+        typer.echo("There is nothing to draw: no file has times per shape or per length.", err=True)
+        raise typer.Exit(1)
+    for name, draw in drawn.items():
+        path = (folder or files[0].parent) / f"speed_{name}.png"
+        save(draw(), path)
+        typer.echo(f"{path} ({path.stat().st_size / 1000:.0f} kB)")

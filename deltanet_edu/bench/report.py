@@ -100,3 +100,39 @@ def ceilings_of(file):
     if stored and file["machine"].get("gpu") == stored["machine"]["gpu"]:
         return {"byte/s": 1e12 * stored["copy_TB_per_s"], "flop/s": 1e12 * max(stored["matmul_TFLOP_per_s"])}
     return None
+
+
+# -- figures -----------------------------------------------------------------------------------------------------------------
+
+def note(file, what):
+    """Under a figure: what was measured, where and when."""
+    versions = ", ".join(f"{name} {file['versions'][key].split('+')[0]}" for key, name in (("torch", "PyTorch"), ("triton", "Triton"), ("fla-core", "fla-core"))
+                         if key in file["versions"])
+    return f"{what}\n{file['machine'].get('gpu', file['machine']['processor'])}, {versions}, {file['date']}."
+
+
+def figures(files):
+    """{name: draw} of every figure that these measurements allow; draw() returns it."""
+    from ..figures import kernels
+
+    drawn = {}
+    timed, long = ([file for file in files if section in file] for section in ("shapes", "points"))
+    if timed:
+        shapes = merge(timed)
+        ns = {label: {key: {name: nanoseconds(label, row[key]) for name, row in rows.items()} for key in ("forward", "both")}
+              for label, rows in shapes.items()}
+        pairs = {label: {key: (t["chunkwise"], t["fla chunk"]) for key, t in row.items()} for label, row in ns.items() if "fla chunk" in row["both"]}
+        if pairs:
+            drawn["library"] = lambda: kernels.against_library(pairs, note(timed[0], "bfloat16, unit keys, medians."))
+        if ns and (ceilings := ceilings_of(timed[0])):
+            floors = {label: {key: (t["chunkwise"], *floor(label, ceilings)[key]) for key, t in row.items()} for label, row in ns.items()}
+            roofs = (f"bfloat16. Floor: inputs and results moved once at {ceilings['byte/s'] / 1e12:.2f} TB/s, or the products of chapter 9 at "
+                     f"{ceilings['flop/s'] / 1e12:.0f} TFLOP/s.")
+            drawn["floor"] = lambda: kernels.against_floor(floors, note(timed[0], roofs))
+    if long:
+        curves = {}
+        for label, row in long[0]["points"].items():
+            _, T, _, D = shape_of(label)
+            curves.setdefault(D, {})[T] = row["speedup"]
+        drawn["recurrent"] = lambda: kernels.speedup_by_length(curves, note(long[0], "16,384 tokens, model width 2,048, bfloat16."))
+    return drawn
