@@ -30,7 +30,7 @@ class Finding:
 
 def examine():
     """All findings, in the order in which a reader needs the parts."""
-    for look in (python, pytorch, threads, gpu, triton_kernels, notebooks, corpus, progress_file):
+    for look in (python, pytorch, threads, gpu, triton_kernels, front_door, notebooks, corpus, progress_file):
         try:
             finding = look()
         except Exception as error:
@@ -92,6 +92,18 @@ def triton_kernels():
         return Finding("○", "Triton", f"{version}, but a kernel does not run {where}: {said}",
                        f"{KERNELS} Upgrade both: pip install --upgrade torch triton")
     return Finding("✓", "Triton", f"{version}; a kernel runs {where}")
+
+
+def front_door():
+    """What `delta_rule` and the layers run on, if nobody says otherwise."""
+    if not torch.cuda.is_available():
+        return Finding("✓", "delta_rule", "runs on PyTorch; on a GPU it would run on the Triton kernels")
+    from .. import kernels
+
+    reason = kernels.why_not("cuda", torch.bfloat16) or ("TRITON_INTERPRET is set." if kernels.interpreted() else "")
+    if reason:
+        return Finding("○", "delta_rule", "runs on PyTorch", reason)
+    return Finding("✓", "delta_rule", "runs on the Triton kernels (bfloat16, float16 and float32; float64 on PyTorch)")
 
 
 def notebooks():

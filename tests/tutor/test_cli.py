@@ -8,6 +8,7 @@ import nbformat
 import pytest
 from typer.testing import CliRunner
 
+from deltanet_edu import kernels
 from deltanet_edu.cli import app
 from deltanet_edu.tutor import doctor, rerun, storage
 
@@ -183,7 +184,7 @@ def test_reset_needs_to_be_told_what():
 def test_doctor_on_this_machine():
     done = run("doctor")
     assert done.exit_code == 0, done.output
-    for part in ("Python", "PyTorch", "Threads", "GPU", "Triton", "Notebooks", "Progress"):
+    for part in ("Python", "PyTorch", "Threads", "GPU", "Triton", "delta_rule", "Notebooks", "Progress"):
         assert f" {part} " in done.output
     assert "Ready" in done.output
 
@@ -206,6 +207,18 @@ def test_doctor_without_triton(monkeypatch):
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     assert doctor.triton_kernels().state == "○" and "everything else works" in doctor.triton_kernels().advice
     assert doctor.notebooks().state == "○"
+
+
+@pytest.mark.parametrize("has_gpu, why, interpreted, state, said", [
+    (False, "", False, "✓", "runs on PyTorch; on a GPU"), (True, "", False, "✓", "runs on the Triton kernels"),
+    (True, "the GPU is too old", False, "○", "the GPU is too old"), (True, "", True, "○", "TRITON_INTERPRET is set"),
+])
+def test_doctor_says_what_the_rule_runs_on(has_gpu, why, interpreted, state, said, monkeypatch):
+    monkeypatch.setattr(doctor.torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(kernels, "why_not", lambda device, dtype: why)
+    monkeypatch.setattr(kernels, "interpreted", lambda: interpreted)
+    finding = doctor.front_door()
+    assert finding.state == state and said in doctor.report([finding])
 
 
 def test_doctor_without_the_books(monkeypatch):

@@ -1,0 +1,116 @@
+"""A small language model on the kernels and on PyTorch: one training, one way of decoding, two backends."""
+
+import copy
+
+import pytest
+import torch
+
+from deltanet_edu import functional, kernels
+from deltanet_edu.layers import DeltaNet
+from deltanet_edu.lm.config import Config
+from deltanet_edu.lm.model import LanguageModel
+
+from ..kernels.judge import DEVICE
+
+pytestmark = pytest.mark.skipif(not kernels.HAS_TRITON, reason="needs Triton")
+
+
+def small_model(backend="auto", **options):
+    torch.manual_seed(0)
+    model = LanguageModel(Config(**dict(vocab=256, layers=2, d_model=32, heads=2) | options)).to(DEVICE)
+    for block in model.blocks:
+        block.mixer.how["backend"] = backend
+    return model
+
+
+def tokens(B=2, T=22, seed=0):
+    return torch.randint(256, (B, T), generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+
+
+def gradients(model, loss):
+    return torch.autograd.grad(loss, list(model.parameters()))
+
+
+def test_a_training_step_runs_on_the_kernels(ran):
+    losses, grads = [], []
+    for backend in ("auto", "torch"):
+        model = small_model(backend)
+        losses.append(model.loss(tokens()))
+        grads.append(gradients(model, losses[-1]))
+    assert [name for name, _ in ran] == ["delta_rule_chunkwise"] * 2     # once a layer
+    assert (losses[0] - losses[1]).abs() <= 1e-5
+    for a, e in zip(*grads, strict=True):
+        assert (a - e).norm() <= 1e-4 * e.norm()
+
+
+def test_decoding_runs_on_the_recurrent_kernel(ran):
+    model, text = small_model(), tokens(B=1, T=12)
+    with torch.inference_mode():
+        everything, _ = small_model("torch")(text)
+        logits, states = model(text[:, :9])
+        for t in range(9, 12):
+            assert (logits[0, -1] - everything[0, t - 1]).abs().max() <= 1e-5
+            logits, states = model(text[:, t:t + 1], states)
+    assert [name for name, _ in ran] == ["delta_rule_chunkwise"] * 2 + ["delta_rule_recurrent"] * 6
+    assert all(state.S.dtype == torch.float32 for state in states)
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")          # of nn.RMSNorm, on a CPU
+@pytest.mark.parametrize("conv_size", [4, 0])
+def test_under_autocast_the_kernels_get_half_precision_and_a_float32_state(conv_size, monkeypatch):
+    seen = []
+
+    def spy(q, k, v, beta, *, initial_state=None, **options):
+        seen.append([x.dtype for x in (q, k, v)] + [None if initial_state is None else initial_state.dtype])
+        return v, q.new_zeros(len(q), q.shape[2], v.shape[3], q.shape[3], dtype=torch.float32)
+    monkeypatch.setattr(functional, "compiled_on", lambda device: True)
+    monkeypatch.setattr(kernels, "why_not", lambda device, dtype: "")
+    monkeypatch.setattr(kernels, "delta_rule_chunkwise", spy)
+    monkeypatch.setattr(kernels, "delta_rule_recurrent", spy)
+    model = small_model(layers=1, conv_size=conv_size)
+    with torch.autocast(DEVICE, torch.bfloat16):
+        _, states = model(tokens())
+        model(tokens(T=1), states)
+    assert seen == [[torch.bfloat16] * 3 + [None], [torch.bfloat16] * 3 + [torch.float32]]
+
+
+def test_a_training_step_compiles_without_graph_breaks(ran):
+    model = small_model(layers=1)
+    compiled = torch.compile(model.loss, fullgraph=True, backend="inductor" if DEVICE == "cuda" else "aot_eager")
+    for a, e in zip(gradients(model, compiled(tokens())), gradients(model, model.loss(tokens())), strict=True):
+        assert (a - e).norm() <= 1e-4 * e.norm()
+
+
+def test_lengths_are_rounded_once():
+    """Normalized in bfloat16, a unit key would be off by up to 2^-8, all entries alike; rounded afterwards, errors cancel."""
+    layer = DeltaNet(128, 1)
+    x = torch.randn(1000, 128).bfloat16()
+    lengths = layer.normalize(x).double().norm(dim=-1)
+    assert layer.normalize(x).dtype == torch.bfloat16 and (lengths - 1).abs().max() < 2e-3
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("autocast, tolerance", [(torch.bfloat16, 0.1), (None, 1e-3)], ids=str)
+@pytest.mark.parametrize("d_model, heads", [(256, 2), (256, 4)])
+def test_two_steps_on_a_gpu(autocast, tolerance, d_model, heads, monkeypatch):
+    """Both backends take the same two steps from the same start, up to rounding."""
+    used, chunkwise = [], kernels.delta_rule_chunkwise
+    monkeypatch.setattr(kernels, "delta_rule_chunkwise", lambda q, *args, **options: used.append(q.dtype) or chunkwise(q, *args, **options))
+    start, after, losses = small_model(d_model=d_model, heads=heads), {}, {}
+    for backend in ("auto", "torch"):
+        model, losses[backend] = copy.deepcopy(start), []
+        for block in model.blocks:
+            block.mixer.how["backend"] = backend
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        for step in range(2):
+            with torch.autocast("cuda", autocast or torch.bfloat16, enabled=autocast is not None):
+                loss = model.loss(tokens(B=4, T=201, seed=step))
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses[backend].append(loss.item())
+        after[backend] = [(name, (p - p0).detach()) for (name, p), p0 in zip(model.named_parameters(), start.parameters())]
+    assert used == [autocast or torch.float32] * 4                       # two layers, two steps, and none of them with "torch"
+    assert max(abs(a - e) for a, e in zip(losses["auto"], losses["torch"])) <= 0.1 * tolerance
+    for (name, a), (_, e) in zip(after["auto"], after["torch"]):
+        assert (a - e).norm() <= tolerance * e.norm(), name
