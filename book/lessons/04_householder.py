@@ -592,4 +592,4 @@ print(f"in pairs            {pairs:>12,} FLOPs,  6 rounds: {pairs / steps:.0f} t
 # * J. Siems et al., "DeltaProduct: improving state-tracking in linear RNNs via Householder products", 2025,
 #   [arXiv:2502.10297](https://arxiv.org/abs/2502.10297). Several keys a token.
 #
-# **Now the exercises.** 4.3 undoes a write, 4.6 builds a clock, and 4.7 plays the shell game.
+# **Now the exercises.** 4.3 divides a write into n small ones, 4.6 builds a clock, and 4.7 plays the shell game.

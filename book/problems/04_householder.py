@@ -51,22 +51,26 @@ def mirrored(X, k):
 check("4.2", mirrored)
 
 # %% [markdown]
-# ## 4.3 Undo a write
+# ## 4.3 One write in n steps
 #
-# ★★★ · 15 minutes · equation 4.7
+# ★★★ · 15 minutes · equation 4.6
 #
-# $S$ is the memory *after* the pair $(k, v)$ was written with strength $\beta$ by the delta rule, and $\beta\|k\|^2 \neq 1$. Return the memory from before.
-# (Exercise 3.7 went back by way of the error. Now there is an inverse; both ways are right.)
+# A sentence is read at twice the speed, so every token comes twice. Twice the writes should not mean twice the forgetting. Which strength $\beta'$ must each of
+# $n$ writes with the same key have, so that together they do exactly what one write with $\beta$ does? In other words: find $\beta'$ such that
+# $(I - \beta' kk^\top)^n = I - \beta\,kk^\top$, where $0 \le \beta\|k\|^2 < 1$.
+#
+# Before you compute: is $\beta'$ smaller or larger than $\beta/n$? (Afterwards, put $n = -1$ into your formula. Which equation of the lesson is that?)
 
 # %% tags=["nbval-check-output"]
-def undo(S, k, v, beta):
-    """S: (V, K), after the write; k: (K,), v: (V,), beta: (). Returns the memory before it, (V, K)."""
+def small_step(k, beta, n):
+    """k: (K,), not zero; beta: (), n: a positive integer. Returns the strength of each of the n writes, ()."""
     ### BEGIN SOLUTION
-    error = S @ k - v                                # (V,)  what is left of the old error: λ times it
-    return S + beta / (1 - beta * (k @ k)) * torch.outer(error, k)
+    squared = k @ k
+    left = (1 - beta * squared) ** (1 / n)           # what one small write leaves: the n-th root of λ
+    return (1 - left) / squared
     ### END SOLUTION
 
-check("4.3", undo)
+check("4.3", small_step)
 
 # %% [markdown]
 # ## 4.4 Through many tokens

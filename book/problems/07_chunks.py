@@ -58,12 +58,14 @@ def chunk_by_chunk(q, k, v, S, C):
 check("7.2", chunk_by_chunk)
 
 # %% [markdown]
-# ## 7.3 Five labels
+# ## 7.3 All chunks at once
 #
-# ★★ · 8 minutes · equations 7.2 and 7.3
+# ★★★ · 10 minutes · equations 7.2 and 7.3
 #
-# Every chunkwise algorithm in this book, kernels included, goes through the same five stations: *load · within the chunk ·
-# across chunks · update · store*. Here is one chunk of linear attention in disorder. One line does not belong.
+# In 7.2 you went from chunk to chunk. Here is the same without a loop: the sequence is cut into N chunks of C tokens (T is a multiple of C here), all of them
+# stand side by side in tensors of shape (N, C, ...), and one cumulative sum takes the place of the loop. The lines are in disorder, and two of them do not belong.
+#
+# `cumsum(0)` adds up along the first dimension, the term at hand included.
 
 # %%
 lines("7.3")
@@ -73,7 +75,7 @@ lines("7.3")
 
 # %% tags=["nbval-check-output"]
 ### BEGIN SOLUTION
-answer = "EBFDAC"
+answer = "DFGABHE"
 ### STUB
 # answer = None
 ### END SOLUTION

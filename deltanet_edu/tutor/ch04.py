@@ -101,76 +101,74 @@ exercise(
 )
 
 
-# -- 4.3 Undo a write ------------------------------------------------------------------------------------------------------
+# -- 4.3 One write in n steps ----------------------------------------------------------------------------------------------
 
-def undo(S, k, v, beta):
-    error = S @ k - v                                                    # (V,)  lambda times the error before the write
-    return S + beta / (1 - beta * (k @ k)) * outer(error, k)
-
-
-def undo_by_inverse(S, k, v, beta):
-    return (S - beta * outer(v, k)) @ torch.linalg.inv(M(k, beta))
+def small_step(k, beta, n):
+    return (1 - (1 - beta * (k @ k)) ** (1 / n)) / (k @ k)
 
 
-def undo_by_write(S, k, v, beta):
-    """A write with another strength: the one that undoes beta."""
-    return S - beta / (beta * (k @ k) - 1) * outer(S @ k - v, k)
+def small_step_by_logarithm(k, beta, n):
+    x = k @ k
+    return -torch.expm1(torch.log1p(-beta * x) / n) / x
 
 
-def undo_with(factor):
-    return lambda S, k, v, beta: S + factor(k, beta) * outer(S @ k - v, k)
+def small_step_by_search(k, beta, n):
+    """Halve the interval; n writes with too small a strength leave more of the error than the one write."""
+    x, low, high = k @ k, torch.zeros_like(beta), beta.clone()
+    for _ in range(60):
+        middle = (low + high) / 2
+        left = torch.ones_like(beta)
+        for _ in range(n):
+            left = left * (1 - middle * x)
+        low, high = (middle, high) if left > 1 - beta * x else (low, middle)
+    return high
 
 
-def undo_in_two_steps(S, k, v, beta, factor):
-    """The value taken out first, and then a multiple of the read added."""
-    without = S - beta * outer(v, k)
-    return without + factor * outer(without @ k, k)
+def small_step_from_a_matrix(k, beta, n):
+    values, vectors = torch.linalg.eigh(M(k, beta))
+    root = vectors @ torch.diag(values ** (1 / n)) @ vectors.T
+    return k @ (eye_like(k) - root) @ k / (k @ k) ** 2
 
 
-def writes_to_undo(g):
-    made = [Case((real([[1.0, 2.0]]), real([0.6, 0.8]), real([3.0]), real(0.5)), "easy numbers")]
-    for K, V in ((2, 1), (3, 5)):
-        made += delta_inputs(g, "S k v beta", T=None, K=K, V=V, keys=("random", "unnormalized"),
-                             betas=("random", "large", "zero"), memories=("nonempty",))
-    return smallest_first([case for case in made if abs(1 - case.args[3] * (case.args[1] ** 2).sum()) > 0.02])
+def writes_to_divide(g):
+    made = [Case((real([0.6, 0.8]), real(0.75), n), f"easy numbers, unit keys, n = {n}") for n in (1, 2)]
+    for K, n in ((2, 3), (3, 2), (5, 8)):
+        k = normal(g, K) + 0.05
+        made += [Case((k, real(0.0), n), f"β = 0, n = {n}"), Case((unit_keys(g, K), real(0.91), n), f"unit keys, n = {n}"),
+                 Case((k, real(0.75) / (k @ k), n), f"unnormalized keys, n = {n}")]
+    return smallest_first(made)
 
 
 exercise(
-    id="4.3", title="Undo a write", kind="code", stars=3, minutes=15, equations=("4.7",), tolerance=1e-8,
-    reference=undo, alternatives=(undo_by_inverse, undo_by_write), cases=writes_to_undo,
+    id="4.3", title="One write in n steps", kind="code", stars=3, minutes=15, equations=("4.6",), tolerance=1e-8,
+    reference=small_step, alternatives=(small_step_by_logarithm, small_step_by_search, small_step_from_a_matrix), cases=writes_to_divide,
     mutants={
-        "writes with −β": Mistake(undo_with(lambda k, beta: beta),
-            "The error is now smaller than before the write: λ = 1 − β‖k‖² of it is left. The same step back is too short.", "eq. 4.7",
-            next="With a unit key and β = 1/2, which share of the error is left, and how long must the step back be?"),
-        "forgets the length of the key": Mistake(undo_with(lambda k, beta: beta / (1 - beta)),
-            "1 − β is λ for unit keys. In general λ = 1 − β‖k‖².", "eq. 4.7"),
-        "uses the length, not its square": Mistake(undo_with(lambda k, beta: beta / (1 - beta * k.norm())),
-            "λ = 1 − β‖k‖²: the key enters twice.", "eq. 4.7"),
-        "steps in the wrong direction": Mistake(undo_with(lambda k, beta: -beta / (1 - beta * (k @ k))),
-            "A write moves *against* the error; undoing moves along it. Yours corrects a second time.", "eq. 4.7"),
-        "divides by λ twice": Mistake(undo_with(lambda k, beta: beta / (1 - beta * (k @ k)) ** 2),
-            "One division by λ is right: it turns the error of now into the error of before.", "eq. 4.7"),
-        "writes once more": Mistake(undo_with(lambda k, beta: -beta),
-            "That is another write with the same pair. It makes the error smaller still.", "eq. 2.3"),
-        "takes the value out and leaves the erasure": Mistake(lambda S, k, v, beta: S - beta * outer(v, k),
-            "This removes what was written. What was *erased* is still missing.", "eq. 2.6", next="Which matrix has to be inverted?"),
-        "restores before it takes the value out": Mistake(
-            lambda S, k, v, beta: S @ torch.linalg.inv(M(k, beta)) - beta * outer(v, k),
-            "Socks and shoes: the write came last, so it must go first. S_t = S_{t-1} M + β v kᵀ.", "eq. 2.6",
-            next="Subtract β v kᵀ, then multiply with the inverse."),
-        "inverts the matrix of a unit key": Mistake(lambda S, k, v, beta: undo_in_two_steps(S, k, v, beta, beta / (1 - beta)),
-            "The value is out, as it should be. But the inverse has β / (1 − β‖k‖²); yours has β / (1 − β).", "eq. 4.7"),
-        "multiplies with the matrix once more": Mistake(lambda S, k, v, beta: undo_in_two_steps(S, k, v, beta, -beta),
-            "The value is out, as it should be. But then you erased again. The way back is the *inverse* of I − β k kᵀ.", "eq. 4.7"),
-        "adds the read instead of inverting": Mistake(lambda S, k, v, beta: undo_in_two_steps(S, k, v, beta, beta),
-            "The value is out, as it should be. But I + β k kᵀ does not undo I − β k kᵀ: what is left of the read is already smaller, by λ.", "eq. 4.7",
-            next="With β = 1/2 and a unit key, what is (1 + β)(1 − β)?"),
-        "has the wrong sign in the inverse": Mistake(lambda S, k, v, beta: undo_in_two_steps(S, k, v, beta, -beta / (1 - beta * (k @ k))),
-            "The value is out, as it should be. In the inverse there is a plus before β / (1 − β‖k‖²).", "eq. 4.7"),
+        "divides β by n": Mistake(lambda k, beta, n: beta / n,
+            "Each write removes a share of what is *still there*, so n writes of β/n remove less than one of β. For a unit key, β = 3/4 and n = 2: "
+            "(5/8)² = 0.39 is left, not 1/4.", "eq. 4.6"),
+        "takes the key for a unit key": Mistake(lambda k, beta, n: 1 - (1 - beta) ** (1 / n),
+            "1 − β is what is left for unit keys. In general it is λ = 1 − β‖k‖².", "eq. 4.4"),
+        "stops at what has to be removed": Mistake(lambda k, beta, n: 1 - (1 - beta * (k @ k)) ** (1 / n),
+            "This is β′‖k‖², the share that one small write removes. The question is about β′.", "eq. 4.4", next="Divide once more. By what?"),
+        "divides by the length, not its square": Mistake(lambda k, beta, n: (1 - (1 - beta * (k @ k)) ** (1 / n)) / k.norm(),
+            "One small write leaves 1 − β′‖k‖²: the key enters twice.", "eq. 4.4"),
+        "uses the length, not its square, inside": Mistake(lambda k, beta, n: (1 - (1 - beta * k.norm()).abs() ** (1 / n)) / (k @ k),
+            "One write leaves λ = 1 − β‖k‖² of the error: the key enters twice.", "eq. 4.4"),
+        "gives what is left": Mistake(lambda k, beta, n: (1 - beta * (k @ k)) ** (1 / n),
+            "This is λ′, which one small write leaves. β′ follows from λ′ = 1 − β′‖k‖².", "eq. 4.4"),
+        "makes one write of n": Mistake(lambda k, beta, n: (1 - (1 - beta * (k @ k)) ** n) / (k @ k),
+            "That is the one strength which does the work of n writes with β. Here n small ones do the work of one: a root, not a power.", "eq. 4.6"),
+        "takes the root of β": Mistake(lambda k, beta, n: beta ** (1 / n),
+            "What multiplies is not β but what a write *leaves*, λ = 1 − β‖k‖².", "eq. 4.6", next="With α = β, what does eq. 4.6 say about λ?"),
+        "has the wrong sign": Mistake(lambda k, beta, n: ((1 - beta * (k @ k)) ** (1 / n) - 1) / (k @ k),
+            "The size is right, but with a negative strength every write makes the error larger.", "eq. 4.4"),
+        "is one step off": Mistake(lambda k, beta, n: (1 - (1 - beta * (k @ k)) ** (1 / (n + 1))) / (k @ k),
+            "Yours needs n + 1 writes. There are n of them, and n = 1 must give β itself.", "eq. 4.6"),
     },
-    hints=("S_t = S_{t-1} M + β v kᵀ. What has to be removed first, and what second?",
-           "Or think of the error: after the write, λ = 1 − β‖k‖² of it is left. How large was it before?",
-           "The write was S − β e kᵀ with the old error e. You can compute λ e = S_t k − v, so add β/λ (S_t k − v) kᵀ."),
+    hints=("By eq. 4.6 two writes with one key are one write. What does that mean for λ = 1 − β‖k‖²?",
+           "The λ of the two writes are multiplied. n equal ones: λ′ⁿ = λ.",
+           "1 − β′‖k‖² = (1 − β‖k‖²)^(1/n). Solve for β′."),
+    why="What is left of an error is multiplied at each write, so λ′ is the n-th root of λ. With n = −1 the same formula gives the inverse, eq. 4.7.",
 )
 
 

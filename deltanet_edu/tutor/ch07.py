@@ -124,36 +124,51 @@ exercise(
 )
 
 
-# -- 7.3 Five labels -------------------------------------------------------------------------------------------------------
+# -- 7.3 All chunks at once ------------------------------------------------------------------------------------------------
+
+def all_chunks_by_recurrence(q, k, v, S, C):
+    o, S = linear_attention_recurrent(*(x[None, :, None] for x in (q, k, v)), initial_state=S[None, None])
+    return o[0, :, 0], S[0, 0]
+
 
 exercise(
-    id="7.3", title="Five labels", kind="order", stars=2, minutes=8, equations=("7.2", "7.3"),
-    reference="EBFDAC", alternatives=("EFBDAC", "EBFADC", "EFBADC"),
-    cases=lambda g: delta_inputs(g, "q k v S", T=(1, 2, 3), K=3, V=2, keys=("unnormalized",)),
+    id="7.3", title="All chunks at once", kind="order", stars=3, minutes=10, equations=("7.2", "7.3"),
+    reference="DBFGAHE", alternatives=("DFGABHE", "DFBGAHE", all_chunks_by_recurrence),
+    cases=lambda g: [case for T in (2, 6) for case in delta_inputs(
+        g, "q k v S C", T=(T,), K=3, V=2, C=(1, 2) if T == 2 else (2, 3, 6), keys=("unnormalized",))],
     prepare=order_the_lines(
-        {"A": "S = S + V.T @ K                  # update", "B": "own = (Q @ K.T).tril() @ V       # within the chunk",
-         "C": "return O, S                      # store", "D": "O = own + earlier                # within and across, together",
-         "E": "Q, K, V = q, k, v                # load: one chunk", "F": "earlier = Q @ S.T                # across chunks"},
-        "def one_chunk(q, k, v, S):", "one_chunk", distractors={"G": "own = (Q @ K.T) @ V              # within the chunk"}),
+        {"A": "entering = leaving - writes                          # (N, V, K)", "B": "own = (Q @ K.mT).tril() @ V                         # (N, C, V)",
+         "D": "Q, K, V = (x.unflatten(0, (-1, C)) for x in (q, k, v))   # (N, C, ...)", "E": "return O.flatten(0, 1), leaving[-1]",
+         "F": "writes = V.mT @ K                                   # (N, V, K)", "G": "leaving = S + writes.cumsum(0)                      # (N, V, K)",
+         "H": "O = own + Q @ entering.mT                           # (N, C, V)"},
+        "def all_chunks(q, k, v, S, C):", "all_chunks",
+        distractors={"C": "O = own + Q @ leaving.mT                            # (N, C, V)", "I": "own = Q @ (K.mT @ V)                                # (N, C, V)"}),
     mutants={
-        "updates before it reads across": Mistake("EBAFDC",
-            "The state already holds this chunk's writes when F reads it, so they count twice.", "eq. 7.3", next="F needs the state that *enters*."),
-        "stores before it updates": Mistake("EBFDCA",
-            "Nothing after `return` runs: the state that leaves is the one that came in.", "eq. 7.2", next="Where must A stand?"),
-        "takes the line without the mask": Mistake("EGFDAC",
-            "G lets every token of the chunk see all others, later ones included.", "eq. 7.3", next="Which of B and G is causal?"),
-        "adds before there is something to add": Mistake("EDBFAC",
-            "D needs `own` and `earlier`. Which lines make them?", "eq. 7.3"),
-        "adds before both halves are there": Mistake("EBDFAC",
-            "D needs `own` and `earlier`, and only F makes the second.", "eq. 7.3", next="Which label does F carry?"),
-        "never puts the two halves together": Mistake("EBFAC",
-            "C returns O, and only D makes it.", "eq. 7.3"),
-        "computes before it loads": Mistake("BEFDAC",
-            "B works on Q, K and V, and only E brings them in.", "eq. 7.3", next="Which label comes first?"),
+        "reads the state that leaves": Mistake("DBFGCE",
+            "C reads the memory that already holds the chunk's own writes: B counts them a second time, and tokens see later ones.", "eq. 7.3",
+            next="Which state does equation 7.3 read?"),
+        "lets tokens see the rest of their chunk": Mistake("DIFGAHE",
+            "I has no mask, and multiplies in an order that leaves no place for one. Without Q Kᵀ there is nothing to mask.", "eq. 7.3", next="Which of B and I is causal?"),
+        "makes both mistakes with the chunk's own writes": Mistake("DIFGCE",
+            "I lets a token see its whole chunk, and C adds the same writes once more.", "eq. 7.3", next="Which of B and I is causal, and which state enters?"),
+        "sums writes that are not there yet": Mistake("DBGFAHE",
+            "G adds up what the chunks write, and only F computes it.", "eq. 7.2"),
+        "goes back from a sum that is not there yet": Mistake("DBFAGHE",
+            "A subtracts from `leaving`, and only G computes it.", "eq. 7.2", next="What does the sum up to and including chunk n lack to be the state that enters?"),
+        "reads a state that is not there yet": Mistake("DBFGHAE",
+            "H needs the state that enters each chunk, and only A computes it.", "eq. 7.3"),
+        "adds the chunk's own part before it is there": Mistake("DFGAHBE",
+            "H adds `own`, and B has yet to make it.", "eq. 7.3"),
+        "returns outputs that are not there yet": Mistake("DBFGAEH",
+            "E returns O, and only H makes it. Nothing after E is run.", "eq. 7.3"),
+        "computes before it cuts": Mistake("BDFGAHE",
+            "B works on Q, K and V, chunk by chunk, and only D makes them.", "eq. 7.3", next="Which line needs nothing but the arguments?"),
     },
-    hints=("Start with *load*, end with *store*.",
-           "*Across chunks* reads the state, *update* changes it. Which of them first?",
-           "E, then B and F in either order, then D and A in either order, then C. G is the decoy."),
+    hints=("First cut, last return. In between: which lines need a memory, and which only the tokens of their own chunk?",
+           "`cumsum` gives every chunk the memory that *leaves* it. Chunk n has to read the one that *enters*: one term less.",
+           "D, then F G A for the states; B anywhere between D and the outputs; then H and E. C and I are the decoys."),
+    why="Only the cumulative sum runs along the chunks. Everything before and after it is one batched product over all of them: the way GPU kernels divide "
+        "the work, states first and outputs afterwards.",
 )
 
 
