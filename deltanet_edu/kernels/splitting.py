@@ -16,19 +16,24 @@ from .forward import forward_sweep
 from .tiles import at_state
 
 # What `choose` reckons with. Times are in tenths of what a program, alone on its multiprocessor, needs for one chunk.
-ALONE, PAIRED = 10, 13          # a chunk, for a program alone and for each of two that share a multiprocessor
+ALONE, PAIRED = 10, 13          # a chunk, for a program alone, and for two that share a multiprocessor
 SCAN, EXTRA = 30, 150           # one step of the scan; two launches more
 SHORTEST = 16                   # chunks: in shorter segments a sweep does not get going
-WORTH_IT = 85                   # percent of the time that is needed without segments
+WORTH_IT = 85                   # percent of the time without segments
 
 
 def choose(programs, chunks, multiprocessors):
-    """How many segments a sequence of so many chunks should have, if one sweep over all sequences has so many programs: a power of two."""
-    def time(P):                                                         # integers only: a compiler follows this with symbols
-        waves = -(-programs * P // multiprocessors)
-        return chunks * waves * ALONE if P == 1 else -(-chunks // P) * waves * (PAIRED + ALONE) + P * SCAN + EXTRA
-    allowed = [1] + [P for P in (2 ** n for n in range(1, 10)) if P * SHORTEST <= chunks]
-    best = min(allowed, key=time)
+    """How many segments a sequence of so many chunks should have, if one sweep over all sequences has so many programs: a power
+    of two, 1 if none pay. In integers, so that compilers can follow it with symbols."""
+    def sweep(n):
+        return ALONE if n <= multiprocessors else PAIRED * -(-n // (2 * multiprocessors))
+
+    def time(P):
+        return chunks * sweep(programs) if P == 1 else -(-chunks // P) * (sweep(2 * programs * P) + sweep(programs * P)) + P * SCAN + EXTRA
+
+    best, P = 1, 2
+    while P * SHORTEST <= chunks and programs * P <= 2 * multiprocessors:
+        best, P = P if time(P) < time(best) else best, 2 * P
     return best if 100 * time(best) <= WORTH_IT * time(1) else 1
 
 

@@ -5,12 +5,15 @@ import sys
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from deltanet_edu import kernels
-from deltanet_edu.kernels import configs, delta_rule_chunkwise, delta_rule_recurrent, delta_rule_step, operator
+from deltanet_edu.kernels import configs, delta_rule_chunkwise, delta_rule_recurrent, delta_rule_step, operator, splitting
 
-from .judge import DEVICE, everything, inputs
+from .judge import DEVICE, compare, everything, inputs
 
 FORMS = {"chunkwise": delta_rule_chunkwise, "recurrent": delta_rule_recurrent}
 both = pytest.mark.parametrize("f", FORMS.values(), ids=FORMS.keys())
@@ -42,6 +45,84 @@ def test_compiles_without_graph_breaks(f):
     compiled = torch.compile(lambda q, k, v, b, S: f(2 * q, k, v, b, initial_state=S), fullgraph=True, backend="inductor" if DEVICE == "cuda" else "aot_eager")
     for a, e in zip(everything(compiled, tensors), everything(lambda q, k, v, b, S: f(2 * q, k, v, b, initial_state=S), tensors)):
         assert (a - e).abs().max() <= 1e-5 * max(1, e.abs().max())
+
+
+class Watching(TorchDispatchMode):
+    """Changes nothing, and notes which of our operators it has seen."""
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, f, types, args=(), kwargs=None):
+        self.seen |= {f.name()} if f.namespace == "deltanet_edu" else set()
+        return f(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("options", [dict(), dict(normalize=True, sigmoid=True, save_states=True), dict(segments=2, chunk_size=16)], ids=str)
+@both
+def test_both_ways_in_give_the_same_bits(f, options):
+    if options and f is delta_rule_recurrent:
+        pytest.skip("has no options")
+    tensors, run = small(), lambda *x: f(*x[:4], initial_state=x[4], **options)                          # noqa: E731
+    with Watching() as watching:
+        watched = everything(run, tensors)
+    name = "chunkwise" if f is delta_rule_chunkwise else "recurrent"
+    assert watching.seen == {f"deltanet_edu::{name}", f"deltanet_edu::{name}_backward"}
+    assert all(torch.equal(a, e) for a, e in zip(everything(run, tensors), watched))
+
+
+@both
+def test_without_an_onlooker_no_operator_is_called(f, monkeypatch):
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        everything(lambda *x: f(*x[:4], initial_state=x[4]), small())
+    names = {event.name for event in profile.events()}
+    assert "aten::empty" in names and not any(name.startswith("deltanet_edu::") for name in names)
+
+
+@both
+def test_fake_tensors_and_tracers_meet_the_operator(f):
+    q, k, v, beta, S = small()
+    with FakeTensorMode() as mode:
+        fake = [mode.from_tensor(x) for x in (q, k, v, beta)]
+    o, final = f(*fake)                                                  # outside of the mode: known by its type
+    assert type(o) is type(fake[0]) and o.shape == v.shape and final.shape == S.shape
+    nodes = make_fx(lambda q: f(q, k, v, beta)[0])(q).graph.nodes
+    assert sum("deltanet_edu" in str(node.target) for node in nodes) == 1
+
+
+@both
+def test_function_transforms_are_refused(f):
+    q, k, v, beta, _ = small()
+    for transform in (lambda g: torch.vmap(g)(torch.stack([q, q])), lambda g: torch.func.grad(lambda q: g(q).sum())(q), lambda g: torch.func.jvp(g, (q,), (q,))):
+        with pytest.raises(RuntimeError, match="functorch"):
+            transform(lambda q: f(q, k, v, beta)[0])
+
+
+@both
+def test_no_tokens(f):
+    q, k, v, beta, S = small()
+    o, final, *gradients = everything(lambda *x: f(*x[:4], initial_state=x[4]), [x[:, :0] for x in (q, k, v, beta)] + [S])
+    assert o.shape == v[:, :0].shape and torch.equal(final, S) and torch.equal(gradients[4], torch.ones_like(S))
+
+
+def test_in_inference_mode():
+    q, k, v, beta, S = small(T=1)
+    with torch.inference_mode():
+        state = S.clone()
+        o = delta_rule_step(q[:, 0], k[:, 0], v[:, 0], beta[:, 0], state)
+        for f in FORMS.values():
+            whole, final = f(q, k, v, beta, initial_state=S)
+            assert (whole[:, 0] - o).abs().max() <= 1e-5 and (final - state).abs().max() <= 1e-5
+
+
+def test_a_step_counts_as_a_change_of_the_state():
+    """So that autograd notices when something that it needs is overwritten."""
+    q, k, v, beta, S = small(T=1)
+    weight = torch.ones((), device=DEVICE, requires_grad=True)
+    product = weight * S
+    delta_rule_step(q[:, 0], k[:, 0], v[:, 0], beta[:, 0], S)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.sum().backward()
 
 
 @both
@@ -108,6 +189,82 @@ def test_bfloat16_is_refused_in_the_interpreter(f):
     with pytest.raises(RuntimeError, match="multiplies the bit patterns of bfloat16"):
         f(*small(dtype=torch.bfloat16)[:4])
 
+
+@pytest.mark.parametrize("options", [dict(), dict(normalize=True, sigmoid=True), dict(segments=3, chunk_size=16), dict(save_states=True, scale=0.3)], ids=str)
+def test_float16(options):
+    judge = {n: x for n, x in options.items() if n in ("normalize", "sigmoid", "scale")}
+    tensors = inputs(dtype=torch.float16, B=1, T=70, H=2, K=16, V=48, keys="unnormalized" if "normalize" in options else "unit")
+    compare(lambda q, k, v, beta, S: delta_rule_chunkwise(q, k, v, beta, initial_state=S, **options), tensors, tolerance=3e-3, **judge)
+
+
+def test_float16_one_token_at_a_time():
+    compare(lambda q, k, v, beta, S: delta_rule_recurrent(q, k, v, beta, initial_state=S), inputs(dtype=torch.float16, B=1, T=9, H=2, K=16, V=48), tolerance=1e-3)
+
+
+# -- segments ----------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("shape", [dict(T=64, K=32, V=16), dict(T=61, K=16, V=80), dict(T=20, K=48, V=16), dict(T=1, K=16, V=16)], ids=str)
+@pytest.mark.parametrize("segments", [2, 4, 7])
+def test_segments(shape, segments):
+    """In equal parts and not, more segments than chunks, K != V; gradients of both states are among what is compared."""
+    compare(lambda q, k, v, beta, S: delta_rule_chunkwise(q, k, v, beta, initial_state=S, scale=0.7, segments=segments, chunk_size=16),
+            inputs(B=2, H=2, **shape), scale=0.7, tolerance=5e-6)
+
+
+def test_the_scan_over_wide_memories():
+    """K = 256 comes in strips; and K = 80 does not fill the last."""
+    for K, V in ((256, 16), (80, 32)):
+        compare(lambda q, k, v, beta, S: delta_rule_chunkwise(q, k, v, beta, initial_state=S, segments=3, chunk_size=16), inputs(B=1, T=40, H=1, K=K, V=V), tolerance=5e-6)
+
+
+def test_cutting():
+    """Equal parts are a matter of shapes alone; otherwise every sequence is covered by segments of whole chunks, but for its last."""
+    assert splitting.cut(3, 128, 4, 16, DEVICE) == (12, 32, None)
+    for B, T, P, C in ((2, 70, 2, 16), (1, 20, 4, 16), (3, 129, 8, 16), (1, 1, 2, 64)):
+        rows, length, ends = splitting.cut(B, T, P, C, DEVICE)
+        ends = ends.tolist()
+        assert (rows, length) == (B, T) and len(ends) == B * P + 1 and ends == sorted(ends) and ends[::P] == [i * T for i in range(B + 1)]
+        assert all((end - end // T * T) % C == 0 for end in ends)
+
+
+def test_segments_are_chosen_where_they_pay():
+    assert splitting.choose(16, 512, 132) in (4, 8)                      # 1 x 32,768 tokens, 8 heads of 128: the GPU would be idle
+    assert splitting.choose(8, 8, 132) == splitting.choose(1, 31, 132) == 1                              # too short
+    assert splitting.choose(132, 4096, 132) == splitting.choose(1000, 4096, 132) == 1                    # busy anyway
+    for programs in (1, 5, 16, 60, 130):
+        for chunks in (1, 40, 300, 5000):
+            P = splitting.choose(programs, chunks, 132)
+            assert P & (P - 1) == 0 and (P == 1 or chunks >= P * splitting.SHORTEST and programs * P <= 2 * 132)
+
+
+def automatic(monkeypatch):
+    """As on a GPU, on which float32 and the interpreter are not cut unless asked."""
+    monkeypatch.setattr(splitting, "SHORTEST", 2)
+    monkeypatch.setattr(splitting, "EXTRA", 0)
+    monkeypatch.setattr(splitting, "SCAN", 0)
+    monkeypatch.setattr(operator, "segments_of", lambda q, V, C, cu_seqlens: splitting.choose(q.shape[0] * q.shape[2], -(-q.shape[1] // C), 132))
+
+
+def test_segments_that_nobody_asked_for(monkeypatch):
+    q, k, v, beta, S = inputs(B=1, T=130, H=2, K=16, V=32)
+    run = lambda *x: delta_rule_chunkwise(*x[:4], initial_state=x[4], chunk_size=16)                     # noqa: E731
+    launched, launch = [], operator.launch
+    monkeypatch.setattr(operator, "launch", lambda kernel, *args, **constants: (launched.append(kernel.__name__), launch(kernel, *args, **constants)))
+    whole = everything(run, (q, k, v, beta, S))
+    assert "scan_kernel" not in launched
+    automatic(monkeypatch)
+    for a, e in zip(everything(run, (q, k, v, beta, S)), whole):
+        assert (a - e).norm() <= 2e-6 * e.norm()
+    assert launched.count("scan_kernel") == 2 and launched.count("segment_kernel") == 1
+
+
+def test_opcheck_of_segments_that_nobody_asked_for(monkeypatch):
+    automatic(monkeypatch)
+    tensors = [x.requires_grad_() for x in small(T=130)]
+    torch.library.opcheck(operator.chunkwise, (*tensors, None, 0.5, False, False, "tf32x3", 16, False, 0))
+
+
+# -- what is refused, and what is said ---------------------------------------------------------------------------------------
 
 def test_a_step_refuses_what_it_cannot_do():
     q, k, v, beta, S = small(T=1)
