@@ -257,3 +257,13 @@ def test_malformed_input_is_named_under_autocast_too():
     for changes in (dict(q=None), dict(k=lambda x: x.tolist()), dict(v=lambda x: x.long())):
         with torch.autocast("cpu", torch.bfloat16), pytest.raises(TypeError, match=f"^{[*changes][0]}: "):
             delta_rule(**good(**changes))
+
+
+@pytest.mark.parametrize("backend", ["torch", pytest.param("triton", marks=needs_triton)])
+def test_gradients_may_be_asked_for_under_autocast(backend):
+    tensors = [x.requires_grad_() for x in inputs(B=1, T=40, H=2, K=16, V=32)]
+    o, S = delta_rule(*tensors[:4], initial_state=tensors[4], backend=backend)
+    loss = o.square().sum() + S.square().sum()
+    expected = torch.autograd.grad(loss, tensors, retain_graph=True)
+    with torch.autocast(DEVICE, torch.bfloat16):
+        assert all(torch.equal(a, e) for a, e in zip(torch.autograd.grad(loss, tensors), expected))

@@ -49,15 +49,16 @@ class ChunkwiseDeltaRule(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, do, dS):
-        saved = ctx.saved_tensors
-        if ctx.recompute:
-            *inputs, S = saved
-            inputs = chunks_of(*inputs, ctx.C)
-            saved = *inputs, *forward_chunks(*inputs, S.flatten(0, 1))[2]
-        dO = chunk(do, ctx.C).flatten(0, 2)
-        *gradients, dS_in = backward_chunks(*saved, dO, dS.flatten(0, 1))
-        dq, dk, dv, dbeta = (unflatten(x, *ctx.shape) for x in gradients)
-        return dq, dk, dv, dbeta[..., 0], dS_in.view_as(dS), None, None
+        with torch.autocast(do.device.type, enabled=False):              # it may be on where gradients are asked for
+            saved = ctx.saved_tensors
+            if ctx.recompute:
+                *inputs, S = saved
+                inputs = chunks_of(*inputs, ctx.C)
+                saved = *inputs, *forward_chunks(*inputs, S.flatten(0, 1))[2]
+            dO = chunk(do, ctx.C).flatten(0, 2)
+            *gradients, dS_in = backward_chunks(*saved, dO, dS.flatten(0, 1))
+            dq, dk, dv, dbeta = (unflatten(x, *ctx.shape) for x in gradients)
+            return dq, dk, dv, dbeta[..., 0], dS_in.view_as(dS), None, None
 
 
 def chunks_of(q, k, v, beta, C):
