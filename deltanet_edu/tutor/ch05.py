@@ -244,7 +244,7 @@ both_lines = order_the_lines(
     "def both(k, v, beta):\n    W, U = [], []", "both",
     distractors={
         "H": "        w_t, u_t = w_t - k_i * (k_i @ k_t), u_t - v_i * (k_i @ k_t)",
-        "I": "    for w_i, u_i, k_i, v_i in zip(W, U, k, v):",
+        "I": "    for k_i, v_i in zip(k[:len(W)], v):",
     },
 )
 
@@ -276,6 +276,9 @@ exercise(
         "corrects with a value that the loop does not bring": Mistake("EDBHAFC",
             "H needs v_i, and B takes only w_i, u_i and k_i from the lists. But no loop that brings it would help: "
             "the sum is over the w_i and u_i computed so far.", "eq. 5.3 and 5.4"),
+        "corrects with rows that the loop does not bring": Mistake("EDIGAFC",
+            "G needs w_i and u_i, the corrected rows that are in the lists already. I brings the raw keys and values instead.", "eq. 5.3 and 5.4",
+            next="Which of B and I goes through W and U?"),
         "returns after the first token": Mistake(
             lambda k, v, beta: (householder.wy_w(k[:1], beta[:1]), householder.wy_u(k[:1], v[:1], beta[:1])),
             "Only one row comes back: the function returns inside the loop.", next="Line C belongs at the very end."),

@@ -175,6 +175,18 @@ def chunkwise_with(step, *, keep=lambda T, C: T, pad=None):
     return f
 
 
+def whole_chunks(q, k, v, beta, S, C):
+    o = [v[:0]]                                                          # so that there is something to join if no chunk is whole
+    for n in range(len(k) // C):
+        O, S = one_chunk(*(x[n * C:(n + 1) * C] for x in (q, k, v, beta)), S)
+        o.append(O)
+    return torch.cat(o), S
+
+
+def in_place_of_zeros(o, S, v):
+    return torch.cat([o, torch.zeros_like(v[len(o):])]), S
+
+
 def added_to_an_empty_memory(chunk, S, S_0):
     q, k, v, beta = chunk
     X = ut_by_solve(k, beta) @ v
@@ -221,6 +233,12 @@ exercise(
             "The outputs of a chunk need the memory that *enters* it. Yours is overwritten one line too early.", "eq. 8.5"),
         "drops the tail": Mistake(chunkwise_with(lambda chunk, S, S_0: one_chunk(*chunk, S), keep=lambda T, C: T // C * C),
             "The last T mod C tokens are lost. There are ⌈T / C⌉ chunks, and the last one may be shorter.",
+            next="With T = 3 and C = 2, where does the second chunk start and end?"),
+        "drops the tail, and with it every text shorter than a chunk": Mistake(lambda q, k, v, beta, S, C: whole_chunks(q, k, v, beta, S, C),
+            "⌊T / C⌋ chunks leave the last T mod C tokens without an output; for T < C that is all of them. There are ⌈T / C⌉ chunks, and the last one "
+            "may be shorter.", next="With T = 2 and C = 3, how many chunks does yours have?"),
+        "leaves the outputs of the tail at zero": Mistake(lambda q, k, v, beta, S, C: in_place_of_zeros(*whole_chunks(q, k, v, beta, S, C), v),
+            "The shape is right, but the last T mod C tokens are never computed, and the memory lacks their writes. The last chunk may be shorter than C.",
             next="With T = 3 and C = 2, where does the second chunk start and end?"),
         "pads by repeating the last token": Mistake(chunkwise_with(lambda chunk, S, S_0: one_chunk(*chunk, S),
                                                                    pad=lambda x, n: torch.cat([x, x[-1:].expand(n, *x.shape[1:])])),

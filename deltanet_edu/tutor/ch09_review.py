@@ -95,6 +95,11 @@ def join_with(W=lambda W1, W2, A: torch.cat([W1, W2 - A @ W1]), U=lambda U1, U2,
     return f
 
 
+def overlap_too_late(K1, W1, U1, K2, W2, U2):
+    W2 = W2 - (W2 @ K1.T) @ W1
+    return torch.cat([K1, K2]), torch.cat([W1, W2]), torch.cat([U1, U2 - (W2 @ K1.T) @ U1])
+
+
 def join_cases(g):
     for C1, C2, K, V in ((1, 1, 2, 1), (1, 2, 2, 3), (2, 1, 3, 2), (3, 2, 4, 2), (2, 4, 3, 5)):
         for kind, draw in (("unit keys", unit_keys), ("unnormalized keys", normal)):
@@ -123,6 +128,13 @@ exercise(
             next="In X = U − W Sᵀ, what is multiplied with the memory?"),
         "measures the overlap of W with W": Mistake(join_with(overlap=lambda K1, W1, K2, W2: W2 @ W1.T),
             "The memory of the first chunk is U₁ᵀK₁. Asking it in the directions W₂ gives W₂K₁ᵀ U₁: the overlap is with the *keys*.", "eq. 8.4"),
+        "corrects U with the W that is corrected already": Mistake(overlap_too_late,
+            "The question that chunk 2 puts to the memory is its own W₂. Once W₂ has been overwritten, W₂K₁ᵀ is another matrix.", "eq. 8.4",
+            next="Compute the overlap once, before anything changes."),
+        "corrects the keys as well": Mistake(lambda K1, W1, U1, K2, W2, U2: (torch.cat([K1, K2 - W2 @ K1.T @ K1]), *join(K1, W1, U1, K2, W2, U2)[1:]),
+            "W and U are right. But the keys are where a token writes, and that stays: only *what* it erases and writes depends on the chunk before.", "eq. 5.5"),
+        "puts the second chunk first": Mistake(lambda K1, W1, U1, K2, W2, U2: join(K2, W2, U2, K1, W1, U1),
+            "You let chunk 2 come first, and corrected chunk 1 for it. Rows are in the order of time.", "eq. 5.3"),
     },
     hints=("After the first chunk, a memory that began empty is S = U₁ᵀK₁. What does the second chunk write into it?",
            "X₂ = U₂ − W₂Sᵀ = U₂ − (W₂K₁ᵀ) U₁. For W, multiply (I − W₁ᵀK₁)(I − W₂ᵀK₂) out.",
@@ -223,6 +235,15 @@ exercise(
             "The caller speaks the other language: give the memory back as (K, V), like the one that came in.", "eq. 8.4"),
         "takes h for S": Mistake(translated_with(enter=lambda h: h.T),
             "h is (K, V), the transpose of S. Where this book writes Q Sᵀ, that library writes Q h. With K = V both run.", "eq. 8.5"),
+        "adds what the memory says": Mistake(lambda q, k, v, beta, T0, h, scale: translated_with(enter=lambda S: -S, memory=lambda k, S, X, s: k.T @ X - S,
+                output=lambda q, k, S, X, s: s * ((q @ k.T).tril() @ X - q @ S))(q, k, v, beta, T0, h, scale),
+            "X is what is *missing*: v minus what the memory says, U − W h. With a plus, every write makes the error larger.", "eq. 8.2"),
+        "lets tokens see the rest of their chunk": Mistake(translated_with(output=lambda q, k, S, X, s: s * (q @ S + q @ k.T @ X)),
+            "Within the chunk a token reads its own write and earlier ones: tril(Q Kᵀ).", "eq. 8.5"),
+        "lets no token read its own write": Mistake(translated_with(output=lambda q, k, S, X, s: s * (q @ S + (q @ k.T).tril(-1) @ X)),
+            "A token writes first and reads second: the diagonal of Q Kᵀ belongs to the mask.", "eq. 8.5"),
+        "reads the memory that leaves": Mistake(translated_with(output=lambda q, k, S, X, s: s * (q @ (S + k.T @ X) + (q @ k.T).tril() @ X)),
+            "Q h needs the memory that *enters*. Yours holds this chunk's writes already, and tril(Q Kᵀ) X counts them again.", "eq. 8.5"),
     },
     hints=("Three things differ: the layout of the memory, what T contains, and the scale.",
            "h = Sᵀ, so K Sᵀ is k @ h and S′ = S + XᵀK becomes h + kᵀX. T here is the inverse alone: X = T (β ⊙ (V − K h)).",

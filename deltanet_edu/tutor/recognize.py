@@ -76,7 +76,11 @@ def of_difference(found, exercise, outcomes, wrong, smallest):
         headline, advice = handlers[found.kind](found, exercise)
         return headline + place, advice
     pairs = _wrong_pairs(exercise, outcomes, wrong)
-    for tell in (_infinite, _precision, _sign, _factor, _transposed, _shifted, _reversed):
+    if pairs and (infinite := [i for i, bad in enumerate(wrong) if bad and _infinite(exercise, outcomes, i)]):
+        note = "" if smallest in infinite else f" Not in the case below, but in this one: {exercise.case_list[infinite[0]].note}."
+        return "it contains infinity" + (place if not note else ", in some cases"), [
+            "It comes from a division by zero, or from numbers that outgrow their dtype." + note]
+    for tell in (_precision, _sign, _factor, _transposed, _shifted, _reversed):
         said = tell(pairs)
         if said:
             return said[0] + place, said[1]
@@ -169,9 +173,10 @@ def _nan(found, exercise):
     return "it contains NaN", ["NaN comes from 0/0, inf - inf, or the root or logarithm of a negative number."]
 
 
-def _infinite(pairs):
-    if any(bool((a.isinf() & e.isfinite()).any()) for e, a in pairs):
-        return "it contains infinity", ["It comes from a division by zero, or from numbers that outgrow their dtype."]
+def _infinite(exercise, outcomes, i):
+    """Whether case i has an infinity where a finite number is expected."""
+    found = difference(exercise.expected[i].value, outcomes[i].value, exercise.tolerance)
+    return bool((as_tensor(found.actual).isinf() & as_tensor(found.expected).isfinite()).any())
 
 
 def _precision(pairs):

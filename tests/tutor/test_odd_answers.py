@@ -64,6 +64,8 @@ def test_kinds_of_tensors_are_named():
 
 def test_infinity_and_nearly_right_values():
     assert grade(single(lambda x: 2 * x), lambda x: 2 * x / 0).headline == "it contains infinity"
+    later = grade(single(lambda x: 2 * x), lambda x: x / 0 if len(x) == 4 else x + 1)   # the case that is shown, T = 3, has none
+    assert later.headline == "it contains infinity, in some cases" and "in this one: K ≠ V, T = 4." in later.text.replace("\n      ", " ")
     third = make(1 / 3, alternatives=(), cases=None, mutants={}, tolerance=1e-3)
     assert grade(third, 0.333)
     assert grade(third, 0.33).headline == "close, but not exact" and grade(third, 0.5).headline == "not yet"
