@@ -3,27 +3,27 @@
 A prefix d is "gradient with respect to"; S' is the memory that leaves a chunk, the rest as in `forward.py` and chapter 9:
 
     forward sweep      S and X of every chunk, computed again (unless the forward pass has saved them)
-    backward sweep     dX = P^T dO + K dS'^T         dZ = T1^T dX      dV = beta * dZ                 (eq. 9.4)
+    backward sweep     dX = P^T dO + K dS'^T         dV = T^T dX                                      (eq. 9.4)
                        dS = dS' + dO^T Q - dV^T K
     gradients          dQ = dO S + dP K                                dP = tril(dO X^T)
                        dK = dP^T Q + X dS' - dV S - (E + E^T) K        E = stril(dV X^T)              (eq. 9.6)
-                       dbeta_t = dZ_t . e_t                            e = V - K S^T - stril(K K^T) X (eq. 9.7)
+                       dbeta_t = dV_t . X_t / beta_t^2                                                (eq. 9.7)
 
-The backward sweep needs neither S nor X, so the two sweeps can share a launch, side by side. All of it is linear in dO and dS',
-so `scale` is left out until results are stored: gradients of the memory are kept divided by it.
+The last is eq. 9.7, dZ_t . e_t, since dV = beta * dZ and what is written is beta times the error, X = beta * e; for beta = 0
+see `tiles.strength`. The backward sweep needs neither S nor X, so the two sweeps can share a launch, side by side. All of it is
+linear in dO and dS', so `scale` is left out until results are stored: gradients of the memory are kept divided by it.
 """
 
 import triton
 import triton.language as tl
 
 from .forward import forward_sweep
-from .tiles import at_state, chunk_of, rows, sequence
+from .tiles import at_state, chunk_of, rows, sequence, states, strength
 
 
 @triton.jit
 def backward_sweep(
-    q_ptr, k_ptr, beta_ptr, T1_ptr, do_ptr, d_final_ptr,                 # as in sweeps_kernel
-    d_states_ptr, d_writes_ptr, d_initial_ptr,
+    q_ptr, k_ptr, UT_ptr, do_ptr, d_final_ptr, d_states_ptr, dv_ptr, d_initial_ptr,                  # as in sweeps_kernel
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head,
     i_seq, h, v0,                                                        # which sequence, head, and first row of the memory
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
@@ -35,10 +35,11 @@ def backward_sweep(
     memory = (i_seq.to(tl.int64) * H + h) * V * K
     q_rows = rows(q_ptr + start * q_token + h * q_head, length, K, q_token, C, width)
     k_rows = rows(k_ptr + start * k_token + h * k_head, length, K, k_token, C, width)
-    T1_rows = rows(T1_ptr + (start * H + h) * C, length, C, H * C, C, C)
+    UT_rows = rows(UT_ptr + (start * H + h) * C, length, C, H * C, C, C)
     do_rows = rows(do_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
     if d_states_ptr is not None:
-        dZ_rows = rows(d_writes_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
+        dv_rows = rows(dv_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
+        dS_tiles = states(d_states_ptr, slot, length, h, H, K, V, C, V_TILE)
     row = tl.arange(0, C)
     dS = tl.zeros((V_TILE, width), tl.float32)                           # (V_TILE, K)  registers, for the whole sweep
     if d_final_ptr is not None:
@@ -50,10 +51,8 @@ def backward_sweep(
         # -- load ----------------------------------------------------------------------------------------------------
         q = q_rows.load([i * C, 0])                                      # (C, K)       shared memory, as all loaded tiles
         k = k_rows.load([i * C, 0])                                      # (C, K)
-        T1 = T1_rows.load([i * C, 0])                                    # (C, C)
+        UT = UT_rows.load([i * C, 0])                                    # (C, C)
         do = do_rows.load([i * C, v0])                                   # (C, V_TILE)
-        t = i * C + row
-        beta = tl.load(beta_ptr + (start + t) * H + h, mask=t < length, other=0.0)
         # -- within the chunk: which outputs want something of a write -----------------------------------------------------
         P = tl.where(row[:, None] >= row[None, :], tl.dot(q, tl.trans(k), input_precision=PRECISION), 0.0)   # (C, C)
         dX_t = tl.dot(tl.trans(do), P.to(k.dtype), input_precision=PRECISION)                            # (V_TILE, C)
@@ -61,15 +60,14 @@ def backward_sweep(
         dS_out = dS.to(k.dtype)                                          # (V_TILE, K)  registers: left operand
         dX_t = tl.dot(dS_out, tl.trans(k), dX_t, input_precision=PRECISION)
         # -- within the chunk: earlier writes answer for later ones, since those were made knowing them ------------------------
-        dZ_t = tl.dot(dX_t.to(k.dtype), T1, input_precision=PRECISION)                                    # (V_TILE, C)
+        dV_t = tl.dot(dX_t.to(k.dtype), UT, input_precision=PRECISION)                                    # (V_TILE, C)
         # -- update (eq. 9.4) -------------------------------------------------------------------------------------------------
         dS = tl.dot(tl.trans(do), q, dS, input_precision=PRECISION)
-        dS = tl.dot((dZ_t * -beta[None, :]).to(k.dtype), k, dS, input_precision=PRECISION)
+        dS = tl.dot((-dV_t).to(k.dtype), k, dS, input_precision=PRECISION)
         # -- store -----------------------------------------------------------------------------------------------------------
         if d_states_ptr is not None:
-            at, in_state = at_state(v0, K, V, V_TILE, width)
-            tl.store(d_states_ptr + ((slot + i) * H + h) * V * K + at, dS_out, mask=in_state)
-            dZ_rows.store([i * C, v0], tl.trans(dZ_t.to(k.dtype)))
+            dS_tiles.store([i, v0, 0], dS_out.reshape(1, V_TILE, width))
+            dv_rows.store([i * C, v0], tl.trans(dV_t * scale).to(dv_ptr.dtype.element_ty))
     if d_initial_ptr is not None:
         at, in_state = at_state(v0, K, V, V_TILE, width)
         tl.store(d_initial_ptr + memory + at, dS * scale, mask=in_state)
@@ -77,10 +75,10 @@ def backward_sweep(
 
 @triton.jit
 def sweeps_kernel(
-    q_ptr, k_ptr, v_ptr, beta_ptr, T1_ptr, initial_ptr,                  # as in forward_kernel
+    q_ptr, k_ptr, v_ptr, UT_ptr, initial_ptr,                            # as in forward_kernel
     do_ptr, d_final_ptr,                                                 # (B, T, H, V); (N, H, V, K) float32, or None for zeros
     states_ptr, writes_ptr,                                              # out: S before each chunk (slots, H, V, K), X (B, T, H, V)
-    d_states_ptr, d_writes_ptr,                                          # out: dS' and dZ, shaped likewise; None: not wanted
+    d_states_ptr, dv_ptr,                                                # out: dS' and dV, shaped likewise; None: not wanted
     d_initial_ptr,                                                       # out: (N, H, V, K) float32, or None
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
@@ -95,11 +93,11 @@ def sweeps_kernel(
         forward, program = program % 2 == 0, program // 2
     v0, h, i_seq = program % V_TILES * V_TILE, program // V_TILES % H, program // (V_TILES * H)
     if forward:
-        forward_sweep(q_ptr, k_ptr, v_ptr, beta_ptr, T1_ptr, initial_ptr, None, None, states_ptr, writes_ptr, cu_seqlens, scale, T, H,
+        forward_sweep(q_ptr, k_ptr, v_ptr, UT_ptr, initial_ptr, None, None, states_ptr, writes_ptr, cu_seqlens, scale, T, H,
                       q_token, q_head, k_token, k_head, v_token, v_head, i_seq, h, v0, K, V, C, V_TILE, PRECISION)
     else:
-        backward_sweep(q_ptr, k_ptr, beta_ptr, T1_ptr, do_ptr, d_final_ptr, d_states_ptr, d_writes_ptr, d_initial_ptr, cu_seqlens, scale,
-                       T, H, q_token, q_head, k_token, k_head, i_seq, h, v0, K, V, C, V_TILE, PRECISION)
+        backward_sweep(q_ptr, k_ptr, UT_ptr, do_ptr, d_final_ptr, d_states_ptr, dv_ptr, d_initial_ptr, cu_seqlens, scale, T, H,
+                       q_token, q_head, k_token, k_head, i_seq, h, v0, K, V, C, V_TILE, PRECISION)
 
 
 @triton.jit
@@ -111,100 +109,75 @@ def before_norm(dx, x, norm_ptr, at, in_range):
 
 @triton.jit
 def gradients_kernel(
-    q_ptr, k_ptr, v_ptr, beta_ptr, do_ptr,                               # as above; q, k of unit length where norms_ptr is given
-    states_ptr, writes_ptr, d_states_ptr, d_writes_ptr,                  # what the sweeps left: S, X, dS', dZ
+    q_ptr, k_ptr, beta_ptr, do_ptr,                                      # as above; q, k of unit length where norms_ptr is given
+    states_ptr, writes_ptr, d_states_ptr, dv_ptr,                        # what the sweeps left: S, X, dS', dV
     norms_ptr,                                                           # (2, B, T, H): lengths that q and k had; None: not normalized
-    dq_ptr, dk_ptr, dv_ptr, dbeta_ptr,                                   # out: (B, T, H, K) twice, (B, T, H, V), (B, T, H) float32
-    cu_seqlens, sequence_of_slot, scale, T, H, tokens, q_token, q_head, k_token, k_head, v_token, v_head,
+    dq_ptr, dk_ptr, dbeta_ptr,                                           # out: (B, T, H, K) twice, (B, T, H) float32
+    cu_seqlens, sequence_of_slot, scale, T, H, tokens, q_token, q_head, k_token, k_head,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
+    K_TILE: tl.constexpr,                                                # columns of dQ and dK that a program works out
     SIGMOID: tl.constexpr,                                               # beta is the sigmoid of what dbeta is wanted for
 ):
-    """Two programs per chunk and head: one for dQ, one for dK, dV and dbeta. One for all would hold too many tiles and spill
-    registers; and what two neighbors both read, the second finds in the L2 cache."""
-    width: tl.constexpr = triton.next_power_of_2(K)
-    part, program = tl.program_id(0) % 2, tl.program_id(0) // 2
-    slot, h = program // H, program % H
+    """One program per chunk, head and K_TILE columns: what is left once S, X, dS' and dV are known has no order."""
+    K_TILES: tl.constexpr = (K + K_TILE - 1) // K_TILE
+    program = tl.program_id(0)
+    k0, h, slot = program % K_TILES * K_TILE, program // K_TILES % H, program // (K_TILES * H)
     start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
     if first >= length:
         return                                                           # a spare slot, owned by nobody
-    row, col = tl.arange(0, C), tl.arange(0, width)
+    row, col = tl.arange(0, C), k0 + tl.arange(0, K_TILE)
     in_range = first + row < length
     in_tile = in_range[:, None] & (col < K)[None, :]
     token = start + first + row                                          # (C,)
     at = token * H + h                                                   # (C,)  in a (B, T, H) tensor
     memory = (slot.to(tl.int64) * H + h) * V * K                         # where a tensor (slots, H, V, K) has this chunk's memory
-    at_q = token[:, None] * q_token + h * q_head + col[None, :]
-    k = tl.load(k_ptr + token[:, None] * k_token + h * k_head + col[None, :], mask=in_tile, other=0.0)   # (C, K)  shared memory
-
-    if part == 0:
-        dP = tl.zeros((C, C), tl.float32)                                # accumulators live in registers
-        dq = tl.zeros((C, width), tl.float32)
-        for v0 in range(0, V, V_TILE):
-            # -- load ------------------------------------------------------------------------------------------------
-            val = v0 + tl.arange(0, V_TILE)
-            at_v, in_v = at[:, None] * V + val[None, :], in_range[:, None] & (val < V)[None, :]
-            at_S, in_S = at_state(v0, K, V, V_TILE, width)
-            do = tl.load(do_ptr + at_v, mask=in_v, other=0.0)                                            # (C, V_TILE)
-            X = tl.load(writes_ptr + at_v, mask=in_v, other=0.0)                                         # (C, V_TILE)
-            S = tl.load(states_ptr + memory + at_S, mask=in_S, other=0.0)                                # (V_TILE, K)
-            # -- within the chunk, across chunks -----------------------------------------------------------------------
-            dP = tl.dot(do, tl.trans(X), dP, input_precision=PRECISION)                                  # (C, C)
-            dq = tl.dot(do, S, dq, input_precision=PRECISION)                                            # (C, K)
-        # -- update, store ---------------------------------------------------------------------------------------------
-        dP = tl.where(row[:, None] >= row[None, :], dP, 0.0)
-        dq = tl.dot(dP.to(k.dtype), k, dq, input_precision=PRECISION) * scale
-        if norms_ptr is not None:
-            dq = before_norm(dq, tl.load(q_ptr + at_q, mask=in_tile, other=0.0).to(tl.float32), norms_ptr, at, in_range)
-        tl.store(dq_ptr + at[:, None] * K + col[None, :], dq.to(dq_ptr.dtype.element_ty), mask=in_tile)
-        return
-
-    # First, what flows back through Z = beta * (V - K S^T): where the writes come from.
-    beta = tl.load(beta_ptr + at, mask=in_range, other=0.0)
-    dZ_X = tl.zeros((C, C), tl.float32)                                  # dZ X^T
-    X_dZ = tl.zeros((C, C), tl.float32)                                  # X dZ^T, computed and not transposed: see forward.py
-    dZ_S = tl.zeros((C, width), tl.float32)                              # dZ S
+    dP = tl.zeros((C, C), tl.float32)                                    # dO X^T; accumulators live in registers
+    dP_t = tl.zeros((C, C), tl.float32)                                  # X dO^T, computed and not transposed: see forward.py
+    E = tl.zeros((C, C), tl.float32)                                     # dV X^T
+    E_t = tl.zeros((C, C), tl.float32)                                   # X dV^T
+    dq = tl.zeros((C, K_TILE), tl.float32)                               # dO S
+    to_k = tl.zeros((C, K_TILE), tl.float32)                             # X dS', where the writes go
+    from_k = tl.zeros((C, K_TILE), tl.float32)                           # dV S, where they come from
     dbeta = tl.zeros((C,), tl.float32)
     for v0 in range(0, V, V_TILE):
         # -- load ----------------------------------------------------------------------------------------------------
         val = v0 + tl.arange(0, V_TILE)
         at_v, in_v = at[:, None] * V + val[None, :], in_range[:, None] & (val < V)[None, :]
-        at_S, in_S = at_state(v0, K, V, V_TILE, width)
-        v = tl.load(v_ptr + token[:, None] * v_token + h * v_head + val[None, :], mask=in_v, other=0.0)  # (C, V_TILE)
-        dZ = tl.load(d_writes_ptr + at_v, mask=in_v, other=0.0)                                          # (C, V_TILE)
+        at_S, in_S = val[:, None] * K + col[None, :], (val < V)[:, None] & (col < K)[None, :]
+        do = tl.load(do_ptr + at_v, mask=in_v, other=0.0)                                                # (C, V_TILE)  shared memory
         X = tl.load(writes_ptr + at_v, mask=in_v, other=0.0)                                             # (C, V_TILE)
-        S = tl.load(states_ptr + memory + at_S, mask=in_S, other=0.0)                                    # (V_TILE, K)
-        # -- within the chunk, across chunks ---------------------------------------------------------------------------
-        dZ_X = tl.dot(dZ, tl.trans(X), dZ_X, input_precision=PRECISION)
-        X_dZ = tl.dot(X, tl.trans(dZ), X_dZ, input_precision=PRECISION)
-        dZ_S = tl.dot(dZ, S, dZ_S, input_precision=PRECISION)
-        dbeta += tl.sum(dZ.to(tl.float32) * v, 1)
-        # -- store ---------------------------------------------------------------------------------------------------
-        tl.store(dv_ptr + at_v, (dZ * beta[:, None] * scale).to(dv_ptr.dtype.element_ty), mask=in_v)
-    # eq. 9.7, dbeta = dZ . e: dZ . v - (dZ S) . k - sum over earlier tokens of (dZ . X_i) (k . k_i), whose products are all needed anyway
+        dV = tl.load(dv_ptr + at_v, mask=in_v, other=0.0)                                                # (C, V_TILE)
+        S = tl.load(states_ptr + memory + at_S, mask=in_S, other=0.0)                                    # (V_TILE, K_TILE)
+        dS = tl.load(d_states_ptr + memory + at_S, mask=in_S, other=0.0)                                 # (V_TILE, K_TILE)
+        # -- within the chunk ------------------------------------------------------------------------------------------
+        dP = tl.dot(do, tl.trans(X), dP, input_precision=PRECISION)
+        dP_t = tl.dot(X, tl.trans(do), dP_t, input_precision=PRECISION)
+        E = tl.dot(dV, tl.trans(X), E, input_precision=PRECISION)
+        E_t = tl.dot(X, tl.trans(dV), E_t, input_precision=PRECISION)
+        dbeta += tl.sum(dV.to(tl.float32) * X.to(tl.float32), 1)
+        # -- across chunks -----------------------------------------------------------------------------------------------
+        dq = tl.dot(do, S, dq, input_precision=PRECISION)
+        to_k = tl.dot(X, dS, to_k, input_precision=PRECISION)
+        from_k = tl.dot(dV, S, from_k, input_precision=PRECISION)
+    # -- update ----------------------------------------------------------------------------------------------------------
+    at_q = token[:, None] * q_token + h * q_head + col[None, :]
+    at_k = token[:, None] * k_token + h * k_head + col[None, :]
+    q = tl.load(q_ptr + at_q, mask=in_tile, other=0.0)                   # (C, K_TILE)
+    k = tl.load(k_ptr + at_k, mask=in_tile, other=0.0)                   # (C, K_TILE)
     earlier, later = row[:, None] > row[None, :], row[:, None] < row[None, :]
-    overlap = tl.dot(k, tl.trans(k), input_precision=PRECISION)                                          # (C, C)
-    dbeta -= tl.sum(dZ_S * k, 1) + tl.sum(tl.where(earlier, dZ_X * overlap, 0.0), 1)
-    tl.store(dbeta_ptr + at, dbeta * scale * (beta * (1 - beta) if SIGMOID else 1.0), mask=in_range)
-    E_sum = tl.where(earlier, dZ_X * beta[:, None], tl.where(later, X_dZ * beta[None, :], 0.0))          # (C, C)  E + E^T
-    dk = tl.dot((-E_sum).to(k.dtype), k, dZ_S * -beta[:, None], input_precision=PRECISION)               # (C, K)
-
-    # Then, what flows back through X: where the writes go, into outputs and into the next memory.
-    dP_t = tl.zeros((C, C), tl.float32)
-    for v0 in range(0, V, V_TILE):
-        # -- load ----------------------------------------------------------------------------------------------------
-        val = v0 + tl.arange(0, V_TILE)
-        at_v, in_v = at[:, None] * V + val[None, :], in_range[:, None] & (val < V)[None, :]
-        at_S, in_S = at_state(v0, K, V, V_TILE, width)
-        do = tl.load(do_ptr + at_v, mask=in_v, other=0.0)                                                # (C, V_TILE)
-        X = tl.load(writes_ptr + at_v, mask=in_v, other=0.0)                                             # (C, V_TILE)
-        dS = tl.load(d_states_ptr + memory + at_S, mask=in_S, other=0.0)                                 # (V_TILE, K)
-        # -- within the chunk, across chunks ---------------------------------------------------------------------------
-        dP_t = tl.dot(X, tl.trans(do), dP_t, input_precision=PRECISION)                                  # (C, C)
-        dk = tl.dot(X, dS, dk, input_precision=PRECISION)                                                # (C, K)
-    # -- update, store -------------------------------------------------------------------------------------------------
-    q = tl.load(q_ptr + at_q, mask=in_tile, other=0.0)                                                   # (C, K)
-    dP_t = tl.where(row[:, None] <= row[None, :], dP_t, 0.0)
-    dk = tl.dot(dP_t.to(k.dtype), q, dk, input_precision=PRECISION) * scale
+    dP = tl.where(later, 0.0, dP).to(k.dtype)
+    dP_t = tl.where(earlier, 0.0, dP_t).to(k.dtype)
+    E_sum = tl.where(earlier, E, tl.where(later, E_t, 0.0)).to(k.dtype)                                  # (C, C)  E + E^T
+    dq = tl.dot(dP, k, dq, input_precision=PRECISION) * scale
+    dk = tl.dot(dP_t, q, to_k, input_precision=PRECISION) * scale - from_k
+    dk = tl.dot(-E_sum, k, dk, input_precision=PRECISION)                # not dk - tl.dot(E_sum, k): Triton 3.6 on Hopper loses that product
+    # -- store -----------------------------------------------------------------------------------------------------------
     if norms_ptr is not None:
+        dq = before_norm(dq, q.to(tl.float32), norms_ptr, at, in_range)
         dk = before_norm(dk, k.to(tl.float32), norms_ptr, tokens * H + at, in_range)
+    tl.store(dq_ptr + at[:, None] * K + col[None, :], dq.to(dq_ptr.dtype.element_ty), mask=in_tile)
     tl.store(dk_ptr + at[:, None] * K + col[None, :], dk.to(dk_ptr.dtype.element_ty), mask=in_tile)
+    if k0 == 0:
+        given = tl.load(beta_ptr + at, mask=in_range, other=1.0)
+        beta = strength(given, k.dtype)
+        tl.store(dbeta_ptr + at, dbeta / (beta * beta) * (given * (1 - given) if SIGMOID else 1.0), mask=in_range)

@@ -34,21 +34,21 @@ class Plan(NamedTuple):
     gradients: Config       # gradients_kernel
 
 
-INVERSE = Config(0, 4, 1)                       # has no V
 RECURRENT, STEP = Config(32, 4, 1), Config(16, 1, 1)
+INVERSE = {64: Config(0, 1, 1), 128: Config(0, 1, 1), 256: Config(0, 4, 1)}           # has no V
 
 # bfloat16, at least 227 KB of shared memory: Hopper and its successors in data centers. Two plans per width. FEW programs sit
-# alone on their multiprocessors, and a deep pipeline hides the way to memory. MANY take half the shared memory each: while one
-# waits, its neighbor works. A head of 256 does not fit in 255 registers a thread; some spill, and two sweeps in one launch spill more.
+# alone on their multiprocessors: 64 rows each, so that there are more of them. MANY hold 128 rows, so that fewer read the same
+# keys. A head of 256 does not fit in 255 registers a thread; some spill, and two sweeps in one launch spill more.
 FEW = {
-    64: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 1)),
-    128: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 1)),
-    256: Plan(64, Config(64, 4, 2), Config(64, 4, 2), Config(64, 4, 3), Config(64, 4, 2), Config(64, 8, 1)),
+    64: Plan(64, Config(32, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 2)),
+    128: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 2)),
+    256: Plan(64, Config(32, 4, 3), Config(64, 4, 2), Config(64, 8, 3), Config(64, 4, 2), Config(32, 4, 3)),
 }
 MANY = {
-    64: Plan(64, Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 2), Config(64, 4, 1)),
-    128: Plan(64, Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 2), Config(64, 4, 1)),
-    256: Plan(64, Config(128, 8, 2), None, Config(64, 4, 2), Config(64, 4, 1), Config(64, 8, 1)),
+    64: Plan(64, Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 2)),
+    128: Plan(64, Config(128, 8, 3), None, Config(128, 8, 3), Config(128, 8, 3), Config(64, 4, 2)),
+    256: Plan(64, Config(128, 8, 2), None, Config(128, 8, 2), Config(64, 4, 1), Config(32, 4, 3)),
 }
 # bfloat16 with 99 KB: every other GPU from Ampere on. No wgmma there, so 32 rows a tile are as good as 64.
 NARROW = {width: Plan(64, *[Config(32, 8, 2)] * 4, Config(32, 8, 1)) for width in (64, 128, 256)}

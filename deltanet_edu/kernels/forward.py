@@ -2,19 +2,19 @@
 
 Tokens are rows. Per chunk of C tokens, with the memory S: (V, K) that enters it (names as in chapter 9):
 
-    A = stril(diag(beta) K K^T)       T1 = (I + A)^-1                                      `inverse_kernel`  (eq. 6.2, 6.5)
-    Z = beta * (V - K S^T)            what the memory gets wrong, times the write strength
-    X = T1 Z                          what each token really writes                        `forward_kernel`  (eq. 8.6)
+    A = stril(diag(beta) K K^T)       T = (I + A)^-1 diag(beta)                            `inverse_kernel`  (eq. 6.2, 6.5)
+    Z = V - K S^T                     what the memory that enters gets wrong
+    X = T Z                           what each token really writes                        `forward_kernel`  (eq. 8.6)
     S' = S + X^T K                    the memory that leaves                                                 (eq. 8.4)
     O = scale (Q S^T + P X)           P = tril(Q K^T)                                                        (eq. 8.5)
 
-W = T1 (beta * K) and U = T1 (beta * V) never exist: U - W S^T = T1 Z (eq. 8.6), with one product less.
+W = T K and U = T V never exist: U - W S^T = T Z (eq. 8.6), with one product less.
 """
 
 import triton
 import triton.language as tl
 
-from .tiles import at_state, chunk_of, rows, sequence
+from .tiles import at_state, chunk_of, rows, sequence, states, strength
 
 EPS: tl.constexpr = tl.constexpr(1e-6)                                   # in |k| = sqrt(sum k^2 + EPS), as flash-linear-attention has it
 
@@ -78,7 +78,7 @@ def unit_rows(ptr, unit_ptr, norm_ptr, at, at_unit, at_norm, in_tile, in_range):
 def inverse_kernel(
     q_ptr, k_ptr,                                  # (B, T, H, K); q is read only to be normalized
     beta_ptr,                                      # (B, T, H) float32
-    T1_ptr,                                        # out: (B, T, H, C); row t of its chunk's T1 lies with token t
+    UT_ptr,                                        # out: (B, T, H, C), the T of the UT transform; row t of its chunk's T lies with token t
     unit_q_ptr, unit_k_ptr, norms_ptr,             # out: (B, T, H, K) twice, (2, B, T, H); None: q and k come as they should be
     sigmoid_ptr,                                   # out: (B, T, H), sigmoid(beta); None: beta comes as it should be
     cu_seqlens, sequence_of_slot,                  # variable lengths, or None; see tiles.py
@@ -86,9 +86,9 @@ def inverse_kernel(
     q_token, q_head, k_token, k_head,              # strides
     K: tl.constexpr, C: tl.constexpr,
     PRECISION: tl.constexpr,                       # of products of float32 inputs: "ieee", "tf32x3" or "tf32"
-    MERGE: tl.constexpr,                           # of the products that build T1
+    MERGE: tl.constexpr,                           # of the products that build T
 ):
-    """One program per chunk and head: T1 = (I + stril(diag(beta) K K^T))^-1."""
+    """One program per chunk and head: T = (I + stril(diag(beta) K K^T))^-1 diag(beta)."""
     width: tl.constexpr = triton.next_power_of_2(K)
     slot, h = tl.program_id(0) // H, tl.program_id(0) % H
     start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
@@ -106,6 +106,7 @@ def inverse_kernel(
     if sigmoid_ptr is not None:
         beta = tl.where(in_range, tl.sigmoid(beta), 0.0)
         tl.store(sigmoid_ptr + at, beta, mask=in_range)
+    beta = strength(beta, UT_ptr.dtype.element_ty)
     if norms_ptr is None:
         k = tl.load(k_ptr + at_k, mask=in_tile, other=0.0)               # (C, K)
     else:
@@ -120,15 +121,15 @@ def inverse_kernel(
     if C >= 64:
         T1 = join_halves(T1, A, C // 64, 32, MERGE)                                                  # (C / 64, 64, 64)
     # -- store -----------------------------------------------------------------------------------------------------
-    T1 = tl.reshape(T1, (C, C)).to(T1_ptr.dtype.element_ty)
-    tl.store(T1_ptr + at[:, None] * C + row[None, :], T1, mask=in_range[:, None])
+    UT = tl.reshape(T1, (C, C)) * beta[None, :]
+    tl.store(UT_ptr + at[:, None] * C + row[None, :], UT.to(UT_ptr.dtype.element_ty), mask=in_range[:, None])
 
 
 # -- the recurrence over chunks ----------------------------------------------------------------------------------------------
 
 @triton.jit
 def forward_sweep(
-    q_ptr, k_ptr, v_ptr, beta_ptr, T1_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr,    # as in forward_kernel
+    q_ptr, k_ptr, v_ptr, UT_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr,              # as in forward_kernel
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,
     i_seq, h, v0,                                  # which sequence, which head, first row of the memory
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
@@ -145,12 +146,13 @@ def forward_sweep(
     k_rows = rows(k_ptr + start * k_token + h * k_head, length, K, k_token, C, width)
     if v_ptr is not None:
         v_rows = rows(v_ptr + start * v_token + h * v_head, length, V, v_token, C, V_TILE)
-    T1_rows = rows(T1_ptr + (start * H + h) * C, length, C, H * C, C, C)
+    UT_rows = rows(UT_ptr + (start * H + h) * C, length, C, H * C, C, C)
     if o_ptr is not None:
         q_rows = rows(q_ptr + start * q_token + h * q_head, length, K, q_token, C, width)
         o_rows = rows(o_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
     if states_ptr is not None:
         X_rows = rows(writes_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
+        S_tiles = states(states_ptr, slot, length, h, H, K, V, C, V_TILE)
     row = tl.arange(0, C)
     S = tl.zeros((V_TILE, width), tl.float32)                            # (V_TILE, K)  registers, for the whole sweep
     if initial_ptr is not None:
@@ -162,9 +164,7 @@ def forward_sweep(
         k = k_rows.load([i * C, 0])                                      # (C, K)       shared memory, as all loaded tiles
         if v_ptr is not None:
             v = v_rows.load([i * C, v0])                                 # (C, V_TILE)
-        T1 = T1_rows.load([i * C, 0])                                    # (C, C)
-        t = i * C + row
-        beta = tl.load(beta_ptr + (start + t) * H + h, mask=t < length, other=0.0)
+        UT = UT_rows.load([i * C, 0])                                    # (C, C)
         # -- within the chunk: P^T, which waits for nobody; as triu(K Q^T), since transposing a result is a detour ---------
         if o_ptr is not None:
             q = q_rows.load([i * C, 0])                                  # (C, K)
@@ -172,11 +172,11 @@ def forward_sweep(
         # -- across chunks: what the memory says about these keys, and how wrong it is; what it tells the queries ----------
         S_in = S.to(k.dtype)                                             # (V_TILE, K)  registers, left operand twice
         said_t = tl.dot(S_in, tl.trans(k), input_precision=PRECISION)                                    # (V_TILE, C)
-        Z_t = (tl.trans(v) - said_t if v_ptr is not None else -said_t) * beta[None, :]                   # (V_TILE, C)
+        Z_t = tl.trans(v) - said_t if v_ptr is not None else -said_t                                     # (V_TILE, C)
         if o_ptr is not None:
             O_t = tl.dot(S_in, tl.trans(q), input_precision=PRECISION)                                   # (V_TILE, C)
         # -- within the chunk: later tokens see earlier writes (eq. 8.6, 8.5) ----------------------------------------------
-        X_t = tl.dot(Z_t.to(k.dtype), tl.trans(T1), input_precision=PRECISION).to(k.dtype)               # (V_TILE, C)
+        X_t = tl.dot(Z_t.to(k.dtype), tl.trans(UT), input_precision=PRECISION).to(k.dtype)               # (V_TILE, C)
         if o_ptr is not None:
             O_t = tl.dot(X_t, P_t, O_t, input_precision=PRECISION)
         # -- update (eq. 8.4) ----------------------------------------------------------------------------------------------
@@ -185,8 +185,7 @@ def forward_sweep(
         if o_ptr is not None:
             o_rows.store([i * C, v0], tl.trans(O_t * scale).to(o_ptr.dtype.element_ty))
         if states_ptr is not None:
-            at, in_state = at_state(v0, K, V, V_TILE, width)
-            tl.store(states_ptr + ((slot + i) * H + h) * V * K + at, S_in, mask=in_state)
+            S_tiles.store([i, v0, 0], S_in.reshape(1, V_TILE, width))
             X_rows.store([i * C, v0], tl.trans(X_t))
     if final_ptr is not None:
         at, in_state = at_state(v0, K, V, V_TILE, width)
@@ -195,8 +194,8 @@ def forward_sweep(
 
 @triton.jit
 def forward_kernel(
-    q_ptr, k_ptr, v_ptr,                           # (B, T, H, K) twice, (B, T, H, V); bfloat16 or float32. v None: zeros
-    beta_ptr, T1_ptr,                              # (B, T, H) float32, (B, T, H, C)
+    q_ptr, k_ptr, v_ptr,                           # (B, T, H, K) twice, (B, T, H, V). v None: zeros
+    UT_ptr,                                        # (B, T, H, C), from inverse_kernel
     initial_ptr,                                   # (N, H, V, K) float32, a memory for each sequence; None: they start empty
     o_ptr, final_ptr,                              # out: (B, T, H, V), and the memories after the last token, float32
     states_ptr, writes_ptr,                        # out: S before each chunk (slots, H, V, K), X (B, T, H, V); None: not wanted
@@ -207,5 +206,5 @@ def forward_kernel(
     V_TILES: tl.constexpr = (V + V_TILE - 1) // V_TILE
     program = tl.program_id(0)                                           # tiles of one head are neighbors: they read the same q and k
     v0, h, i_seq = program % V_TILES * V_TILE, program // V_TILES % H, program // (V_TILES * H)
-    forward_sweep(q_ptr, k_ptr, v_ptr, beta_ptr, T1_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr, cu_seqlens, scale, T, H,
+    forward_sweep(q_ptr, k_ptr, v_ptr, UT_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr, cu_seqlens, scale, T, H,
                   q_token, q_head, k_token, k_head, v_token, v_head, i_seq, h, v0, K, V, C, V_TILE, PRECISION)

@@ -51,9 +51,14 @@ def plan_of(q, V, heads):
 
 def token_rows(x):
     """x: (B, T, H, D) with tokens at one stride through the whole batch and rows at multiples of 16 bytes; copied only if it is not so."""
-    batch, token, head, one = x.stride()
-    in_place = one == 1 and (len(x) == 1 or batch == x.shape[1] * token) and x.data_ptr() % 16 == 0
-    return x if in_place and all(s > 0 and s * x.element_size() % 16 == 0 for s in (token, head)) else x.contiguous()
+    (B, T, _, _), (batch, token, head, one), size = x.shape, x.stride(), x.element_size()
+    rows = one == 1 and token > 0 and head > 0 and token * size % 16 == head * size % 16 == x.data_ptr() % 16 == 0
+    return x if rows and (B == 1 or batch == T * token) else x.contiguous()
+
+
+def like(x):
+    """Memory for another tensor of this shape and dtype, as the kernels write it."""
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 def strides(*tensors):
@@ -126,7 +131,7 @@ def rule(name, options, run, shapes, kept, extras, run_backward):
 def gradient_shapes(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
     """dq, dk, dv, dbeta, and the gradient of the initial state."""
     n = sequences(*q.shape[:2], cu_seqlens, 16)[0]
-    return [*(x.new_empty(x.shape) for x in (q, k, v, beta)), None if initial is None else beta.new_empty(n, *initial.shape[1:])]
+    return [like(q), like(k), like(v), like(beta), None if initial is None else beta.new_empty(n, *initial.shape[1:])]
 
 
 # -- chunkwise -------------------------------------------------------------------------------------------------------------
@@ -140,39 +145,39 @@ def segments_of(q, V, C, cu_seqlens):
 
 
 def chunkwise_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save, segments):
-    """o, final state, T1, unit q, unit k, their norms, sigmoid of beta, states, writes; and of each segment the map M and the
+    """o, final state, UT, unit q, unit k, their norms, sigmoid of beta, states, writes; and of each segment the map M and the
     memory that enters, see splitting.py. C = 0 is the table's choice, and segments = 0 that of `splitting.choose`."""
     (B, T, H, K), V, C = q.shape, v.shape[3], C or plan_of(q, v.shape[3], 0).C
     P = segments or segments_of(q, V, C, cu_seqlens)
     n, slots = sequences(B, T, cu_seqlens, C, P)
-    results = [q.new_empty(v.shape), beta.new_empty(n // P, H, V, K), q.new_empty(B, T, H, C)]
-    results += [q.new_empty(q.shape), q.new_empty(q.shape), beta.new_empty(2, B, T, H)] if normalize else [None] * 3
-    results += [beta.new_empty(beta.shape) if sigmoid else None]
-    results += [q.new_empty(slots, H, V, K), q.new_empty(v.shape)] if save else [None] * 2
+    results = [like(v), beta.new_empty(n // P, H, V, K), q.new_empty(B, T, H, C)]
+    results += [like(q), like(k), beta.new_empty(2, B, T, H)] if normalize else [None] * 3
+    results += [like(beta) if sigmoid else None]
+    results += [q.new_empty(slots, H, V, K), like(v)] if save else [None] * 2
     return results + ([beta.new_empty(n, H, K, K), beta.new_empty(n, H, V, K)] if P > 1 else [None] * 2)
 
 
 def run_chunkwise(*inputs):
     q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, *_ = inputs
-    o, final, T1, unit_q, unit_k, norms, strength, states, writes, M, enters = results = chunkwise_shapes(*inputs)
-    (B, T, H, K), V, C = q.shape, v.shape[3], T1.shape[3]
+    o, final, UT, unit_q, unit_k, norms, strength, states, writes, M, enters = results = chunkwise_shapes(*inputs)
+    (B, T, H, K), V, C = q.shape, v.shape[3], UT.shape[3]
     n, slots = sequences(B, T, cu_seqlens, C)
     q, k, v = token_rows(q), token_rows(k), token_rows(v)
-    # T1 is rounded to the dtype of the inputs, which for bfloat16 loses more than building it in tf32 does
-    launch(forward.inverse_kernel, slots * H, configs.INVERSE, q, k, beta, T1, unit_q, unit_k, norms, strength,
+    # T is rounded to the dtype of the inputs, which for bfloat16 loses more than building it in tf32 does
+    launch(forward.inverse_kernel, slots * H, configs.INVERSE[triton.next_power_of_2(max(K, 64))], q, k, beta, UT, unit_q, unit_k, norms, strength,
            cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), T, H, B * T, *strides(q, k),
            K=K, C=C, PRECISION=precision, MERGE="tf32" if q.dtype == torch.bfloat16 else precision)
     q, k, beta = unit_q if normalize else q, unit_k if normalize else k, strength if sigmoid else beta
     sizes = dict(K=K, V=V, C=C, PRECISION=precision)
     if M is not None:
         _, T, cu_seqlens = splitting.cut(B, T, len(M) // B, C, q.device)
-        n, b, config = len(M), torch.empty_like(enters), plan_of(q, V, 2 * len(M) * H).forward
-        launch(splitting.segment_kernel, n * H * (triton.cdiv(V, config.v_tile) + triton.cdiv(K, config.v_tile)), config, k, v, beta, T1,
-               torch.eye(K, device=q.device), M, b, cu_seqlens, T, H, *strides(k, v), V_TILE=config.v_tile, **sizes)
+        n, b, config = len(M), like(enters), plan_of(q, V, 2 * len(M) * H).forward
+        launch(splitting.segment_kernel, n * H * (triton.cdiv(V, config.v_tile) + triton.cdiv(K, config.v_tile)), config, k, v, UT,
+               torch.eye(K, dtype=torch.float32, device=q.device), M, b, cu_seqlens, T, H, *strides(k, v), V_TILE=config.v_tile, **sizes)
         scan(M, b, initial, enters, final, precision, reverse=False)
         initial, final = enters, None
     config = plan_of(q, V, n * H).forward
-    launch(forward.forward_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, T1, initial, o, final, states, writes,
+    launch(forward.forward_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, UT, initial, o, final, states, writes,
            cu_seqlens, scale, T, H, *strides(q, k, v), V_TILE=config.v_tile, **sizes)
     return results
 
@@ -186,52 +191,54 @@ def scan(M, b, first, enters, last, precision, reverse):
 
 def run_chunkwise_backward(*inputs):
     """With M, `initial` is what enters each segment."""
-    do, d_final, q, k, v, beta, initial, cu_seqlens, T1, norms, states, writes, M, scale, sigmoid, precision = inputs
+    do, d_final, q, k, v, beta, initial, cu_seqlens, UT, norms, states, writes, M, scale, sigmoid, precision = inputs
     results = gradient_shapes(*inputs)
-    (B, T, H, K), V, C, d_initial = q.shape, v.shape[3], T1.shape[3], results[4]
+    (B, T, H, K), V, C, d_initial = q.shape, v.shape[3], UT.shape[3], results[4]
     tokens, rows = B * T, B
     if M is not None:
         rows, T, cu_seqlens = splitting.cut(B, T, len(M) // B, C, q.device)
     n, slots = sequences(rows, T, cu_seqlens, C)
     plan = plan_of(q, V, n * H)
     q, k, v = token_rows(q), token_rows(k), token_rows(v)
-    common, sizes = (cu_seqlens, scale, T, H, *strides(q, k, v)), dict(K=K, V=V, C=C, PRECISION=precision)
+    steps, sizes = strides(q, k, v), dict(K=K, V=V, C=C, PRECISION=precision)
 
-    def sweep(config, d_final, states, writes, d_states, d_writes, d_initial, **which):
-        launch(backward.sweeps_kernel, sum(which.values()) * n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, T1, initial,
-               do, d_final, states, writes, d_states, d_writes, d_initial, *common, V_TILE=config.v_tile, **which, **sizes)
+    def sweep(config, d_final, states, writes, d_states, dv, d_initial, **which):
+        launch(backward.sweeps_kernel, sum(which.values()) * n * H * triton.cdiv(V, config.v_tile), config, q, k, v, UT, initial,
+               do, d_final, states, writes, d_states, dv, d_initial, cu_seqlens, scale, T, H, *steps, V_TILE=config.v_tile, **which, **sizes)
 
     if M is not None:                                                    # back through the segments: dS_in = dS_out M^T + c
-        c, leaves = torch.empty_like(initial), torch.empty_like(initial)
+        c, leaves = like(initial), like(initial)
         sweep(plan.back, None, None, None, None, None, c, FORWARD=False, BACKWARD=True)
         scan(M, c, d_final, leaves, d_initial, precision, reverse=True)
         d_final, d_initial = leaves, None
-    d_states, d_writes = q.new_empty(slots, H, V, K), q.new_empty(v.shape)
+    dq, dk, dv, dbeta, _ = results
+    d_states = q.new_empty(slots, H, V, K)
     recompute = states is None
     if recompute:
-        states, writes = torch.empty_like(d_states), torch.empty_like(d_writes)
+        states, writes = like(d_states), like(v)
     if recompute and plan.both:
-        sweep(plan.both, d_final, states, writes, d_states, d_writes, d_initial, FORWARD=True, BACKWARD=True)
+        sweep(plan.both, d_final, states, writes, d_states, dv, d_initial, FORWARD=True, BACKWARD=True)
     else:
         if recompute:
-            sweep(plan.sweep, d_final, states, writes, d_states, d_writes, d_initial, FORWARD=True, BACKWARD=False)
-        sweep(plan.back, d_final, states, writes, d_states, d_writes, d_initial, FORWARD=False, BACKWARD=True)
-    launch(backward.gradients_kernel, 2 * slots * H, plan.gradients, q, k, v, beta, do, states, writes, d_states, d_writes, norms,
-           *results[:4], cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), scale, T, H, tokens, *strides(q, k, v),
-           V_TILE=plan.gradients.v_tile, SIGMOID=sigmoid, **sizes)
+            sweep(plan.sweep, d_final, states, writes, d_states, dv, d_initial, FORWARD=True, BACKWARD=False)
+        sweep(plan.back, d_final, states, writes, d_states, dv, d_initial, FORWARD=False, BACKWARD=True)
+    k_tile = min(triton.next_power_of_2(K), 128 if norms is None else 256)        # what undoes a norm needs whole rows
+    launch(backward.gradients_kernel, slots * H * triton.cdiv(K, k_tile), plan.gradients, q, k, beta, do, states, writes, d_states, dv, norms,
+           dq, dk, dbeta, cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), scale, T, H, tokens, *steps[:4],
+           V_TILE=plan.gradients.v_tile, K_TILE=k_tile, SIGMOID=sigmoid, **sizes)
     return results
 
 
 def chunkwise_kept(inputs, results):
     q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, *_ = inputs
-    _, _, T1, unit_q, unit_k, norms, strength, states, writes, M, enters = results
+    _, _, UT, unit_q, unit_k, norms, strength, states, writes, M, enters = results
     return (unit_q if normalize else q, unit_k if normalize else k, v, strength if sigmoid else beta, initial if M is None else enters,
-            cu_seqlens, T1, norms, states, writes, M), (scale, sigmoid, precision)
+            cu_seqlens, UT, norms, states, writes, M), (scale, sigmoid, precision)
 
 
 chunkwise, chunkwise_backward, by_chunks = rule(
     "chunkwise", "float scale, bool normalize, bool sigmoid, str precision, int C, bool save, int segments", run_chunkwise, chunkwise_shapes, chunkwise_kept,
-    "Tensor T1, Tensor? norms, Tensor? states, Tensor? writes, Tensor? M, float scale, bool sigmoid, str precision", run_chunkwise_backward)
+    "Tensor UT, Tensor? norms, Tensor? states, Tensor? writes, Tensor? M, float scale, bool sigmoid, str precision", run_chunkwise_backward)
 
 
 # -- one token at a time ---------------------------------------------------------------------------------------------------
@@ -239,7 +246,7 @@ chunkwise, chunkwise_backward, by_chunks = rule(
 def recurrence_shapes(q, k, v, beta, initial, cu_seqlens, scale, save):
     """o, final state, and the prediction errors, which the backward pass needs."""
     n, (*_, H, V), K = sequences(*q.shape[:2], cu_seqlens, 16)[0], v.shape, q.shape[3]
-    return [v.new_empty(v.shape), beta.new_empty(n, H, V, K), beta.new_empty(v.shape) if save else None]
+    return [like(v), beta.new_empty(n, H, V, K), beta.new_empty(v.shape) if save else None]
 
 
 def run_recurrence(*inputs):
@@ -259,7 +266,7 @@ def run_recurrence_backward(*inputs):
     do, d_final, q, k, v, beta, initial, cu_seqlens, errors, scale = inputs
     (B, T, H, K), V, config = q.shape, v.shape[3], configs.RECURRENT
     n, parts = sequences(B, T, cu_seqlens, 16)[0], triton.cdiv(V, config.v_tile)
-    q, k, dv, d_initial = q.contiguous(), k.contiguous(), torch.empty_like(errors), gradient_shapes(*inputs)[4]
+    q, k, dv, d_initial = q.contiguous(), k.contiguous(), like(errors), gradient_shapes(*inputs)[4]
     dq, dk, dbeta = beta.new_empty(parts, B, T, H, K), beta.new_empty(parts, B, T, H, K), beta.new_empty(parts, B, T, H)
     common, sizes = (cu_seqlens, scale, T, H, B * T), dict(K=K, V=V, V_TILE=config.v_tile)
     launch(recurrent.recurrent_reverse_kernel, n * H * parts, config, q, k, beta, errors, do, d_final, dv, dk, dbeta, d_initial, *common, **sizes)
@@ -273,14 +280,14 @@ recurrence, recurrence_backward, by_tokens = rule(
 
 
 def run_step(q, k, v, beta, state, scale):
-    o = v.new_empty(v.shape)
+    o = like(v)
     launch_recurrence(configs.STEP, q, k, v, beta, state, o, state, None, None, scale)
     return o
 
 
 step = torch.library.custom_op("deltanet_edu::step", run_step, mutates_args={"state"},
                                schema="(Tensor q, Tensor k, Tensor v, Tensor beta, Tensor(a!) state, float scale) -> Tensor")
-step.register_fake(lambda q, k, v, beta, state, scale: v.new_empty(v.shape))
+step.register_fake(lambda q, k, v, beta, state, scale: like(v))
 
 
 # -- what people call ------------------------------------------------------------------------------------------------------

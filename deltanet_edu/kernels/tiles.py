@@ -46,7 +46,22 @@ def rows(ptr, length, width: tl.constexpr, stride, C: tl.constexpr, tile: tl.con
 
 
 @triton.jit
+def states(ptr, slot, length, h, H, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr):
+    """A descriptor of one head's memories, one a chunk, in a tensor (slots, H, V, K), moved V_TILE rows at a time."""
+    width: tl.constexpr = triton.next_power_of_2(K)
+    first = ptr + (slot * H + h) * V * K
+    return tl.make_tensor_descriptor(first, [tl.cdiv(length, C), V, K], [H * V * K, K, 1], [1, V_TILE, width])
+
+
+@triton.jit
 def at_state(v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr, width: tl.constexpr):
     """Offsets and mask of V_TILE rows of one memory, (V_TILE, K), from row v0 on."""
     val, col = v0 + tl.arange(0, V_TILE), tl.arange(0, width)
     return val[:, None] * K + col[None, :], (val < V)[:, None] & (col < K)[None, :]
+
+
+@triton.jit
+def strength(beta, dtype: tl.constexpr):
+    """beta with 0 replaced by a number so small that what is written is lost in rounding, while dbeta = (dV . X) / beta^2 stays right."""
+    LEAST: tl.constexpr = 2.0**-14 if dtype == tl.float16 else 2.0**-50
+    return tl.where(tl.abs(beta) < LEAST, LEAST, beta)
