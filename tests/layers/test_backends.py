@@ -1,13 +1,13 @@
 """A small language model on the kernels and on PyTorch: one training, one way of decoding, two backends."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from deltanet_edu import functional, kernels
 from deltanet_edu.layers import DeltaNet
-from deltanet_edu.lm.config import Config
 from deltanet_edu.lm.model import LanguageModel
 
 from ..kernels.judge import DEVICE
@@ -15,9 +15,12 @@ from ..kernels.judge import DEVICE
 pytestmark = pytest.mark.skipif(not kernels.HAS_TRITON, reason="needs Triton")
 
 
+CONFIG = dict(mixer="delta", vocab=256, layers=2, d_model=32, heads=2, mlp_hidden=None, conv_size=4, feature_map="silu", norm="l2", beta_max=1.0)
+
+
 def small_model(backend="auto", **options):
     torch.manual_seed(0)
-    model = LanguageModel(Config(**dict(vocab=256, layers=2, d_model=32, heads=2) | options)).to(DEVICE)
+    model = LanguageModel(SimpleNamespace(**CONFIG | options)).to(DEVICE)
     for block in model.blocks:
         block.mixer.how["backend"] = backend
     return model
