@@ -257,7 +257,9 @@ print("state", tuple(state.shape))
 # | some papers write the matrix of the UT transform (chapter 6) without $\beta$, then $W = T\,\mathrm{diag}(\beta)\,K$ | with $\beta$ in it, then $W = T K$ |
 #
 # The paper's $L$, the length of a sequence, is our $T$, and in chapter 6 the matrix of the UT transform is called $T$ too, as
-# in the paper; there its size says which one is meant. `deltanet_edu.compat` speaks the library's dialect, so you can check
+# in the paper; there its size says which one is meant, and where both meet, the length is $L$ here too. Likewise $K$ and $V$
+# are the matrices of a chunk's keys and values from chapter 5 on: the widths are then $d_k$ and $d_v$ in formulas. Before that,
+# and in code and shapes, they are K and V. `deltanet_edu.compat` speaks the library's dialect, so you can check
 # the first two rows of the table:
 
 # %%

@@ -37,7 +37,10 @@ S = S0 + errors.mT @ k                                  # (V, K)  and both write
 S @ cat
 
 # %% [markdown]
-# Eight. We are back in chapter 1. It is not only equal keys that suffer: here is the error of the same shortcut for random keys,
+# Eight. We are back in chapter 1. (An error is written as what is *missing* here, $v - Sk$, so that a write is a plus. Chapters 2
+# and 3 had the sign of the gradient, $Sk - v$. From now on it stays as it is here.)
+#
+# It is not only equal keys that suffer: here is the error of the same shortcut for random keys,
 # measured against the loop.
 
 # %%
@@ -133,7 +136,7 @@ print(f"token by token      {loop:>12,}")
 print(f"M_1 M_2 ... M_C     {product:>12,}    {product / loop:.0f} times as many")
 
 # %% [markdown]
-# Multiplying $K \times K$ matrices costs $K^3$ where one write costs $K^2$. And the product alone is not even the state yet.
+# Multiplying $d_k \times d_k$ matrices costs $d_k^3$ where one write costs $d_k^2$. And the product alone is not even the state yet.
 
 # %% [markdown]
 # ## There is less in the product than it seems
@@ -169,7 +172,7 @@ k, beta = normalize(torch.randn(4, 16), dim=-1), torch.ones(4)  # a smaller one,
 wy.factors(householder.householder_product(k, beta), householder.wy_w(k, beta), k);
 
 # %% [markdown]
-# *To scale, for $K = 16$ and $C = 4$: the square on the left holds 256 numbers, $W^\top$ and $K$ hold 64 each. Blue is negative, red positive.*
+# *To scale, for $d_k = 16$ and $C = 4$: the square on the left holds 256 numbers, $W^\top$ and $K$ hold 64 each. Blue is negative, red positive.*
 
 # %% [markdown]
 # ## Three tokens by hand
@@ -366,8 +369,8 @@ print("U - W S0ᵀ ", (U - W @ S0.mT)[:, 0])
 # %% [markdown]
 # ## What it buys: memory
 #
-# To train, PyTorch keeps what each step produced. The loop produces a state per token, $KV$ numbers. The WY form produces two rows per
-# token, $K + V$ numbers. In 16 heads of width 128, in float32:
+# To train, PyTorch keeps what each step produced. The loop produces a state per token, $d_k d_v$ numbers. The WY form produces two rows per
+# token, $d_k + d_v$ numbers. In 16 heads of width 128, in float32:
 
 # %%
 T = 2 ** torch.arange(6, 17)
@@ -398,7 +401,7 @@ wy.against_length({name: (lengths, y) for name, y in counts.items()}, "FLOPs per
 
 # %% [markdown]
 # *The loop costs the same for every token. The recurrence costs more the more tokens came before: the lines cross near T = 85, at
-# 4/3 of the head width (overlaps $2T^2K$, sums $T^2V$, against $4TKV$).*
+# 4/3 of the head width (overlaps $2T^2d_k$, sums $T^2d_v$, against $4Td_kd_v$).*
 
 # %%
 ratio = counts["u recurrence"][-1] / counts["token loop"][-1]

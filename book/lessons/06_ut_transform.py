@@ -184,7 +184,7 @@ verify("6.4")
 show(householder.inverse_by_substitution)
 
 # %% [markdown]
-# $C - 1$ steps that wait for each other, but small ones: a row times a triangle, and no memory of size $K \times V$ anywhere. Inside a GPU kernel, where
+# $C - 1$ steps that wait for each other, but small ones: a row times a triangle, and no memory of size $d_v \times d_k$ anywhere. Inside a GPU kernel, where
 # the triangle stays in fast memory, this is a good method. Chapter 10 writes it.
 #
 # **Mind the sign.** The inverse of $I - A$ has been printed as well: in the Gated DeltaNet paper, as issue 191 of flash-linear-attention points out; and issue 100

@@ -93,7 +93,7 @@ ax.legend();
 #
 # <details><summary>3. Chapter 5: the product of C such matrices is I − WᵀK. How many numbers is that, and how many has the product itself?</summary>
 #
-# $2CK$ against $K^2$. For C < K/2 the two factors are smaller; more important, they can be applied without forming the product.
+# $2Cd_k$ against $d_k^2$. For $C < d_k/2$ the two factors are smaller; more important, they can be applied without forming the product.
 #
 # </details>
 
@@ -221,10 +221,10 @@ torch.allclose(torch.cat(pieces, 1), linear_attention_recurrent(q, k, v)[0])
 # %% [markdown]
 # ## What C costs
 #
-# Count the arithmetic of one chunk. $QS^\top$ and $V^\top K$ are $2CKV$ FLOPs each; $QK^\top$ is $2C^2K$, and the product with $V$
-# is $2C^2V$. Per head, with $T/C$ chunks:
+# Count the arithmetic of one chunk. $QS^\top$ and $V^\top K$ are $2Cd_kd_v$ FLOPs each; $QK^\top$ is $2C^2d_k$, and the product with
+# $V$ is $2C^2d_v$. Per head, with $T/C$ chunks:
 #
-# $$ \text{FLOPs}(C) = T\,\big(4KV + 2C(K + V)\big), \qquad \text{sequential steps}(C) = \lceil T / C\rceil \tag{7.4} $$
+# $$ \text{FLOPs}(C) = T\,\big(4d_kd_v + 2C(d_k + d_v)\big), \qquad \text{sequential steps}(C) = \lceil T / C\rceil \tag{7.4} $$
 
 # %%
 verify("7.4")
@@ -263,7 +263,7 @@ for ax in (left, right):
 right.legend();
 
 # %% [markdown]
-# On the left, the work: flat while C is small against $2KV/(K+V)$, here 64, and proportional to C beyond it. The gray line
+# On the left, the work: flat while C is small against $2d_kd_v/(d_k+d_v)$, here 64, and proportional to C beyond it. The gray line
 # is below the measured one by the additions and maskings that 7.4 leaves out.
 #
 # On the right, the time. Too small a C pays for many steps; too large a C pays for arithmetic that nobody needs. The valley in
@@ -358,7 +358,7 @@ for name, f in {"token loop": delta_rule_recurrent, "scan": delta_rule_scan}.ite
 # %% [markdown]
 # The scan does several hundred times the arithmetic. Here is the bill, per head:
 #
-# $$ \text{memory} = T\,K\,(K + V), \qquad \text{one composition} = 2K^3 + 2VK^2 \text{ FLOPs} \tag{7.8} $$
+# $$ \text{memory} = T\,d_k\,(d_k + d_v), \qquad \text{one composition} = 2d_k^3 + 2d_vd_k^2 \text{ FLOPs} \tag{7.8} $$
 
 # %%
 verify("7.8")
@@ -366,12 +366,12 @@ verify("7.8")
 # %% [markdown]
 # Two things went wrong at once.
 #
-# * **Arithmetic.** The loop applies $I - \beta kk^\top$ to the memory in about $6KV$ FLOPs, because it is the identity plus one outer
+# * **Arithmetic.** The loop applies $I - \beta kk^\top$ to the memory in about $6d_kd_v$ FLOPs, because it is the identity plus one outer
 #   product. The scan multiplies full matrices. After one round the products are no longer that simple, and it has no choice.
-# * **Memory.** It keeps a $K \times K$ and a $V \times K$ matrix for *every token*, where the loop keeps one memory.
+# * **Memory.** It keeps a $d_k \times d_k$ and a $d_v \times d_k$ matrix for *every token*, where the loop keeps one memory.
 #
-# Models with a diagonal transition (chapter 14) do scan: a product of diagonal matrices costs K multiplications and stays
-# diagonal. For the delta rule, look at the bill as K grows.
+# Models with a diagonal transition (chapter 14) do scan: a product of diagonal matrices costs $d_k$ multiplications and
+# stays diagonal. For the delta rule, look at the bill as the head gets wider.
 
 # %%
 widths = [16, 32, 64, 128, 256]
@@ -385,7 +385,7 @@ plt.minorticks_off()
 plt.legend();
 
 # %% [markdown]
-# At K = 128 the pairs take 268 MB a head, to process 3 MB of queries, keys and values.
+# At a width of 128 the pairs take 268 MB a head, to process 3 MB of queries, keys and values.
 #
 # ## What the right algorithm will do
 #
@@ -395,9 +395,9 @@ plt.legend();
 #
 # | | scan | chunk by chunk, with WY |
 # |---|---|---|
-# | the map of C tokens is held as | $M$ (K × K), $X$ (V × K) | $W$, $K$ (C × K), $U$ (C × V) |
-# | applying it to $S$ | $2VK^2$ | $4CVK$ |
-# | two maps are joined | $2K^3 + 2VK^2$ | never |
+# | the map of C tokens is held as | $M$ ($d_k \times d_k$), $X$ ($d_v \times d_k$) | $W$, $K$ ($C \times d_k$), $U$ ($C \times d_v$) |
+# | applying it to $S$ | $2d_vd_k^2$ | $4Cd_vd_k$ |
+# | two maps are joined | $2d_k^3 + 2d_vd_k^2$ | never |
 #
 # We give up the logarithm: $T/C$ steps follow one another, 32 of them for 2,048 tokens. In exchange each step is made of
 # matrix products of the size that machines like best. Chapter 8 does it.
@@ -410,7 +410,7 @@ plt.legend();
 # | **the idea** | a read is a sum: old memory plus the chunk's own writes (7.1) |
 # | **across chunks** | $S' = S + V^\top K$ (7.2) |
 # | **within a chunk** | $O = QS^\top + \mathrm{tril}(QK^\top)V$ (7.3) |
-# | **cost** | $T(4KV + 2C(K+V))$ FLOPs in $\lceil T/C \rceil$ steps (7.4); C = 1 is the loop, C = T the parallel form |
+# | **cost** | $T(4d_kd_v + 2C(d_k+d_v))$ FLOPs in $\lceil T/C \rceil$ steps (7.4); C = 1 is the loop, C = T the parallel form |
 # | **ragged tail** | pad with zero rows: they write nothing |
 # | **the delta rule as a scan** | $(M_1M_2,\; X_1M_2 + X_2)$ (7.6): exact, associative, and far too expensive (7.8) |
 # | **in the package** | `linear_attention_chunkwise`; `ops/scan.py`: `compose`, `inclusive_scan`, `delta_rule_scan` |
@@ -424,7 +424,7 @@ plt.legend();
 # * With the state transposed the order of every product in 7.6 turns around as well. A well-known article has the operator with one
 #   product turned around and the other not; exercise 7.4 finds out which.
 # * Blelloch's scan needs about $2T$ compositions instead of $T\log_2 T$, in twice as many rounds. It does not change the verdict: one
-#   composition costs what $K/3$ or more tokens of the loop cost.
+#   composition costs what $d_k/3$ or more tokens of the loop cost.
 
 # %% [markdown]
 # ## Further reading

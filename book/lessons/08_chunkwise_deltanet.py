@@ -1,34 +1,7 @@
 # %% [markdown]
 # # 8. Chunkwise DeltaNet
 #
-# Everything from chapters 5, 6 and 7 in one place: the delta rule in a few large matrix products instead of thousands of small steps.
-#
-# **You will be able to**
-# * derive equations 8 and 9 of the paper from what a token *really writes*, and write the whole algorithm in a dozen lines;
-# * say which part of it is sequential, and why only that;
-# * see the loop and attention as the two ends of one family, and say what is odd about DeltaNet's attention weights;
-# * count what a chunk costs, including a term that is often left out, and choose the chunk length for a machine.
-#
-# **You need** chapters 5 (WY), 6 (UT) and 7 (chunks). **Time**: 60 minutes, and about 90 for the exercises.
-
-# %% [markdown]
-# ## Before you start: three questions
-#
-# <details><summary>1. Chapter 5: what are the rows of U and of W, in one sentence each?</summary>
-#
-# $u_t$ is what token $t$ would write if the chunk began with an empty memory. $w_t$ is what is left of its key to erase.
-# </details>
-#
-# <details><summary>2. Chapter 6: how do U and W come out of one triangular matrix?</summary>
-#
-# $U = TV$ and $W = TK$ with $T = (I + A)^{-1}\,\mathrm{diag}(\beta)$ and $A = \mathrm{stril}(\mathrm{diag}(\beta)KK^\top)$. One
-# solve, no loop over tokens.
-# </details>
-#
-# <details><summary>3. Chapter 7: how does linear attention run chunk by chunk?</summary>
-#
-# $O = QS^\top + \mathrm{tril}(QK^\top)V$ within a chunk, and the next chunk meets $S + V^\top K$.
-# </details>
+# *The delta rule in a few large matrix products instead of thousands of small steps.*
 
 # %%
 import torch
@@ -89,6 +62,43 @@ S = u[:1].mT @ cat + u[1:].mT @ cat                         # (V, K)
 # write depends on a memory that does not exist yet while it computes.
 #
 # **The question of this chapter**: how much can a chunk do before it knows the memory it starts from?
+
+# %% [markdown]
+# ## Where this chapter goes
+#
+# Everything from chapters 5, 6 and 7 comes together here. After it you can
+#
+# * derive equations 8 and 9 of the paper from what a token *really writes*, and write the whole algorithm in a dozen lines;
+# * say which part of it is sequential, and why only that;
+# * see the loop and attention as the two ends of one family, and say what is odd about DeltaNet's attention weights;
+# * count what a chunk costs, including a term that is often left out, and choose the chunk length for a machine.
+#
+# You need chapters 5 (WY), 6 (UT) and 7 (chunks). Reading and running takes about an hour, the exercises an hour and a half. In
+# the package, the chapter builds `delta_rule_chunkwise`, and `delta_rule_attention` in `deltanet_edu/ops/parallel.py`.
+
+# %% [markdown]
+# ## Three questions about earlier chapters
+#
+# Answer each in your head, then open it.
+#
+# <details><summary>1. Chapter 5: what are the rows of U and of W, in one sentence each?</summary>
+#
+# $u_t$ is what token $t$ would write if the chunk began with an empty memory. $w_t$ is what is left of its key to erase.
+#
+# </details>
+#
+# <details><summary>2. Chapter 6: how do U and W come out of one triangular matrix?</summary>
+#
+# $U = TV$ and $W = TK$ with $T = (I + A)^{-1}\,\mathrm{diag}(\beta)$ and $A = \mathrm{stril}(\mathrm{diag}(\beta)KK^\top)$. One
+# solve, no loop over tokens.
+#
+# </details>
+#
+# <details><summary>3. Chapter 7: how does linear attention run chunk by chunk?</summary>
+#
+# $O = QS^\top + \mathrm{tril}(QK^\top)V$ within a chunk, and the next chunk meets $S + V^\top K$.
+#
+# </details>
 
 # %% [markdown]
 # ## What token t really writes

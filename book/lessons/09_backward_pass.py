@@ -1,35 +1,7 @@
 # %% [markdown]
 # # 9. The backward pass
 #
-# Chapter 8 in reverse: the gradient of a chunk, by hand, with little to store and a meaning for every term.
-#
-# **You will be able to**
-# * send a gradient through a triangular solve without differentiating an inverse;
-# * derive the gradients of $Q$, $K$, $V$, $\beta$ and $S$ for one chunk, and say which part of it is sequential;
-# * say what a write strength learns from;
-# * wrap a formula in `torch.autograd.Function`, decide what to save and what to recompute, and test it so that a slip of 0.1 %
-#   is found.
-#
-# **You need** chapter 8, and from chapter 3 what it means to go back through time. **Time**: 75 minutes, and
-# three hours for the exercises, which end with a review of chapters 1 to 9.
-
-# %% [markdown]
-# ## Before you start: three questions
-#
-# <details><summary>1. Chapter 3: two memories run through the loop, S forward and dS backward. Which gradients are read from which?</summary>
-#
-# $dv_t$ from $dS_t$ alone; $dq_t$ from $S_t$ alone; $dk_t$ and $d\beta_t$ from both.
-# </details>
-#
-# <details><summary>2. Chapter 6: (I + A) X = Z with A strictly lower triangular. In which order are the rows of X found? And for the transposed system?</summary>
-#
-# From the first row down: $x_t = z_t - \sum_{i<t} A_{ti}\,x_i$. With $(I + A)^\top$ from the last row up: later tokens first.
-# </details>
-#
-# <details><summary>3. Chapter 8: write X in residual form. What is it when the memory is already right about every key?</summary>
-#
-# $X = T\,(V - KS^\top)$. If $V = KS^\top$ it is zero: nothing is written.
-# </details>
+# *Chapter 8 in reverse: little to store, and a meaning for every term.*
 
 # %%
 import torch
@@ -81,6 +53,44 @@ print(f"{chunkwise / 1024 * layers * heads * batch * length / 2**30:.0f} GiB")
 # %% [markdown]
 # for this one operation. But **almost everything can be computed again from the inputs**, in a moment. For that we
 # need the backward pass in our own hands.
+
+# %% [markdown]
+# ## Where this chapter goes
+#
+# After it you can
+#
+# * send a gradient through a triangular solve without differentiating an inverse;
+# * derive the gradients of $Q$, $K$, $V$, $\beta$ and $S$ for one chunk, and say which part of it is sequential;
+# * say what a write strength learns from;
+# * wrap a formula in `torch.autograd.Function`, decide what to save and what to recompute, and test it so that a slip of 0.1 %
+#   is found.
+#
+# You need chapter 8, and from chapter 3 what it means to go back through time. Reading and running takes about an hour and a
+# quarter, the exercises three hours: they end with a review of chapters 1 to 9. In the package, the chapter builds
+# `deltanet_edu/ops/chunkwise_backward.py`.
+
+# %% [markdown]
+# ## Three questions about earlier chapters
+#
+# Answer each in your head, then open it.
+#
+# <details><summary>1. Chapter 3: two memories run through the loop, S forward and dS backward. Which gradients are read from which?</summary>
+#
+# $dv_t$ from $dS_t$ alone; $dq_t$ from $S_t$ alone; $dk_t$ and $d\beta_t$ from both.
+#
+# </details>
+#
+# <details><summary>2. Chapter 6: (I + A) X = Z with A strictly lower triangular. In which order are the rows of X found? And for the transposed system?</summary>
+#
+# From the first row down: $x_t = z_t - \sum_{i<t} A_{ti}\,x_i$. With $(I + A)^\top$ from the last row up: later tokens first.
+#
+# </details>
+#
+# <details><summary>3. Chapter 8: write X in residual form. What is it when the memory is already right about every key?</summary>
+#
+# $X = T\,(V - KS^\top)$. If $V = KS^\top$ it is zero: nothing is written.
+#
+# </details>
 
 # %% [markdown]
 # ## Two rules

@@ -463,7 +463,7 @@ def _(g):
             *(x[None, :, None] for x in (q, k, v)), initial_state=S[None, None])[0][0, :, 0]
 
 
-@equation("7.4", r"\text{FLOPs}(C) = T\,\big(4KV + 2C(K + V)\big), \qquad \text{sequential steps}(C) = \lceil T / C\rceil")
+@equation("7.4", r"\text{FLOPs}(C) = T\,\big(4d_kd_v + 2C(d_k + d_v)\big), \qquad \text{sequential steps}(C) = \lceil T / C\rceil")
 def _(g):
     for T, C, K, V in ((16, 4, 3, 5), (24, 8, 2, 7), (12, 1, 4, 4), (12, 12, 4, 3)):
         q, k, v = normal(g, 1, T, 1, K), normal(g, 1, T, 1, K), normal(g, 1, T, 1, V)
@@ -503,7 +503,7 @@ def _(g):
         yield "a scan, which regroups freely", delta_rule_scan(q, k, v, beta, initial_state=S), delta_rule_recurrent(q, k, v, beta, initial_state=S)
 
 
-@equation("7.8", r"\text{memory} = T\,K\,(K + V), \qquad \text{one composition} = 2K^3 + 2VK^2 \text{ FLOPs}")
+@equation("7.8", r"\text{memory} = T\,d_k\,(d_k + d_v), \qquad \text{one composition} = 2d_k^3 + 2d_vd_k^2 \text{ FLOPs}")
 def _(g):
     for T, K, V in ((4, 3, 5), (7, 2, 3)):
         M, X = normal(g, T, K, K), normal(g, T, V, K)
