@@ -105,9 +105,8 @@ def delta_rule(
     deltanet-edu bench delta-rule --graphs --compile-first --output results/delta_rule.json
     deltanet-edu bench delta-rule --shapes "4,4096,64,128 1,65536,8,128"
     """
-    chosen, first = parse_shapes(shapes), parse_shapes(first_call)
+    chosen, first, environment = parse_shapes(shapes), parse_shapes(first_call), parse_environment(fla_env)
     need_gpu()
-    environment = dict(setting.split("=", 1) for setting in fla_env.split())
     os.environ.update(environment)                                       # before the library is imported: it looks once
     from . import delta_rule as measure
     from . import fresh as processes
@@ -116,23 +115,27 @@ def delta_rule(
 
     chosen = {measure.label(shape): shape for shape in chosen or measure.SHAPES}
     found = measure.candidates(recurrent=recurrent)
+    if "fla chunk" not in found:
+        typer.echo("flash-linear-attention is not installed, so there is nothing to compare with: pip install fla-core")
     kept = Measurements(output, as_typed(context), fresh, dtype="bfloat16", rounds=rounds, graphs=graphs, recurrent=recurrent, environment=environment)
     if compile_first:
         typer.echo("compiling ...")
         todo = [shape for label, shape in chosen.items() if label not in kept.get("shapes", {})]
         echo(processes.compile_all(list(found), todo + [*measure.ACCURACY] * accuracy + [measure.HOST] * host))
     kept.measure("ceilings", timing.CEILINGS, lambda key: timing.CEILINGS[key]())
+    # first, so that what the library searches for is the best at these shapes and not at the small ones that follow
+    kept.measure("shapes", chosen, lambda key: measure.time_shape(chosen[key], found, rounds, graphs),
+                 lambda key, rows: echo(["", *report.table(key, rows)]), progress("shapes"))
     if accuracy:
         kinds = {f"{measure.label(shape)}{' repeated keys, beta up to 2' if kind else ''}": (shape, kind)
                  for shape in measure.ACCURACY for kind in ({}, dict(repeated=True, beta_max=2.0))}
         kept.measure("errors", kinds, lambda key: measure.errors(kinds[key][0], found, **kinds[key][1]),
                      lambda key, rows: echo([f"{key}: largest errors " + ", ".join(f"{n} {max(r.values()):.2e}" for n, r in rows.items())]), progress("errors"))
     if host:
-        kept.measure("host us", [measure.label(measure.HOST)], lambda key: measure.host(found),
+        kept.measure("host us", [measure.label(measure.HOST)], lambda key: measure.host(measure.HOST, found),
                      lambda key, rows: echo([f"host microseconds at {key}: " + ", ".join(f"{n} {r['forward']:.0f} / {r['both']:.0f}" for n, r in rows.items())]))
-    kept.measure("shapes", chosen, lambda key: measure.time_shape(chosen[key], found, rounds, graphs),
-                 lambda key, rows: echo(["", *report.table(key, rows)]), progress("shapes"))
-    kept.measure("first call s", map(measure.label, first), lambda key: processes.first_calls([n for n in ("chunkwise", "fla chunk") if n in found], report.shape_of(key)),
+    kept.measure("first call s", map(measure.label, first),
+                 lambda key: processes.first_calls([name for name in ("chunkwise", "fla chunk") if name in found], report.shape_of(key)),
                  lambda key, rows: echo([f"first call at {key}, seconds: {rows}"]), progress("first calls"))
     echo(["", *report.summary(kept["shapes"])])
 
@@ -169,6 +172,13 @@ def parse_shapes(text):
     except ValueError:
         raise typer.BadParameter(f'got {text!r}, expected shapes such as "4,4096,64,128 1,65536,8,128": B, T, H, K = V.') from None
     return shapes
+
+
+def parse_environment(text):
+    """{"A": "1", "B": "x"} of "A=1 B=x"."""
+    if wrong := [setting for setting in text.split() if "=" not in setting]:
+        raise typer.BadParameter(f'got {wrong[0]!r}, expected settings such as "FLA_USE_TMA=1 FLA_TRIL_PRECISION=tf32".')
+    return dict(setting.split("=", 1) for setting in text.split())
 
 
 @bench.command("tune", hidden=True)                                     # for python -m deltanet_edu.bench

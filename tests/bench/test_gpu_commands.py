@@ -1,0 +1,143 @@
+"""The commands that need a GPU: what they say without one, how they read options, and that they measure what they say.
+
+Clocks, memory counters and graphs are played by stand-ins, and the kernels run in the interpreter on tiny shapes.
+"""
+
+import functools
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from deltanet_edu.bench import delta_rule, fresh, gpu_commands, lengths, timing, tune, verify
+from deltanet_edu.bench.commands import bench
+
+pytest.importorskip("triton")
+TINY = ((1, 4, 1, 16), (1, 3, 1, 16))
+run = CliRunner().invoke
+
+
+@pytest.fixture
+def imagined_gpu(monkeypatch):
+    calls = []
+    monkeypatch.setattr(gpu_commands, "need_gpu", lambda: None)
+    monkeypatch.setattr(timing, "milliseconds", lambda run, budget=60: (run(), 2.0)[1])
+    monkeypatch.setattr(timing, "host_microseconds", lambda run: (run(), 50.0)[1])
+    monkeypatch.setattr(timing, "memory", lambda forward, backward: (backward(forward()), (1e6, 2e6))[1])
+    monkeypatch.setattr(timing, "graph", lambda run: type("Graph", (), {"replay": staticmethod(run)}))
+    monkeypatch.setattr(timing, "CEILINGS", {"byte/s": lambda: 4e12, "flop/s": lambda: 8e14})
+    on_cpu = functools.partial(delta_rule.inputs, device="cpu", dtype=torch.float32)
+    errors = delta_rule.errors
+    for module in (delta_rule, lengths):
+        monkeypatch.setattr(module, "inputs", on_cpu)
+    monkeypatch.setattr(tune, "inputs", lambda *shape, dtype: on_cpu(*shape))
+    monkeypatch.setattr(delta_rule, "errors", lambda shape, found, **kind: errors(shape, found, device="cpu", dtype=torch.float32, **kind))
+    monkeypatch.setattr(delta_rule, "ACCURACY", TINY[:1])
+    monkeypatch.setattr(delta_rule, "HOST", TINY[0])
+    monkeypatch.setattr(delta_rule, "SHAPES", TINY)
+    time_shape = delta_rule.time_shape
+    monkeypatch.setattr(delta_rule, "time_shape", lambda shape, *args: (calls.append(shape), time_shape(shape, *args))[1])
+    return calls
+
+
+@pytest.mark.parametrize("command", ["delta-rule", "lengths", "verify", "tune"])
+def test_without_a_gpu_they_say_so(monkeypatch, command):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    done = run(bench, [command])
+    assert done.exit_code == 1 and "needs a GPU" in done.output and "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("options, said", [
+    (["--shapes", "1,2,3"], "expected shapes such as"), (["--shapes", "1,2,x,4"], "expected shapes such as"),
+    (["--first-call", "0,2,3,4"], "expected shapes such as"), (["--fla-env", "FLA_USE_TMA"], "expected settings such as")])
+def test_options_that_cannot_be_read(options, said):
+    done = run(bench, ["delta-rule", *options])
+    assert done.exit_code == 2 and said in " ".join(done.output.split())
+
+
+def test_options():
+    assert gpu_commands.parse_shapes("1,2,3,4 5,6,7,8") == [(1, 2, 3, 4), (5, 6, 7, 8)]
+    assert gpu_commands.parse_environment("A=1 B=x=y") == {"A": "1", "B": "x=y"} and gpu_commands.parse_environment("") == {}
+
+
+def test_delta_rule(imagined_gpu, monkeypatch, tmp_path):
+    path, ahead = tmp_path / "x.json", []
+    monkeypatch.setattr(fresh, "compile_all", lambda names, shapes: ahead.extend(shapes) or [])
+    monkeypatch.setattr(fresh, "first_calls", lambda names, shape: {name: 1.0 for name in names})
+    done = run(bench, ["delta-rule", "--output", str(path), "--shapes", "1,4,1,16", "--rounds", "1", "--graphs", "--compile-first"])
+    assert done.exit_code == 0, done.output
+    assert imagined_gpu == ahead[:1] == [TINY[0]]
+    done = run(bench, ["delta-rule", "--output", str(path), "--rounds", "1", "--graphs", "--first-call", "1,4,1,16"])
+    assert done.exit_code == 0, done.output
+    assert imagined_gpu == list(TINY), "each shape once"
+    file = json.loads(path.read_text())
+    assert set(file["shapes"]) == {"1,4,1,16", "1,3,1,16"} and file["ceilings"] == {"byte/s": 4e12, "flop/s": 8e14}
+    assert file["shapes"]["1,4,1,16"]["chunkwise"] == {"forward": 2.0, "both": 2.0, "graph forward": 2.0, "graph both": 2.0, "held MB": 1.0, "peak MB": 2.0}
+    assert "graph both" not in file["shapes"]["1,4,1,16"]["recurrent"]
+    assert file["first call s"]["1,4,1,16"]["chunkwise"] == 1.0 and file["host us"]["1,4,1,16"]["chunkwise"] == {"forward": 50.0, "both": 50.0}
+    assert file["command"].startswith("deltanet-edu bench delta-rule --output x.json --shapes 1,4,1,16 --rounds 1 --graphs") and " && " in file["command"]
+    worst = max(error for errors in file["errors"].values() for name in ("chunkwise", "recurrent") for error in errors[name].values())
+    assert len(file["errors"]) == 2 and 0 < worst < 1e-5
+
+
+def test_slow_candidates_are_measured_once(monkeypatch, imagined_gpu):
+    counted = []
+    monkeypatch.setattr(timing, "milliseconds", lambda run, budget=60: counted.append(run) or (30.0 if len(counted) == 2 else 1.0))
+    found = {"a": lambda q, k, v, beta, scale: (v * scale + q + k + beta[..., None], None)}
+    delta_rule.time_shape((1, 3, 1, 16), found, 3)
+    assert len(counted) == 3 + 1                                         # forward every round; both passes, 30 ms, once
+
+
+def test_lengths(imagined_gpu, monkeypatch, tmp_path):
+    assert len(lengths.SHAPES) == 18 and all(B * T == 16384 and H * D == 2048 for B, T, H, D in lengths.SHAPES)
+    monkeypatch.setattr(lengths, "SHAPES", TINY)
+    path = tmp_path / "x.json"
+    done = run(bench, ["lengths", "--output", str(path)])
+    assert done.exit_code == 0, done.output
+    row = json.loads(path.read_text())["points"]["1,4,1,16"]
+    assert row["chunkwise"] == row["recurrent"] == 2.0 and row["speedup"] == 1.0 and "fla chunk" not in row
+
+
+@pytest.fixture
+def two_cases(monkeypatch):
+    monkeypatch.setattr(gpu_commands, "need_gpu", lambda: None)
+    cases = [verify.Case("FLOAT32 64", "float32", 16, 24, T=17, B=1, H=1), verify.Case("", "float32", 16, 16, T=5, B=1, H=1, form="decoding")]
+    monkeypatch.setattr(verify, "cases", lambda: cases)
+
+
+def test_verify(two_cases, tmp_path):
+    path = tmp_path / "x.json"
+    done = run(bench, ["verify", "--output", str(path)])
+    assert done.exit_code == 0, done.output
+    file = json.loads(path.read_text())
+    assert (file["cases"], file["failed"]) == (2, 0) and "2 of 2 cases are right" in done.output
+    assert all(0 < result["worst"] < result["allowed"] for result in file["results"]) and done.output.count("✓") == 2
+
+
+def test_verify_finds_a_wrong_kernel(two_cases, monkeypatch):
+    from deltanet_edu import kernels
+
+    rule = kernels.delta_rule_chunkwise
+    monkeypatch.setattr(kernels, "delta_rule_chunkwise", lambda q, k, v, *args, **options: rule(q, 1.001 * k, v, *args, **options))
+    done = run(bench, ["verify"])
+    assert done.exit_code == 1 and "1 of 2 cases are right. Wrong: 1" in done.output
+
+
+def test_verify_reports_a_kernel_that_breaks_and_one_that_yields_nan(two_cases, monkeypatch):
+    from deltanet_edu import kernels
+
+    def out_of_memory(*args, **options):
+        raise RuntimeError("out of shared memory\nand so on")
+    monkeypatch.setattr(kernels, "delta_rule_chunkwise", out_of_memory)
+    monkeypatch.setattr(kernels, "delta_rule_step", lambda q, k, v, beta, S, scale: v * float("nan"))
+    done = run(bench, ["verify"])
+    assert done.exit_code == 1 and "RuntimeError: out of shared memory" in done.output and "0 of 2" in done.output and "nan o" in done.output
+
+
+def test_every_row_of_the_table_is_among_the_cases():
+    from deltanet_edu.kernels import configs
+
+    rows = verify.rows()
+    assert {"FEW 64", "MANY 256", "NARROW 128", "FLOAT32 64"} <= set(rows) and rows["FEW 64"] is configs.FEW[64]
+    assert {case.row for case in verify.cases() if case.dtype == "float32"} == {row for row in rows if row.startswith("FLOAT32")} | {""}
