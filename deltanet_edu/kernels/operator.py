@@ -249,17 +249,13 @@ def recurrence_shapes(q, k, v, beta, initial, cu_seqlens, scale, save):
     return [like(v), beta.new_empty(n, H, V, K), beta.new_empty(v.shape) if save else None]
 
 
-def run_recurrence(*inputs):
-    results = recurrence_shapes(*inputs)
-    launch_recurrence(configs.RECURRENT, *inputs[:5], *results, *inputs[5:7])
-    return results
-
-
-def launch_recurrence(config, q, k, v, beta, initial, o, final, errors, cu_seqlens, scale):
+def run_recurrence(q, k, v, beta, initial, cu_seqlens, scale, save, results=None, config=configs.RECURRENT):
     plan_of(q, v.shape[3], 0)                                            # raises if it cannot run at all
+    o, final, errors = results = results or recurrence_shapes(q, k, v, beta, initial, cu_seqlens, scale, save)
     (n, H, V, K), q, k, v = final.shape, q.contiguous(), k.contiguous(), v.contiguous()
     launch(recurrent.recurrent_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, beta, initial, o, final, errors,
            cu_seqlens, scale, q.shape[1], H, K=K, V=V, V_TILE=config.v_tile)
+    return results
 
 
 def run_recurrence_backward(*inputs):
@@ -280,9 +276,7 @@ recurrence, recurrence_backward, by_tokens = rule(
 
 
 def run_step(q, k, v, beta, state, scale):
-    o = like(v)
-    launch_recurrence(configs.STEP, q, k, v, beta, state, o, state, None, None, scale)
-    return o
+    return run_recurrence(q, k, v, beta, state, None, scale, False, [like(v), state, None], configs.STEP)[0]
 
 
 step = torch.library.custom_op("deltanet_edu::step", run_step, mutates_args={"state"},
