@@ -210,7 +210,7 @@ def tune_command(
     from . import tune
     from .stored import Measurements, as_typed
 
-    gpu, name = configs.device(0), torch.cuda.get_device_name()
+    name, gpu = torch.cuda.get_device_name(), configs.Device(*configs.device(0)[:2])                     # nameless: with the table that came along
     path = output or own.path(name)
     groups, plans = {}, {}
     for shape in chosen or tune.usual_shapes(gpu.multiprocessors):
