@@ -63,7 +63,8 @@ def figures_command(
     from . import report
 
     style()
-    drawn = report.figures([json.loads(file.read_text(encoding="utf-8")) for file in files])
+    measured = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    drawn = report.figures(measured)
     if not drawn:
         typer.echo("There is nothing to draw: no file has times per shape or per length.", err=True)
         raise typer.Exit(1)
@@ -71,3 +72,5 @@ def figures_command(
         path = (folder or files[0].parent) / f"speed_{name}.png"
         save(draw(), path)
         typer.echo(f"{path} ({path.stat().st_size / 1000:.0f} kB)")
+    if "library" in drawn:
+        typer.echo("\n".join(report.summary(report.merge([file for file in measured if "shapes" in file]))))

@@ -126,7 +126,7 @@ def run_all(chosen, processes=1, progress=lambda results, total: results):
     from multiprocessing import get_context
 
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from progress(pool.map(run, chosen), len(chosen))
+        yield from progress(pool.map(run, chosen, chunksize=2), len(chosen))                             # neighbors share kernels
 
 
 def describe(case, result):

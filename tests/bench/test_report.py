@@ -68,6 +68,7 @@ def test_figures_from_files(tmp_path):
                                                      for T in (512, 2048, 16384) for D in (64, 256)}}))
     done = CliRunner().invoke(bench, ["figures", str(times), str(lengths)])
     assert done.exit_code == 0, done.output
+    assert "forward: 4.00 times as fast as fla" in done.output
     drawn = {path.name: path.read_bytes() for path in tmp_path.glob("*.png")}
     assert set(drawn) == {"speed_library.png", "speed_floor.png", "speed_recurrent.png"}
     for name, png in drawn.items():
