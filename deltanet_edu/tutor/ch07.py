@@ -137,12 +137,12 @@ exercise(
     cases=lambda g: [case for T in (2, 6) for case in delta_inputs(
         g, "q k v S C", T=(T,), K=3, V=2, C=(1, 2) if T == 2 else (2, 3, 6), keys=("unnormalized",))],
     prepare=order_the_lines(
-        {"A": "entering = leaving - writes                          # (N, V, K)", "B": "own = (Q @ K.mT).tril() @ V                         # (N, C, V)",
-         "D": "Q, K, V = (x.unflatten(0, (-1, C)) for x in (q, k, v))   # (N, C, ...)", "E": "return O.flatten(0, 1), leaving[-1]",
-         "F": "writes = V.mT @ K                                   # (N, V, K)", "G": "leaving = S + writes.cumsum(0)                      # (N, V, K)",
-         "H": "O = own + Q @ entering.mT                           # (N, C, V)"},
+        {"A": "entering = leaving - writes                             # (N, V, K)", "B": "own = (Q @ K.mT).tril() @ V                             # (N, C, V)",
+         "D": "Q, K, V = (x.unflatten(0, (-1, C)) for x in (q, k, v))  # (N, C, ...)", "E": "return O.flatten(0, 1), leaving[-1]",
+         "F": "writes = V.mT @ K                                       # (N, V, K)", "G": "leaving = S + writes.cumsum(0)                          # (N, V, K)",
+         "H": "O = own + Q @ entering.mT                               # (N, C, V)"},
         "def all_chunks(q, k, v, S, C):", "all_chunks",
-        distractors={"C": "O = own + Q @ leaving.mT                            # (N, C, V)", "I": "own = Q @ (K.mT @ V)                                # (N, C, V)"}),
+        distractors={"C": "O = own + Q @ leaving.mT                                # (N, C, V)", "I": "own = Q @ (K.mT @ V)                                    # (N, C, V)"}),
     mutants={
         "reads the state that leaves": Mistake("DBFGCE",
             "C reads the memory that already holds the chunk's own writes: B counts them a second time, and tokens see later ones.", "eq. 7.3",
