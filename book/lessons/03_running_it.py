@@ -386,7 +386,8 @@ picture.roofs(ax, cpu["flop/s"], cpu["byte/s"], points, "This CPU, one core",
 # %% [markdown]
 # ## The clock counts steps
 #
-# Measure the time of *one step*, for wider heads and for more heads.
+# Measure the time of *one step*, for wider heads and for more heads. If only the work counted, a head of twice the width would take four times as long, since its
+# memory has four times as many numbers. That is the dotted line below.
 
 # %%
 def one_step(K, H, T=32):
@@ -401,8 +402,7 @@ _, ax = plt.subplots(figsize=(6.4, 3.4))
 picture.per_step(ax, curves, "The loop on this CPU", unit="microseconds")
 
 # %% [markdown]
-# *A step has a price of its own. With fewer than several thousand numbers it hardly matters how much is done in it. If only work counted, the points would follow
-# the dotted line.*
+# *A step has a price of its own. With fewer than several thousand numbers it hardly matters how much is done in it.*
 #
 # And over the length of the text? The price is paid for each token:
 
@@ -413,7 +413,7 @@ for T in (64, 256, 1024):
     print(f"T = {T:4}   {1e3 * t:6.1f} ms   {1e6 * t / T:5.1f} microseconds a token")
 
 # %% [markdown]
-# A text four times as long takes about four times as long, however many processors stand idle. (All times here are those of one core, without what other programs take.)
+# A text four times as long takes at least four times as long, however many processors stand idle. (All times here are those of one core, without what other programs take.)
 #
 # On the CPU the fixed price is mostly Python and PyTorch starting operations. Would a compiled kernel on a GPU be free of it?
 

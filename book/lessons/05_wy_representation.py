@@ -157,8 +157,8 @@ print("rank:", int(torch.linalg.matrix_rank(difference)))
 # %% [markdown]
 # 4096 numbers, and only rank 5. A matrix of rank $C$ is a product of a tall and a wide factor with $C$ columns and $C$ rows: 640 numbers here.
 #
-# What could the wide factor be? Multiply $P_C = M_1 \cdots M_C$ from the right with a vector orthogonal to all keys: it passes through every factor
-# unchanged. So every row of $I - P_C$ is a combination of the *keys*. The wide factor can be $K$ itself, and only the tall one is to be found:
+# What could the wide factor be? Multiply $P_C = M_1 \cdots M_C$ from the right with a vector $x$ orthogonal to all keys: it passes through every factor
+# unchanged, so $(I - P_C)\,x = 0$. The rows of $I - P_C$ are orthogonal to everything that is orthogonal to all keys: they are combinations of the *keys*. The wide factor can be $K$ itself, and only the tall one is to be found:
 #
 # $$ M_1 M_2 \cdots M_C = I - \sum_{t=1}^{C} w_t k_t^\top = I - W^\top K \tag{5.2} $$
 #
@@ -282,8 +282,8 @@ householder.wy_u(k, v, beta)                            # (C, V)
 show(householder.wy_u)
 
 # %% [markdown]
-# This is the answer to our question. $u_t$ is **what token $t$ really writes**, and it needs the earlier $u_i$ and the overlaps of keys,
-# but no memory. The paper calls the $u_t$ *pseudo-values*.
+# This is the answer to our question, as long as the memory began empty: $u_t$ is **what token $t$ really writes**. It needs the earlier $u_i$
+# and the overlaps of keys, but no memory. The paper calls the $u_t$ *pseudo-values*. (A memory that did not begin empty is the business of $W$, below.)
 
 # %%
 predict("5.c")
@@ -370,7 +370,7 @@ print("U - W S0ᵀ ", (U - W @ S0.mT)[:, 0])
 # ## What it buys: memory
 #
 # To train, PyTorch keeps what each step produced. The loop produces a state per token, $d_k d_v$ numbers. The WY form produces two rows per
-# token, $d_k + d_v$ numbers. In 16 heads of width 128, in float32:
+# token, $d_k + d_v$ numbers. Both grow with the text, so the question is by which factor they differ. In 16 heads of width 128, in float32:
 
 # %%
 T = 2 ** torch.arange(6, 17)
