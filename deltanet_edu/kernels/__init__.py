@@ -1,6 +1,6 @@
 """The Triton twins of `ops`: the same rules with the same arguments, on a GPU or, slowly, in Triton's interpreter.
 
-    delta_rule_chunkwise    the form to train with          forward.py, backward.py
+    delta_rule_chunkwise    the form to train with          forward.py, backward.py, splitting.py
     delta_rule_recurrent    one token at a time, fused      recurrent.py
     delta_rule_step         one token, for decoding         recurrent.py
 
@@ -32,7 +32,8 @@ def why_not(device="cuda", dtype=None):
     if tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 4):
         return f"Triton {triton.__version__} is too old for tensor descriptors, expected 3.4 or later: pip install --upgrade torch triton."
     if dtype not in (None, torch.bfloat16, torch.float16, torch.float32):
-        return f"dtype {dtype} has no kernel, expected torch.bfloat16, torch.float16 or torch.float32. Convert the inputs, or use the forms in deltanet_edu.ops."
+        return (f"dtype {dtype} has no kernel, expected torch.bfloat16, torch.float16 or torch.float32. Convert the inputs, "
+                "or use the forms in deltanet_edu.ops.")
     if interpreted():
         if dtype == torch.bfloat16:
             return ("Triton's interpreter multiplies the bit patterns of bfloat16 as if they were numbers, without a word. "

@@ -319,7 +319,8 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
         save_states: keep S and X of every chunk for the backward pass instead of computing them again. In bfloat16 that is
             2V(K / C + 1) bytes a token and head.
         segments: cut each sequence into so many pieces that run side by side, see splitting.py. About three times the work of
-            a sweep, so it pays for long sequences with few heads; not with cu_seqlens. None: as many as pay, in float32 one.
+            one sweep, so it pays for long sequences with few heads; not with cu_seqlens. None: as many as pay, and in float32
+            one; how many depends on the batch, and with it the last digits. 1 keeps sequences whole.
     Returns:
         o: (B, T, H, V), and the state after the last token, (N or B, H, V, K) in float32.
     """
