@@ -70,7 +70,8 @@ def film(k, v, names, *, seconds=1.5):
         canvas.draw()
         pictures.append(np.asarray(canvas.buffer_rgba())[..., :3])
     file, size = animated(pictures, [seconds] * (len(shots) - 1) + [3 * seconds])
-    return Image(file, width=size[0] * 3 // 4, height=size[1] * 3 // 4)
+    return Image(file, width=size[0] * 3 // 4, height=size[1] * 3 // 4,
+                 alt=f"Animation. The delta rule and linear attention are told, one after the other: {', '.join(names)}.")
 
 
 def animated(pictures, seconds, colors=24):
