@@ -110,17 +110,18 @@ def before_norm(dx, x, norm_ptr, at, in_range):
 @triton.jit
 def gradients_kernel(
     q_ptr, k_ptr, beta_ptr, do_ptr,                                      # as above; q, k of unit length where norms_ptr is given
-    states_ptr, writes_ptr, d_states_ptr, dv_ptr,                        # what the sweeps left: S, X, dS', dV
+    states_ptr, writes_ptr, d_states_ptr, dv_ptr,                        # what the sweeps left: S, X, dS', scale dV
     norms_ptr,                                                           # (2, B, T, H): lengths that q and k had; None: not normalized
-    dq_ptr, dk_ptr, dbeta_ptr,                                           # out: (B, T, H, K) twice, (B, T, H) float32
+    dq_ptr, dk_ptr, dbeta_ptr,                                           # out: (B, T, H, K) twice, (B, T, H)
     cu_seqlens, sequence_of_slot, scale, T, H, tokens, q_token, q_head, k_token, k_head,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
-    K_TILE: tl.constexpr,                                                # columns of dQ and dK that a program works out
+    K_TILE: tl.constexpr,                                                # columns of dQ or dK that a program works out
     SIGMOID: tl.constexpr,                                               # beta is the sigmoid of what dbeta is wanted for
 ):
-    """One program per chunk, head and K_TILE columns: what is left once S, X, dS' and dV are known has no order."""
+    """Two programs per chunk, head and K_TILE columns: one for dQ, one for dK and dbeta. One for all would hold too many tiles and
+    spill registers; and what two neighbors both read, the second finds in the L2 cache."""
     K_TILES: tl.constexpr = (K + K_TILE - 1) // K_TILE
-    program = tl.program_id(0)
+    part, program = tl.program_id(0) % 2, tl.program_id(0) // 2
     k0, h, slot = program % K_TILES * K_TILE, program // K_TILES % H, program // (K_TILES * H)
     start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
     if first >= length:
@@ -131,53 +132,71 @@ def gradients_kernel(
     token = start + first + row                                          # (C,)
     at = token * H + h                                                   # (C,)  in a (B, T, H) tensor
     memory = (slot.to(tl.int64) * H + h) * V * K                         # where a tensor (slots, H, V, K) has this chunk's memory
-    dP = tl.zeros((C, C), tl.float32)                                    # dO X^T; accumulators live in registers
+
+    if part == 0:
+        dP = tl.zeros((C, C), tl.float32)                                # accumulators live in registers
+        dq = tl.zeros((C, K_TILE), tl.float32)
+        for v0 in range(0, V, V_TILE):
+            # -- load --------------------------------------------------------------------------------------------------
+            val = v0 + tl.arange(0, V_TILE)
+            at_v, in_v = at[:, None] * V + val[None, :], in_range[:, None] & (val < V)[None, :]
+            at_S, in_S = val[:, None] * K + col[None, :], (val < V)[:, None] & (col < K)[None, :]
+            do = tl.load(do_ptr + at_v, mask=in_v, other=0.0)                                            # (C, V_TILE)  shared memory
+            X = tl.load(writes_ptr + at_v, mask=in_v, other=0.0)                                         # (C, V_TILE)
+            S = tl.load(states_ptr + memory + at_S, mask=in_S, other=0.0)                                # (V_TILE, K_TILE)
+            # -- within the chunk, across chunks -------------------------------------------------------------------------
+            dP = tl.dot(do, tl.trans(X), dP, input_precision=PRECISION)                                  # (C, C)
+            dq = tl.dot(do, S, dq, input_precision=PRECISION)                                            # (C, K_TILE)
+        # -- update, store ---------------------------------------------------------------------------------------------
+        k = tl.load(k_ptr + token[:, None] * k_token + h * k_head + col[None, :], mask=in_tile, other=0.0)   # (C, K_TILE)
+        dq = tl.dot(tl.where(row[:, None] < row[None, :], 0.0, dP).to(k.dtype), k, dq, input_precision=PRECISION) * scale
+        if norms_ptr is not None:
+            q = tl.load(q_ptr + token[:, None] * q_token + h * q_head + col[None, :], mask=in_tile, other=0.0)
+            dq = before_norm(dq, q.to(tl.float32), norms_ptr, at, in_range)
+        tl.store(dq_ptr + at[:, None] * K + col[None, :], dq.to(dq_ptr.dtype.element_ty), mask=in_tile)
+        return
+
     dP_t = tl.zeros((C, C), tl.float32)                                  # X dO^T, computed and not transposed: see forward.py
-    E = tl.zeros((C, C), tl.float32)                                     # dV X^T
-    E_t = tl.zeros((C, C), tl.float32)                                   # X dV^T
-    dq = tl.zeros((C, K_TILE), tl.float32)                               # dO S
+    dV_X = tl.zeros((C, C), tl.float32)                                  # dV X^T
+    X_dV = tl.zeros((C, C), tl.float32)                                  # X dV^T
     to_k = tl.zeros((C, K_TILE), tl.float32)                             # X dS', where the writes go
-    from_k = tl.zeros((C, K_TILE), tl.float32)                           # dV S, where they come from
+    from_k = tl.zeros((C, K_TILE), tl.float32)                           # dV S, where they come from; has its scale already
     dbeta = tl.zeros((C,), tl.float32)
     for v0 in range(0, V, V_TILE):
-        # -- load ----------------------------------------------------------------------------------------------------
+        # -- load ------------------------------------------------------------------------------------------------------
         val = v0 + tl.arange(0, V_TILE)
         at_v, in_v = at[:, None] * V + val[None, :], in_range[:, None] & (val < V)[None, :]
         at_S, in_S = val[:, None] * K + col[None, :], (val < V)[:, None] & (col < K)[None, :]
-        do = tl.load(do_ptr + at_v, mask=in_v, other=0.0)                                                # (C, V_TILE)  shared memory
+        do = tl.load(do_ptr + at_v, mask=in_v, other=0.0)                                                # (C, V_TILE)
         X = tl.load(writes_ptr + at_v, mask=in_v, other=0.0)                                             # (C, V_TILE)
         dV = tl.load(dv_ptr + at_v, mask=in_v, other=0.0)                                                # (C, V_TILE)
         S = tl.load(states_ptr + memory + at_S, mask=in_S, other=0.0)                                    # (V_TILE, K_TILE)
         dS = tl.load(d_states_ptr + memory + at_S, mask=in_S, other=0.0)                                 # (V_TILE, K_TILE)
-        # -- within the chunk ------------------------------------------------------------------------------------------
-        dP = tl.dot(do, tl.trans(X), dP, input_precision=PRECISION)
-        dP_t = tl.dot(X, tl.trans(do), dP_t, input_precision=PRECISION)
-        E = tl.dot(dV, tl.trans(X), E, input_precision=PRECISION)
-        E_t = tl.dot(X, tl.trans(dV), E_t, input_precision=PRECISION)
+        # -- within the chunk --------------------------------------------------------------------------------------------
+        dP_t = tl.dot(X, tl.trans(do), dP_t, input_precision=PRECISION)                                  # (C, C)
+        dV_X = tl.dot(dV, tl.trans(X), dV_X, input_precision=PRECISION)
+        X_dV = tl.dot(X, tl.trans(dV), X_dV, input_precision=PRECISION)
         dbeta += tl.sum(dV.to(tl.float32) * X.to(tl.float32), 1)
         # -- across chunks -----------------------------------------------------------------------------------------------
-        dq = tl.dot(do, S, dq, input_precision=PRECISION)
-        to_k = tl.dot(X, dS, to_k, input_precision=PRECISION)
+        to_k = tl.dot(X, dS, to_k, input_precision=PRECISION)                                            # (C, K_TILE)
         from_k = tl.dot(dV, S, from_k, input_precision=PRECISION)
-    # -- update ----------------------------------------------------------------------------------------------------------
+    # -- update --------------------------------------------------------------------------------------------------------
     at_q = token[:, None] * q_token + h * q_head + col[None, :]
     at_k = token[:, None] * k_token + h * k_head + col[None, :]
-    q = tl.load(q_ptr + at_q, mask=in_tile, other=0.0)                   # (C, K_TILE)
-    k = tl.load(k_ptr + at_k, mask=in_tile, other=0.0)                   # (C, K_TILE)
+    q = tl.load(q_ptr + at_q, mask=in_tile, other=0.0)                                                   # (C, K_TILE)
+    k = tl.load(k_ptr + at_k, mask=in_tile, other=0.0)                                                   # (C, K_TILE)
     earlier, later = row[:, None] > row[None, :], row[:, None] < row[None, :]
-    dP = tl.where(later, 0.0, dP).to(k.dtype)
     dP_t = tl.where(earlier, 0.0, dP_t).to(k.dtype)
-    E_sum = tl.where(earlier, E, tl.where(later, E_t, 0.0)).to(k.dtype)                                  # (C, C)  E + E^T
-    dq = tl.dot(dP, k, dq, input_precision=PRECISION) * scale
-    dk = tl.dot(dP_t, q, to_k, input_precision=PRECISION) * scale - from_k
-    dk = tl.dot(-E_sum, k, dk, input_precision=PRECISION)                # not dk - tl.dot(E_sum, k): Triton 3.6 on Hopper loses that product
-    # -- store -----------------------------------------------------------------------------------------------------------
+    E_sum = tl.where(earlier, dV_X, tl.where(later, X_dV, 0.0))                                          # (C, C)  E + E^T
+    dk = tl.dot(dP_t, q, to_k, input_precision=PRECISION)
+    # Not dk * scale - tl.dot(E_sum, k, from_k): Triton 3.6 on Hopper then loses the second product.
+    dk = tl.dot((-E_sum).to(k.dtype), k, dk * scale - from_k, input_precision=PRECISION)
+    # -- store ---------------------------------------------------------------------------------------------------------
     if norms_ptr is not None:
-        dq = before_norm(dq, q.to(tl.float32), norms_ptr, at, in_range)
         dk = before_norm(dk, k.to(tl.float32), norms_ptr, tokens * H + at, in_range)
-    tl.store(dq_ptr + at[:, None] * K + col[None, :], dq.to(dq_ptr.dtype.element_ty), mask=in_tile)
     tl.store(dk_ptr + at[:, None] * K + col[None, :], dk.to(dk_ptr.dtype.element_ty), mask=in_tile)
     if k0 == 0:
-        given = tl.load(beta_ptr + at, mask=in_range, other=1.0)
+        given = tl.load(beta_ptr + at, mask=in_range, other=1.0).to(tl.float32)
         beta = strength(given, k.dtype)
-        tl.store(dbeta_ptr + at, dbeta / (beta * beta) * (given * (1 - given) if SIGMOID else 1.0), mask=in_range)
+        dbeta *= (given * (1 - given) if SIGMOID else 1.0) / (beta * beta)
+        tl.store(dbeta_ptr + at, dbeta.to(dbeta_ptr.dtype.element_ty), mask=in_range)

@@ -9,10 +9,13 @@ from typing import NamedTuple
 
 import torch
 
+from . import own
+
 
 class Device(NamedTuple):
     shared: int             # bytes of shared memory that one program may have
     multiprocessors: int
+    name: str = ""          # of its GPU; the reader may have measured configurations for it, see own.py
 
 
 class Config(NamedTuple):
@@ -28,6 +31,7 @@ class Config(NamedTuple):
 class Plan(NamedTuple):
     C: int                  # chunk length
     forward: Config         # forward_kernel
+    saving: Config          # the same, if it also stores S and X for the backward pass
     both: Config | None     # sweeps_kernel, both sweeps in one launch; None: one launch after the other
     sweep: Config           # sweeps_kernel, the forward sweep alone
     back: Config            # sweeps_kernel, the backward sweep alone
@@ -35,25 +39,25 @@ class Plan(NamedTuple):
 
 
 RECURRENT, STEP = Config(32, 4, 1), Config(16, 1, 1)
-INVERSE = {64: Config(0, 1, 1), 128: Config(0, 1, 1), 256: Config(0, 4, 1)}           # has no V
+INVERSE = {64: Config(0, 1, 1), 128: Config(0, 1, 1), 256: Config(0, 2, 1)}           # has no V
 
 # bfloat16, at least 227 KB of shared memory: Hopper and its successors in data centers. Two plans per width. FEW programs sit
 # alone on their multiprocessors: 64 rows each, so that there are more of them. MANY hold 128 rows, so that fewer read the same
 # keys. A head of 256 does not fit in 255 registers a thread; some spill, and two sweeps in one launch spill more.
 FEW = {
-    64: Plan(64, Config(32, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 2)),
-    128: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 2)),
-    256: Plan(64, Config(32, 4, 3), Config(64, 4, 2), Config(64, 8, 3), Config(64, 4, 2), Config(32, 4, 3)),
+    64: Plan(64, Config(32, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 1)),
+    128: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 3)),
+    256: Plan(64, Config(32, 4, 3), Config(64, 4, 2), Config(64, 4, 2), Config(64, 8, 3), Config(64, 4, 2), Config(32, 4, 3)),
 }
 MANY = {
-    64: Plan(64, Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 2)),
-    128: Plan(64, Config(128, 8, 3), None, Config(128, 8, 3), Config(128, 8, 3), Config(64, 4, 2)),
-    256: Plan(64, Config(128, 8, 2), None, Config(128, 8, 2), Config(64, 4, 1), Config(32, 4, 3)),
+    64: Plan(64, Config(64, 4, 2), Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 1)),
+    128: Plan(64, Config(128, 8, 3), Config(64, 4, 2), None, Config(128, 8, 3), Config(128, 8, 3), Config(32, 4, 3)),
+    256: Plan(64, Config(128, 8, 2), Config(64, 4, 2), None, Config(128, 8, 2), Config(64, 4, 1), Config(32, 4, 3)),
 }
 # bfloat16 with 99 KB: every other GPU from Ampere on. No wgmma there, so 32 rows a tile are as good as 64.
-NARROW = {width: Plan(64, *[Config(32, 8, 2)] * 4, Config(32, 8, 1)) for width in (64, 128, 256)}
+NARROW = {width: Plan(64, *[Config(32, 8, 2)] * 5, Config(32, 8, 1)) for width in (64, 128, 256)}
 # float32, anywhere: for exact results, not for speed. Products come as three of tf32 or on the ordinary units.
-FLOAT32 = {width: Plan(32 if width == 64 else 16, *[Config(16, 8, 1)] * 5) for width in (64, 128, 256)}
+FLOAT32 = {width: Plan(32 if width == 64 else 16, *[Config(16, 8, 1)] * 6) for width in (64, 128, 256)}
 
 
 @cache
@@ -62,19 +66,27 @@ def device(index):
     if index is None:
         return Device(shared=227 * 1024, multiprocessors=132)
     properties = torch.cuda.get_device_properties(index)
-    return Device(properties.shared_memory_per_block_optin, properties.multi_processor_count)
+    return Device(properties.shared_memory_per_block_optin, properties.multi_processor_count, properties.name)
 
 
-def plan(K, V, dtype, heads, gpu):
-    """The plan for `heads` memories of V x K on a Device. C depends on K, V, dtype and device alone, never on `heads`."""
+def width_of(K, V):
+    """The row of the table for these head widths."""
     width = next((w for w in (64, 128, 256) if max(K, V) <= w), None)
     if width is None:
         raise ValueError(f"q, v: head widths K = {K} and V = {V}, expected at most 256: a memory must fit into the registers.")
+    return width
+
+
+@cache
+def plan(K, V, dtype, heads, gpu):
+    """The plan for `heads` memories of V x K on a Device. C depends on K, V, dtype and device alone, never on `heads`."""
+    width = width_of(K, V)
     if gpu.shared < 99 * 1024:
         raise ValueError(f"device: {gpu.shared // 1024} KB of shared memory for a program, expected 99 or more. Use deltanet_edu.ops there.")
+    if row := own.rows(gpu.name).get(own.key(dtype, width, heads, V, gpu.multiprocessors)):
+        return Plan(**{field: Config(*value) if isinstance(value, list) else value for field, value in row.items()})
     if dtype == torch.float32:
         return FLOAT32[width]
     if gpu.shared < 227 * 1024:
         return NARROW[width]
-    few = heads * -(-V // FEW[width].forward.v_tile) <= gpu.multiprocessors
-    return (FEW if few else MANY)[width]
+    return (FEW if heads * -(-V // 64) <= gpu.multiprocessors else MANY)[width]

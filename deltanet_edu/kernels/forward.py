@@ -77,7 +77,7 @@ def unit_rows(ptr, unit_ptr, norm_ptr, at, at_unit, at_norm, in_tile, in_range):
 @triton.jit
 def inverse_kernel(
     q_ptr, k_ptr,                                  # (B, T, H, K); q is read only to be normalized
-    beta_ptr,                                      # (B, T, H) float32
+    beta_ptr,                                      # (B, T, H)
     UT_ptr,                                        # out: (B, T, H, C), the T of the UT transform; row t of its chunk's T lies with token t
     unit_q_ptr, unit_k_ptr, norms_ptr,             # out: (B, T, H, K) twice, (2, B, T, H); None: q and k come as they should be
     sigmoid_ptr,                                   # out: (B, T, H), sigmoid(beta); None: beta comes as it should be
@@ -102,7 +102,7 @@ def inverse_kernel(
     at = token * H + h                                                   # (C,)  in a (B, T, H) tensor
     at_q = token[:, None] * q_token + h * q_head + col[None, :]
     at_k = token[:, None] * k_token + h * k_head + col[None, :]
-    beta = tl.load(beta_ptr + at, mask=in_range, other=0.0)
+    beta = tl.load(beta_ptr + at, mask=in_range, other=0.0).to(tl.float32)
     if sigmoid_ptr is not None:
         beta = tl.where(in_range, tl.sigmoid(beta), 0.0)
         tl.store(sigmoid_ptr + at, beta, mask=in_range)

@@ -61,6 +61,11 @@ def like(x):
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
+def exact(x, *shape):
+    """Memory for float32 numbers, where x lies."""
+    return x.new_empty(shape, dtype=torch.float32)
+
+
 def strides(*tensors):
     """Of tokens and heads."""
     return [s for x in tensors for s in x.stride()[1:3]]
@@ -131,7 +136,7 @@ def rule(name, options, run, shapes, kept, extras, run_backward):
 def gradient_shapes(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
     """dq, dk, dv, dbeta, and the gradient of the initial state."""
     n = sequences(*q.shape[:2], cu_seqlens, 16)[0]
-    return [like(q), like(k), like(v), like(beta), None if initial is None else beta.new_empty(n, *initial.shape[1:])]
+    return [like(q), like(k), like(v), like(beta), None if initial is None else exact(q, n, *initial.shape[1:])]
 
 
 # -- chunkwise -------------------------------------------------------------------------------------------------------------
@@ -140,8 +145,8 @@ def segments_of(q, V, C, cu_seqlens):
     """How many segments, if nobody says it."""
     if cu_seqlens is not None or q.dtype == torch.float32 or not q.is_cuda:
         return 1
-    (B, T, H, _), tiles = q.shape, -(-V // plan_of(q, V, 0).forward.v_tile)
-    return splitting.choose(B * H * tiles, -(-T // C), gpu_of(q).multiprocessors)
+    (B, T, H, K), width = q.shape, configs.width_of(q.shape[3], V)
+    return splitting.choose(B * H * triton.cdiv(V, max(64, width // 2)), triton.cdiv(T, C), width, gpu_of(q).multiprocessors)
 
 
 def chunkwise_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save, segments):
@@ -150,11 +155,11 @@ def chunkwise_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmo
     (B, T, H, K), V, C = q.shape, v.shape[3], C or plan_of(q, v.shape[3], 0).C
     P = segments or segments_of(q, V, C, cu_seqlens)
     n, slots = sequences(B, T, cu_seqlens, C, P)
-    results = [like(v), beta.new_empty(n // P, H, V, K), q.new_empty(B, T, H, C)]
-    results += [like(q), like(k), beta.new_empty(2, B, T, H)] if normalize else [None] * 3
+    results = [like(v), exact(q, n // P, H, V, K), q.new_empty(B, T, H, C)]
+    results += [like(q), like(k), exact(q, 2, B, T, H)] if normalize else [None] * 3
     results += [like(beta) if sigmoid else None]
     results += [q.new_empty(slots, H, V, K), like(v)] if save else [None] * 2
-    return results + ([beta.new_empty(n, H, K, K), beta.new_empty(n, H, V, K)] if P > 1 else [None] * 2)
+    return results + ([exact(q, n, H, K, K), exact(q, n, H, V, K)] if P > 1 else [None] * 2)
 
 
 def run_chunkwise(*inputs):
@@ -164,7 +169,7 @@ def run_chunkwise(*inputs):
     n, slots = sequences(B, T, cu_seqlens, C)
     q, k, v = token_rows(q), token_rows(k), token_rows(v)
     # T is rounded to the dtype of the inputs, which for bfloat16 loses more than building it in tf32 does
-    launch(forward.inverse_kernel, slots * H, configs.INVERSE[triton.next_power_of_2(max(K, 64))], q, k, beta, UT, unit_q, unit_k, norms, strength,
+    launch(forward.inverse_kernel, slots * H, configs.INVERSE[configs.width_of(K, K)], q, k, beta, UT, unit_q, unit_k, norms, strength,
            cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), T, H, B * T, *strides(q, k),
            K=K, C=C, PRECISION=precision, MERGE="tf32" if q.dtype == torch.bfloat16 else precision)
     q, k, beta = unit_q if normalize else q, unit_k if normalize else k, strength if sigmoid else beta
@@ -176,7 +181,8 @@ def run_chunkwise(*inputs):
                torch.eye(K, dtype=torch.float32, device=q.device), M, b, cu_seqlens, T, H, *strides(k, v), V_TILE=config.v_tile, **sizes)
         scan(M, b, initial, enters, final, precision, reverse=False)
         initial, final = enters, None
-    config = plan_of(q, V, n * H).forward
+    plan = plan_of(q, V, n * H)
+    config = plan.forward if states is None else plan.saving
     launch(forward.forward_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, UT, initial, o, final, states, writes,
            cu_seqlens, scale, T, H, *strides(q, k, v), V_TILE=config.v_tile, **sizes)
     return results
@@ -222,8 +228,8 @@ def run_chunkwise_backward(*inputs):
         if recompute:
             sweep(plan.sweep, d_final, states, writes, d_states, dv, d_initial, FORWARD=True, BACKWARD=False)
         sweep(plan.back, d_final, states, writes, d_states, dv, d_initial, FORWARD=False, BACKWARD=True)
-    k_tile = min(triton.next_power_of_2(K), 128 if norms is None else 256)        # what undoes a norm needs whole rows
-    launch(backward.gradients_kernel, slots * H * triton.cdiv(K, k_tile), plan.gradients, q, k, beta, do, states, writes, d_states, dv, norms,
+    k_tile = min(triton.next_power_of_2(K), 128 if norms is None else 256)   # what undoes a norm needs whole rows
+    launch(backward.gradients_kernel, 2 * slots * H * triton.cdiv(K, k_tile), plan.gradients, q, k, beta, do, states, writes, d_states, dv, norms,
            dq, dk, dbeta, cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), scale, T, H, tokens, *steps[:4],
            V_TILE=plan.gradients.v_tile, K_TILE=k_tile, SIGMOID=sigmoid, **sizes)
     return results
@@ -246,7 +252,7 @@ chunkwise, chunkwise_backward, by_chunks = rule(
 def recurrence_shapes(q, k, v, beta, initial, cu_seqlens, scale, save):
     """o, final state, and the prediction errors, which the backward pass needs."""
     n, (*_, H, V), K = sequences(*q.shape[:2], cu_seqlens, 16)[0], v.shape, q.shape[3]
-    return [like(v), beta.new_empty(n, H, V, K), beta.new_empty(v.shape) if save else None]
+    return [like(v), exact(q, n, H, V, K), exact(q, *v.shape) if save else None]
 
 
 def run_recurrence(q, k, v, beta, initial, cu_seqlens, scale, save, results=None, config=configs.RECURRENT):
@@ -263,11 +269,11 @@ def run_recurrence_backward(*inputs):
     (B, T, H, K), V, config = q.shape, v.shape[3], configs.RECURRENT
     n, parts = sequences(B, T, cu_seqlens, 16)[0], triton.cdiv(V, config.v_tile)
     q, k, dv, d_initial = q.contiguous(), k.contiguous(), like(errors), gradient_shapes(*inputs)[4]
-    dq, dk, dbeta = beta.new_empty(parts, B, T, H, K), beta.new_empty(parts, B, T, H, K), beta.new_empty(parts, B, T, H)
+    dq, dk, dbeta = exact(q, parts, B, T, H, K), exact(q, parts, B, T, H, K), exact(q, parts, B, T, H)
     common, sizes = (cu_seqlens, scale, T, H, B * T), dict(K=K, V=V, V_TILE=config.v_tile)
     launch(recurrent.recurrent_reverse_kernel, n * H * parts, config, q, k, beta, errors, do, d_final, dv, dk, dbeta, d_initial, *common, **sizes)
     launch(recurrent.recurrent_replay_kernel, n * H * parts, config, k, beta, errors, do, dv, initial, dq, dk, *common, **sizes)
-    return [dq.sum(0).to(q.dtype), dk.sum(0).to(k.dtype), dv.to(v.dtype), dbeta.sum(0), d_initial]
+    return [dq.sum(0).to(q.dtype), dk.sum(0).to(k.dtype), dv.to(v.dtype), dbeta.sum(0).to(beta.dtype), d_initial]
 
 
 recurrence, recurrence_backward, by_tokens = rule(
@@ -301,7 +307,8 @@ def entering(q, k, v, beta, initial_state, cu_seqlens, scale):
                             f"expected integers [0, c_1, ..., T] on {q.device}.")
         if len(q) != 1:
             raise ValueError(f"q: got batch size {len(q)} together with cu_seqlens, expected 1: pack the sequences end to end in one row.")
-    return q, k, v, beta.float().contiguous(), None if initial_state is None else initial_state.float().contiguous(), cu_seqlens, float(scale)
+    beta = beta if beta.dtype in (torch.bfloat16, torch.float16) else beta.float()
+    return q, k, v, beta.contiguous(), None if initial_state is None else initial_state.float().contiguous(), cu_seqlens, float(scale)
 
 
 def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=None, cu_seqlens=None,
@@ -331,7 +338,7 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
     if segments is not None and (segments < 1 or segments > 1 and cu_seqlens is not None):
         raise ValueError(f"segments: got {segments}{'' if cu_seqlens is None else ' together with cu_seqlens'}, expected None, 1 or, for equal lengths, more.")
     q, k, v, beta, state, cu_seqlens, scale = entering(q, k, v, beta, initial_state, cu_seqlens, scale)
-    K, V = q.shape[3], v.shape[3]
+    K, V, beta = q.shape[3], v.shape[3], beta.float() if sigmoid else beta
     if K % 16 or V % 16:                                                 # rows of whole 32 bytes; zeros change nothing
         q, k, v = F.pad(q, (0, -K % 16)), F.pad(k, (0, -K % 16)), F.pad(v, (0, -V % 16))
         state = None if state is None else F.pad(state, (0, -K % 16, 0, -V % 16))

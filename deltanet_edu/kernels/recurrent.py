@@ -38,7 +38,7 @@ def vector(ptr, at, length: tl.constexpr, index):
 
 @triton.jit
 def recurrent_kernel(
-    q_ptr, k_ptr, v_ptr, beta_ptr,                 # (B, T, H, K) twice, (B, T, H, V), (B, T, H) float32; all contiguous
+    q_ptr, k_ptr, v_ptr, beta_ptr,                 # (B, T, H, K) twice, (B, T, H, V), (B, T, H); all contiguous
     initial_ptr,                                   # (N, H, V, K) float32; None: the memory starts empty
     o_ptr, final_ptr,                              # out: (B, T, H, V); (N, H, V, K), which may be initial_ptr itself
     errors_ptr,                                    # out: e, (B, T, H, V) float32, for the backward pass; None: not wanted
@@ -53,7 +53,7 @@ def recurrent_kernel(
         # -- load ----------------------------------------------------------------------------------------------------
         at = (start + t) * H + h
         q, k, v = vector(q_ptr, at, K, col), vector(k_ptr, at, K, col), vector(v_ptr, at, V, val)        # (K,), (K,), (V_TILE,)
-        beta = tl.load(beta_ptr + at)
+        beta = tl.load(beta_ptr + at).to(tl.float32)
         # -- update --------------------------------------------------------------------------------------------------
         error = v - tl.sum(S * k[None, :], 1)                                                            # (V_TILE,)
         S += (beta * error)[:, None] * k[None, :]
@@ -85,7 +85,7 @@ def recurrent_reverse_kernel(
         at_part = part.to(tl.int64) * tokens * H + at
         q, k = vector(q_ptr, at, K, col), vector(k_ptr, at, K, col)                                      # (K,)
         do, error = vector(do_ptr, at, V, val), vector(errors_ptr, at, V, val)                           # (V_TILE,)
-        beta = tl.load(beta_ptr + at)
+        beta = tl.load(beta_ptr + at).to(tl.float32)
         # -- update --------------------------------------------------------------------------------------------------
         dS += (scale * do)[:, None] * q[None, :]
         dS_k = tl.sum(dS * k[None, :], 1)                                                                # (V_TILE,)
@@ -119,7 +119,7 @@ def recurrent_replay_kernel(
         do, dv, error = vector(do_ptr, at, V, val), vector(dv_ptr, at, V, val), vector(errors_ptr, at, V, val)   # (V_TILE,)
         # -- update --------------------------------------------------------------------------------------------------
         dk -= tl.sum(S * dv[:, None], 0)
-        S += (tl.load(beta_ptr + at) * error)[:, None] * k[None, :]
+        S += (tl.load(beta_ptr + at).to(tl.float32) * error)[:, None] * k[None, :]
         dq = tl.sum(S * (scale * do)[:, None], 0)                                                        # (K,)
         # -- store ---------------------------------------------------------------------------------------------------
         tl.store(dq_parts_ptr + at_part * K + col, dq, mask=col < K)

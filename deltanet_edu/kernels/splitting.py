@@ -15,26 +15,19 @@ import triton.language as tl
 from .forward import forward_sweep
 from .tiles import at_state
 
-# What `choose` reckons with. Times are in tenths of what a program, alone on its multiprocessor, needs for one chunk.
-ALONE, PAIRED = 10, 13          # a chunk, for a program alone, and for two that share a multiprocessor
-SCAN, EXTRA = 30, 150           # one step of the scan; two launches more
-SHORTEST = 16                   # chunks: in shorter segments a sweep does not get going
-WORTH_IT = 85                   # percent of the time without segments
+# What `choose` reckons with, measured on an H200.
+WORK = 23                               # tenths: sweeps of a chunk instead of one, those for M and b being side by side
+EXTRA = {64: 200, 128: 60, 256: 20}     # chunks that could be swept while the host makes two launches more, and in the scan
+SHORTEST = 16                           # chunks: in shorter segments a sweep does not get going
 
 
-def choose(programs, chunks, multiprocessors):
+def choose(programs, chunks, width, multiprocessors):
     """How many segments a sequence of so many chunks should have, if one sweep over all sequences has so many programs: a power
-    of two, 1 if none pay. In integers, so that compilers can follow it with symbols."""
-    def sweep(n):
-        return ALONE if n <= multiprocessors else PAIRED * -(-n // (2 * multiprocessors))
-
-    def time(P):
-        return chunks * sweep(programs) if P == 1 else -(-chunks // P) * (sweep(2 * programs * P) + sweep(programs * P)) + P * SCAN + EXTRA
-
-    best, P = 1, 2
-    while P * SHORTEST <= chunks and programs * P <= 2 * multiprocessors:
-        best, P = P if time(P) < time(best) else best, 2 * P
-    return best if 100 * time(best) <= WORTH_IT * time(1) else 1
+    of two that gives each multiprocessor one program, if that takes less than 85 % of the time without segments; else 1."""
+    P = 1
+    while 2 * P * programs <= multiprocessors and 2 * P * SHORTEST <= chunks:
+        P *= 2
+    return P if chunks * WORK < (chunks * 85 // 100 - EXTRA[width]) * P * 10 else 1
 
 
 def cut(B, T, P, C, device):

@@ -237,21 +237,20 @@ def test_cutting():
 
 
 def test_segments_are_chosen_where_they_pay():
-    assert splitting.choose(16, 512, 132) in (4, 8)                      # 1 x 32,768 tokens, 8 heads of 128: the GPU would be idle
-    assert splitting.choose(8, 8, 132) == splitting.choose(1, 31, 132) == 1                              # too short
-    assert splitting.choose(132, 4096, 132) == splitting.choose(1000, 4096, 132) == 1                    # busy anyway
+    assert splitting.choose(16, 512, 128, 132) == 8                       # 1 x 32,768 tokens, 8 heads of 128: the GPU would be idle
+    assert splitting.choose(8, 8, 128, 132) == splitting.choose(1, 31, 128, 132) == 1                        # too short
+    assert splitting.choose(132, 4096, 64, 132) == splitting.choose(1000, 4096, 64, 132) == 1                  # busy anyway
     for programs in (1, 5, 16, 60, 130):
         for chunks in (1, 40, 300, 5000):
-            P = splitting.choose(programs, chunks, 132)
+            P = splitting.choose(programs, chunks, 64, 132)
             assert P & (P - 1) == 0 and (P == 1 or chunks >= P * splitting.SHORTEST and programs * P <= 2 * 132)
 
 
 def automatic(monkeypatch):
     """As on a GPU, on which float32 and the interpreter are not cut unless asked."""
     monkeypatch.setattr(splitting, "SHORTEST", 2)
-    monkeypatch.setattr(splitting, "EXTRA", 0)
-    monkeypatch.setattr(splitting, "SCAN", 0)
-    monkeypatch.setattr(operator, "segments_of", lambda q, V, C, cu_seqlens: splitting.choose(q.shape[0] * q.shape[2], -(-q.shape[1] // C), 132))
+    monkeypatch.setattr(splitting, "EXTRA", {64: 0})
+    monkeypatch.setattr(operator, "segments_of", lambda q, V, C, cu_seqlens: splitting.choose(q.shape[0] * q.shape[2], -(-q.shape[1] // C), 64, 132))
 
 
 def test_segments_that_nobody_asked_for(monkeypatch):
