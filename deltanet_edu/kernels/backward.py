@@ -157,11 +157,10 @@ def gradients_kernel(
         return
 
     dP_t = tl.zeros((C, C), tl.float32)                                  # X dO^T, computed and not transposed: see forward.py
-    dV_X = tl.zeros((C, C), tl.float32)                                  # dV X^T
+    dV_X = tl.zeros((C, C), tl.float32)                                  # dV X^T, whose diagonal is all that dbeta needs
     X_dV = tl.zeros((C, C), tl.float32)                                  # X dV^T
     to_k = tl.zeros((C, K_TILE), tl.float32)                             # X dS', where the writes go
     from_k = tl.zeros((C, K_TILE), tl.float32)                           # dV S, where they come from; has its scale already
-    dbeta = tl.zeros((C,), tl.float32)
     for v0 in range(0, V, V_TILE):
         # -- load ------------------------------------------------------------------------------------------------------
         val = v0 + tl.arange(0, V_TILE)
@@ -176,7 +175,6 @@ def gradients_kernel(
         dP_t = tl.dot(X, tl.trans(do), dP_t, input_precision=PRECISION)                                  # (C, C)
         dV_X = tl.dot(dV, tl.trans(X), dV_X, input_precision=PRECISION)
         X_dV = tl.dot(X, tl.trans(dV), X_dV, input_precision=PRECISION)
-        dbeta += tl.sum(dV.to(tl.float32) * X.to(tl.float32), 1)
         # -- across chunks -----------------------------------------------------------------------------------------------
         to_k = tl.dot(X, dS, to_k, input_precision=PRECISION)                                            # (C, K_TILE)
         from_k = tl.dot(dV, S, from_k, input_precision=PRECISION)
@@ -198,5 +196,6 @@ def gradients_kernel(
     if k0 == 0:
         given = tl.load(beta_ptr + at, mask=in_range, other=1.0).to(tl.float32)
         beta = strength(given, k.dtype)
-        dbeta *= (given * (1 - given) if SIGMOID else 1.0) / (beta * beta)
+        dbeta = tl.sum(tl.where(row[:, None] == row[None, :], dV_X, 0.0), 1) / (beta * beta)
+        dbeta *= given * (1 - given) if SIGMOID else 1.0
         tl.store(dbeta_ptr + at, dbeta.to(dbeta_ptr.dtype.element_ty), mask=in_range)

@@ -34,7 +34,7 @@ def test_every_configuration(monkeypatch, plan, dtype, K, V, save):
 
 
 @pytest.mark.parametrize("K, V", [(64, 64), (128, 96)])
-@pytest.mark.parametrize("keys, beta_max, tolerance", [("repeated", 1.0, 1e-2), ("repeated", 2.0, 5e-2), ("zero", 1.0, 1e-2)])
+@pytest.mark.parametrize("keys, beta_max, tolerance", [("repeated", 1.0, 1.5e-2), ("repeated", 2.0, 5e-2), ("zero", 1.0, 1e-2)])
 def test_hard_keys_in_bfloat16(K, V, keys, beta_max, tolerance):
     compare(run(), inputs(dtype=torch.bfloat16, B=1, T=300, H=2, K=K, V=V, keys=keys, beta_max=beta_max), tolerance=tolerance)
 
