@@ -156,11 +156,13 @@ def gradients_kernel(
         tl.store(dq_ptr + at[:, None] * K + col[None, :], dq.to(dq_ptr.dtype.element_ty), mask=in_tile)
         return
 
+    # dV comes with its scale, everything else without, and what it brings is to be subtracted. Here and not at the end, for want of
+    # registers; by a factor, since of a product whose result is subtracted or negated, Triton 3.6 on Hopper may lose a part.
+    minus = -1 / scale
     dP_t = tl.zeros((C, C), tl.float32)                                  # X dO^T, computed and not transposed: see forward.py
-    dV_X = tl.zeros((C, C), tl.float32)                                  # dV X^T, whose diagonal is all that dbeta needs
-    X_dV = tl.zeros((C, C), tl.float32)                                  # X dV^T
-    to_k = tl.zeros((C, K_TILE), tl.float32)                             # X dS', where the writes go
-    from_k = tl.zeros((C, K_TILE), tl.float32)                           # dV S, where they come from; has its scale already
+    E = tl.zeros((C, C), tl.float32)                                     # -dV X^T, whose diagonal is all that dbeta needs
+    E_t = tl.zeros((C, C), tl.float32)                                   # -X dV^T
+    dk = tl.zeros((C, K_TILE), tl.float32)
     for v0 in range(0, V, V_TILE):
         # -- load ------------------------------------------------------------------------------------------------------
         val = v0 + tl.arange(0, V_TILE)
@@ -171,24 +173,23 @@ def gradients_kernel(
         dV = tl.load(dv_ptr + at_v, mask=in_v, other=0.0)                                                # (C, V_TILE)
         S = tl.load(states_ptr + memory + at_S, mask=in_S, other=0.0)                                    # (V_TILE, K_TILE)
         dS = tl.load(d_states_ptr + memory + at_S, mask=in_S, other=0.0)                                 # (V_TILE, K_TILE)
+        dV = (dV * minus).to(X.dtype)                                                                    # (C, V_TILE)
         # -- within the chunk --------------------------------------------------------------------------------------------
         dP_t = tl.dot(X, tl.trans(do), dP_t, input_precision=PRECISION)                                  # (C, C)
-        dV_X = tl.dot(dV, tl.trans(X), dV_X, input_precision=PRECISION)
-        X_dV = tl.dot(X, tl.trans(dV), X_dV, input_precision=PRECISION)
+        E = tl.dot(dV, tl.trans(X), E, input_precision=PRECISION)
+        E_t = tl.dot(X, tl.trans(dV), E_t, input_precision=PRECISION)
         # -- across chunks -----------------------------------------------------------------------------------------------
-        to_k = tl.dot(X, dS, to_k, input_precision=PRECISION)                                            # (C, K_TILE)
-        from_k = tl.dot(dV, S, from_k, input_precision=PRECISION)
+        dk = tl.dot(X, dS, dk, input_precision=PRECISION)                                                # (C, K_TILE)
+        dk = tl.dot(dV, S, dk, input_precision=PRECISION)
     # -- update --------------------------------------------------------------------------------------------------------
     at_q = token[:, None] * q_token + h * q_head + col[None, :]
     at_k = token[:, None] * k_token + h * k_head + col[None, :]
     q = tl.load(q_ptr + at_q, mask=in_tile, other=0.0)                                                   # (C, K_TILE)
     k = tl.load(k_ptr + at_k, mask=in_tile, other=0.0)                                                   # (C, K_TILE)
     earlier, later = row[:, None] > row[None, :], row[:, None] < row[None, :]
-    dP_t = tl.where(earlier, 0.0, dP_t).to(k.dtype)
-    E_sum = tl.where(earlier, dV_X, tl.where(later, X_dV, 0.0))                                          # (C, C)  E + E^T
-    dk = tl.dot(dP_t, q, to_k, input_precision=PRECISION)
-    # Not dk * scale - tl.dot(E_sum, k, from_k): Triton 3.6 on Hopper then loses the second product.
-    dk = tl.dot((-E_sum).to(k.dtype), k, dk * scale - from_k, input_precision=PRECISION)
+    E_sum = tl.where(earlier, E, tl.where(later, E_t, 0.0)).to(k.dtype)                                  # (C, C)  -(E + E^T)
+    dk = tl.dot(tl.where(earlier, 0.0, dP_t).to(k.dtype), q, dk, input_precision=PRECISION)
+    dk = tl.dot(E_sum, k, dk, input_precision=PRECISION) * scale
     # -- store ---------------------------------------------------------------------------------------------------------
     if norms_ptr is not None:
         dk = before_norm(dk, k.to(tl.float32), norms_ptr, tokens * H + at, in_range)
@@ -196,6 +197,6 @@ def gradients_kernel(
     if k0 == 0:
         given = tl.load(beta_ptr + at, mask=in_range, other=1.0).to(tl.float32)
         beta = strength(given, k.dtype)
-        dbeta = tl.sum(tl.where(row[:, None] == row[None, :], dV_X, 0.0), 1) / (beta * beta)
+        dbeta = tl.sum(tl.where(row[:, None] == row[None, :], E, 0.0), 1) / (minus * beta * beta)
         dbeta *= given * (1 - given) if SIGMOID else 1.0
         tl.store(dbeta_ptr + at, dbeta.to(dbeta_ptr.dtype.element_ty), mask=in_range)

@@ -45,12 +45,12 @@ INVERSE = {64: Config(0, 1, 1), 128: Config(0, 1, 1), 256: Config(0, 2, 1)}     
 # alone on their multiprocessors: 64 rows each, so that there are more of them. MANY hold 128 rows, so that fewer read the same
 # keys. A head of 256 does not fit in 255 registers a thread; some spill, and two sweeps in one launch spill more.
 FEW = {
-    64: Plan(64, Config(32, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 1)),
+    64: Plan(64, Config(32, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 3)),
     128: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 3)),
     256: Plan(64, Config(32, 4, 3), Config(64, 4, 2), Config(64, 4, 2), Config(64, 8, 3), Config(64, 4, 2), Config(32, 4, 3)),
 }
 MANY = {
-    64: Plan(64, Config(64, 4, 2), Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 1)),
+    64: Plan(64, Config(64, 4, 2), Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 3)),
     128: Plan(64, Config(128, 8, 3), Config(64, 4, 2), None, Config(128, 8, 3), Config(128, 8, 3), Config(32, 4, 3)),
     256: Plan(64, Config(128, 8, 2), Config(64, 4, 2), None, Config(128, 8, 2), Config(64, 4, 1), Config(32, 4, 3)),
 }
