@@ -339,11 +339,14 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
         raise ValueError(f"segments: got {segments}{'' if cu_seqlens is None else ' together with cu_seqlens'}, expected None, 1 or, for equal lengths, more.")
     q, k, v, beta, state, cu_seqlens, scale = entering(q, k, v, beta, initial_state, cu_seqlens, scale)
     K, V, beta = q.shape[3], v.shape[3], beta.float() if sigmoid else beta
-    if K % 16 or V % 16:                                                 # rows of whole 32 bytes; zeros change nothing
-        q, k, v = F.pad(q, (0, -K % 16)), F.pad(k, (0, -K % 16)), F.pad(v, (0, -V % 16))
-        state = None if state is None else F.pad(state, (0, -K % 16, 0, -V % 16))
+    # Zeros change nothing. Rows of whole 32 bytes, and on a GPU no fewer than 64 numbers: its compiler was caught at 16 (Triton 3.6).
+    unit = 64 if q.is_cuda and q.dtype != torch.float32 else 16
+    more_k, more_v = (-D % (unit if D < unit else 16) for D in (K, V))
+    if more_k or more_v:
+        q, k, v = F.pad(q, (0, more_k)), F.pad(k, (0, more_k)), F.pad(v, (0, more_v))
+        state = None if state is None else F.pad(state, (0, more_k, 0, more_v))
     o, final = by_chunks(q, k, v, beta, state, cu_seqlens, scale, normalize, sigmoid, precision, chunk_size or 0, save_states, segments or 0)
-    return (o[..., :V], final[..., :V, :K]) if K % 16 or V % 16 else (o, final)
+    return (o[..., :V], final[..., :V, :K]) if more_k or more_v else (o, final)
 
 
 def delta_rule_recurrent(q, k, v, beta, *, initial_state=None, scale=1.0, cu_seqlens=None):

@@ -94,12 +94,16 @@ def test_cuda_graphs():
     assert all(torch.equal(a, e) for a, e in zip(captured, everything(run(), tensors)))
 
 
+def agree(results, expected):
+    """To rounding: another number of heads may mean another plan, which adds in another order."""
+    return all((a.double() - e.double()).norm() <= 1e-2 * e.double().norm() for a, e in zip(results, expected, strict=True))
+
+
 def test_more_programs_than_a_grid_has_rows():
     tensors = inputs(dtype=torch.bfloat16, B=1, T=40, H=2, K=16, V=16)
     many = [x.repeat_interleave(35_000, dim=1 if x is tensors[4] else 2) for x in tensors]
-    for a, e in zip(everything(run(), many), everything(run(), tensors)):
-        heads = 1 if a.shape[1] == 70_000 else 2
-        assert torch.equal(a.index_select(heads, torch.tensor([0, 69_999], device=DEVICE)), e)
+    ends = torch.tensor([0, 69_999], device=DEVICE)
+    assert agree([a.index_select(1 if a.shape[1] == 70_000 else 2, ends) for a in everything(run(), many)], everything(run(), tensors))
 
 
 def test_more_than_2_to_the_31_numbers():
@@ -107,11 +111,9 @@ def test_more_than_2_to_the_31_numbers():
     if torch.cuda.mem_get_info()[0] < 60 * 2**30:
         pytest.skip("needs 60 GiB of free GPU memory")
     one = inputs(dtype=torch.bfloat16, B=1, T=T, H=H, K=D, V=D)[:4]
-    q, k, v, beta = (x.expand(B, *x.shape[1:]).contiguous() for x in one)
     with torch.no_grad():
-        o, final = delta_rule_chunkwise(q, k, v, beta)
-        expected, expected_final = delta_rule_chunkwise(*one)
-    assert torch.equal(o[-1:], expected) and torch.equal(final[-1:], expected_final)
+        o, final = delta_rule_chunkwise(*(x.expand(B, *x.shape[1:]).contiguous() for x in one))
+        assert agree([o[-1:], final[-1:]], delta_rule_chunkwise(*one))
 
 
 @pytest.mark.parametrize("K, V", [(64, 64), (128, 128), (48, 256)])
