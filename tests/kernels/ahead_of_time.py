@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from triton.runtime.jit import JITFunction
 from deltanet_edu.kernels import configs, operator
 
 SHARED = {80: 163, 89: 99, 90: 227}                                      # KB of shared memory that one program may have
-CUOBJDUMP = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
+TOOLS = Path(nvidia.__file__).parent / "bin"
 
 
 class Driver:
@@ -44,12 +45,16 @@ class Driver:
 
 
 def resources(kernel):
-    """Registers and bytes of stack (spilled registers) per thread, bytes of shared memory per program."""
+    """Registers and bytes of stack (spilled registers) per thread, bytes of shared memory per program, and by width of the result
+    how many products the assembler has lost: it was caught leaving some out whose results were subtracted."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
         cubin.write(kernel.asm["cubin"])
         cubin.flush()
-        said = subprocess.run([CUOBJDUMP, "-res-usage", cubin.name], capture_output=True, text=True, check=True).stdout
-    return dict(registers=int(re.search(r"REG:(\d+)", said)[1]), stack=int(re.search(r"STACK:(\d+)", said)[1]), shared=kernel.metadata.shared)
+        said, code = (subprocess.run([TOOLS / tool, option, cubin.name], capture_output=True, text=True, check=True).stdout
+                      for tool, option in (("cuobjdump", "-res-usage"), ("nvdisasm", "-c")))
+    asked = Counter(re.findall(r"wgmma\.mma_async\S*\.m64n(\d+)k16\.f32", kernel.asm["ptx"]))
+    lost = asked - Counter(re.findall(r"HGMMA\.64x(\d+)x16\.F32", code))                                # unrolled loops may have more
+    return dict(registers=int(re.search(r"REG:(\d+)", said)[1]), stack=int(re.search(r"STACK:(\d+)", said)[1]), shared=kernel.metadata.shared, lost=lost)
 
 
 def compile_all(capability, dtype, widths=(64, 128, 256)):

@@ -34,5 +34,6 @@ def test_every_configuration_compiles_within_its_limits(capability, dtype, width
     for row in rows:
         allowed = spills.get((row["kernel"], row["width"]), 0)
         assert row["stack"] <= allowed, f"spills more than {allowed} bytes: {row}"
+        assert not row["lost"], f"products are missing: {row}"
         assert 32 < row["registers"] <= 255, row
         assert row["shared"] <= PER_PROGRAM[capability] * 1024, row
