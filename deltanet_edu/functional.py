@@ -41,7 +41,7 @@ def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", bac
         scale: a factor on q. The paper uses 1; flash-linear-attention defaults to 1 / sqrt(K).
         form: "recurrent" (one token at a time), "chunkwise" (one chunk at a time), "parallel" (all at once), or "auto":
             chunkwise, except for a single token. All give the same answer. The chunkwise form has its backward pass
-            written by hand and no second derivatives; the other two have them.
+            written by hand and no second derivatives; the other two have them in PyTorch.
         backend: "torch", or "triton" for the kernels: forms "recurrent" and "chunkwise", K and V up to 256, no float64, no
             second derivatives. "auto": the kernels on a GPU where they can run, PyTorch elsewhere; see `choose_backend`.
         chunk_size: C of the chunkwise form, which changes rounding and speed only. None means what is fast: in PyTorch 32 on

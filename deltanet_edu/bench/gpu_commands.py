@@ -215,7 +215,7 @@ def tune_command(
     groups, plans = {}, {}
     for shape in chosen or tune.usual_shapes(gpu.multiprocessors):
         B, _, H, D = shape
-        key = own.key(dtype, next(w for w in (64, 128, 256) if D <= w), B * H, D, gpu.multiprocessors)
+        key = own.key(dtype, configs.width_of(D, D), B * H, D, gpu.multiprocessors)
         groups.setdefault(key, []).append(shape)
         plans[key] = configs.plan(D, D, getattr(torch, dtype), B * H, gpu)
 

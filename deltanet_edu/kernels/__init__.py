@@ -4,6 +4,7 @@
     delta_rule_recurrent    one token at a time, fused      recurrent.py
     delta_rule_step         one token, for decoding         recurrent.py
 
+operator.py launches them, configs.py and own.py say with which tile sizes, and tiles.py holds what they share.
 This room can always be imported. Whether its kernels can run, and if not why, is what `why_not` says; without Triton the
 functions raise that as ImportError when they are used.
 """

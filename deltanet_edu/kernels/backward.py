@@ -6,12 +6,13 @@ A prefix d is "gradient with respect to"; S' is the memory that leaves a chunk, 
     backward sweep     dX = P^T dO + K dS'^T         dV = T^T dX                                      (eq. 9.4)
                        dS = dS' + dO^T Q - dV^T K
     gradients          dQ = dO S + dP K                                dP = tril(dO X^T)
-                       dK = dP^T Q + X dS' - dV S - (E + E^T) K        E = stril(dV X^T)              (eq. 9.6)
+                       dK = dP^T Q + X dS' - dV S - (E + E^T) K        E = stril(dV X^T)              (eq. 9.5, 9.6)
                        dbeta_t = dV_t . X_t / beta_t^2                                                (eq. 9.7)
 
-The last is eq. 9.7, dZ_t . e_t, since dV = beta * dZ and what is written is beta times the error, X = beta * e; for beta = 0
-see `tiles.strength`. The backward sweep needs neither S nor X, so the two sweeps can share a launch, side by side. All of it is
-linear in dO and dS', so `scale` is left out until results are stored: gradients of the memory are kept divided by it.
+The last is eq. 9.7, (T_1^T dX)_t . e_t: since T = T_1 diag(beta), dV is beta times its first factor, and what is written is beta
+times the error, X = beta * e. For beta = 0 see `tiles.strength`. The backward sweep needs neither S nor X, so the two sweeps can
+share a launch, side by side. All of it is linear in dO and dS', so `scale` is left out until results are stored: gradients of the
+memory are kept divided by it.
 """
 
 import triton
@@ -78,7 +79,7 @@ def sweeps_kernel(
     q_ptr, k_ptr, v_ptr, UT_ptr, initial_ptr,                            # as in forward_kernel
     do_ptr, d_final_ptr,                                                 # (B, T, H, V); (N, H, V, K) float32, or None for zeros
     states_ptr, writes_ptr,                                              # out: S before each chunk (slots, H, V, K), X (B, T, H, V)
-    d_states_ptr, dv_ptr,                                                # out: dS' and dV, shaped likewise; None: not wanted
+    d_states_ptr, dv_ptr,                                                # out: dS' and scale dV, shaped likewise; None: not wanted
     d_initial_ptr,                                                       # out: (N, H, V, K) float32, or None
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
@@ -109,7 +110,7 @@ def before_norm(dx, x, norm_ptr, at, in_range):
 
 @triton.jit
 def gradients_kernel(
-    q_ptr, k_ptr, beta_ptr, do_ptr,                                      # as above; q, k of unit length where norms_ptr is given
+    q_ptr, k_ptr, beta_ptr, do_ptr,                                      # beta: (B, T, H). q, k of unit length where norms_ptr is given
     states_ptr, writes_ptr, d_states_ptr, dv_ptr,                        # what the sweeps left: S, X, dS', scale dV
     norms_ptr,                                                           # (2, B, T, H): lengths that q and k had; None: not normalized
     dq_ptr, dk_ptr, dbeta_ptr,                                           # out: (B, T, H, K) twice, (B, T, H)

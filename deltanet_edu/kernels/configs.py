@@ -41,9 +41,9 @@ class Plan(NamedTuple):
 RECURRENT, STEP = Config(32, 4, 1), Config(16, 1, 1)
 INVERSE = {64: Config(0, 1, 1), 128: Config(0, 1, 1), 256: Config(0, 2, 1)}           # has no V
 
-# bfloat16, at least 227 KB of shared memory: Hopper and its successors in data centers. Two plans per width. FEW programs sit
-# alone on their multiprocessors: 64 rows each, so that there are more of them. MANY hold 128 rows, so that fewer read the same
-# keys. A head of 256 does not fit in 255 registers a thread; some spill, and two sweeps in one launch spill more.
+# Half precision, at least 227 KB of shared memory: Hopper and its successors in data centers. Two plans per width. FEW programs
+# sit alone on their multiprocessors: 64 rows each or fewer, so that there are more of them. MANY hold up to 128 rows, so that
+# fewer read the same keys. A head of 256 does not fit in 255 registers a thread; some spill, and two sweeps in one launch spill more.
 FEW = {
     64: Plan(64, Config(32, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 3)),
     128: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 3)),
@@ -54,7 +54,7 @@ MANY = {
     128: Plan(64, Config(128, 8, 3), Config(64, 4, 2), None, Config(128, 8, 3), Config(128, 8, 3), Config(32, 4, 3)),
     256: Plan(64, Config(128, 8, 2), Config(64, 4, 2), None, Config(128, 8, 2), Config(64, 4, 1), Config(32, 4, 3)),
 }
-# bfloat16 with 99 KB: every other GPU from Ampere on. No wgmma there, so 32 rows a tile are as good as 64.
+# Half precision with 99 KB: every other GPU from Ampere on. No wgmma there, so 32 rows a tile are as good as 64.
 NARROW = {width: Plan(64, *[Config(32, 8, 2)] * 5, Config(32, 8, 1)) for width in (64, 128, 256)}
 # float32, anywhere: for exact results, not for speed. Products come as three of tf32 or on the ordinary units.
 FLOAT32 = {width: Plan(32 if width == 64 else 16, *[Config(16, 8, 1)] * 6) for width in (64, 128, 256)}
@@ -89,4 +89,4 @@ def plan(K, V, dtype, heads, gpu):
         return FLOAT32[width]
     if gpu.shared < 227 * 1024:
         return NARROW[width]
-    return (FEW if heads * -(-V // 64) <= gpu.multiprocessors else MANY)[width]
+    return (FEW if own.few(heads, V, gpu.multiprocessors) else MANY)[width]

@@ -1,9 +1,9 @@
 """The chunkwise forward pass in two kernels: the inverses of all chunks at once, then one program per piece of memory.
 
-Tokens are rows. Per chunk of C tokens, with the memory S: (V, K) that enters it (names as in chapter 9):
+Tokens are rows. Per chunk of C tokens, with the memory S: (V, K) that enters it (names as in chapters 8 and 9):
 
-    A = stril(diag(beta) K K^T)       T = (I + A)^-1 diag(beta)                            `inverse_kernel`  (eq. 6.2, 6.5)
-    Z = V - K S^T                     what the memory that enters gets wrong
+    A = stril(diag(beta) K K^T)       T = (I + A)^-1 diag(beta)                            `inverse_kernel`  (eq. 6.2, 6.3)
+    Z = V - K S^T                     what the memory that enters gets wrong; R in chapter 9
     X = T Z                           what each token really writes                        `forward_kernel`  (eq. 8.6)
     S' = S + X^T K                    the memory that leaves                                                 (eq. 8.4)
     O = scale (Q S^T + P X)           P = tril(Q K^T)                                                        (eq. 8.5)

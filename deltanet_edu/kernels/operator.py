@@ -146,6 +146,7 @@ def segments_of(q, V, C, cu_seqlens):
     if cu_seqlens is not None or q.dtype == torch.float32 or not q.is_cuda:
         return 1
     (B, T, H, K), width = q.shape, configs.width_of(q.shape[3], V)
+    # as if every program held 64 rows of the memory, or 128 where heads are 256 wide: whatever the plan, the same answer for a shape
     return splitting.choose(B * H * triton.cdiv(V, max(64, width // 2)), triton.cdiv(T, C), width, gpu_of(q).multiprocessors)
 
 
@@ -164,15 +165,15 @@ def chunkwise_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmo
 
 def run_chunkwise(*inputs):
     q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, *_ = inputs
-    o, final, UT, unit_q, unit_k, norms, strength, states, writes, M, enters = results = chunkwise_shapes(*inputs)
+    o, final, UT, unit_q, unit_k, norms, sigmoid_beta, states, writes, M, enters = results = chunkwise_shapes(*inputs)
     (B, T, H, K), V, C = q.shape, v.shape[3], UT.shape[3]
     n, slots = sequences(B, T, cu_seqlens, C)
     q, k, v = token_rows(q), token_rows(k), token_rows(v)
     # T is rounded to the dtype of the inputs, which for bfloat16 loses more than building it in tf32 does
-    launch(forward.inverse_kernel, slots * H, configs.INVERSE[configs.width_of(K, K)], q, k, beta, UT, unit_q, unit_k, norms, strength,
+    launch(forward.inverse_kernel, slots * H, configs.INVERSE[configs.width_of(K, K)], q, k, beta, UT, unit_q, unit_k, norms, sigmoid_beta,
            cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), T, H, B * T, *strides(q, k),
            K=K, C=C, PRECISION=precision, MERGE="tf32" if q.dtype == torch.bfloat16 else precision)
-    q, k, beta = unit_q if normalize else q, unit_k if normalize else k, strength if sigmoid else beta
+    q, k, beta = unit_q if normalize else q, unit_k if normalize else k, sigmoid_beta if sigmoid else beta
     sizes = dict(K=K, V=V, C=C, PRECISION=precision)
     if M is not None:
         _, T, cu_seqlens = splitting.cut(B, T, len(M) // B, C, q.device)
@@ -237,8 +238,8 @@ def run_chunkwise_backward(*inputs):
 
 def chunkwise_kept(inputs, results):
     q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, *_ = inputs
-    _, _, UT, unit_q, unit_k, norms, strength, states, writes, M, enters = results
-    return (unit_q if normalize else q, unit_k if normalize else k, v, strength if sigmoid else beta, initial if M is None else enters,
+    _, _, UT, unit_q, unit_k, norms, sigmoid_beta, states, writes, M, enters = results
+    return (unit_q if normalize else q, unit_k if normalize else k, v, sigmoid_beta if sigmoid else beta, initial if M is None else enters,
             cu_seqlens, UT, norms, states, writes, M), (scale, sigmoid, precision)
 
 
@@ -313,11 +314,14 @@ def entering(q, k, v, beta, initial_state, cu_seqlens, scale):
 
 def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=None, cu_seqlens=None,
                          normalize=False, sigmoid=False, precision="tf32x3", save_states=False, segments=None):
-    """The delta rule, chunk by chunk: two launches forward, two or three backward. As `ops.delta_rule_chunkwise`, and:
+    """The delta rule, chunk by chunk: two launches forward, two or three backward, with segments two more each way. As
+    `ops.delta_rule_chunkwise`, and:
 
     Args:
         q, k: (B, T, H, K).    v: (B, T, H, V).    K, V <= 256; bfloat16, float16 or float32. Read as they lie if the last dimension is
             contiguous, tokens lie at one stride through the whole batch, and rows start at multiples of 16 bytes; else copied.
+        beta: (B, T, H), of any of these dtypes.
+        initial_state: (B, H, V, K), or (N, H, V, K) with cu_seqlens; None starts with nothing.
         chunk_size: 16, 32 or 64; None is the table's choice.
         cu_seqlens: (N + 1,) integers 0 = c_0 <= c_1 <= ... <= c_N = T on the device: N sequences packed end to end in one row,
             B = 1. The host never reads them, so wrong ones go unnoticed.

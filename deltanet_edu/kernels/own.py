@@ -25,13 +25,18 @@ def path(gpu):
 @cache
 def fingerprint():
     """Of the source of the kernels."""
-    files = sorted(file for file in Path(__file__).parent.glob("*.py"))
+    files = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
+def few(heads, V, multiprocessors):
+    """Are the memories so few that no multiprocessor gets two programs of 64 rows?"""
+    return heads * -(-V // 64) <= multiprocessors
+
+
 def key(dtype, width, heads, V, multiprocessors):
-    """Which row is asked for, such as "bfloat16 128 few": few, if no multiprocessor gets two programs of 64 rows of the memory."""
-    return f"{str(dtype).removeprefix('torch.')} {width} {'few' if heads * -(-V // 64) <= multiprocessors else 'many'}"
+    """Which row is asked for, such as "bfloat16 128 few"."""
+    return f"{str(dtype).removeprefix('torch.')} {width} {'few' if few(heads, V, multiprocessors) else 'many'}"
 
 
 @cache

@@ -2,7 +2,7 @@
 
     e_t = v_t - S_{t-1} k_t          S_t = S_{t-1} + beta_t e_t k_t^T        o_t = scale * S_t q_t                     (eq. 2.4)
 
-Backward (eq. 3.3 to 3.6), where dS_t is the gradient of S_t:
+Backward (eq. 3.3 to 3.6, with the other sign of e), where dS_t is the gradient of S_t:
 
     dS_t = dS_{t+1} - dv_{t+1} k_{t+1}^T + scale * do_t q_t^T
     dv_t = beta_t dS_t k_t           dbeta_t = (dS_t k_t) . e_t
@@ -25,7 +25,7 @@ def place(T, H, cu_seqlens, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constex
     width: tl.constexpr = triton.next_power_of_2(K)
     program = tl.program_id(0)
     part, h, i_seq = program % V_TILES, program // V_TILES % H, program // (V_TILES * H)
-    start, length, _ = sequence(i_seq, T, cu_seqlens, 16)
+    start, length, _ = sequence(i_seq, T, cu_seqlens, 16)                # any chunk length: there are no chunks here
     at, in_state = at_state(part * V_TILE, K, V, V_TILE, width)
     return start, length, h, part, part * V_TILE + tl.arange(0, V_TILE), tl.arange(0, width), (i_seq.to(tl.int64) * H + h) * V * K + at, in_state
 
@@ -45,6 +45,7 @@ def recurrent_kernel(
     cu_seqlens, scale, T, H,
     K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr,
 ):
+    """S from the first token to the last, and what each token reads. One program per sequence, head and V_TILE rows of the memory."""
     start, length, h, part, val, col, memory, in_state = place(T, H, cu_seqlens, K, V, V_TILE)
     S = tl.zeros_like(in_state).to(tl.float32)                           # (V_TILE, K)  registers
     if initial_ptr is not None:

@@ -37,7 +37,7 @@ def chunk_of(slot, T, cu_seqlens, sequence_of_slot, C: tl.constexpr):
 @triton.jit
 def rows(ptr, length, width: tl.constexpr, stride, C: tl.constexpr, tile: tl.constexpr):
     """A descriptor of `length` rows of `width` numbers, `stride` apart, moved (C, tile) at a time. What lies outside reads as
-    zero and is not written; zero rows are harmless, since k = 0 and beta = 0 write nothing to the memory.
+    zero and is not written; zero rows are harmless: a token whose key and row of T are zero writes nothing to the memory.
 
     On Hopper the copy engine moves a tile by one instruction, straight from or to shared memory and without spending
     registers on addresses; elsewhere this compiles to masked loads and stores.
