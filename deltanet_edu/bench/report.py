@@ -75,10 +75,10 @@ def floor_flops(K, V, C=64):
     """FLOPs per token and head of the products of chapter 9, whole C x C tiles, {"forward": ..., "both": ...}.
 
     Forward: three products with a V x K memory, four with a C x C tile. Backward: eight with a memory, of which two repeat
-    the forward pass, and ten with a tile.
+    the forward pass, and nine with a tile: Q K^T and three with dP and E that are K wide; T Z, P^T dO, T^T dX, dP and E, V wide.
     """
     forward = 6 * K * V + 4 * C * (K + V)
-    return {"forward": forward, "both": forward + 16 * K * V + 10 * C * (K + V)}
+    return {"forward": forward, "both": forward + 16 * K * V + C * (8 * K + 10 * V)}
 
 
 def floor(label, ceilings):

@@ -51,7 +51,9 @@ def test_the_floor():
     assert report.floor_flops(96, 32, C=16)["forward"] == 2 * (3 * 96 * 32 + 2 * 16 * 96 + 2 * 16 * 32)
     slow_memory, slow_products = {"byte/s": 1e9, "flop/s": 1e15}, {"byte/s": 1e15, "flop/s": 1e9}
     assert report.floor("1,1,1,128", slow_memory)["forward"] == (pytest.approx(1026), "bytes")
-    assert report.floor("1,1,1,128", slow_products)["both"] == (pytest.approx(163840 + 425984), "FLOPs")
+    assert report.floor("1,1,1,128", slow_products)["both"] == (pytest.approx(163840 + 2 * (8 * 128 * 128 + 9 * 64 * 128)), "FLOPs")
+    both, forward = (report.floor_flops(96, 32, C=16)[key] for key in ("both", "forward"))
+    assert both - forward == 2 * (8 * 96 * 32 + 4 * 16 * 96 + 5 * 16 * 32)
 
 
 def test_the_roofs_are_those_of_the_same_gpu():
