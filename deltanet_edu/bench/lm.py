@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from .group import bench
+
 PROTOCOL = ("bits per character over all held-out characters (the last 5 % of each of nine novels), in windows of 128 tokens, each read "
             "from an empty memory after 128 tokens of context; total bits over total characters")
 
@@ -16,15 +18,13 @@ REFERENCE_PROTOCOL = {
 
 
 def register(app):
-    """Add the commands to the `bench` group, which `bench.commands` has made."""
-    from .commands import bench
-
+    """Add the commands to the `bench` group, which `bench.commands` adds to `app`."""
     bench.command("lm")(lm_command)
     bench.command("lm-references")(references_command)
 
 
 def compare(configs, seeds, data, progress=None):
-    """Train every configuration with every seed. {name: {"parameters", "seeds": {seed: bits}, "mean", "curve", ...}}."""
+    """Train every configuration with every seed. {name: {"parameters", "seeds": {seed: bits}, "mean", "curves", ...}}."""
     import statistics
     import time
 
