@@ -73,7 +73,7 @@ def gpu():
     found = (f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, "
              f"compute capability {properties.major}.{properties.minor}")
     if properties.major < 8:
-        return Finding("○", "GPU", found, "Older than the kernels are tuned for: they work best on capability 8.0 or later.")
+        return Finding("○", "GPU", found, "Too old for the kernels, which need compute capability 8.0 or later; delta_rule runs on PyTorch here.")
     return Finding("✓", "GPU", found)
 
 
