@@ -242,16 +242,16 @@ show(erase_then_write_step)
 # ### A film
 #
 # Now watch it happen. Four tokens tell two memories something about `cat`, `dog`, `lynx`, and `cat` again, with $\beta = 1$.
-# The delta rule takes three pictures for a token: it reads, it erases, it writes. Linear attention only adds. Right after
+# The film shows three pictures a token: the delta rule reads, erases, writes, while linear attention only adds. Right after
 # it has been told something, the delta rule will say just that. But for how long?
 
 # %%
 predict("2.c")
 
 # %% [markdown]
-# In the film the key lies above each memory. The value that is *told* stands on the left, what the memory *says* for this
-# key on the right. Frames mark the cells that have just changed, or what is being read. Watch the right column: after a
-# write, does it agree with the left one? And when `cat` comes back: does the memory still say (5, 0)?
+# In the film the key lies above each memory. The value that is *told* stands on the left; what the memory *says* for this
+# key, $Sk$, on the right. Black boxes mark the cells that have just changed, or what is being read. Watch linear attention's
+# right column: after a write, does it agree with the left one? And when `cat` comes back, does either memory still say (5, 0)?
 
 # %%
 told = {"cat → (5, 0)": (cat, [5.0, 0.0]), "dog → (2, 4)": (dog, [2.0, 4.0]),
@@ -261,14 +261,15 @@ v = torch.tensor([value for _, value in told.values()])                # (T, V)
 film(k, v, list(told))
 
 # %% [markdown]
-# Here are the same moments at rest, a row for each token. One color scale serves film and strip.
+# Here are the same moments at rest, a row for each token. One color scale serves film and strip. As in the film, the column
+# at the right of a memory, $Sk$, is what it says for the key of its row.
 
 # %%
 strip(k, v, list(told));
 
 # %% [markdown]
-# The write of `lynx` reaches into the column of `cat`, because the two overlap: when `cat` comes back, the memory says
-# (1, 4) and no longer (5, 0). The delta rule reads *this*, takes it out and writes (4, −2) in its place. Linear attention
+# The write of `lynx` reaches into the column of `cat`, because the two overlap: when `cat` comes back, the memory of the
+# delta rule says (1, 4) and no longer (5, 0). It reads *this*, takes it out and writes (4, −2) in its place. Linear attention
 # puts the new value on top of all that is there. In the end, what does each memory say for each key?
 
 # %%
@@ -283,7 +284,8 @@ for name, key in zip(list(told)[1:], k[1:]):
 
 # %% [markdown]
 # `dog` is safe in both: nothing else was written along its key. `cat` is right in the delta rule alone. `lynx` is wrong in
-# both, for the last write of `cat` moved it as well. Overwriting is exact for the key that is written, and similar keys pay
+# both. The delta rule had it right until the last write of `cat` moved it; linear attention said (3, 5) from the start, since
+# `cat` was in the way. Overwriting is exact for the key that is written, and similar keys pay
 # for it. Toward the end of this chapter we see how repetition mends that.
 #
 # ## Third view: a linear recurrence

@@ -55,9 +55,9 @@ check("4.2", mirrored)
 #
 # ★★★ · 15 minutes · equation 4.6
 #
-# A sentence is read at twice the speed, so every token comes twice. Twice the writes should not mean twice the forgetting. Which strength $\beta'$ must each of
-# $n$ writes with the same key have, so that together they do exactly what one write with $\beta$ does? In other words: find $\beta'$ such that
-# $(I - \beta' kk^\top)^n = I - \beta\,kk^\top$, where $0 \le \beta\|k\|^2 < 1$.
+# A sentence is read at half the speed, so every token comes twice. Twice the writes should not mean twice the forgetting. Which strength $\beta'$ must each of
+# $n$ writes with the same key have, so that together they do exactly what one write with $\beta$ does, and none of them overshoots? In other words: for
+# $0 \le \beta\|k\|^2 \le 1$ find $\beta'$ with $0 \le \beta'\|k\|^2 \le 1$ such that $(I - \beta' kk^\top)^n = I - \beta\,kk^\top$.
 #
 # Before you compute: is $\beta'$ smaller or larger than $\beta/n$? (Afterwards, put $n = -1$ into your formula. Which equation of the lesson is that?)
 

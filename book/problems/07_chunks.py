@@ -63,7 +63,8 @@ check("7.2", chunk_by_chunk)
 # ★★★ · 10 minutes · equations 7.2 and 7.3
 #
 # In 7.2 you went from chunk to chunk. Here is the same without a loop: the sequence is cut into N chunks of C tokens (T is a multiple of C here), all of them
-# stand side by side in tensors of shape (N, C, ...), and one cumulative sum takes the place of the loop. The lines are in disorder, and two of them do not belong.
+# stand side by side in tensors of shape (N, C, ...), and one cumulative sum takes the place of the loop. The lines are in disorder, and two of them do not belong:
+# leave those out.
 #
 # `cumsum(0)` adds up along the first dimension, the term at hand included.
 

@@ -259,8 +259,8 @@ check("9.10", mib)
 # ★★★ · 20 minutes · equations 6.3, 8.4 and 8.5 · find the bug
 #
 # A colleague has code that prepares `T0`, the inverse $(I + A)^{-1}$ *without* β, and keeps its memory as `h`, of shape (K, V).
-# The outputs are to be multiplied by `scale`. One chunk was copied from this book in a hurry, and it runs only when K = V. Repair
-# it; the memory must come back in the layout it came in.
+# Its outputs are multiplied by `scale`, which is $1/\sqrt K$ there unless told otherwise; in this book it is 1. One chunk was
+# copied from this book in a hurry, and it runs only when K = V. Repair it; the memory must come back in the layout it came in.
 
 # %% tags=["nbval-check-output"]
 def one_chunk(q, k, v, beta, T0, h, scale):

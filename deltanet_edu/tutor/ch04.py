@@ -112,18 +112,6 @@ def small_step_by_logarithm(k, beta, n):
     return -torch.expm1(torch.log1p(-beta * x) / n) / x
 
 
-def small_step_by_search(k, beta, n):
-    """Halve the interval; n writes with too small a strength leave more of the error than the one write."""
-    x, low, high = k @ k, torch.zeros_like(beta), beta.clone()
-    for _ in range(60):
-        middle = (low + high) / 2
-        left = torch.ones_like(beta)
-        for _ in range(n):
-            left = left * (1 - middle * x)
-        low, high = (middle, high) if left > 1 - beta * x else (low, middle)
-    return high
-
-
 def small_step_from_a_matrix(k, beta, n):
     values, vectors = torch.linalg.eigh(M(k, beta))
     root = vectors @ torch.diag(values ** (1 / n)) @ vectors.T
@@ -132,6 +120,7 @@ def small_step_from_a_matrix(k, beta, n):
 
 def writes_to_divide(g):
     made = [Case((real([0.6, 0.8]), real(0.75), n), f"easy numbers, unit keys, n = {n}") for n in (1, 2)]
+    made += [Case((real([0.0, 2.0]), real(0.25), n), f"everything erased, unnormalized keys, n = {n}") for n in (1, 2)]
     for K, n in ((2, 3), (3, 2), (5, 8)):
         k = normal(g, K) + 0.05
         made += [Case((k, real(0.0), n), f"β = 0, n = {n}"), Case((unit_keys(g, K), real(0.91), n), f"unit keys, n = {n}"),
@@ -141,7 +130,7 @@ def writes_to_divide(g):
 
 exercise(
     id="4.3", title="One write in n steps", kind="code", stars=3, minutes=15, equations=("4.6",), tolerance=1e-8,
-    reference=small_step, alternatives=(small_step_by_logarithm, small_step_by_search, small_step_from_a_matrix), cases=writes_to_divide,
+    reference=small_step, alternatives=(small_step_by_logarithm, small_step_from_a_matrix), cases=writes_to_divide,
     mutants={
         "divides β by n": Mistake(lambda k, beta, n: beta / n,
             "Each write removes a share of what is *still there*, so n writes of β/n remove less than one of β. For a unit key, β = 3/4 and n = 2: "
@@ -154,6 +143,26 @@ exercise(
             "One small write leaves 1 − β′‖k‖²: the key enters twice.", "eq. 4.4"),
         "uses the length, not its square, inside": Mistake(lambda k, beta, n: (1 - (1 - beta * k.norm()).abs() ** (1 / n)) / (k @ k),
             "One write leaves λ = 1 − β‖k‖² of the error: the key enters twice.", "eq. 4.4"),
+        "measures the key by its length throughout": Mistake(lambda k, beta, n: (1 - (1 - beta * k.norm()) ** (1 / n)) / k.norm(),
+            "`k.norm()` is ‖k‖. Here it is the square that counts, ‖k‖², which is `k @ k`.", "eq. 4.4"),
+        "takes the other root": Mistake(lambda k, beta, n: (1 + (1 - beta * (k @ k)) ** (1 / n)) / (k @ k),
+            "With a plus, every write goes beyond the value and lands as far on the other side: it overshoots. For even n it even comes out right in the end, "
+            "but the card asks for 0 ≤ β′‖k‖² ≤ 1.", "eq. 4.4", next="With n = 1, which sign gives β′ = β?"),
+        "takes the other root where n is even": Mistake(
+            lambda k, beta, n: (1 + (-1) ** (n + 1) * -1 * (1 - beta * (k @ k)) ** (1 / n)) / (k @ k),
+            "That solves the equation, but every write goes beyond the value and the next one comes back. The card asks for 0 ≤ β′‖k‖² ≤ 1.", "eq. 4.4",
+            next="Of the two roots of λ, which keeps β′‖k‖² at 1 or below?"),
+        "divides the root only": Mistake(lambda k, beta, n: 1 - (1 - beta * (k @ k)) ** (1 / n) / (k @ k),
+            "A bracket is missing: the whole 1 − λ′ is divided by ‖k‖², not only λ′.", "eq. 4.4"),
+        "divides by n at the end": Mistake(lambda k, beta, n: (1 - (1 - beta * (k @ k)) ** (1 / n)) / n,
+            "The root has done the work of n already. What is left is to get β′ from λ′ = 1 − β′‖k‖²: divide by ‖k‖².", "eq. 4.4"),
+        "divides β‖k‖² by n": Mistake(lambda k, beta, n: beta * (k @ k) / n,
+            "Shares do not add up: each write removes a share of what is *still there*. It is λ that is shared out, by an n-th root.", "eq. 4.6"),
+        "takes the key for a unit key inside the root": Mistake(lambda k, beta, n: (1 - (1 - beta) ** (1 / n)) / (k @ k),
+            "One write leaves λ = 1 − β‖k‖², not 1 − β. The same ‖k‖² that you divide by belongs under the root.", "eq. 4.4"),
+        "divides by n where it should take a root": Mistake(lambda k, beta, n: (1 - (1 - beta * (k @ k)) / n) / (k @ k),
+            "n writes *multiply* what is left, λ′ · λ′ · … = λ. To undo that takes an n-th root; dividing by n undoes a sum.", "eq. 4.6",
+            next="With λ = 1/4 and n = 2, what is λ′?"),
         "gives what is left": Mistake(lambda k, beta, n: (1 - beta * (k @ k)) ** (1 / n),
             "This is λ′, which one small write leaves. β′ follows from λ′ = 1 − β′‖k‖².", "eq. 4.4"),
         "makes one write of n": Mistake(lambda k, beta, n: (1 - (1 - beta * (k @ k)) ** n) / (k @ k),

@@ -279,6 +279,11 @@ exercise(
         "corrects with rows that the loop does not bring": Mistake("EDIGAFC",
             "G needs w_i and u_i, the corrected rows that are in the lists already. I brings the raw keys and values instead.", "eq. 5.3 and 5.4",
             next="Which of B and I goes through W and U?"),
+        "corrects nothing": Mistake("EDAFC",
+            "No correction reaches the lists: W and U come out as β k and β v. The inner loop must run after the raw k_t and v_t are taken, "
+            "and before they are scaled.", "eq. 5.3 and 5.4", next="Where do B and G belong, if D starts a token and A scales?"),
+        "stores nothing": Mistake("EDBGAC",
+            "The lists stay empty, and there is nothing to stack: F puts w_t and u_t into them.", next="At which point are w_t and u_t finished?"),
         "returns after the first token": Mistake(
             lambda k, v, beta: (householder.wy_w(k[:1], beta[:1]), householder.wy_u(k[:1], v[:1], beta[:1])),
             "Only one row comes back: the function returns inside the loop.", next="Line C belongs at the very end."),

@@ -237,7 +237,7 @@ exercise(
     reference=w_and_u, alternatives=(w_and_u_by_recurrence, w_and_u_by_one_solve), cases=cases("k v beta"),
     mutants={
         "counts β twice": Mistake(with_T(lambda T, k, v, beta: (twice(k, T, beta), twice(v, T, beta))),
-            "T already ends in diag(β), and `K_beta` brings it a second time. Each of the two is right with the other convention.", "eq. 6.3",
+            "T already ends in diag(β), and `k_beta` brings it a second time. Each of the two is right with the other convention.", "eq. 6.3",
             next="With one token, what should W be?"),
         "repairs W only": Mistake(with_T(lambda T, k, v, beta: (T @ k, twice(v, T, beta))),
             "W is right. U still counts β twice.", "eq. 6.3"),
@@ -255,6 +255,8 @@ exercise(
         "divides one β out on the wrong side": Mistake(
             with_T(lambda T, k, v, beta: tuple(twice(x, T, beta) / beta[:, None] for x in (k, v))),
             "Dividing rows by β does not undo a β that scaled columns, and with β = 0 it gives NaN. Do not multiply it in at all.", "eq. 6.3"),
+        "divides β out of T": Mistake(with_T(lambda T, k, v, beta: tuple(T @ (x / beta[:, None]) for x in (k, v))),
+            "k / β takes out the one β that belongs there, the one inside T: now there is none, and β = 0 gives NaN. Divide nothing: T @ k has one β.", "eq. 6.3"),
         "moves the second β to the left": Mistake(with_T(lambda T, k, v, beta: tuple(beta[:, None] * (T @ x) for x in (k, v))),
             "T has its β already. Scaling the rows of T K is one more, only at another place.", "eq. 6.3", next="With one token, what should W be?"),
         "leaves T out": Mistake(lambda k, v, beta: (beta[:, None] * k, beta[:, None] * v),

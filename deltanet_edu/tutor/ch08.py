@@ -203,6 +203,22 @@ def with_one_large_system(q, k, v, beta, S, C):
     return torch.cat(o), S
 
 
+def stacked_chunks(q, k, v, beta, S, C):
+    o = []
+    for n in range(0, len(k), C):
+        O, S = one_chunk(*(x[n:n + C] for x in (q, k, v, beta)), S)
+        o.append(O)
+    return torch.stack(o), S
+
+
+def by_single_tokens(q, k, v, beta, S, C):
+    o = []
+    for n in range(len(k)):
+        O, S = one_chunk(*(x[n:n + C] for x in (q, k, v, beta)), S)
+        o.append(O)
+    return torch.cat(o), S
+
+
 def states_one_chunk_late(q, k, v, beta, S, C):
     o, S_new = [], S
     for n in range(0, len(k), C):
@@ -247,6 +263,31 @@ exercise(
         "solves one system for the whole sequence": Mistake(with_one_large_system,
             "Your T couples tokens across chunks, and W Sᵀ then removes the same thing again through the memory. Each chunk has a T of its own.", "eq. 6.3",
             next="Move `ut_by_solve` into the loop."),
+        "starts from an empty memory": Mistake(lambda q, k, v, beta, S, C: chunkwise(q, k, v, beta, torch.zeros_like(S), C),
+            "The chunks hand the memory on, but the first of them must start from the S that comes in: what earlier text has left.", "eq. 8.5"),
+        "empties the memory after every chunk": Mistake(
+            chunkwise_with(lambda chunk, S, S_0: (one_chunk(*chunk, S)[0], torch.zeros_like(S))),
+            "The first chunk meets the memory that came in, the others an empty one, and an empty one is returned. Hand on what each chunk leaves.", "eq. 8.4"),
+        "returns the padding's outputs too": Mistake(lambda q, k, v, beta, S, C: chunkwise(
+                *(torch.cat([x, x.new_zeros(-len(x) % C, *x.shape[1:])]) for x in (q, k, v, beta)), S, C),
+            "Zeros that fill the last chunk do no harm to the memory, but they have no place in the outputs: T tokens came, T rows leave.", next="Cut with `[:T]`."),
+        "moves on by one token": Mistake(lambda q, k, v, beta, S, C: by_single_tokens(q, k, v, beta, S, C),
+            "The next chunk starts C tokens further on. Yours starts at the next token, so the chunks overlap, and tokens are written again and again.",
+            next="Which third argument does `range` need?"),
+        "lets tokens see later ones": Mistake(chunkwise_with(lambda chunk, S, S_0: chunk_with(
+                read=lambda Q, K, S, X, U: Q @ S.T + Q @ K.T @ X)(*chunk, S)),
+            "Inside a chunk the mask is missing: row t of Q Kᵀ may use columns i ≤ t only.", "eq. 8.5"),
+        "hides each token from itself": Mistake(chunkwise_with(lambda chunk, S, S_0: chunk_with(
+                read=lambda Q, K, S, X, U: Q @ S.T + (Q @ K.T).tril(-1) @ X)(*chunk, S)),
+            "A token writes first and reads second: the diagonal belongs to the mask.", "eq. 8.5"),
+        "keeps only what the last chunk writes": Mistake(chunkwise_with(lambda chunk, S, S_0: chunk_with(
+                update=lambda K, S, X, U: X.T @ K)(*chunk, S)),
+            "XᵀK is the *change*. What was there before is still there: S + XᵀK.", "eq. 8.4"),
+        "writes the transposed change": Mistake(chunkwise_with(lambda chunk, S, S_0: chunk_with(
+                update=lambda K, S, X, U: S + K.T @ X)(*chunk, S)),
+            "The change has values upright and keys flat: XᵀK, of shape (V, K) like S.", "eq. 8.4"),
+        "stacks the chunks": Mistake(lambda q, k, v, beta, S, C: stacked_chunks(q, k, v, beta, S, C),
+            "`torch.stack` makes a new dimension for the chunks, and needs them all equally long. Join them along the tokens: `torch.cat`."),
         "hands each memory on one chunk late": Mistake(states_one_chunk_late,
             "Chunk 3 starts from the memory that chunk *2* leaves. Yours is still the one before that.", "eq. 8.4"),
         "forgets to return the last memory": Mistake(lambda q, k, v, beta, S, C: (chunkwise(q, k, v, beta, S, C)[0],

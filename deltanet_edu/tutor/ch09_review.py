@@ -100,6 +100,23 @@ def overlap_too_late(K1, W1, U1, K2, W2, U2):
     return torch.cat([K1, K2]), torch.cat([W1, W2]), torch.cat([U1, U2 - (W2 @ K1.T) @ U1])
 
 
+def joined_by(join):
+    """A mutant that puts right rows together in another way than under each other."""
+    def f(K1, W1, U1, K2, W2, U2):
+        A = W2 @ K1.T
+        return join([K1, K2]), join([W1, W2 - A @ W1]), join([U1, U2 - A @ U1])
+    return f
+
+
+def join_by_the_transposed_map(K1, W1, U1, K2, W2, U2):
+    return torch.cat([K1, K2]), torch.cat([W1, W2 - W2 @ W1.T @ K1]), join(K1, W1, U1, K2, W2, U2)[2]
+
+
+def first_corrected_for_second(K1, W1, U1, K2, W2, U2):
+    A = W1 @ K2.T                                                        # (C1, C2)
+    return torch.cat([K1, K2]), torch.cat([W1 - A @ W2, W2]), torch.cat([U1 - A @ U2, U2])
+
+
 def join_cases(g):
     for C1, C2, K, V in ((1, 1, 2, 1), (1, 2, 2, 3), (2, 1, 3, 2), (3, 2, 4, 2), (2, 4, 3, 5)):
         for kind, draw in (("unit keys", unit_keys), ("unnormalized keys", normal)):
@@ -133,6 +150,28 @@ exercise(
             next="Compute the overlap once, before anything changes."),
         "corrects the keys as well": Mistake(lambda K1, W1, U1, K2, W2, U2: (torch.cat([K1, K2 - W2 @ K1.T @ K1]), *join(K1, W1, U1, K2, W2, U2)[1:]),
             "W and U are right. But the keys are where a token writes, and that stays: only *what* it erases and writes depends on the chunk before.", "eq. 5.5"),
+        "multiplies W₂ by the map itself": Mistake(join_by_the_transposed_map,
+            "U is right. The w are *rows* here, and the map I − W₁ᵀK₁ stands on the left of a column w: for rows it is W₂ times the transposed map.", "eq. 5.2",
+            next="(P w)ᵀ = wᵀPᵀ. What is the transpose of W₁ᵀK₁?"),
+        "corrects the first chunk for the second": Mistake(first_corrected_for_second,
+            "Time runs forward: the first chunk knows nothing of the second. Its rows stay, and the *later* rows change.", "eq. 5.3",
+            next="Exchange the roles of the chunks, but not the order of the rows."),
+        "returns W in the place of the keys": Mistake(lambda K1, W1, U1, K2, W2, U2: tuple(join(K1, W1, U1, K2, W2, U2)[i] for i in (1, 0, 2)),
+            "All three are right, but keys and W have changed places: first K, then W, then U."),
+        "returns U before W": Mistake(lambda *args: tuple(join(*args)[i] for i in (0, 2, 1)),
+            "All three are right, but U and W have changed places: first K, then W, then U."),
+        "takes keys out of W": Mistake(lambda K1, W1, U1, K2, W2, U2: (
+                torch.cat([K1, K2]), torch.cat([W1, W2 - W2 @ K1.T @ K1]), join(K1, W1, U1, K2, W2, U2)[2]),
+            "U is right. What chunk 1 has erased from a direction w is W₁ᵀK₁ w: the keys measure, and the rows of W₁ are taken out.", "eq. 5.2",
+            next="In U you subtract rows of U₁. What is its counterpart for W?"),
+        "measures the overlap of the later keys with W": Mistake(join_with(overlap=lambda K1, W1, K2, W2: K2 @ W1.T),
+            "K and W have changed roles: it is W₂ that asks, and K₁ that is asked, W₂K₁ᵀ.", "eq. 8.4"),
+        "transposes the overlap": Mistake(join_with(overlap=lambda K1, W1, K2, W2: K1 @ W2.T),
+            "A row for each token of chunk 2, a column for each of chunk 1: W₂K₁ᵀ, of shape (C2, C1). Yours is the transpose.", "eq. 8.4"),
+        "joins the chunks side by side": Mistake(joined_by(lambda halves: torch.cat(halves, 1)),
+            "Dimension 1 holds the entries of a vector. Tokens are rows, so the tokens of chunk 2 go *under* those of chunk 1: `torch.cat` along dimension 0."),
+        "stacks the chunks": Mistake(joined_by(torch.stack),
+            "`torch.stack` makes a new dimension, one entry for each chunk, and needs them equally long. One chunk is wanted: `torch.cat`."),
         "puts the second chunk first": Mistake(lambda K1, W1, U1, K2, W2, U2: join(K2, W2, U2, K1, W1, U1),
             "You let chunk 2 come first, and corrected chunk 1 for it. Rows are in the order of time.", "eq. 5.3"),
     },
@@ -196,6 +235,23 @@ def translated_with(on_k=lambda b: b, on_v=lambda b: b, enter=lambda h: h, outpu
     return f
 
 
+def half_scaled(q, k, S, X, s):
+    return q @ S + s * (q @ k.T).tril() @ X
+
+
+def whole_scaled(q, k, S, X, s):
+    return s * (q @ S + (q @ k.T).tril() @ X)
+
+
+def copied(strength=torch.ones_like, enter=lambda h: h.T, output=half_scaled):
+    """A mutant that keeps this book's layout: the code of the card, with β, the memory in X, or the scale repaired."""
+    def f(q, k, v, beta, T0, h, scale):
+        b = strength(beta)[:, None]
+        X = T0 @ (b * v) - T0 @ (b * k) @ enter(h)
+        return output(q, k, h.T, X, scale), h + X.T @ k
+    return f
+
+
 def scaled_on_the_left(q, k, v, beta, T0, h, scale):
     X = beta[:, None] * (T0 @ (v - k @ h))
     return scale * (q @ h + (q @ k.T).tril() @ X), h + k.T @ X
@@ -212,20 +268,46 @@ exercise(
     reference=translated, alternatives=(translated_by_the_loop, translated_by_w_and_u), cases=translated_cases,
     mutants={
         "uses T as if it contained β": Mistake(translated_with(on_k=torch.ones_like, on_v=torch.ones_like),
-            "In this library T is the inverse alone, so β must be multiplied in where T meets k and v. Yours writes at full strength.", "eq. 6.3"),
+            "In this library `T0` is the inverse alone, so β must be multiplied in where it meets k and v. Yours writes at full strength.", "eq. 6.3"),
+        "repairs the layout only": Mistake(translated_with(on_k=torch.ones_like, on_v=torch.ones_like, output=half_scaled),
+            "The layout is right now. Left to do: `T0` is without β, so β must be multiplied in where it meets k and v; and the scale belongs to the "
+            "whole output.", "eq. 6.3 and 8.5"),
+        "takes h for S throughout": Mistake(copied(),
+            "The code is as it was copied: it writes h where this book writes Sᵀ, so the shapes fit only where K = V. First translate the layout.", "eq. 8.4 and 8.5",
+            next="h is (K, V) and W is (C, K). Which product of the two has shape (C, V)?"),
+        "takes h for S in the output and the update": Mistake(copied(enter=lambda h: h),
+            "X is translated. The other two places where the memory occurs still have this book's layout: the output, and the memory that comes back.", "eq. 8.4 and 8.5"),
+        "repairs everything but the layout": Mistake(copied(strength=lambda b: b, output=whole_scaled),
+            "β and the scale are right. But h is (K, V), the transpose of S: where this book writes W Sᵀ, Q Sᵀ and XᵀK, it is W h, Q h and KᵀX.", "eq. 8.4 and 8.5"),
+        "repairs β, but not the layout": Mistake(copied(strength=lambda b: b),
+            "β is right. But h is (K, V), the transpose of S: where this book writes W Sᵀ, Q Sᵀ and XᵀK, it is W h, Q h and KᵀX. And the scale "
+            "belongs to the whole output.", "eq. 8.4 and 8.5"),
+        "repairs the scale, but not the layout": Mistake(copied(output=whole_scaled),
+            "The scale is right. But h is (K, V), the transpose of S: where this book writes W Sᵀ, Q Sᵀ and XᵀK, it is W h, Q h and KᵀX. And `T0` "
+            "is without β.", "eq. 6.3 and 8.4"),
+        "translates the memory on the way in, and no more": Mistake(
+            translated_with(on_k=torch.ones_like, on_v=torch.ones_like, output=half_scaled, memory=lambda k, S, X, s: (S + k.T @ X).T),
+            "h is read correctly. Three things are left: hand it back as (K, V); multiply β in, for `T0` is without it; and scale the whole output.",
+            "eq. 6.3 and 8.5"),
+        "repairs everything but the layout of the update": Mistake(
+            translated_with(memory=lambda k, S, X, s: S + X.T @ k),
+            "Only the update is left: XᵀK is (V, K), and this memory is (K, V).", "eq. 8.4"),
+        "repairs everything but the layout of the read": Mistake(
+            translated_with(output=lambda q, k, S, X, s: s * (q @ S.T + (q @ k.T).tril() @ X)),
+            "Only the read is left: h is Sᵀ already, so Q Sᵀ is Q h.", "eq. 8.5"),
         "counts β twice": Mistake(translated_with(on_k=torch.square, on_v=torch.square),
-            "T here is *without* β, so multiply it in exactly once. β inside T and again on k and v is a published slip.", "eq. 6.3"),
+            "`T0` is *without* β, so multiply it in exactly once. β inside the inverse and again on k and v is a published slip.", "eq. 6.3"),
         "puts β on the keys only": Mistake(translated_with(on_v=torch.ones_like),
-            "U = T diag(β) V needs β as much as W = T diag(β) K does.", "eq. 6.3"),
+            "U = T0 diag(β) V needs β as much as W = T0 diag(β) K does.", "eq. 6.3"),
         "puts β on the values only": Mistake(translated_with(on_k=torch.ones_like),
-            "W = T diag(β) K needs β as much as U = T diag(β) V does.", "eq. 6.3"),
+            "W = T0 diag(β) K needs β as much as U = T0 diag(β) V does.", "eq. 6.3"),
         "forgets the scale": Mistake(translated_with(output=lambda q, k, S, X, s: q @ S + (q @ k.T).tril() @ X),
             "This library multiplies the output by 1/√K unless told otherwise. In the equations of this book it is 1.", "eq. 8.5"),
         "scales the read of the old memory only": Mistake(translated_with(output=lambda q, k, S, X, s: s * q @ S + (q @ k.T).tril() @ X),
             "The scale belongs to the whole output: to Q h and to tril(Q Kᵀ) X alike.", "eq. 8.5"),
         "scales the read within the chunk only": Mistake(translated_with(output=lambda q, k, S, X, s: q @ S + s * (q @ k.T).tril() @ X),
             "The scale belongs to the whole output: to Q h and to tril(Q Kᵀ) X alike.", "eq. 8.5"),
-        "multiplies T by β on the left": Mistake(scaled_on_the_left,
+        "multiplies T0 by β on the left": Mistake(scaled_on_the_left,
             "(I + A)⁻¹ diag(β): β meets k and v *before* the inverse, not after it.", "eq. 6.3"),
         "scales twice": Mistake(translated_with(output=lambda q, k, S, X, s: s * s * (q @ S + (q @ k.T).tril() @ X)),
             "Once on q or once on o, not both.", "eq. 8.5"),
@@ -245,8 +327,8 @@ exercise(
         "reads the memory that leaves": Mistake(translated_with(output=lambda q, k, S, X, s: s * (q @ (S + k.T @ X) + (q @ k.T).tril() @ X)),
             "Q h needs the memory that *enters*. Yours holds this chunk's writes already, and tril(Q Kᵀ) X counts them again.", "eq. 8.5"),
     },
-    hints=("Three things differ: the layout of the memory, what T contains, and the scale.",
-           "h = Sᵀ, so K Sᵀ is k @ h and S′ = S + XᵀK becomes h + kᵀX. T here is the inverse alone: X = T (β ⊙ (V − K h)).",
+    hints=("Three things differ: the layout of the memory, what `T0` contains, and the scale.",
+           "h = Sᵀ, so K Sᵀ is k @ h and S′ = S + XᵀK becomes h + kᵀX. `T0` is the inverse alone: X = T0 (β ⊙ (V − K h)).",
            "`X = T0 @ (beta[:, None] * (v - k @ h))`, and `scale *` in front of the whole output."),
 )
 

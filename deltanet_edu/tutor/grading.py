@@ -2,6 +2,7 @@
 
 import inspect
 import linecache
+import re
 import traceback
 
 import torch
@@ -58,8 +59,13 @@ def grade_function(exercise, f):
         outcomes.append(exercise.run(f, i))
         if i == 0 and is_stub(outcomes[0].error, exercise.id):
             return not_attempted(exercise)
+        if id := unsolved(outcomes[-1].error, exercise.id):
+            return Verdict(exercise.id, exercise.title, "open", f"your function of {id}, which it calls, is not done yet: solve {id} first")
     wrong = [not agree(e, o, exercise.tolerance) for e, o in zip(exercise.expected, outcomes)]
     if not any(wrong):
+        if decoys := getattr(exercise.prepare, "decoys", lambda f: [])(f):
+            which = f"line{'s' * (len(decoys) > 1)} {' and '.join(decoys)} do{'es' * (len(decoys) == 1)} not belong"
+            return fail(exercise, f"the results are right, but {which}", [Part("Take out what the result does not need.")])
         count = f"{len(outcomes)} cases" if len(outcomes) > 1 else "1 case"
         return passed(exercise, f"{count}: {summary(case.note for case in exercise.case_list)}")
 
@@ -107,8 +113,16 @@ def is_stub(error, id):
     """Whether the exception is the stub's own `raise NotImplementedError`, not one raised by PyTorch."""
     if not isinstance(error, NotImplementedError):
         return False
+    if unsolved(error, id):
+        return False
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return str(error) in ("", id) or "NotImplementedError" in (frame.line or "")
+
+
+def unsolved(error, id):
+    """The id of another exercise whose stub has raised the exception, or ""."""
+    other = str(error) if isinstance(error, NotImplementedError) else ""
+    return other if other != id and re.fullmatch(r"\d+\.\d+", other) else ""
 
 
 def describe(exercise, f, i, outcome):

@@ -1,6 +1,10 @@
 """Order-the-lines exercises: the learner gives the labels of shuffled lines, and the lines become a function."""
 
+import ast
 import linecache
+import re
+import textwrap
+import traceback
 from collections import Counter
 
 import torch
@@ -19,8 +23,9 @@ class Assembler:
         """A function from "CABD", "C A B D" or ["C", "A", "B", "D"]; a function passes through."""
         if callable(answer):
             return answer
-        source = self.source(self.labels(answer))
-        file = f"<{self.name} from {''.join(self.labels(answer))}>"
+        labels = self.labels(answer)
+        source = self.source(labels)
+        file = f"<{self.name} from {''.join(labels)}>"
         linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
         namespace = {"torch": torch, **self.namespace}
         try:
@@ -28,7 +33,27 @@ class Assembler:
         except SyntaxError as error:
             where = (error.text or "").strip()
             raise AnswerError(f"in this order the lines are not Python: {error.msg} at `{where}`") from error
+        namespace[self.name].labels = labels
         return namespace[self.name]
+
+    def decoys(self, f):
+        """The lines of an assembled function that do not belong."""
+        return [label for label in getattr(f, "labels", ()) if label in self.distractors]
+
+    def explain(self, f, error):
+        """(headline, advice) for a line that needs a name which no line before it has made; None for any other exception."""
+        labels, name = getattr(f, "labels", ()), re.search(r"'(\w+)'", str(error))
+        if not (labels and name and isinstance(error, NameError)):
+            return None
+        name, numbers = name[1], [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == f.__code__.co_filename]
+        owners = [label for label in labels for _ in self.lines[label].splitlines()]
+        place = numbers[-1] - len(self.header.rstrip().splitlines()) - 1 if numbers else -1
+        makers = [label for label, line in self.lines.items() if label not in self.distractors and _makes(line, name)]
+        if place < 0 or not makers:
+            return None
+        user, maker = owners[place], makers[0]
+        where = f"and has to stand before {user}" if maker in labels else "and it is not among your lines"
+        return f"line {user} needs `{name}`, which is not there yet", [f"Line {maker} makes it, {where}."]
 
     def labels(self, answer):
         """The labels of an answer, each known and used once, none missing."""
@@ -71,13 +96,24 @@ def order_the_lines(lines, header, name, *, distractors=None, namespace=None):
             Lines are indented relative to the body of the function.
         header: `def f(k, v):`, and the first lines of the body if they are given (then indented).
         name: of the function.
-        distractors: {label: line} that do not belong. With distractors, a line may be left out.
+        distractors: {label: line} that do not belong. With distractors, a line may be left out;
+            an answer that uses one of them is refused even if its results are right.
         namespace: names the lines may use besides `torch`.
     """
     for label in (*lines, *(distractors or {})):
         if not (isinstance(label, str) and len(label) == 1 and label.isupper()):
             raise ValueError(f"order_the_lines: label {label!r} should be one capital letter.")
     return Assembler(dict(lines), header, name, dict(distractors or {}), dict(namespace or {}))
+
+
+def _makes(line, name):
+    """Whether a line gives `name` a value without needing one."""
+    code = textwrap.dedent(line).split("#")[0].rstrip()
+    try:
+        found = [node.ctx for node in ast.walk(ast.parse(code + " pass" * code.endswith(":"))) if isinstance(node, ast.Name) and node.id == name]
+    except SyntaxError:
+        return False
+    return bool(found) and all(isinstance(context, ast.Store) for context in found)
 
 
 def _list(labels):

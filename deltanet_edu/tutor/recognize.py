@@ -13,7 +13,8 @@ def recognize(exercise, f, outcomes, wrong, smallest):
     expected, outcome, case = exercise.expected[smallest], outcomes[smallest], exercise.case_list[smallest]
     pattern = failure_pattern(exercise, wrong)
     if outcome.error is not None:
-        headline, advice = of_error(f, case, expected, outcome.error)
+        explain = getattr(exercise.prepare, "explain", lambda f, error: None)
+        headline, advice = explain(f, outcome.error) or of_error(f, case, expected, outcome.error)
     elif expected.error is not None:
         headline, advice = f"it accepts what it should refuse with a {type(expected.error).__name__}", []
     else:
@@ -149,10 +150,10 @@ def _shape(found, exercise):
     if sorted(a.shape) == sorted(e.shape) and a.ndim > 1:
         return shapes, ["The dimensions are right but in another order."]
     if a.numel() == e.numel() and [n for n in a.shape if n != 1] == [n for n in e.shape if n != 1]:
-        said = "one too many: `squeeze` it" if a.ndim > e.ndim else "missing: `unsqueeze`, or keep it with `keepdim=True`"
+        said = "one too many: `squeeze` it, or `torch.cat` what you `stack`" if a.ndim > e.ndim else "missing: `unsqueeze`, or keep it with `keepdim=True`"
         return shapes, [f"A dimension of size 1 is {said}."]
     if a.numel() == e.numel():
-        return shapes, ["It has the right number of entries: is a `reshape` missing?"]
+        return shapes, ["It has the right number of entries. Were pieces joined along another dimension, or is a `reshape` missing?"]
     return shapes, []
 
 
@@ -251,7 +252,8 @@ def _partly(found, exercise, outcomes, wrong):
         i = bad.pop()
         return f"its {('first', 'second')[i]} result is wrong, the {('second', 'first')[i]} is right", []
     if len(bad) < n:
-        return f"wrong: result {', '.join(map(str, sorted(bad)))}; the others are right", []
+        which = ", ".join(("first", "second", "third")[i] if i < 3 else f"{i + 1}th" for i in sorted(bad))
+        return f"wrong among its {n} results: the {which}; the rest is right", []
     return "not a mistake I know", []
 
 

@@ -51,6 +51,14 @@ def test_stub_is_not_attempted_but_an_unsupported_operation_is_an_error():
     assert "It is written for some inputs, but not for this one." in grade(make(), half_done).text
 
 
+def test_stub_of_another_exercise():
+    def calls_an_unfinished_one(x, S):
+        raise NotImplementedError("99.7")
+
+    verdict = grade(make(), calls_an_unfinished_one)
+    assert verdict.state == "open" and verdict.headline == "your function of 99.7, which it calls, is not done yet: solve 99.7 first"
+
+
 def test_strict_raises_and_carries_the_verdict(capsys):
     with pytest.raises(CheckFailed, match="it forgets what was stored") as caught:
         check("0.1", lambda S, v, k: torch.outer(v, k), strict=True)
@@ -226,7 +234,7 @@ UNKNOWN = [
     (lambda x: (x, x), lambda x: (x,), "it returns 1 value, expected 2", ""),
     (lambda x: (x, x), lambda x: (x, x, x), "it returns 3 values, expected only 2", ""),
     (lambda x: (x, 2 * x), lambda x: (x, x**2), "its second result is wrong, the first is right", ""),
-    (lambda x: (x, x, 2 * x), lambda x: (x, x, x**2), "wrong: result 2; the others are right", ""),
+    (lambda x: (x, x, 2 * x), lambda x: (x, x, x**2), "wrong among its 3 results: the third; the rest is right", ""),
     (lambda x: (x, 2 * x), lambda x: (x, 2 * x.mT), "its shape is (5, 3), expected (3, 5) in result[1]", "transposed"),
     (lambda x: {"o": x, "S": x}, lambda x: {"o": x, "s": x}, "the names in its result differ", "lacks 'S' and should not have 's'"),
 ]

@@ -29,9 +29,16 @@ def test_ways_to_answer(answer):
 def test_wrong_orders():
     assert grade(exercise(), "CAB").mistake == "returns zero"
     assert grade(exercise(), "CBDA").mistake == "averages"
-    assert grade(exercise(), "BCA").headline == "it raises UnboundLocalError"
+    assert grade(exercise(), "BCA").headline == "line B needs `s`, which is not there yet"
+    assert "Line C makes it, and has to stand before B." in grade(exercise(), "BCA").text
+    assert "Line C makes it, and it is not among your lines." in grade(exercise(), "BA").text
     assert "s = s + x_t" in grade(exercise(), "BCA").text
     assert grade(exercise(), None).state == "open"
+
+
+def test_decoys_are_refused_where_they_do_no_harm():
+    verdict = grade(exercise(), "CBAD")
+    assert verdict.state == "fail" and verdict.headline == "the results are right, but line D does not belong"
 
 
 @pytest.mark.parametrize("answer, said", [("CBZ", "there is no line Z; the lines are A, B, C, D"), ("CBAA", "line A is used twice"), (7, "write the labels in order")])
