@@ -314,6 +314,8 @@ exercise(
             next="If C is odd the shapes do not even fit."),
         "forgets what happens inside the halves": Mistake("CFIEBD",
             "−A₂₁ is the direct hop from one half to the other. Paths also take hops within the halves, before and after.", "eq. 6.5"),
+        "never fills the result": Mistake("CFAED",
+            "X stays as E makes it, full of zeros: B puts the two halves and the corner where they belong.", "eq. 6.5"),
         "leaves the corner empty": Mistake(lambda A: inverse_with_corner(A, lambda A21, top, bottom: 0 * A21),
             "Without its corner the two halves know nothing of each other.", "eq. 6.5"),
         "applies only the lower half": Mistake(lambda A: inverse_with_corner(A, lambda A21, top, bottom: -bottom @ A21),

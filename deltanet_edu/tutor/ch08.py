@@ -324,7 +324,7 @@ exercise(
             "Line G masks the diagonal out: token t then reads S_{t−1}. The decoy is G.", "eq. 8.5"),
         "needs X before it exists": Mistake("DFHACE",
             "Line H uses X, and only line A computes it.", "eq. 8.6"),
-        "compares with the memory that leaves": Mistake("DACFHE",
+        "solves for an error that is not there yet": Mistake("DACFHE",
             "Line A uses R, and only line F computes it. It must come before A.", "eq. 8.6"),
         "forgets to update": Mistake("DFAHE",
             "Line C is missing: the memory that leaves is the one that came in.", "eq. 8.4"),

@@ -9,6 +9,7 @@ import torch
 
 from .compare import difference
 from .formatting import argument_names, fits, kind, rows, shorten, size, summary, value
+from .ordering import raising_line
 from .recognize import recognize
 from .registry import AnswerError
 from .verdict import Part, Verdict
@@ -91,13 +92,19 @@ def agree(expected, outcome, tolerance):
 def is_mutant(exercise, name, outcomes, wrong):
     """Whether the answer behaves like this mutant on every case, the wrong ones first.
 
-    A mutant that only ever fails by raising must match in its message too: many bugs raise the same kind of exception.
+    A mutant that only ever fails by raising must match in its message too, and in the line if lines were to be ordered: many
+    bugs raise the same kind of exception.
     """
     values_seen = False
-    for i in sorted(range(len(outcomes)), key=lambda i: not wrong[i]):
+    order = sorted(range(len(outcomes)), key=lambda i: not wrong[i])
+    for i in order:
         mine, theirs = outcomes[i], exercise.mutant_outcome(name, i)
         if mine.error is not None or theirs.error is not None:
-            if type(mine.error) is not type(theirs.error) or not (values_seen or str(mine.error) == str(theirs.error)):
+            if type(mine.error) is not type(theirs.error):
+                return False
+            if not values_seen and str(mine.error) != str(theirs.error):
+                return False
+            if i == order[0] and raising_line(mine.error) != raising_line(theirs.error):  # Python 3.11 forgets lines in warm code
                 return False
             continue
         if theirs.changed.keys() - mine.changed.keys():

@@ -49,9 +49,10 @@ class Assembler:
         owners = [label for label in labels for _ in self.lines[label].splitlines()]
         place = numbers[-1] - len(self.header.rstrip().splitlines()) - 1 if numbers else -1
         makers = [label for label, line in self.lines.items() if label not in self.distractors and _makes(line, name)]
-        if place < 0 or not makers:
+        users = [label for label in owners[max(place, 0):] if re.search(rf"\b{name}\b", self.lines[label])]
+        if place < 0 or not makers or not users:
             return None
-        user, maker = owners[place], makers[0]
+        user, maker = users[0], makers[0]
         where = f"and has to stand before {user}" if maker in labels else "and it is not among your lines"
         return f"line {user} needs `{name}`, which is not there yet", [f"Line {maker} makes it, {where}."]
 
@@ -104,6 +105,12 @@ def order_the_lines(lines, header, name, *, distractors=None, namespace=None):
         if not (isinstance(label, str) and len(label) == 1 and label.isupper()):
             raise ValueError(f"order_the_lines: label {label!r} should be one capital letter.")
     return Assembler(dict(lines), header, name, dict(distractors or {}), dict(namespace or {}))
+
+
+def raising_line(error):
+    """The assembled line that has raised an exception, or "" if it came from elsewhere."""
+    lines = [frame.line for frame in traceback.extract_tb(error.__traceback__) if re.fullmatch(r"<\w+ from [A-Z]+>", frame.filename)]
+    return lines[-1] if lines else ""
 
 
 def _makes(line, name):
