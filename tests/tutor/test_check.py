@@ -51,14 +51,6 @@ def test_stub_is_not_attempted_but_an_unsupported_operation_is_an_error():
     assert "It is written for some inputs, but not for this one." in grade(make(), half_done).text
 
 
-def test_stub_of_another_exercise():
-    def calls_an_unfinished_one(x, S):
-        raise NotImplementedError("99.7")
-
-    verdict = grade(make(), calls_an_unfinished_one)
-    assert verdict.state == "open" and verdict.headline == "your function of 99.7, which it calls, is not done yet: solve 99.7 first"
-
-
 def test_strict_raises_and_carries_the_verdict(capsys):
     with pytest.raises(CheckFailed, match="it forgets what was stored") as caught:
         check("0.1", lambda S, v, k: torch.outer(v, k), strict=True)

@@ -76,3 +76,11 @@ def test_a_check_that_fails_itself_does_not_stop_run_all(monkeypatch, capsys):
     assert check("0.1", abs).state == "fail"
     said = capsys.readouterr().out
     assert "the check itself failed with ZeroDivisionError" in said and "a mistake of the book, not yours" in said
+
+
+def test_stub_of_another_exercise():
+    def calls_an_unfinished_one(x, S):
+        raise NotImplementedError("99.7")
+
+    verdict = grade(make(), calls_an_unfinished_one)
+    assert verdict.state == "open" and verdict.headline == "your function of 99.7, which it calls, is not done yet: solve 99.7 first"

@@ -14,10 +14,10 @@ PREPARE = order_the_lines({"A": "return s", "B": "for x_t in x:\n    s = s + x_t
 STRICT = order_the_lines({"A": "return y", "B": "y = x + 1"}, header="def f(x):\n    # one more", name="f")
 
 
-def exercise():
+def exercise(**mutants):
     return make("CBA", alternatives=(lambda x: x.sum(0),), prepare=PREPARE, kind="order", id="99.4",
                 cases=lambda g: [Case((torch.randn(n, 3, generator=g, dtype=torch.float64),), f"T = {n}") for n in (1, 2, 5)],
-                mutants={"returns zero": Mistake("CAB", "What follows `return` is never run."), "averages": Mistake("CBDA", "Nothing asks for the mean.")})
+                mutants={"returns zero": Mistake("CAB", "What follows `return` is never run."), "averages": Mistake("CBDA", "Nothing asks for the mean."), **mutants})
 
 
 @pytest.mark.parametrize("answer", ["CBA", "c b a", "C, B, A", ["C", "B", "A"], ("c", "b", "a"), lambda x: x.sum(0)],
@@ -34,6 +34,12 @@ def test_wrong_orders():
     assert "Line C makes it, and it is not among your lines." in grade(exercise(), "BA").text
     assert "s = s + x_t" in grade(exercise(), "BCA").text
     assert grade(exercise(), None).state == "open"
+
+
+def test_a_mistake_that_raises_is_named_only_if_its_line_raises():
+    early = exercise(**{"adds too early": Mistake("BCA", "Line B adds to a sum that is not there yet.")})
+    assert grade(early, "BCA").mistake == grade(early, "BAC").mistake == "adds too early"
+    assert grade(early, "DCBA").headline == "line D needs `s`, which is not there yet"
 
 
 def test_decoys_are_refused_where_they_do_no_harm():
