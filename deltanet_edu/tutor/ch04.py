@@ -156,6 +156,8 @@ exercise(
             "A bracket is missing: the whole 1 − λ′ is divided by ‖k‖², not only λ′.", "eq. 4.4"),
         "divides by n at the end": Mistake(lambda k, beta, n: (1 - (1 - beta * (k @ k)) ** (1 / n)) / n,
             "The root has done the work of n already. What is left is to get β′ from λ′ = 1 − β′‖k‖²: divide by ‖k‖².", "eq. 4.4"),
+        "divides β by n and by ‖k‖²": Mistake(lambda k, beta, n: beta / n / (k @ k),
+            "n = 1 must give β itself. And what n writes share is not β but λ = 1 − β‖k‖², by an n-th root.", "eq. 4.6"),
         "divides β‖k‖² by n": Mistake(lambda k, beta, n: beta * (k @ k) / n,
             "Shares do not add up: each write removes a share of what is *still there*. It is λ that is shared out, by an n-th root.", "eq. 4.6"),
         "takes the key for a unit key inside the root": Mistake(lambda k, beta, n: (1 - (1 - beta) ** (1 / n)) / (k @ k),

@@ -168,6 +168,9 @@ exercise(
             "K and W have changed roles: it is W₂ that asks, and K₁ that is asked, W₂K₁ᵀ.", "eq. 8.4"),
         "transposes the overlap": Mistake(join_with(overlap=lambda K1, W1, K2, W2: K1 @ W2.T),
             "A row for each token of chunk 2, a column for each of chunk 1: W₂K₁ᵀ, of shape (C2, C1). Yours is the transpose.", "eq. 8.4"),
+        "changes the first chunk's rows": Mistake(join_with(
+                W=lambda W1, W2, A: torch.cat([W1 - A @ W1, W2]), U=lambda U1, U2, A: torch.cat([U1 - A @ U1, U2])),
+            "The overlap is right, but it belongs to the second chunk's rows: W₂ − A W₁ and U₂ − A U₁. The first chunk's stay as they are.", "eq. 5.3"),
         "joins the chunks side by side": Mistake(joined_by(lambda halves: torch.cat(halves, 1)),
             "Dimension 1 holds the entries of a vector. Tokens are rows, so the tokens of chunk 2 go *under* those of chunk 1: `torch.cat` along dimension 0."),
         "stacks the chunks": Mistake(joined_by(torch.stack),
