@@ -350,7 +350,7 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
         q, k, v = F.pad(q, (0, more_k)), F.pad(k, (0, more_k)), F.pad(v, (0, more_v))
         state = None if state is None else F.pad(state, (0, more_k, 0, more_v))
     o, final = by_chunks(q, k, v, beta, state, cu_seqlens, scale, normalize, sigmoid, precision, chunk_size or 0, save_states, segments or 0)
-    return (o[..., :V], final[..., :V, :K]) if more_k or more_v else (o, final)
+    return (o[..., :V], final[..., :V, :K].contiguous()) if more_k or more_v else (o, final)                # delta_rule_step wants it so
 
 
 def delta_rule_recurrent(q, k, v, beta, *, initial_state=None, scale=1.0, cu_seqlens=None):

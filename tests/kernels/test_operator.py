@@ -285,6 +285,15 @@ def test_a_step_refuses_what_it_cannot_do():
         delta_rule_step(token[0].requires_grad_(), *token[1:], S)
 
 
+@pytest.mark.parametrize("K, V", [(10, 20), (16, 32)])
+def test_a_final_state_can_be_stepped_from(K, V):
+    q, k, v, beta, S = small(K=K, V=V)
+    _, state = delta_rule_chunkwise(*(x[:, :-1] for x in (q, k, v, beta)), initial_state=S)
+    o, final = delta_rule_chunkwise(q, k, v, beta, initial_state=S)
+    assert (delta_rule_step(q[:, -1], k[:, -1], v[:, -1], beta[:, -1], state) - o[:, -1]).abs().max() < 1e-5
+    assert (state - final).abs().max() < 1e-5
+
+
 def test_too_little_shared_memory_is_said():
     with pytest.raises(ValueError, match="48 KB of shared memory"):
         configs.plan(64, 64, torch.bfloat16, 8, configs.Device(48 * 1024, 80))
