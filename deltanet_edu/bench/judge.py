@@ -64,7 +64,7 @@ def everything(f, tensors, weights=None):
 def errors(f, tensors, gradients=True, **options):
     """{result: error} of f(q, k, v, beta, S), relative to the size of each result as a whole; without `gradients`, of o and S alone.
 
-    What should be zero has no size: there 1e-6 stands for it. beta = 0 makes dk zero, where the kernels have 2^-50 (`tiles.strength`).
+    What should be zero has no size: there 1e-6 stands for it. beta = 0 makes dk zero, where the kernels have 2^-50 (`tiles.strengths`).
     """
     g = torch.Generator().manual_seed(7)
     weights = [torch.randn(x.shape, generator=g).to(x.device, x.dtype) for x in (tensors[2], tensors[4])]

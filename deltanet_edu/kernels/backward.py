@@ -3,14 +3,14 @@
 A prefix d is "gradient with respect to"; S' is the memory that leaves a chunk, the rest as in `forward.py` and chapter 9:
 
     forward sweep      S and X of every chunk, computed again (unless the forward pass has saved them)
-    backward sweep     dX = P^T dO + K dS'^T         dV = T^T dX                                      (eq. 9.4)
+    backward sweep     dX = P^T dO + K dS'^T         dV = T^T dX = beta dX + stril(T)^T dX            (eq. 9.4)
                        dS = dS' + dO^T Q - dV^T K
     gradients          dQ = dO S + dP K                                dP = tril(dO X^T)
                        dK = dP^T Q + X dS' - dV S - (E + E^T) K        E = stril(dV X^T)              (eq. 9.5, 9.6)
                        dbeta_t = dV_t . X_t / beta_t^2                                                (eq. 9.7)
 
 The last is eq. 9.7, (T_1^T dX)_t . e_t: since T = T_1 diag(beta), dV is beta times its first factor, and what is written is beta
-times the error, X = beta * e. For beta = 0 see `tiles.strength`. The backward sweep needs neither S nor X, so the two sweeps can
+times the error, X = beta * e. For beta = 0 see `tiles.strengths`. The backward sweep needs neither S nor X, so the two sweeps can
 share a launch, side by side. All of it is linear in dO and dS', so `scale` is left out until results are stored: gradients of the
 memory are kept divided by it.
 """
@@ -19,12 +19,27 @@ import triton
 import triton.language as tl
 
 from .forward import forward_sweep
-from .tiles import at_state, chunk_of, rows, sequence, states, strength
+from .tiles import at_state, chunk_of, rows, sequence, states, strengths
+
+
+@triton.jit
+def strengths_kernel(
+    beta_ptr,                                      # (B, T, H)
+    betas_ptr,                                     # out: (slots, H, C) float32
+    cu_seqlens, sequence_of_slot, T, H,
+    C: tl.constexpr, HALF: tl.constexpr,           # HALF: q, k and v are float16
+):
+    """One program per chunk and head: beta chunk by chunk, as inverse_kernel has left it for the forward pass."""
+    slot, h = tl.program_id(0) // H, tl.program_id(0) % H
+    start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
+    row = tl.arange(0, C)
+    beta = strengths(beta_ptr, (start + first + row) * H + h, first + row < length, False, HALF)
+    tl.store(betas_ptr + tl.program_id(0).to(tl.int64) * C + row, beta)
 
 
 @triton.jit
 def backward_sweep(
-    q_ptr, k_ptr, UT_ptr, do_ptr, d_final_ptr, d_states_ptr, dv_ptr, d_initial_ptr,                  # as in sweeps_kernel
+    q_ptr, k_ptr, UT_ptr, betas_ptr, do_ptr, d_final_ptr, d_states_ptr, dv_ptr, d_initial_ptr,       # as in sweeps_kernel
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head,
     i_seq, h, v0,                                                        # which sequence, head, and first row of the memory
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
@@ -53,6 +68,7 @@ def backward_sweep(
         q = q_rows.load([i * C, 0])                                      # (C, K)       shared memory, as all loaded tiles
         k = k_rows.load([i * C, 0])                                      # (C, K)
         UT = UT_rows.load([i * C, 0])                                    # (C, C)
+        beta = tl.load(betas_ptr + ((slot + i) * H + h) * C + row)       # (C,)         registers
         do = do_rows.load([i * C, v0])                                   # (C, V_TILE)
         # -- within the chunk: which outputs want something of a write -----------------------------------------------------
         P = tl.where(row[:, None] >= row[None, :], tl.dot(q, tl.trans(k), input_precision=PRECISION), 0.0)   # (C, C)
@@ -61,7 +77,7 @@ def backward_sweep(
         dS_out = dS.to(k.dtype)                                          # (V_TILE, K)  registers: left operand
         dX_t = tl.dot(dS_out, tl.trans(k), dX_t, input_precision=PRECISION)
         # -- within the chunk: earlier writes answer for later ones, since those were made knowing them ------------------------
-        dV_t = tl.dot(dX_t.to(k.dtype), UT, input_precision=PRECISION)                                    # (V_TILE, C)
+        dV_t = tl.dot(dX_t.to(k.dtype), UT, dX_t * beta[None, :], input_precision=PRECISION)              # (V_TILE, C)
         # -- update (eq. 9.4) -------------------------------------------------------------------------------------------------
         dS = tl.dot(tl.trans(do), q, dS, input_precision=PRECISION)
         dS = tl.dot((-dV_t).to(k.dtype), k, dS, input_precision=PRECISION)
@@ -76,7 +92,7 @@ def backward_sweep(
 
 @triton.jit
 def sweeps_kernel(
-    q_ptr, k_ptr, v_ptr, UT_ptr, initial_ptr,                            # as in forward_kernel
+    q_ptr, k_ptr, v_ptr, UT_ptr, betas_ptr, initial_ptr,                 # as in forward_kernel
     do_ptr, d_final_ptr,                                                 # (B, T, H, V); (N, H, V, K) float32, or None for zeros
     states_ptr, writes_ptr,                                              # out: S before each chunk (slots, H, V, K), X (B, T, H, V)
     d_states_ptr, dv_ptr,                                                # out: dS' and scale dV, shaped likewise; None: not wanted
@@ -94,10 +110,10 @@ def sweeps_kernel(
         forward, program = program % 2 == 0, program // 2
     v0, h, i_seq = program % V_TILES * V_TILE, program // V_TILES % H, program // (V_TILES * H)
     if forward:
-        forward_sweep(q_ptr, k_ptr, v_ptr, UT_ptr, initial_ptr, None, None, states_ptr, writes_ptr, cu_seqlens, scale, T, H,
+        forward_sweep(q_ptr, k_ptr, v_ptr, UT_ptr, betas_ptr, initial_ptr, None, None, states_ptr, writes_ptr, cu_seqlens, scale, T, H,
                       q_token, q_head, k_token, k_head, v_token, v_head, i_seq, h, v0, K, V, C, V_TILE, PRECISION)
     else:
-        backward_sweep(q_ptr, k_ptr, UT_ptr, do_ptr, d_final_ptr, d_states_ptr, dv_ptr, d_initial_ptr, cu_seqlens, scale, T, H,
+        backward_sweep(q_ptr, k_ptr, UT_ptr, betas_ptr, do_ptr, d_final_ptr, d_states_ptr, dv_ptr, d_initial_ptr, cu_seqlens, scale, T, H,
                        q_token, q_head, k_token, k_head, i_seq, h, v0, K, V, C, V_TILE, PRECISION)
 
 
@@ -110,7 +126,7 @@ def before_norm(dx, x, norm_ptr, at, in_range):
 
 @triton.jit
 def gradients_kernel(
-    q_ptr, k_ptr, beta_ptr, do_ptr,                                      # beta: (B, T, H). q, k of unit length where norms_ptr is given
+    q_ptr, k_ptr, betas_ptr, do_ptr,                                     # q, k of unit length where norms_ptr is given
     states_ptr, writes_ptr, d_states_ptr, dv_ptr,                        # what the sweeps left: S, X, dS', scale dV
     norms_ptr,                                                           # (2, B, T, H): lengths that q and k had; None: not normalized
     dq_ptr, dk_ptr, dbeta_ptr,                                           # out: (B, T, H, K) twice, (B, T, H)
@@ -196,8 +212,7 @@ def gradients_kernel(
         dk = before_norm(dk, k.to(tl.float32), norms_ptr, tokens * H + at, in_range)
     tl.store(dk_ptr + at[:, None] * K + col[None, :], dk.to(dk_ptr.dtype.element_ty), mask=in_tile)
     if k0 == 0:
-        given = tl.load(beta_ptr + at, mask=in_range, other=1.0).to(tl.float32)
-        beta = strength(given, k.dtype)
+        beta = tl.load(betas_ptr + (slot.to(tl.int64) * H + h) * C + row)                                # (C,)
         dbeta = tl.sum(tl.where(row[:, None] == row[None, :], E, 0.0), 1) / (minus * beta * beta)
-        dbeta *= given * (1 - given) if SIGMOID else 1.0
+        dbeta *= beta * (1 - beta) if SIGMOID else 1.0
         tl.store(dbeta_ptr + at, dbeta.to(dbeta_ptr.dtype.element_ty), mask=in_range)

@@ -5,6 +5,7 @@ Tokens are rows. Per chunk of C tokens, with the memory S: (V, K) that enters it
     A = stril(diag(beta) K K^T)       T = (I + A)^-1 diag(beta)                            `inverse_kernel`  (eq. 6.2, 6.3)
     Z = V - K S^T                     what the memory that enters gets wrong; R in chapter 9
     X = T Z                           what each token really writes                        `forward_kernel`  (eq. 8.6)
+      = beta Z + stril(T) Z           since the diagonal of T is beta: the larger part in float32, the rest on tensor cores
     S' = S + X^T K                    the memory that leaves                                                 (eq. 8.4)
     O = scale (Q S^T + P X)           P = tril(Q K^T)                                                        (eq. 8.5)
 
@@ -14,7 +15,7 @@ W = T K and U = T V never exist: U - W S^T = T Z (eq. 8.6), with one product les
 import triton
 import triton.language as tl
 
-from .tiles import at_state, chunk_of, rows, sequence, states, strength
+from .tiles import at_state, chunk_of, rows, sequence, states, strengths
 
 EPS: tl.constexpr = tl.constexpr(1e-6)                                   # in |k| = sqrt(sum k^2 + EPS), as flash-linear-attention has it
 
@@ -78,35 +79,33 @@ def unit_rows(ptr, unit_ptr, norm_ptr, at, at_unit, at_norm, in_tile, in_range):
 def inverse_kernel(
     q_ptr, k_ptr,                                  # (B, T, H, K); q is read only to be normalized
     beta_ptr,                                      # (B, T, H)
-    UT_ptr,                                        # out: (B, T, H, C), the T of the UT transform; row t of its chunk's T lies with token t
+    UT_ptr,                                        # out: (B, T, H, C), stril(T) of the UT transform; row t of its chunk's T lies with token t
+    betas_ptr,                                     # out: (slots, H, C) float32, the diagonals of T: beta, chunk by chunk
     unit_q_ptr, unit_k_ptr, norms_ptr,             # out: (B, T, H, K) twice, (2, B, T, H); None: q and k come as they should be
-    sigmoid_ptr,                                   # out: (B, T, H), sigmoid(beta); None: beta comes as it should be
     cu_seqlens, sequence_of_slot,                  # variable lengths, or None; see tiles.py
     T, H, tokens,                                  # length of a sequence, heads, B T
     q_token, q_head, k_token, k_head,              # strides
     K: tl.constexpr, C: tl.constexpr,
     PRECISION: tl.constexpr,                       # of products of float32 inputs: "ieee", "tf32x3" or "tf32"
     MERGE: tl.constexpr,                           # of the products that build T
+    SIGMOID: tl.constexpr,                         # beta is the sigmoid of what comes
 ):
     """One program per chunk and head: T = (I + stril(diag(beta) K K^T))^-1 diag(beta)."""
     width: tl.constexpr = triton.next_power_of_2(K)
     slot, h = tl.program_id(0) // H, tl.program_id(0) % H
     start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
+    row, col = tl.arange(0, C), tl.arange(0, width)
+    in_range = first + row < length
+    token = start + first + row                                          # (C,)
+    at = token * H + h                                                   # (C,)  in a (B, T, H) tensor
+    beta = strengths(beta_ptr, at, in_range, SIGMOID, UT_ptr.dtype.element_ty == tl.float16)
+    tl.store(betas_ptr + tl.program_id(0).to(tl.int64) * C + row, beta)
     if first >= length:
         return                                                           # a spare slot, owned by nobody
     # -- load ------------------------------------------------------------------------------------------------------
-    row, col = tl.arange(0, C), tl.arange(0, width)
-    in_range = first + row < length
     in_tile = in_range[:, None] & (col < K)[None, :]
-    token = start + first + row                                          # (C,)
-    at = token * H + h                                                   # (C,)  in a (B, T, H) tensor
     at_q = token[:, None] * q_token + h * q_head + col[None, :]
     at_k = token[:, None] * k_token + h * k_head + col[None, :]
-    beta = tl.load(beta_ptr + at, mask=in_range, other=0.0).to(tl.float32)
-    if sigmoid_ptr is not None:
-        beta = tl.where(in_range, tl.sigmoid(beta), 0.0)
-        tl.store(sigmoid_ptr + at, beta, mask=in_range)
-    beta = strength(beta, UT_ptr.dtype.element_ty)
     if norms_ptr is None:
         k = tl.load(k_ptr + at_k, mask=in_tile, other=0.0)               # (C, K)
     else:
@@ -121,7 +120,7 @@ def inverse_kernel(
     if C >= 64:
         T1 = join_halves(T1, A, C // 64, 32, MERGE)                                                  # (C / 64, 64, 64)
     # -- store -----------------------------------------------------------------------------------------------------
-    UT = tl.reshape(T1, (C, C)) * beta[None, :]
+    UT = tl.where(row[:, None] > row[None, :], tl.reshape(T1, (C, C)) * beta[None, :], 0.0)
     tl.store(UT_ptr + at[:, None] * C + row[None, :], UT.to(UT_ptr.dtype.element_ty), mask=in_range[:, None])
 
 
@@ -129,7 +128,7 @@ def inverse_kernel(
 
 @triton.jit
 def forward_sweep(
-    q_ptr, k_ptr, v_ptr, UT_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr,              # as in forward_kernel
+    q_ptr, k_ptr, v_ptr, UT_ptr, betas_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr,   # as in forward_kernel
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,
     i_seq, h, v0,                                  # which sequence, which head, first row of the memory
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
@@ -165,6 +164,7 @@ def forward_sweep(
         if v_ptr is not None:
             v = v_rows.load([i * C, v0])                                 # (C, V_TILE)
         UT = UT_rows.load([i * C, 0])                                    # (C, C)
+        beta = tl.load(betas_ptr + ((slot + i) * H + h) * C + row)       # (C,)         registers
         # -- within the chunk: P^T, which waits for nobody; as triu(K Q^T), since transposing a result is a detour ---------
         if o_ptr is not None:
             q = q_rows.load([i * C, 0])                                  # (C, K)
@@ -176,7 +176,7 @@ def forward_sweep(
         if o_ptr is not None:
             O_t = tl.dot(S_in, tl.trans(q), input_precision=PRECISION)                                   # (V_TILE, C)
         # -- within the chunk: later tokens see earlier writes (eq. 8.6, 8.5) ----------------------------------------------
-        X_t = tl.dot(Z_t.to(k.dtype), tl.trans(UT), input_precision=PRECISION).to(k.dtype)               # (V_TILE, C)
+        X_t = tl.dot(Z_t.to(k.dtype), tl.trans(UT), Z_t * beta[None, :], input_precision=PRECISION).to(k.dtype)  # (V_TILE, C)
         if o_ptr is not None:
             O_t = tl.dot(X_t, P_t, O_t, input_precision=PRECISION)
         # -- update (eq. 8.4) ----------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def forward_sweep(
 @triton.jit
 def forward_kernel(
     q_ptr, k_ptr, v_ptr,                           # (B, T, H, K) twice, (B, T, H, V). v None: zeros
-    UT_ptr,                                        # (B, T, H, C), from inverse_kernel
+    UT_ptr, betas_ptr,                             # (B, T, H, C), (slots, H, C), from inverse_kernel
     initial_ptr,                                   # (N, H, V, K) float32, a memory for each sequence; None: they start empty
     o_ptr, final_ptr,                              # out: (B, T, H, V), and the memories after the last token, float32
     states_ptr, writes_ptr,                        # out: S before each chunk (slots, H, V, K), X (B, T, H, V); None: not wanted
@@ -206,5 +206,5 @@ def forward_kernel(
     V_TILES: tl.constexpr = (V + V_TILE - 1) // V_TILE
     program = tl.program_id(0)                                           # tiles of one head are neighbors: they read the same q and k
     v0, h, i_seq = program % V_TILES * V_TILE, program // V_TILES % H, program // (V_TILES * H)
-    forward_sweep(q_ptr, k_ptr, v_ptr, UT_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr, cu_seqlens, scale, T, H,
+    forward_sweep(q_ptr, k_ptr, v_ptr, UT_ptr, betas_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr, cu_seqlens, scale, T, H,
                   q_token, q_head, k_token, k_head, v_token, v_head, i_seq, h, v0, K, V, C, V_TILE, PRECISION)

@@ -136,91 +136,97 @@ def rule(name, options, run, shapes, kept, extras, run_backward):
 def gradient_shapes(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
     """dq, dk, dv, dbeta, and the gradient of the initial state."""
     n = sequences(*q.shape[:2], cu_seqlens, 16)[0]
-    return [like(q), like(k), like(v), like(beta), None if initial is None else exact(q, n, *initial.shape[1:])]
+    return [like(q), like(k), like(v), q.new_empty(q.shape[:3], dtype=beta.dtype), None if initial is None else exact(q, n, *initial.shape[1:])]
 
 
 # -- chunkwise -------------------------------------------------------------------------------------------------------------
 
-def segments_of(q, V, C, cu_seqlens):
-    """How many segments, if nobody says it."""
-    if cu_seqlens is not None or q.dtype == torch.float32 or not q.is_cuda:
-        return 1
+def segments_of(q, V, C, cu_seqlens, asked):
+    """How many segments; asked = 0 means that nobody said it."""
+    if asked or cu_seqlens is not None or q.dtype == torch.float32 or not q.is_cuda:
+        return asked or 1
     (B, T, H, K), width = q.shape, configs.width_of(q.shape[3], V)
     # as if every program held 64 rows of the memory, or 128 where heads are 256 wide: whatever the plan, the same answer for a shape
     return splitting.choose(B * H * triton.cdiv(V, max(64, width // 2)), triton.cdiv(T, C), width, gpu_of(q).multiprocessors)
 
 
 def chunkwise_shapes(q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, C, save, segments):
-    """o, final state, UT, unit q, unit k, their norms, sigmoid of beta, states, writes; and of each segment the map M and the
-    memory that enters, see splitting.py. C = 0 is the table's choice, and segments = 0 that of `splitting.choose`."""
+    """o, final state, UT, betas, unit q, unit k, their norms; and to save: states, writes, and of each segment the map M, see
+    splitting.py. C = 0 is the table's choice, and segments = 0 that of `splitting.choose`."""
     (B, T, H, K), V, C = q.shape, v.shape[3], C or plan_of(q, v.shape[3], 0).C
-    P = segments or segments_of(q, V, C, cu_seqlens)
+    P = segments_of(q, V, C, cu_seqlens, segments)
     n, slots = sequences(B, T, cu_seqlens, C, P)
-    results = [like(v), exact(q, n // P, H, V, K), q.new_empty(B, T, H, C)]
+    results = [like(v), exact(q, n // P, H, V, K), q.new_empty(B, T, H, C), exact(q, slots, H, C)]
     results += [like(q), like(k), exact(q, 2, B, T, H)] if normalize else [None] * 3
-    results += [like(beta) if sigmoid else None]
-    results += [q.new_empty(slots, H, V, K), like(v)] if save else [None] * 2
-    return results + ([exact(q, n, H, K, K), exact(q, n, H, V, K)] if P > 1 else [None] * 2)
+    return results + ([q.new_empty(slots, H, V, K), like(v), exact(q, n, H, K, K) if P > 1 else None] if save else [None] * 3)
 
 
 def run_chunkwise(*inputs):
-    q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, *_ = inputs
-    o, final, UT, unit_q, unit_k, norms, sigmoid_beta, states, writes, M, enters = results = chunkwise_shapes(*inputs)
-    (B, T, H, K), V, C = q.shape, v.shape[3], UT.shape[3]
-    n, slots = sequences(B, T, cu_seqlens, C)
-    q, k, v = token_rows(q), token_rows(k), token_rows(v)
+    q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, _, _, segments = inputs
+    o, final, UT, betas, unit_q, unit_k, norms, states, writes, M = results = chunkwise_shapes(*inputs)
+    (B, T, H, K), V, C, tokens = q.shape, v.shape[3], UT.shape[3], q.shape[0] * q.shape[1]
+    P = segments_of(q, V, C, cu_seqlens, segments)
+    rows, T, cu_seqlens = splitting.cut(B, T, P, C, q.device) if P > 1 else (B, T, cu_seqlens)
+    n, slots = sequences(rows, T, cu_seqlens, C)
+    q, k, v, sizes = token_rows(q), token_rows(k), token_rows(v), dict(C=C, PRECISION=precision)
     # T is rounded to the dtype of the inputs, which for bfloat16 loses more than building it in tf32 does
-    launch(forward.inverse_kernel, slots * H, configs.INVERSE[configs.width_of(K, K)], q, k, beta, UT, unit_q, unit_k, norms, sigmoid_beta,
-           cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), T, H, B * T, *strides(q, k),
-           K=K, C=C, PRECISION=precision, MERGE="tf32" if q.dtype == torch.bfloat16 else precision)
-    q, k, beta = unit_q if normalize else q, unit_k if normalize else k, sigmoid_beta if sigmoid else beta
-    sizes = dict(K=K, V=V, C=C, PRECISION=precision)
-    if M is not None:
-        _, T, cu_seqlens = splitting.cut(B, T, len(M) // B, C, q.device)
-        n, b, config = len(M), like(enters), plan_of(q, V, 2 * len(M) * H).forward
-        launch(splitting.segment_kernel, n * H * (triton.cdiv(V, config.v_tile) + triton.cdiv(K, config.v_tile)), config, k, v, UT,
-               torch.eye(K, dtype=torch.float32, device=q.device), M, b, cu_seqlens, T, H, *strides(k, v), V_TILE=config.v_tile, **sizes)
-        scan(M, b, initial, enters, final, precision, reverse=False)
-        initial, final = enters, None
+    launch(forward.inverse_kernel, slots * H, configs.INVERSE[configs.width_of(K, K)], q, k, beta, UT, betas, unit_q, unit_k, norms,
+           cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), T, H, tokens, *strides(q, k),
+           K=K, MERGE="tf32" if q.dtype == torch.bfloat16 else precision, SIGMOID=sigmoid, **sizes)
+    q, k = (unit_q, unit_k) if normalize else (q, k)
+    if P > 1:
+        initial, final = enter_segments(k, v, UT, betas, initial, cu_seqlens, T, P, M, final, **sizes)[1], None
     plan = plan_of(q, V, n * H)
     config = plan.forward if states is None else plan.saving
-    launch(forward.forward_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, UT, initial, o, final, states, writes,
-           cu_seqlens, scale, T, H, *strides(q, k, v), V_TILE=config.v_tile, **sizes)
+    launch(forward.forward_kernel, n * H * triton.cdiv(V, config.v_tile), config, q, k, v, UT, betas, initial, o, final, states, writes,
+           cu_seqlens, scale, T, H, *strides(q, k, v), K=K, V=V, V_TILE=config.v_tile, **sizes)
     return results
 
 
-def scan(M, b, first, enters, last, precision, reverse):
+def enter_segments(k, v, UT, betas, initial, cu_seqlens, T, P, M, final, C, PRECISION):
+    """M of each segment, and the memory that enters it. `final`, if it is wanted: out, what leaves the last."""
+    (B, _, H, K), V, n = k.shape, v.shape[3], k.shape[0] * P
+    config, M, b, enters = plan_of(k, V, 2 * n * H).forward, exact(k, n, H, K, K) if M is None else M, exact(k, n, H, V, K), exact(k, n, H, V, K)
+    launch(splitting.segment_kernel, n * H * (triton.cdiv(V, config.v_tile) + triton.cdiv(K, config.v_tile)), config, k, v, UT, betas,
+           torch.eye(K, dtype=torch.float32, device=k.device), M, b, cu_seqlens, T, H, *strides(k, v),
+           K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=PRECISION)
+    scan(M, b, initial, enters, final, P, PRECISION, reverse=False)
+    return M, enters
+
+
+def scan(M, b, first, enters, last, P, precision, reverse):
     """What enters each segment, and what leaves the last, if `first` enters the first; see `splitting.scan_kernel`."""
-    (B, H, V, K), config = last.shape, configs.Config(16, 8, 2 if M.shape[3] <= 128 else 1)
-    launch(splitting.scan_kernel, B * H * triton.cdiv(V, config.v_tile), config, M, b, first, enters, last, len(M) // B, H,
+    (n, H, V, K), config = b.shape, configs.Config(16, 8, 2 if b.shape[3] <= 128 else 1)
+    launch(splitting.scan_kernel, n // P * H * triton.cdiv(V, config.v_tile), config, M, b, first, enters, last, P, H,
            K=K, V=V, ROWS=config.v_tile, PRECISION=precision, REVERSE=reverse)
 
 
 def run_chunkwise_backward(*inputs):
-    """With M, `initial` is what enters each segment."""
-    do, d_final, q, k, v, beta, initial, cu_seqlens, UT, norms, states, writes, M, scale, sigmoid, precision = inputs
-    results = gradient_shapes(*inputs)
-    (B, T, H, K), V, C, d_initial = q.shape, v.shape[3], UT.shape[3], results[4]
-    tokens, rows = B * T, B
-    if M is not None:
-        rows, T, cu_seqlens = splitting.cut(B, T, len(M) // B, C, q.device)
+    """With SIGMOID, beta is what the forward pass has left: betas, chunk by chunk."""
+    do, d_final, q, k, v, beta, initial, cu_seqlens, UT, norms, states, writes, M, scale, sigmoid, precision, P = inputs
+    dq, dk, dv, dbeta, d_initial = results = gradient_shapes(*inputs)
+    (B, T, H, K), V, C, tokens, recompute = q.shape, v.shape[3], UT.shape[3], q.shape[0] * q.shape[1], states is None
+    rows, T, cu_seqlens = splitting.cut(B, T, P, C, q.device) if P > 1 else (B, T, cu_seqlens)
     n, slots = sequences(rows, T, cu_seqlens, C)
-    plan = plan_of(q, V, n * H)
+    plan, owner, betas = plan_of(q, V, n * H), sequence_of_slot(cu_seqlens, slots, C), beta
     q, k, v = token_rows(q), token_rows(k), token_rows(v)
-    steps, sizes = strides(q, k, v), dict(K=K, V=V, C=C, PRECISION=precision)
+    steps, sizes = strides(q, k, v), dict(C=C, PRECISION=precision)
 
     def sweep(config, d_final, states, writes, d_states, dv, d_initial, **which):
-        launch(backward.sweeps_kernel, sum(which.values()) * n * H * triton.cdiv(V, config.v_tile), config, q, k, v, UT, initial,
-               do, d_final, states, writes, d_states, dv, d_initial, cu_seqlens, scale, T, H, *steps, V_TILE=config.v_tile, **which, **sizes)
+        launch(backward.sweeps_kernel, sum(which.values()) * n * H * triton.cdiv(V, config.v_tile), config, q, k, v, UT, betas, initial,
+               do, d_final, states, writes, d_states, dv, d_initial, cu_seqlens, scale, T, H, *steps, K=K, V=V, V_TILE=config.v_tile, **which, **sizes)
 
-    if M is not None:                                                    # back through the segments: dS_in = dS_out M^T + c
-        c, leaves = like(initial), like(initial)
+    if not sigmoid:
+        betas = exact(q, slots, H, C)
+        launch(backward.strengths_kernel, slots * H, configs.STEP, beta, betas, cu_seqlens, owner, T, H, C=C, HALF=q.dtype == torch.float16)
+    if P > 1:                                                            # back through the segments: dS_in = dS_out M^T + c
+        if recompute:
+            M, initial = enter_segments(k, v, UT, betas, initial, cu_seqlens, T, P, M, None, **sizes)
+        c, leaves = exact(q, n, H, V, K), exact(q, n, H, V, K)
         sweep(plan.back, None, None, None, None, None, c, FORWARD=False, BACKWARD=True)
-        scan(M, c, d_final, leaves, d_initial, precision, reverse=True)
+        scan(M, c, d_final, leaves, d_initial, P, precision, reverse=True)
         d_final, d_initial = leaves, None
-    dq, dk, dv, dbeta, _ = results
     d_states = q.new_empty(slots, H, V, K)
-    recompute = states is None
     if recompute:
         states, writes = like(d_states), like(v)
     if recompute and plan.both:
@@ -230,22 +236,24 @@ def run_chunkwise_backward(*inputs):
             sweep(plan.sweep, d_final, states, writes, d_states, dv, d_initial, FORWARD=True, BACKWARD=False)
         sweep(plan.back, d_final, states, writes, d_states, dv, d_initial, FORWARD=False, BACKWARD=True)
     k_tile = min(triton.next_power_of_2(K), 128 if norms is None else 256)   # what undoes a norm needs whole rows
-    launch(backward.gradients_kernel, 2 * slots * H * triton.cdiv(K, k_tile), plan.gradients, q, k, beta, do, states, writes, d_states, dv, norms,
-           dq, dk, dbeta, cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), scale, T, H, tokens, *steps[:4],
-           V_TILE=plan.gradients.v_tile, K_TILE=k_tile, SIGMOID=sigmoid, **sizes)
+    launch(backward.gradients_kernel, 2 * slots * H * triton.cdiv(K, k_tile), plan.gradients, q, k, betas, do, states, writes, d_states, dv, norms,
+           dq, dk, dbeta, cu_seqlens, owner, scale, T, H, tokens, *steps[:4],
+           K=K, V=V, V_TILE=plan.gradients.v_tile, K_TILE=k_tile, SIGMOID=sigmoid, **sizes)
     return results
 
 
 def chunkwise_kept(inputs, results):
-    q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, *_ = inputs
-    _, _, UT, unit_q, unit_k, norms, sigmoid_beta, states, writes, M, enters = results
-    return (unit_q if normalize else q, unit_k if normalize else k, v, sigmoid_beta if sigmoid else beta, initial if M is None else enters,
-            cu_seqlens, UT, norms, states, writes, M), (scale, sigmoid, precision)
+    q, k, v, beta, initial, cu_seqlens, scale, normalize, sigmoid, precision, _, _, segments = inputs
+    _, _, UT, betas, unit_q, unit_k, norms, states, writes, M = results
+    P = segments_of(q, v.shape[3], UT.shape[3], cu_seqlens, segments)
+    return (unit_q if normalize else q, unit_k if normalize else k, v, betas if sigmoid else beta, initial,
+            cu_seqlens, UT, norms, states, writes, M), (scale, sigmoid, precision, P)
 
 
 chunkwise, chunkwise_backward, by_chunks = rule(
     "chunkwise", "float scale, bool normalize, bool sigmoid, str precision, int C, bool save, int segments", run_chunkwise, chunkwise_shapes, chunkwise_kept,
-    "Tensor UT, Tensor? norms, Tensor? states, Tensor? writes, Tensor? M, float scale, bool sigmoid, str precision", run_chunkwise_backward)
+    "Tensor UT, Tensor? norms, Tensor? states, Tensor? writes, Tensor? M, float scale, bool sigmoid, str precision, int segments",
+    run_chunkwise_backward)
 
 
 # -- one token at a time ---------------------------------------------------------------------------------------------------

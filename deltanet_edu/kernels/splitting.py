@@ -42,7 +42,7 @@ def cut(B, T, P, C, device):
 
 @triton.jit
 def segment_kernel(
-    k_ptr, v_ptr, UT_ptr,                          # as in forward_kernel
+    k_ptr, v_ptr, UT_ptr, betas_ptr,               # as in forward_kernel
     identity_ptr,                                  # (K, K) float32
     M_ptr, b_ptr,                                  # out: (N, H, K, K), (N, H, V, K) float32, of each segment
     cu_seqlens, T, H, k_token, k_head, v_token, v_head,
@@ -54,11 +54,11 @@ def segment_kernel(
     program = tl.program_id(0)
     tile, h, i_seq = program % TILES, program // TILES % H, program // (TILES * H)
     if tile < V_TILES:
-        forward_sweep(k_ptr, k_ptr, v_ptr, UT_ptr, None, None, b_ptr, None, None, cu_seqlens, 1.0, T, H,
+        forward_sweep(k_ptr, k_ptr, v_ptr, UT_ptr, betas_ptr, None, None, b_ptr, None, None, cu_seqlens, 1.0, T, H,
                       k_token, k_head, k_token, k_head, v_token, v_head, i_seq, h, tile * V_TILE, K, V, C, V_TILE, PRECISION)
     else:
         identity = identity_ptr - (i_seq.to(tl.int64) * H + h) * K * K   # one for all, so without the way to a memory of its own
-        forward_sweep(k_ptr, k_ptr, None, UT_ptr, identity, None, M_ptr, None, None, cu_seqlens, 1.0, T, H,
+        forward_sweep(k_ptr, k_ptr, None, UT_ptr, betas_ptr, identity, None, M_ptr, None, None, cu_seqlens, 1.0, T, H,
                       k_token, k_head, k_token, k_head, v_token, v_head, i_seq, h, (tile - V_TILES) * V_TILE, K, K, C, V_TILE, PRECISION)
 
 
@@ -66,7 +66,7 @@ def segment_kernel(
 def scan_kernel(
     M_ptr, b_ptr,                                  # (B, P, H, K, K), (B, P, H, V, K), all here in float32
     first_ptr,                                     # (B, H, V, K): what enters the first segment; None: zeros
-    enters_ptr, last_ptr,                          # out: (B, P, H, V, K) what enters each; (B, H, V, K) what leaves the last
+    enters_ptr, last_ptr,                          # out: (B, P, H, V, K) what enters each; (B, H, V, K) what leaves the last, or None
     P, H,
     K: tl.constexpr, V: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
     REVERSE: tl.constexpr,                         # from the last segment to the first, through M^T: gradients
@@ -88,8 +88,9 @@ def scan_kernel(
         tl.store(enters_ptr + segment * V * K + at, S, mask=in_state)
         strips = tl.reshape(S, (ROWS, width // STEP, STEP))
         S = tl.load(b_ptr + segment * V * K + at, mask=in_state, other=0.0)
-        for n in tl.static_range(width // STEP):
+        for n in range(0, width // STEP):
             i = n * STEP + row
             M = tl.load(M_ptr + segment * K * K + (col * K + i if REVERSE else i * K + col), mask=(i < K) & (col < K), other=0.0)   # (STEP, K)
             S = tl.dot(tl.sum(tl.where(strip == n, strips, 0.0), 1), M, S, input_precision=PRECISION)
-    tl.store(last_ptr + (i_seq * H + h) * V * K + at, S, mask=in_state)
+    if last_ptr is not None:
+        tl.store(last_ptr + (i_seq * H + h) * V * K + at, S, mask=in_state)

@@ -65,7 +65,7 @@ def compile_all(capability, dtype, widths=(64, 128, 256)):
     def compile_only(self, *args, grid, warmup, **kwargs):
         kernel = run(self, *args, grid=grid, warmup=True, **kwargs)
         sweeps = {n: kwargs[n] for n in ("FORWARD", "BACKWARD") if n in kwargs}
-        compiled.append(dict(kernel=self.__name__, width=kwargs["K"], v_tile=kwargs.get("V_TILE"), warps=kwargs["num_warps"],
+        compiled.append(dict(kernel=self.__name__, width=width, v_tile=kwargs.get("V_TILE"), warps=kwargs["num_warps"],
                              stages=kwargs["num_stages"], **sweeps, **resources(kernel)))
 
     JITFunction.run = compile_only
@@ -78,12 +78,13 @@ def compile_all(capability, dtype, widths=(64, 128, 256)):
                 q, k, v, beta, S = x(width), x(width), x(width), x(dtype=torch.float32), torch.empty(2, 16, width, width)
                 cu_seqlens = torch.tensor([0, 32, 64]) if fused else None
                 S = S if fused else S[:1]
-                o, final, T1, _, _, norms, *_ = operator.chunkwise(q, k, v, beta, S, cu_seqlens, 0.5, fused, fused, "tf32x3", 0, False, 1)
-                operator.chunkwise_backward(o, final, q, k, v, beta, S, cu_seqlens, T1, norms if fused else None, None, None, None, 0.5, fused, "tf32x3")
+                o, final, UT, betas, _, _, norms, *_ = operator.chunkwise(q, k, v, beta, S, cu_seqlens, 0.5, fused, fused, "tf32x3", 0, False, 1)
+                operator.chunkwise_backward(o, final, q, k, v, betas if fused else beta, S, cu_seqlens, UT, norms if fused else None, None, None, None,
+                                            0.5, fused, "tf32x3", 1)
                 if not fused:
                     operator.chunkwise(q, k, v, beta, S, None, 0.5, False, False, "tf32x3", 0, True, 2)
                 for row in compiled[start:]:
-                    row |= dict(programs="few" if few else "many", fused=fused, C=T1.shape[3])
+                    row |= dict(programs="few" if few else "many", fused=fused, C=UT.shape[3])
         if capability < 90:
             continue
         o, final, errors = operator.recurrence(q, k, v, beta, S, cu_seqlens, 0.5, True)

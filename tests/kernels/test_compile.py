@@ -28,7 +28,7 @@ def test_every_configuration_compiles_within_its_limits(capability, dtype, width
     done = subprocess.run(command, cwd=Path(__file__).parents[2], env={**os.environ, "TRITON_INTERPRET": "0"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    chunkwise = {"inverse_kernel", "forward_kernel", "sweeps_kernel", "gradients_kernel", "segment_kernel", "scan_kernel"}
+    chunkwise = {"inverse_kernel", "forward_kernel", "strengths_kernel", "sweeps_kernel", "gradients_kernel", "segment_kernel", "scan_kernel"}
     recurrent = {"recurrent_kernel", "recurrent_reverse_kernel", "recurrent_replay_kernel"} if capability == 90 else set()
     assert {(row["kernel"], row["width"]) for row in rows} == {(kernel, width) for kernel in chunkwise | recurrent for width in widths}
     for row in rows:
