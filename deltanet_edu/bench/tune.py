@@ -106,7 +106,9 @@ def compile_ahead(shapes, dtype, plan, processes, progress=lambda jobs, total: j
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    todo = [(shape, dtype, plan, field, config) for shape in shapes[:1] for field, config in jobs(shape[3], plan)]
+    B, T, H, D = shapes[0]
+    short = B, min(T, 256), H, D                                         # compiled code does not depend on the length, the memory needed does
+    todo = [(short, dtype, plan, field, config) for field, config in jobs(D, plan)]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         list(progress(pool.map(time_of, *zip(*todo)), len(todo)))
 

@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     gradients: Config       # gradients_kernel
 
 
-RECURRENT, STEP = Config(32, 4, 1), Config(16, 1, 1)
+RECURRENT, STEP, SCAN = Config(32, 4, 1), Config(16, 1, 1), Config(16, 4, 3)
 INVERSE = {64: Config(0, 1, 1), 128: Config(0, 1, 1), 256: Config(0, 2, 1)}           # has no V
 
 # Half precision, at least 227 KB of shared memory: Hopper and its successors in data centers. Two plans per width. FEW programs
@@ -47,12 +47,12 @@ INVERSE = {64: Config(0, 1, 1), 128: Config(0, 1, 1), 256: Config(0, 2, 1)}     
 FEW = {
     64: Plan(64, Config(32, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 3)),
     128: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 3)),
-    256: Plan(64, Config(32, 4, 3), Config(64, 4, 2), Config(64, 4, 2), Config(64, 8, 3), Config(64, 4, 2), Config(32, 4, 3)),
+    256: Plan(64, Config(32, 8, 3), Config(32, 8, 2), Config(64, 4, 2), Config(32, 8, 3), Config(32, 8, 3), Config(32, 4, 3)),
 }
 MANY = {
     64: Plan(64, Config(64, 4, 2), Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 3)),
     128: Plan(64, Config(128, 8, 3), Config(64, 4, 2), None, Config(128, 8, 3), Config(128, 8, 3), Config(32, 4, 3)),
-    256: Plan(64, Config(128, 8, 2), Config(64, 4, 2), None, Config(128, 8, 2), Config(64, 4, 1), Config(32, 4, 3)),
+    256: Plan(64, Config(128, 8, 2), Config(32, 8, 2), None, Config(64, 8, 3), Config(64, 4, 1), Config(32, 4, 3)),
 }
 # Half precision with 99 KB: every other GPU from Ampere on. No wgmma there, so 32 rows a tile are as good as 64.
 NARROW = {width: Plan(64, *[Config(32, 8, 2)] * 5, Config(32, 8, 1)) for width in (64, 128, 256)}

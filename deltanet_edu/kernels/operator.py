@@ -66,6 +66,11 @@ def exact(x, *shape):
     return x.new_empty(shape, dtype=torch.float32)
 
 
+def exactness(q, precision):
+    """Of products of float32 numbers that are not inputs: rounding to bfloat16, before and after, loses more than tf32 does."""
+    return "tf32" if q.dtype == torch.bfloat16 else precision
+
+
 def strides(*tensors):
     """Of tokens and heads."""
     return [s for x in tensors for s in x.stride()[1:3]]
@@ -169,10 +174,9 @@ def run_chunkwise(*inputs):
     rows, T, cu_seqlens = splitting.cut(B, T, P, C, q.device) if P > 1 else (B, T, cu_seqlens)
     n, slots = sequences(rows, T, cu_seqlens, C)
     q, k, v, sizes = token_rows(q), token_rows(k), token_rows(v), dict(C=C, PRECISION=precision)
-    # T is rounded to the dtype of the inputs, which for bfloat16 loses more than building it in tf32 does
     launch(forward.inverse_kernel, slots * H, configs.INVERSE[configs.width_of(K, K)], q, k, beta, UT, betas, unit_q, unit_k, norms,
            cu_seqlens, sequence_of_slot(cu_seqlens, slots, C), T, H, tokens, *strides(q, k),
-           K=K, MERGE="tf32" if q.dtype == torch.bfloat16 else precision, SIGMOID=sigmoid, **sizes)
+           K=K, MERGE=exactness(q, precision), SIGMOID=sigmoid, **sizes)
     q, k = (unit_q, unit_k) if normalize else (q, k)
     if P > 1:
         initial, final = enter_segments(k, v, UT, betas, initial, cu_seqlens, T, P, M, final, **sizes)[1], None
@@ -190,19 +194,19 @@ def enter_segments(k, v, UT, betas, initial, cu_seqlens, T, P, M, final, C, PREC
     launch(splitting.segment_kernel, n * H * (triton.cdiv(V, config.v_tile) + triton.cdiv(K, config.v_tile)), config, k, v, UT, betas,
            torch.eye(K, dtype=torch.float32, device=k.device), M, b, cu_seqlens, T, H, *strides(k, v),
            K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=PRECISION)
-    scan(M, b, initial, enters, final, P, PRECISION, reverse=False)
+    scan(M, b, initial, enters, final, P, exactness(k, PRECISION), reverse=False)
     return M, enters
 
 
 def scan(M, b, first, enters, last, P, precision, reverse):
     """What enters each segment, and what leaves the last, if `first` enters the first; see `splitting.scan_kernel`."""
-    (n, H, V, K), config = b.shape, configs.Config(16, 8, 2 if b.shape[3] <= 128 else 1)
+    (n, H, V, K), config = b.shape, configs.SCAN
     launch(splitting.scan_kernel, n // P * H * triton.cdiv(V, config.v_tile), config, M, b, first, enters, last, P, H,
            K=K, V=V, ROWS=config.v_tile, PRECISION=precision, REVERSE=reverse)
 
 
 def run_chunkwise_backward(*inputs):
-    """With SIGMOID, beta is what the forward pass has left: betas, chunk by chunk."""
+    """With `sigmoid`, beta is what the forward pass has made of it: betas, chunk by chunk."""
     do, d_final, q, k, v, beta, initial, cu_seqlens, UT, norms, states, writes, M, scale, sigmoid, precision, P = inputs
     dq, dk, dv, dbeta, d_initial = results = gradient_shapes(*inputs)
     (B, T, H, K), V, C, tokens, recompute = q.shape, v.shape[3], UT.shape[3], q.shape[0] * q.shape[1], states is None
@@ -224,7 +228,7 @@ def run_chunkwise_backward(*inputs):
             M, initial = enter_segments(k, v, UT, betas, initial, cu_seqlens, T, P, M, None, **sizes)
         c, leaves = exact(q, n, H, V, K), exact(q, n, H, V, K)
         sweep(plan.back, None, None, None, None, None, c, FORWARD=False, BACKWARD=True)
-        scan(M, c, d_final, leaves, d_initial, P, precision, reverse=True)
+        scan(M, c, d_final, leaves, d_initial, P, exactness(q, precision), reverse=True)
         d_final, d_initial = leaves, None
     d_states = q.new_empty(slots, H, V, K)
     if recompute:
@@ -322,12 +326,13 @@ def entering(q, k, v, beta, initial_state, cu_seqlens, scale):
 
 def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=None, cu_seqlens=None,
                          normalize=False, sigmoid=False, precision="tf32x3", save_states=False, segments=None):
-    """The delta rule, chunk by chunk: two launches forward, two or three backward, with segments two more each way. As
+    """The delta rule, chunk by chunk: two launches forward, three or four backward; with segments two and four more. As
     `ops.delta_rule_chunkwise`, and:
 
     Args:
         q, k: (B, T, H, K).    v: (B, T, H, V).    K, V <= 256; bfloat16, float16 or float32. Read as they lie if the last dimension is
             contiguous, tokens lie at one stride through the whole batch, and rows start at multiples of 16 bytes; else copied.
+            In float16, gradients must stay below 65,504 * scale: the kernels keep them divided by it.
         beta: (B, T, H), of any of these dtypes.
         initial_state: (B, H, V, K), or (N, H, V, K) with cu_seqlens; None starts with nothing.
         chunk_size: 16, 32 or 64; None is the table's choice.
@@ -336,7 +341,7 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
         normalize: first divide q and k by sqrt(|.|^2 + 1e-6).    sigmoid: first take the sigmoid of beta.
         precision: of products of float32 inputs: "ieee" (slow), "tf32x3" (three tf32 products, nearly as exact) or "tf32".
         save_states: keep S and X of every chunk for the backward pass instead of computing them again. In bfloat16 that is
-            2V(K / C + 1) bytes a token and head.
+            2V(K / C + 1) bytes a token and head. Otherwise T is held, 2C bytes.
         segments: cut each sequence into so many pieces that run side by side, see splitting.py. About three times the work of
             one sweep, so it pays for long sequences with few heads; not with cu_seqlens. None: as many as pay, and in float32
             one; how many depends on the batch, and with it the last digits. 1 keeps sequences whole.

@@ -3,7 +3,8 @@
 Through a segment the memory goes as S_out = S_in M + b, because every token's step is linear in the memory (eq. 2.6). So b is where
 an empty memory ends, and M where the identity ends if all values are zero: `segment_kernel`, one sweep for V + K rows instead
 of V. `scan_kernel` finds what really enters each segment, and then all run at once. Gradients come back the same way,
-dS_in = dS_out M^T + c. With P segments, that is two sweeps over a P-th of the chunks instead of one over all.
+dS_in = dS_out M^T + c. With P segments, that is two sweeps over a P-th of the chunks instead of one over all. The backward pass works
+out M and what enters a second time, unless the forward pass was asked to save its memories: held, they would be the larger part.
 
 M needs no more precision than the sweeps have: its errors are those that the memory itself would collect on the same way.
 """
@@ -15,9 +16,9 @@ import triton.language as tl
 from .forward import forward_sweep
 from .tiles import at_state
 
-# What `choose` reckons with, measured on an H200.
+# What `choose` reckons with, measured on an H100 and an H200.
 WORK = 23                               # tenths: sweeps of a chunk instead of one, those for M and b being side by side
-EXTRA = {64: 200, 128: 60, 256: 20}     # chunks that could be swept while the host makes two launches more, and in the scan
+EXTRA = {64: 300, 128: 120, 256: 40}    # chunks that could be swept while the host makes the launches more, and in the scan
 SHORTEST = 16                           # chunks: in shorter segments a sweep does not get going
 
 

@@ -50,7 +50,7 @@ def states(ptr, slot, length, h, H, K: tl.constexpr, V: tl.constexpr, C: tl.cons
     """A descriptor of one head's memories, one a chunk, in a tensor (slots, H, V, K), moved V_TILE rows at a time."""
     width: tl.constexpr = triton.next_power_of_2(K)
     first = ptr + (slot * H + h) * V * K
-    return tl.make_tensor_descriptor(first, [tl.cdiv(length, C), V, K], [H * V * K, K, 1], [1, V_TILE, width])
+    return tl.make_tensor_descriptor(first, [tl.cdiv(length, C), V, K], [tl.cast(H, tl.int64) * V * K, K, 1], [1, V_TILE, width])
 
 
 @triton.jit

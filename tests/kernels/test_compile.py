@@ -11,13 +11,13 @@ import pytest
 # what is compiled, and how many bytes a thread may spill in which kernel at which width; none where nothing is said
 TARGETS = {
     "Hopper, bfloat16": (90, "bfloat16", (64, 128, 256), {
-        ("inverse_kernel", 128): 600, ("gradients_kernel", 128): 450, ("gradients_kernel", 256): 300, ("forward_kernel", 256): 400,
-        ("sweeps_kernel", 256): 160, ("segment_kernel", 256): 50, ("scan_kernel", 256): 50}),
-    "Ada, bfloat16": (89, "bfloat16", (64, 256), {("gradients_kernel", 64): 300, ("scan_kernel", 256): 50}),
+        ("inverse_kernel", 128): 750, ("forward_kernel", 128): 50, ("gradients_kernel", 128): 300, ("gradients_kernel", 256): 50,
+        ("forward_kernel", 256): 400, ("sweeps_kernel", 256): 300}),
+    "Ada, bfloat16": (89, "bfloat16", (64, 256), {("gradients_kernel", 64): 100, ("forward_kernel", 256): 50}),
     "Ampere, bfloat16": (80, "bfloat16", (128,), {}),
     "Hopper, float32": (90, "float32", (64, 128, 256), {
-        ("inverse_kernel", 256): 600, ("forward_kernel", 128): 100, ("forward_kernel", 256): 2000, ("sweeps_kernel", 256): 900,
-        ("segment_kernel", 256): 50, ("scan_kernel", 256): 50}),
+        ("inverse_kernel", 64): 50, ("inverse_kernel", 256): 600, ("forward_kernel", 64): 50, ("forward_kernel", 128): 50,
+        ("forward_kernel", 256): 1700, ("sweeps_kernel", 256): 900, ("segment_kernel", 256): 50}),
 }
 PER_PROGRAM = {80: 163, 89: 99, 90: 227}                                 # KB of shared memory
 
@@ -35,5 +35,5 @@ def test_every_configuration_compiles_within_its_limits(capability, dtype, width
         allowed = spills.get((row["kernel"], row["width"]), 0)
         assert row["stack"] <= allowed, f"spills more than {allowed} bytes: {row}"
         assert not row["lost"], f"products are missing: {row}"
-        assert 32 < row["registers"] <= 255, row
+        assert row["registers"] <= 255 and (row["registers"] > 32 or not row["stack"]), row             # 32 and spills: ptxas gave up
         assert row["shared"] <= PER_PROGRAM[capability] * 1024, row
