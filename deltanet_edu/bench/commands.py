@@ -52,7 +52,7 @@ def figures_command(
     """Draw the measurements: against the library, against what the hardware allows, against one token at a time.
 
     \b
-    deltanet-edu bench figures results/delta_rule_h200.json results/lengths_h200.json
+    deltanet-edu bench figures results/delta_rule_h100.json results/lengths_h100.json
     """
     import json
 

@@ -193,7 +193,7 @@ def tune_command(
 ):
     """Find the fastest configurations of the kernels on your GPU and keep them: a table of your own.
 
-    The kernels come with a table that was made on an H200; yours goes before it, on this GPU, until the kernels change. Takes
+    The kernels come with a table that was made on an H100 and an H200; yours goes before it, on this GPU, until the kernels change. Takes
     minutes a row and can be interrupted: rows that are done are kept. Delete the file to return to the table that came along.
 
     \b

@@ -134,5 +134,5 @@ def figures(files):
         for label, row in long[0]["points"].items():
             _, T, _, D = shape_of(label)
             curves.setdefault(D, {})[T] = row["speedup"]
-        drawn["recurrent"] = lambda: kernels.speedup_by_length(curves, note(long[0], "16,384 tokens, model width 2,048, bfloat16."))
+        drawn["recurrent"] = lambda: kernels.speedup_by_length(curves, note(long[0], "16,384 tokens, model width 2,048, bfloat16; the faster of two recurrent kernels."))
     return drawn

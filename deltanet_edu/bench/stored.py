@@ -21,7 +21,7 @@ def versions():
 
 
 def as_typed(context, group=("bench",)):
-    """The command of a typer.Context with the options that were given; of files, the names without folders."""
+    """The command of a typer.Context with the options that were given; of the output file, the name without its folder."""
     words = ["deltanet-edu", *group, context.info_name]
     for parameter in context.command.params:
         if context.get_parameter_source(parameter.name).name == "COMMANDLINE":
@@ -29,7 +29,7 @@ def as_typed(context, group=("bench",)):
             if isinstance(value, bool):
                 words.append((parameter.opts if value else parameter.secondary_opts)[0])
             else:
-                words += [parameter.opts[0], value.name if isinstance(value, Path) else str(value)]
+                words += [parameter.opts[0], Path(value).name if parameter.name == "output" else str(value)]
     return shlex.join(words)
 
 

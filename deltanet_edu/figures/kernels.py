@@ -24,15 +24,16 @@ def speedup_by_length(curves, note=""):
     figure, ax = plt.subplots(figsize=(6.4, 3.6))
     for (width, curve), color in zip(sorted(curves.items()), (colors.green, colors.orange, colors.delta)):
         lengths = sorted(curve)
-        ax.plot(lengths, [curve[T] for T in lengths], "o-", color=color, clip_on=False)
-        ax.annotate(f"K = {width}: {curve[lengths[-1]]:.0f}×", (lengths[-1], curve[lengths[-1]]), xytext=(9, 0), textcoords="offset points",
-                    va="center", color=color)
+        ax.plot(lengths, [curve[T] for T in lengths], "o-", color=color, clip_on=False,
+                label=f"K = {width}: {curve[lengths[-1]]:.0f}× at {thousands(lengths[-1])}")
     values, ticks = [y for curve in curves.values() for y in curve.values()], sorted({T for curve in curves.values() for T in curve})
     ax.set(xscale="log", yscale="log", xlabel="length of the sequence T", ylabel="times faster", ylim=(min(1, *values), 1.2 * max(values)),
            title="Chunkwise against one token at a time, forward + backward")
     ax.set_xticks(ticks, [thousands(T) for T in ticks])
     marks = [y for y in (1, 2, 5, 10, 20, 50, 100, 200) if y <= 1.2 * max(values)]
     ax.set_yticks(marks, [f"{y}×" for y in marks])
+    lines = sorted(ax.get_lines(), key=lambda line: -line.get_ydata()[-1])
+    ax.legend(handles=lines, loc="lower right", labelcolor="linecolor")     # in the order of their ends, which lie too close for labels
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_minor_formatter(NullFormatter())
         axis.set_tick_params(which="minor", length=0)

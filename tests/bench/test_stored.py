@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import typer
 
 from deltanet_edu.bench import stored
 from deltanet_edu.bench.stored import Measurements
@@ -52,3 +53,15 @@ def test_without_a_file():
     kept = Measurements(None, "c")
     kept.measure("letters", "ab", str.upper)
     assert kept == {"letters": {"a": "A", "b": "B"}}
+
+
+def test_a_command_is_stored_without_the_folders_of_its_machine():
+    app, seen = typer.Typer(), []
+
+    @app.command("measure")
+    def measure(context: typer.Context, output: str = "", rounds: int = 3, graphs: bool = False):
+        seen.append(stored.as_typed(context))
+
+    for words in (["--output", "/somewhere/of/mine/x.json", "--graphs"], ["--rounds", "5"]):
+        app(words, standalone_mode=False)
+    assert [command.split("--", 1)[1] for command in seen] == ["output x.json --graphs", "rounds 5"]
