@@ -1,6 +1,10 @@
 """A small language model on the kernels and on PyTorch: one training, one way of decoding, two backends."""
 
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -82,6 +86,52 @@ def test_a_training_step_compiles_without_graph_breaks(ran):
     compiled = torch.compile(model.loss, fullgraph=True, backend="inductor" if DEVICE == "cuda" else "aot_eager")
     for a, e in zip(gradients(model, compiled(tokens())), gradients(model, model.loss(tokens())), strict=True):
         assert (a - e).norm() <= 1e-4 * e.norm()
+
+TWO_PROCESSES = """
+import sys
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from deltanet_edu import kernels
+from tests.layers.test_backends import small_model, tokens
+
+rank, meeting = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+used, chunkwise = [], kernels.delta_rule_chunkwise
+kernels.delta_rule_chunkwise = lambda *args, **options: used.append(1) or chunkwise(*args, **options)
+model = small_model("triton")
+
+
+class Loss(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = model
+
+    def forward(self, text):
+        return self.model.loss(text)
+
+
+alone = torch.autograd.grad(model.loss(tokens(B=4)), list(model.parameters()))
+shared = DistributedDataParallel(Loss())
+shared(tokens(B=4)[2 * rank:2 * rank + 2]).backward()
+assert len(used) == 4, used
+for p, g in zip(model.parameters(), alone, strict=True):
+    assert (p.grad - g).norm() <= 1e-4 * g.norm()
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_share_a_batch(tmp_path):
+    """DistributedDataParallel: each takes half, and the averaged gradients are those of the whole."""
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo", "OMP_NUM_THREADS": "1"}
+    started = [subprocess.Popen([sys.executable, "-c", TWO_PROCESSES, str(rank), str(tmp_path / "meeting")], env=environment, text=True,
+                                cwd=Path(__file__).parents[2], stderr=subprocess.PIPE) for rank in range(2)]
+    try:
+        said = [process.communicate(timeout=120)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], said[0] + said[1]
 
 
 def test_lengths_are_rounded_once():
