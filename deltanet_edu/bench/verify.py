@@ -68,7 +68,7 @@ def cases():
         yield Case("", dtype, 21, 37)                                    # padded
         yield from (Case("", dtype, 64, 128, B=1, form=form, options=(("ends", ENDS),)) for form in ("chunkwise", "recurrent"))
         yield from (Case("", dtype, 64, 128, options=options) for options in (
-            (("normalize", True), ("sigmoid", True)), (("chunk_size", 32),), (("chunk_size", 16),), (("segments", 3),)))
+            (("normalize", True), ("sigmoid", True)), (("chunk_size", 32),), (("chunk_size", 16),), (("segments", 3),), (("segments", 3), ("save_states", True))))
         yield from (Case("", dtype, K, V, 40, form=form) for form in ("recurrent", "decoding") for K, V in ((16, 32), (64, 64), (128, 128), (256, 256)))
 
 

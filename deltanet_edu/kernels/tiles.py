@@ -62,9 +62,9 @@ def at_state(v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr, width: 
 
 @triton.jit
 def strengths(beta_ptr, at, in_range, SIGMOID: tl.constexpr, HALF: tl.constexpr):
-    """The beta of one chunk, (C,) in float32; what follows the last token is any number, since a key of zero writes nothing. Where beta
-    is 0 it becomes a number so small that what is written is lost in rounding, while dbeta = (dV . X) / beta^2 stays right."""
+    """The beta of one chunk, (C,) in float32, ones after the last token. Where it is 0 it becomes a number so small that what is
+    written is lost in rounding, while dbeta = (dV . X) / beta^2 stays right."""
     LEAST: tl.constexpr = 2.0**-14 if HALF else 2.0**-50
-    beta = tl.load(beta_ptr + at, mask=in_range, other=1.0).to(tl.float32)
+    beta = tl.load(beta_ptr + at, mask=in_range, other=0.0).to(tl.float32)
     beta = tl.sigmoid(beta) if SIGMOID else beta
-    return tl.where(tl.abs(beta) < LEAST, LEAST, beta)
+    return tl.where(in_range, tl.where(tl.abs(beta) < LEAST, LEAST, beta), 1.0)
