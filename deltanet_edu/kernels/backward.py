@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 
 from .forward import forward_sweep
-from .tiles import at_state, chunk_of, rows, sequence, states, strengths
+from .tiles import at_state, chunk_of, really, rows, sequence, states, strengths
 
 
 @triton.jit
@@ -80,7 +80,7 @@ def backward_sweep(
         dV_t = tl.dot(dX_t.to(k.dtype), UT, dX_t * beta[None, :], input_precision=PRECISION)              # (V_TILE, C)
         # -- update (eq. 9.4) -------------------------------------------------------------------------------------------------
         dS = tl.dot(tl.trans(do), q, dS, input_precision=PRECISION)
-        dS = tl.dot((-dV_t).to(k.dtype), k, dS, input_precision=PRECISION)
+        dS = tl.dot(really((-dV_t).to(k.dtype), beta), k, dS, input_precision=PRECISION)
         # -- store -----------------------------------------------------------------------------------------------------------
         if d_states_ptr is not None:
             dS_tiles.store([i, v0, 0], dS_out.reshape(1, V_TILE, width))

@@ -15,7 +15,7 @@ W = T K and U = T V never exist: U - W S^T = T Z (eq. 8.6), with one product les
 import triton
 import triton.language as tl
 
-from .tiles import at_state, chunk_of, rows, sequence, states, strengths
+from .tiles import at_state, chunk_of, really, rows, sequence, states, strengths
 
 EPS: tl.constexpr = tl.constexpr(1e-6)                                   # in |k| = sqrt(sum k^2 + EPS), as flash-linear-attention has it
 
@@ -178,9 +178,9 @@ def forward_sweep(
         # -- within the chunk: later tokens see earlier writes (eq. 8.6, 8.5) ----------------------------------------------
         X_t = tl.dot(Z_t.to(k.dtype), tl.trans(UT), Z_t * beta[None, :], input_precision=PRECISION).to(k.dtype)  # (V_TILE, C)
         if o_ptr is not None:
-            O_t = tl.dot(X_t, P_t, O_t, input_precision=PRECISION)
+            O_t = tl.dot(really(X_t, beta), P_t, O_t, input_precision=PRECISION)
         # -- update (eq. 8.4) ----------------------------------------------------------------------------------------------
-        S = tl.dot(X_t, k, S, input_precision=PRECISION)                 # in float32: thousands of chunks add up here
+        S = tl.dot(really(X_t, beta), k, S, input_precision=PRECISION)   # in float32: thousands of chunks add up here
         # -- store ---------------------------------------------------------------------------------------------------------
         if o_ptr is not None:
             o_rows.store([i * C, v0], tl.trans(O_t * scale).to(o_ptr.dtype.element_ty))

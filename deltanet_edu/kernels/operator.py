@@ -50,10 +50,11 @@ def plan_of(q, V, heads):
 
 
 def token_rows(x):
-    """x: (B, T, H, D) with tokens at one stride through the whole batch and rows at multiples of 16 bytes; copied only if it is not so."""
-    (B, T, _, _), (batch, token, head, one), size = x.shape, x.stride(), x.element_size()
+    """x: (B, T, H, D) with tokens at one stride through the whole batch and rows at multiples of 16 bytes; copied only if it is not
+    so, or if a head lies further away than 32 bits can say. Not by .contiguous(), which passes strides of single tokens and odd addresses."""
+    (B, T, H, _), (batch, token, head, one), size = x.shape, x.stride(), x.element_size()
     rows = one == 1 and token > 0 and head > 0 and token * size % 16 == head * size % 16 == x.data_ptr() % 16 == 0
-    return x if rows and (B == 1 or batch == T * token) else x.contiguous()
+    return x if rows and H * head < 2**31 and (B == 1 or batch == T * token) else like(x).copy_(x)
 
 
 def like(x):
@@ -132,7 +133,7 @@ def rule(name, options, run, shapes, kept, extras, run_backward):
         return tuple(output[:2])
 
     op.register_autograd(lambda ctx, grads: gradients(ctx, *grads[:2]),
-                         setup_context=lambda ctx, inputs, output: save(ctx, inputs, [x if x.numel() else None for x in output]))
+                         setup_context=lambda ctx, inputs, output: save(ctx, inputs, [x if x.ndim > 1 else None for x in output]))
     methods = dict(forward=staticmethod(directly), backward=staticmethod(once_differentiable(gradients)))
     apply = type(name, (torch.autograd.Function,), methods).apply
     return op, op_backward, lambda *inputs: tuple(op(*inputs)[:2]) if watched(*inputs[:5]) else apply(*inputs)
@@ -213,7 +214,7 @@ def run_chunkwise_backward(*inputs):
     rows, T, cu_seqlens = splitting.cut(B, T, P, C, q.device) if P > 1 else (B, T, cu_seqlens)
     n, slots = sequences(rows, T, cu_seqlens, C)
     plan, owner, betas = plan_of(q, V, n * H), sequence_of_slot(cu_seqlens, slots, C), beta
-    q, k, v = token_rows(q), token_rows(k), token_rows(v)
+    q, k, v, do = token_rows(q), token_rows(k), token_rows(v), token_rows(do)
     steps, sizes = strides(q, k, v), dict(C=C, PRECISION=precision)
 
     def sweep(config, d_final, states, writes, d_states, dv, d_initial, **which):
@@ -309,6 +310,9 @@ def entering(q, k, v, beta, initial_state, cu_seqlens, scale):
     """The inputs as the operators expect them."""
     if torch.is_autocast_enabled(q.device.type):
         q, k, v = (x.to(torch.get_autocast_dtype(q.device.type)) for x in (q, k, v))
+    for name, x, shape in (("k", k, q.shape), ("v", v, (*q.shape[:3], v.shape[-1])), ("beta", beta, q.shape[:3])):
+        if x.shape != shape:
+            raise ValueError(f"{name}: got shape {tuple(x.shape)}, but q of shape {tuple(q.shape)} asks for {tuple(shape)}.")
     for name, x in (("k", k), ("v", v)):
         if x.dtype != q.dtype:
             raise TypeError(f"{name}: got dtype {x.dtype}, but q is {q.dtype}. Convert it with {name}.to(q.dtype).")
@@ -320,6 +324,10 @@ def entering(q, k, v, beta, initial_state, cu_seqlens, scale):
                             f"expected integers [0, c_1, ..., T] on {q.device}.")
         if len(q) != 1:
             raise ValueError(f"q: got batch size {len(q)} together with cu_seqlens, expected 1: pack the sequences end to end in one row.")
+        cu_seqlens = cu_seqlens.contiguous()
+    if initial_state is not None:
+        if initial_state.shape != (shape := (len(q) if cu_seqlens is None else len(cu_seqlens) - 1, q.shape[2], v.shape[3], q.shape[3])):
+            raise ValueError(f"initial_state: got shape {tuple(initial_state.shape)}, expected {shape}: one memory (H, V, K) a sequence.")
     beta = beta if beta.dtype in (torch.bfloat16, torch.float16) else beta.float()
     return q, k, v, beta.contiguous(), None if initial_state is None else initial_state.float().contiguous(), cu_seqlens, float(scale)
 

@@ -60,11 +60,21 @@ def at_state(v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr, width: 
     return val[:, None] * K + col[None, :], (val < V)[:, None] & (col < K)[None, :]
 
 
+LEAST_HALF: tl.constexpr = tl.constexpr(2.0**-14)                       # what beta = 0 becomes in float16: its smallest normal number
+
+
 @triton.jit
 def strengths(beta_ptr, at, in_range, SIGMOID: tl.constexpr, HALF: tl.constexpr):
     """The beta of one chunk, (C,) in float32, ones after the last token. Where it is 0 it becomes a number so small that what is
     written is lost in rounding, while dbeta = (dV . X) / beta^2 stays right."""
-    LEAST: tl.constexpr = 2.0**-14 if HALF else 2.0**-50
+    LEAST: tl.constexpr = LEAST_HALF if HALF else 2.0**-50
     beta = tl.load(beta_ptr + at, mask=in_range, other=0.0).to(tl.float32)
     beta = tl.sigmoid(beta) if SIGMOID else beta
     return tl.where(in_range, tl.where(tl.abs(beta) < LEAST, LEAST, beta), 1.0)
+
+
+@triton.jit
+def really(x_t, beta):
+    """What was written with these beta, (V_TILE, C), as far as it counts: nothing for beta = 0. Only in float16 does what stands in for
+    0 add up, over thousands of tokens."""
+    return tl.where((tl.abs(beta) > LEAST_HALF)[None, :], x_t, 0.0) if x_t.dtype == tl.float16 else x_t

@@ -1,5 +1,6 @@
 """The kernels as PyTorch sees them: torch.library, torch.compile, autocast, checkpointing; and what is refused."""
 
+import re
 import subprocess
 import sys
 
@@ -176,10 +177,60 @@ def test_gradients_come_in_the_dtypes_of_the_inputs():
     assert [g.dtype for g in torch.autograd.grad(o.sum() + final.sum(), tensors)] == [x.dtype for x in tensors]
 
 
+def at_an_odd_address(x):
+    return torch.empty(x.numel() + 1, dtype=x.dtype, device=x.device)[1:].view(x.shape).copy_(x)
+
+
+def test_tensors_that_only_look_contiguous():
+    """At addresses that the copy engine cannot read, and single tokens whose stride means nothing."""
+    q, k, v, beta, S = tensors = small(B=2)
+    for odd in ([at_an_odd_address(x) for x in (q, k, v)], [x.repeat_interleave(3, 3)[..., ::3] for x in (q, k, v)]):
+        compare(lambda *x: delta_rule_chunkwise(*x[:4], initial_state=x[4]), [*odd, beta, S])
+    o, _ = delta_rule_chunkwise(*(x.requires_grad_() for x in tensors[:4]), initial_state=S)
+    plain, = torch.autograd.grad(o, q, torch.ones_like(o), retain_graph=True)
+    assert torch.equal(torch.autograd.grad(o, q, at_an_odd_address(torch.ones_like(o)))[0], plain)
+    one = small(B=3, T=1)
+    time_first = [x.transpose(0, 1).contiguous().transpose(0, 1) for x in one[:3]]
+    compare(lambda *x: delta_rule_chunkwise(*x[:4], initial_state=x[4]), [*time_first, *one[3:]])
+
+
+def test_heads_too_far_apart_for_32_bits_are_copied():
+    far = torch.empty_strided((1, 2, 2, 16), (2**30 * 2, 16, 2**30, 1), device="meta", dtype=torch.float16)
+    near = torch.empty_strided((1, 2, 2, 16), (2**30, 16, 2**29, 1), device="meta", dtype=torch.float16)
+    assert operator.token_rows(far).is_contiguous() and operator.token_rows(near) is near
+
+
+def test_no_tokens_in_a_compiled_function():
+    q, k, v, beta, S = small()
+    compiled = torch.compile(lambda *x: delta_rule_chunkwise(*x[:4], initial_state=x[4]), backend="aot_eager")
+    o, final, *gradients = everything(compiled, [x[:, :0] for x in (q, k, v, beta)] + [S])
+    assert torch.equal(final, S) and torch.equal(gradients[4], torch.ones_like(S))
+
+
+def test_lengths_with_gaps_between_them():
+    tensors = small(sequences=2)
+    ends = torch.tensor([0, 9, 7, 9, 20, 9], device=DEVICE)[::2]
+    compare(lambda *x: delta_rule_chunkwise(*x[:4], initial_state=x[4], cu_seqlens=ends), tensors, ends=[0, 7, 20])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+def test_many_tokens_without_strength_leave_the_memory_alone(dtype):
+    """Whatever stands in for beta = 0 must not add up."""
+    q, k, v, beta, S = (x.requires_grad_() for x in small(T=1500, H=1, dtype=dtype))
+    o, final = delta_rule_chunkwise(q, k, v, 0 * beta, initial_state=S)
+    dS, = torch.autograd.grad(final.sum(), S)
+    assert (final - S).norm() <= 1e-6 * S.norm() and (dS - 1).norm() <= 1e-6 * dS.norm()
+    expected = torch.einsum("bhvk,bthk->bthv", S, q.float())
+    assert (o - expected).norm() <= (1e-6 if dtype == torch.float32 else 1e-3) * expected.norm()
+
+
 @pytest.mark.parametrize("change, error, said", [
     (lambda a: a | dict(k=a["k"].double()), TypeError, "k: got dtype torch.float64, but q is torch.float32"),
     (lambda a: {n: x.double() if n in "qkv" else x for n, x in a.items()}, RuntimeError, "dtype torch.float64 has no kernel"),
     (lambda a: a | dict(scale=0), ValueError, "scale: got 0"),
+    (lambda a: a | dict(v=a["v"][:, :19]), ValueError, "v: got shape (1, 19, 2, 32), but q of shape (1, 20, 2, 16) asks for (1, 20, 2, 32)"),
+    (lambda a: a | dict(beta=a["beta"].mT), ValueError, "beta: got shape (1, 2, 20)"),
+    (lambda a: a | dict(initial_state=torch.zeros(1, 2, 16, 32, device=DEVICE)), ValueError, "initial_state: got shape (1, 2, 16, 32), expected (1, 2, 32, 16)"),
     (lambda a: a | dict(cu_seqlens=torch.tensor([0.0, 20.0])), TypeError, "cu_seqlens: got torch.float32"),
     (lambda a: {n: torch.cat([x, x]) for n, x in a.items()} | dict(cu_seqlens=torch.tensor([0, 20], device=DEVICE)), ValueError, "batch size 2 together with cu_seqlens"),
     (lambda a: a | dict(chunk_size=48), ValueError, "chunk_size: got 48"),
@@ -188,7 +239,7 @@ def test_gradients_come_in_the_dtypes_of_the_inputs():
     (lambda a: a | {n: a[n].new_zeros(1, 20, 2, 300) for n in "qk"}, ValueError, "head widths K = 304 and V = 32, expected at most 256"),
 ], ids=lambda x: x if isinstance(x, str) else "")
 def test_refused(change, error, said):
-    with pytest.raises(error, match=said.replace("(", r"\(")):
+    with pytest.raises(error, match=re.escape(said)):
         delta_rule_chunkwise(**change(dict(zip(("q", "k", "v", "beta"), small()))))
 
 
