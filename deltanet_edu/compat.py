@@ -19,7 +19,7 @@ def chunk_delta_rule(q, k, v, beta, scale=None, initial_state=None, output_final
     """The chunkwise form behind the library's signature.
 
     Args:
-        q, k: (B, T, H, K).    v: (B, T, H, V).    beta: (B, T, H). float32 and float64 too, which the library refuses here.
+        q, k: (B, T, H, K).    v: (B, T, H, V).    beta: (B, T, H). Each may be float32 or float64, which the library refuses here.
         scale: a factor on q; None means 1 / sqrt(K).
         initial_state: (N, H, K, V), one per sequence.
         output_final_state: return the final state as well, (N, H, K, V) in float32 (float64 for float64 inputs).

@@ -1,4 +1,4 @@
-"""The front door: `delta_rule(...)` checks its inputs, picks a form and a backend, and runs it. The only module that knows all."""
+"""The front door: `delta_rule(...)` checks its inputs, picks a form and a backend, and runs it. It and compat.py choose between ops and kernels."""
 
 import math
 from functools import wraps
@@ -188,7 +188,7 @@ def check_input_values(q, k, v, beta, *, initial_state=None):
         raise ValueError(f"beta: {beta[tuple(where)].item():.4g} at index {where}, expected a write strength of at least 0. "
                          f"Use a sigmoid: beta = torch.sigmoid(...).")
     strength = beta.float() * k.float().square().sum(-1)                 # (B, T, H)
-    if strength.max() > 2 * (1 + 4 * torch.finfo(k.dtype).eps) + 1e-5:
+    if strength.max() > 2 * (1 + 4 * torch.finfo(k.dtype).eps) + 1e-5:   # unit keys are rounded: with beta = 2 they pass 2 a little
         where = [int(i) for i in torch.unravel_index(strength.argmax(), strength.shape)]
         raise ValueError(f"k: beta |k|^2 reaches {strength.max().item():.4g} at index {where}; above 2 each write makes the error larger "
                          f"and the memory grows without bound. Normalize the keys, k = torch.nn.functional.normalize(k, dim=-1), "

@@ -19,17 +19,17 @@ import triton
 import triton.language as tl
 
 from .forward import forward_sweep
-from .tiles import at_state, chunk_of, really, rows, sequence, states, strengths
+from .tiles import at_state, chunk_of, rows, sequence, states, strengths, where_written
 
 
 @triton.jit
 def strengths_kernel(
     beta_ptr,                                      # (B, T, H)
     betas_ptr,                                     # out: (slots, H, C) float32
-    cu_seqlens, sequence_of_slot, T, H,
+    cu_seqlens, sequence_of_slot, T, H,            # as in inverse_kernel
     C: tl.constexpr, HALF: tl.constexpr,           # HALF: q, k and v are float16
 ):
-    """One program per chunk and head: beta chunk by chunk, as inverse_kernel has left it for the forward pass."""
+    """One program per chunk and head: beta chunk by chunk, once more what inverse_kernel made of it, since only beta is held."""
     slot, h = tl.program_id(0) // H, tl.program_id(0) % H
     start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
     row = tl.arange(0, C)
@@ -47,7 +47,7 @@ def backward_sweep(
     """The gradient of V_TILE rows of the memory of one head, from the last chunk to the first; laid out as `forward_sweep`."""
     width: tl.constexpr = triton.next_power_of_2(K)
     start, length, slot = sequence(i_seq, T, cu_seqlens, C)
-    N = tl.cdiv(length, C)
+    chunks = tl.cdiv(length, C)
     memory = (i_seq.to(tl.int64) * H + h) * V * K
     q_rows = rows(q_ptr + start * q_token + h * q_head, length, K, q_token, C, width)
     k_rows = rows(k_ptr + start * k_token + h * k_head, length, K, k_token, C, width)
@@ -62,8 +62,8 @@ def backward_sweep(
         at, in_state = at_state(v0, K, V, V_TILE, width)
         dS += tl.load(d_final_ptr + memory + at, mask=in_state, other=0.0) / scale
 
-    for step in range(0, N):                                             # one chunk a step, newest first
-        i = N - 1 - step
+    for step in range(0, chunks):                                        # one chunk a step, newest first
+        i = chunks - 1 - step
         # -- load ----------------------------------------------------------------------------------------------------
         q = q_rows.load([i * C, 0])                                      # (C, K)       shared memory, as all loaded tiles
         k = k_rows.load([i * C, 0])                                      # (C, K)
@@ -80,7 +80,7 @@ def backward_sweep(
         dV_t = tl.dot(dX_t.to(k.dtype), UT, dX_t * beta[None, :], input_precision=PRECISION)              # (V_TILE, C)
         # -- update (eq. 9.4) -------------------------------------------------------------------------------------------------
         dS = tl.dot(tl.trans(do), q, dS, input_precision=PRECISION)
-        dS = tl.dot(really((-dV_t).to(k.dtype), beta), k, dS, input_precision=PRECISION)
+        dS = tl.dot(where_written((-dV_t).to(k.dtype), beta), k, dS, input_precision=PRECISION)
         # -- store -----------------------------------------------------------------------------------------------------------
         if d_states_ptr is not None:
             dS_tiles.store([i, v0, 0], dS_out.reshape(1, V_TILE, width))
@@ -97,7 +97,7 @@ def sweeps_kernel(
     states_ptr, writes_ptr,                                              # out: S before each chunk (slots, H, V, K), X (B, T, H, V)
     d_states_ptr, dv_ptr,                                                # out: dS' and scale dV, shaped likewise; None: not wanted
     d_initial_ptr,                                                       # out: (N, H, V, K) float32, or None
-    cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,
+    cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,    # as in forward_kernel
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
     FORWARD: tl.constexpr, BACKWARD: tl.constexpr,                       # which sweeps to run
 ):
@@ -130,7 +130,7 @@ def gradients_kernel(
     states_ptr, writes_ptr, d_states_ptr, dv_ptr,                        # what the sweeps left: S, X, dS', scale dV
     norms_ptr,                                                           # (2, B, T, H): lengths that q and k had; None: not normalized
     dq_ptr, dk_ptr, dbeta_ptr,                                           # out: (B, T, H, K) twice, (B, T, H)
-    cu_seqlens, sequence_of_slot, scale, T, H, tokens, q_token, q_head, k_token, k_head,
+    cu_seqlens, sequence_of_slot, scale, T, H, tokens, q_token, q_head, k_token, k_head,    # as in inverse_kernel; scale: a factor on q
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
     K_TILE: tl.constexpr,                                                # columns of dQ or dK that a program works out
     SIGMOID: tl.constexpr,                                               # beta is the sigmoid of what dbeta is wanted for
@@ -173,12 +173,12 @@ def gradients_kernel(
         tl.store(dq_ptr + at[:, None] * K + col[None, :], dq.to(dq_ptr.dtype.element_ty), mask=in_tile)
         return
 
-    # dV comes with its scale, everything else without, and what it brings is to be subtracted. Here and not at the end, for want of
-    # registers; by a factor, since of a product whose result is subtracted or negated, Triton 3.6 on Hopper may lose a part.
+    # dV comes with its scale, everything else without, and what it brings is to be subtracted. Both are mended in dV: at the end it would
+    # take a second accumulator, and there `x - tl.dot(...)` lost products, in the assembler of Triton 3.6 for Hopper (a test counts them).
     minus = -1 / scale
     dP_t = tl.zeros((C, C), tl.float32)                                  # X dO^T, computed and not transposed: see forward.py
-    E = tl.zeros((C, C), tl.float32)                                     # -dV X^T, whose diagonal is all that dbeta needs
-    E_t = tl.zeros((C, C), tl.float32)                                   # -X dV^T
+    minus_E = tl.zeros((C, C), tl.float32)                               # -dV X^T, not yet masked: its diagonal is all that dbeta needs
+    minus_E_t = tl.zeros((C, C), tl.float32)                             # -X dV^T
     dk = tl.zeros((C, K_TILE), tl.float32)
     for v0 in range(0, V, V_TILE):
         # -- load ------------------------------------------------------------------------------------------------------
@@ -193,8 +193,8 @@ def gradients_kernel(
         dV = (dV * minus).to(X.dtype)                                                                    # (C, V_TILE)
         # -- within the chunk --------------------------------------------------------------------------------------------
         dP_t = tl.dot(X, tl.trans(do), dP_t, input_precision=PRECISION)                                  # (C, C)
-        E = tl.dot(dV, tl.trans(X), E, input_precision=PRECISION)
-        E_t = tl.dot(X, tl.trans(dV), E_t, input_precision=PRECISION)
+        minus_E = tl.dot(dV, tl.trans(X), minus_E, input_precision=PRECISION)
+        minus_E_t = tl.dot(X, tl.trans(dV), minus_E_t, input_precision=PRECISION)
         # -- across chunks -----------------------------------------------------------------------------------------------
         dk = tl.dot(X, dS, dk, input_precision=PRECISION)                                                # (C, K_TILE)
         dk = tl.dot(dV, S, dk, input_precision=PRECISION)
@@ -204,15 +204,15 @@ def gradients_kernel(
     q = tl.load(q_ptr + at_q, mask=in_tile, other=0.0)                                                   # (C, K_TILE)
     k = tl.load(k_ptr + at_k, mask=in_tile, other=0.0)                                                   # (C, K_TILE)
     earlier, later = row[:, None] > row[None, :], row[:, None] < row[None, :]
-    E_sum = tl.where(earlier, E, tl.where(later, E_t, 0.0)).to(k.dtype)                                  # (C, C)  -(E + E^T)
+    minus_E_sum = tl.where(earlier, minus_E, tl.where(later, minus_E_t, 0.0)).to(k.dtype)                # (C, C)  -(E + E^T)
     dk = tl.dot(tl.where(earlier, 0.0, dP_t).to(k.dtype), q, dk, input_precision=PRECISION)
-    dk = tl.dot(E_sum, k, dk, input_precision=PRECISION) * scale
+    dk = tl.dot(minus_E_sum, k, dk, input_precision=PRECISION) * scale
     # -- store ---------------------------------------------------------------------------------------------------------
     if norms_ptr is not None:
         dk = before_norm(dk, k.to(tl.float32), norms_ptr, tokens * H + at, in_range)
     tl.store(dk_ptr + at[:, None] * K + col[None, :], dk.to(dk_ptr.dtype.element_ty), mask=in_tile)
-    if k0 == 0:
+    if k0 == 0:                                                          # the other columns would find the same dbeta
         beta = tl.load(betas_ptr + (slot.to(tl.int64) * H + h) * C + row)                                # (C,)
-        dbeta = tl.sum(tl.where(row[:, None] == row[None, :], E, 0.0), 1) / (minus * beta * beta)
+        dbeta = tl.sum(tl.where(row[:, None] == row[None, :], minus_E, 0.0), 1) / (minus * beta * beta)
         dbeta *= beta * (1 - beta) if SIGMOID else 1.0
         tl.store(dbeta_ptr + at, dbeta.to(dbeta_ptr.dtype.element_ty), mask=in_range)

@@ -3,19 +3,19 @@
 Tokens are rows. Per chunk of C tokens, with the memory S: (V, K) that enters it (names as in chapters 8 and 9):
 
     A = stril(diag(beta) K K^T)       T = (I + A)^-1 diag(beta)                            `inverse_kernel`  (eq. 6.2, 6.3)
-    Z = V - K S^T                     what the memory that enters gets wrong; R in chapter 9
-    X = T Z                           what each token really writes                        `forward_kernel`  (eq. 8.6)
-      = beta Z + stril(T) Z           since the diagonal of T is beta: the larger part in float32, the rest on tensor cores
+    R = V - K S^T                     what the memory that enters gets wrong
+    X = T R                           what each token really writes                        `forward_kernel`  (eq. 8.6)
+      = beta R + stril(T) R           since the diagonal of T is beta: the larger part in float32, the rest on tensor cores
     S' = S + X^T K                    the memory that leaves                                                 (eq. 8.4)
     O = scale (Q S^T + P X)           P = tril(Q K^T)                                                        (eq. 8.5)
 
-W = T K and U = T V never exist: U - W S^T = T Z (eq. 8.6), with one product less.
+W = T K and U = T V never exist: U - W S^T = T R (eq. 8.6), with one product less. In code T is the length, the matrix T is UT + diag(betas).
 """
 
 import triton
 import triton.language as tl
 
-from .tiles import at_state, chunk_of, really, rows, sequence, states, strengths
+from .tiles import at_state, chunk_of, rows, sequence, states, strengths, where_written
 
 EPS: tl.constexpr = tl.constexpr(1e-6)                                   # in |k| = sqrt(sum k^2 + EPS), as flash-linear-attention has it
 
@@ -55,18 +55,18 @@ def inverse_of_16(A, m: tl.constexpr, PRECISION: tl.constexpr):
 @triton.jit
 def join_halves(T1, A, m: tl.constexpr, n: tl.constexpr, PRECISION: tl.constexpr):
     """From the inverses of the 2m blocks of n x n on the diagonal to those of the m blocks of 2n x 2n."""
-    left, _ = tl.split(tl.permute(tl.reshape(diagonal_blocks(A, m, 2 * n), (m, 2, n, 2, n)), (0, 1, 2, 4, 3)))
+    left, _ = tl.split(tl.permute(tl.reshape(diagonal_blocks(A, m, 2 * n), (m, 2, n, 2, n)), (0, 1, 2, 4, 3)))   # (m, 2, n, n)
     _, A21 = tl.split(tl.permute(left, (0, 2, 3, 1)))                                                # (m, n, n)
-    T11, T22 = tl.split(tl.permute(tl.reshape(T1, (m, 2, n, n)), (0, 2, 3, 1)))
+    T11, T22 = tl.split(tl.permute(tl.reshape(T1, (m, 2, n, n)), (0, 2, 3, 1)))                      # (m, n, n)
     T21 = -product(product(T22, A21, m, n, PRECISION), T11, m, n, PRECISION)
-    top = tl.reshape(tl.permute(tl.join(T11, tl.zeros_like(T11)), (0, 1, 3, 2)), (m, n, 2 * n))
-    bottom = tl.reshape(tl.permute(tl.join(T21, T22), (0, 1, 3, 2)), (m, n, 2 * n))
+    top = tl.reshape(tl.permute(tl.join(T11, tl.zeros_like(T11)), (0, 1, 3, 2)), (m, n, 2 * n))      # (m, n, 2n)  [T11, 0]
+    bottom = tl.reshape(tl.permute(tl.join(T21, T22), (0, 1, 3, 2)), (m, n, 2 * n))                  # (m, n, 2n)  [T21, T22]
     return tl.reshape(tl.permute(tl.join(top, bottom), (0, 3, 1, 2)), (m, 2 * n, 2 * n))
 
 
 @triton.jit
 def unit_rows(ptr, unit_ptr, norm_ptr, at, at_unit, at_norm, in_tile, in_range):
-    """Load a tile of rows, make each of length 1, and store it with the lengths: the backward pass needs both."""
+    """Load a tile of rows from ptr + at, make each of length 1, store it and the lengths that they had: the backward pass needs both."""
     x = tl.load(ptr + at, mask=in_tile, other=0.0).to(tl.float32)
     norm = tl.sqrt(tl.sum(x * x, 1) + EPS)                                                           # (C,)
     x = (x / norm[:, None]).to(unit_ptr.dtype.element_ty)
@@ -82,7 +82,7 @@ def inverse_kernel(
     UT_ptr,                                        # out: (B, T, H, C), stril(T) of the UT transform; row t of its chunk's T lies with token t
     betas_ptr,                                     # out: (slots, H, C) float32, the diagonals of T: beta, chunk by chunk
     unit_q_ptr, unit_k_ptr, norms_ptr,             # out: (B, T, H, K) twice, (2, B, T, H); None: q and k come as they should be
-    cu_seqlens, sequence_of_slot,                  # variable lengths, or None; see tiles.py
+    cu_seqlens, sequence_of_slot,                  # (N + 1,) bounds of N packed sequences, (slots,) which of them owns each slot; None: equal lengths
     T, H, tokens,                                  # length of a sequence, heads, B T
     q_token, q_head, k_token, k_head,              # strides
     K: tl.constexpr, C: tl.constexpr,
@@ -99,7 +99,7 @@ def inverse_kernel(
     token = start + first + row                                          # (C,)
     at = token * H + h                                                   # (C,)  in a (B, T, H) tensor
     beta = strengths(beta_ptr, at, in_range, SIGMOID, UT_ptr.dtype.element_ty == tl.float16)
-    tl.store(betas_ptr + tl.program_id(0).to(tl.int64) * C + row, beta)
+    tl.store(betas_ptr + tl.program_id(0).to(tl.int64) * C + row, beta)  # of spare slots too, where nobody reads it
     if first >= length:
         return                                                           # a spare slot, owned by nobody
     # -- load ------------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def forward_sweep(
     """V_TILE rows of the memory of one head, from the first chunk to the last. An output that is None is left out.
 
     S stays in registers as (V_TILE, K), so tokens are columns in all that is computed from it (names ending in _t). Then each
-    product in the chain S -> Z -> X -> S takes its left operand from the registers that hold the last result, and its right
+    product in the chain S -> R -> X -> S takes its left operand from the registers that hold the last result, and its right
     operand from a tile as it was loaded: on the way from one memory to the next, nothing passes through shared memory.
     """
     width: tl.constexpr = triton.next_power_of_2(K)
@@ -172,15 +172,15 @@ def forward_sweep(
         # -- across chunks: what the memory says about these keys, and how wrong it is; what it tells the queries ----------
         S_in = S.to(k.dtype)                                             # (V_TILE, K)  registers, left operand twice
         said_t = tl.dot(S_in, tl.trans(k), input_precision=PRECISION)                                    # (V_TILE, C)
-        Z_t = tl.trans(v) - said_t if v_ptr is not None else -said_t                                     # (V_TILE, C)
+        R_t = tl.trans(v) - said_t if v_ptr is not None else -said_t                                     # (V_TILE, C)
         if o_ptr is not None:
             O_t = tl.dot(S_in, tl.trans(q), input_precision=PRECISION)                                   # (V_TILE, C)
         # -- within the chunk: later tokens see earlier writes (eq. 8.6, 8.5) ----------------------------------------------
-        X_t = tl.dot(Z_t.to(k.dtype), tl.trans(UT), Z_t * beta[None, :], input_precision=PRECISION).to(k.dtype)  # (V_TILE, C)
+        X_t = tl.dot(R_t.to(k.dtype), tl.trans(UT), R_t * beta[None, :], input_precision=PRECISION).to(k.dtype)  # (V_TILE, C)
         if o_ptr is not None:
-            O_t = tl.dot(really(X_t, beta), P_t, O_t, input_precision=PRECISION)
+            O_t = tl.dot(where_written(X_t, beta), P_t, O_t, input_precision=PRECISION)
         # -- update (eq. 8.4) ----------------------------------------------------------------------------------------------
-        S = tl.dot(really(X_t, beta), k, S, input_precision=PRECISION)   # in float32: thousands of chunks add up here
+        S = tl.dot(where_written(X_t, beta), k, S, input_precision=PRECISION)   # in float32: thousands of chunks add up here
         # -- store ---------------------------------------------------------------------------------------------------------
         if o_ptr is not None:
             o_rows.store([i * C, v0], tl.trans(O_t * scale).to(o_ptr.dtype.element_ty))
@@ -199,7 +199,7 @@ def forward_kernel(
     initial_ptr,                                   # (N, H, V, K) float32, a memory for each sequence; None: they start empty
     o_ptr, final_ptr,                              # out: (B, T, H, V), and the memories after the last token, float32
     states_ptr, writes_ptr,                        # out: S before each chunk (slots, H, V, K), X (B, T, H, V); None: not wanted
-    cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,
+    cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,    # as in inverse_kernel; scale: a factor on q
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
 ):
     """One program per sequence, head and V_TILE rows of the memory: rows of S never meet, its columns always do."""

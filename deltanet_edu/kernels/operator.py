@@ -334,14 +334,14 @@ def entering(q, k, v, beta, initial_state, cu_seqlens, scale):
 
 def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=None, cu_seqlens=None,
                          normalize=False, sigmoid=False, precision="tf32x3", save_states=False, segments=None):
-    """The delta rule, chunk by chunk: two launches forward, three or four backward; with segments two and four more. As
+    """The delta rule, chunk by chunk: two launches forward, two to four backward; with segments two and up to four more. As
     `ops.delta_rule_chunkwise`, and:
 
     Args:
         q, k: (B, T, H, K).    v: (B, T, H, V).    K, V <= 256; bfloat16, float16 or float32. Read as they lie if the last dimension is
             contiguous, tokens lie at one stride through the whole batch, and rows start at multiples of 16 bytes; else copied.
             In float16, gradients must stay below 65,504 * scale: the kernels keep them divided by it.
-        beta: (B, T, H), of any of these dtypes.
+        beta: (B, T, H), of any of these dtypes. Where q is float16, |beta| <= 2^-14 counts as 0.
         initial_state: (B, H, V, K), or (N, H, V, K) with cu_seqlens; None starts with nothing.
         chunk_size: 16, 32 or 64; None is the table's choice.
         cu_seqlens: (N + 1,) integers 0 = c_0 <= c_1 <= ... <= c_N = T on the device: N sequences packed end to end in one row,
@@ -349,7 +349,7 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
         normalize: first divide q and k by sqrt(|.|^2 + 1e-6).    sigmoid: first take the sigmoid of beta.
         precision: of products of float32 inputs: "ieee" (slow), "tf32x3" (three tf32 products, nearly as exact) or "tf32".
         save_states: keep S and X of every chunk for the backward pass instead of computing them again. In bfloat16 that is
-            2V(K / C + 1) bytes a token and head. Otherwise T is held, 2C bytes.
+            2V(K / C + 1) bytes a token and head, besides the 2C bytes of T, which is held either way.
         segments: cut each sequence into so many pieces that run side by side, see splitting.py. About three times the work of
             one sweep, so it pays for long sequences with few heads; not with cu_seqlens. None: as many as pay, and in float32
             one; how many depends on the batch, and with it the last digits. 1 keeps sequences whole.
@@ -364,7 +364,7 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
         raise ValueError(f"segments: got {segments}{'' if cu_seqlens is None else ' together with cu_seqlens'}, expected None, 1 or, for equal lengths, more.")
     q, k, v, beta, state, cu_seqlens, scale = entering(q, k, v, beta, initial_state, cu_seqlens, scale)
     K, V, beta = q.shape[3], v.shape[3], beta.float() if sigmoid else beta
-    # Zeros change nothing. Rows of whole 32 bytes, and on a GPU no fewer than 64 numbers: its compiler was caught at 16 (Triton 3.6).
+    # Zeros change nothing. Rows of whole 16 numbers, and in half precision on a GPU of at least 64: Triton 3.6 was caught in errors at 16.
     unit = 64 if q.is_cuda and q.dtype != torch.float32 else 16
     more_k, more_v = (-D % (unit if D < unit else 16) for D in (K, V))
     if more_k or more_v:

@@ -20,7 +20,7 @@ from .tiles import at_state, sequence
 
 @triton.jit
 def place(T, H, cu_seqlens, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr):
-    """What a program works on: first token, length, head, its part of V, rows and columns of the memory, and their place."""
+    """What a program works on: first token, length, head, its part of V, rows and columns of the memory, their offsets and mask."""
     V_TILES: tl.constexpr = (V + V_TILE - 1) // V_TILE
     width: tl.constexpr = triton.next_power_of_2(K)
     program = tl.program_id(0)
@@ -31,9 +31,9 @@ def place(T, H, cu_seqlens, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constex
 
 
 @triton.jit
-def vector(ptr, at, length: tl.constexpr, index):
-    """Row `at` of a tensor whose last dimension is `length`, in float32."""
-    return tl.load(ptr + at * length + index, mask=index < length, other=0.0).to(tl.float32)
+def vector(ptr, at, D: tl.constexpr, index):
+    """Row `at` of a tensor whose last dimension is D, K or V, in float32; index: tl.arange up to a power of two."""
+    return tl.load(ptr + at * D + index, mask=index < D, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -42,7 +42,7 @@ def recurrent_kernel(
     initial_ptr,                                   # (N, H, V, K) float32; None: the memory starts empty
     o_ptr, final_ptr,                              # out: (B, T, H, V); (N, H, V, K), which may be initial_ptr itself
     errors_ptr,                                    # out: e, (B, T, H, V) float32, for the backward pass; None: not wanted
-    cu_seqlens, scale, T, H,
+    cu_seqlens, scale, T, H,                       # (N + 1,), see tiles.py, or None; a factor on q; length of a sequence; heads
     K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr,
 ):
     """S from the first token to the last, and what each token reads. One program per sequence, head and V_TILE rows of the memory."""
@@ -72,7 +72,7 @@ def recurrent_reverse_kernel(
     d_final_ptr,                                   # (N, H, V, K) float32; None: zeros
     dv_ptr, dk_parts_ptr, dbeta_parts_ptr,         # out: (B, T, H, V), (parts, B, T, H, K), (parts, B, T, H); float32
     d_initial_ptr,                                 # out: (N, H, V, K) float32; None: not wanted
-    cu_seqlens, scale, T, H, tokens,
+    cu_seqlens, scale, T, H, tokens,               # as above; B T
     K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr,
 ):
     """dS from the last token to the first, and all that needs dS only."""

@@ -3,8 +3,8 @@
 Through a segment the memory goes as S_out = S_in M + b, because every token's step is linear in the memory (eq. 2.6). So b is where
 an empty memory ends, and M where the identity ends if all values are zero: `segment_kernel`, one sweep for V + K rows instead
 of V. `scan_kernel` finds what really enters each segment, and then all run at once. Gradients come back the same way,
-dS_in = dS_out M^T + c. With P segments, that is two sweeps over a P-th of the chunks instead of one over all. The backward pass works
-out M and what enters a second time, unless the forward pass was asked to save its memories: held, they would be the larger part.
+dS_in = dS_out M^T + c. With P segments (P is no matrix here), that is two sweeps over a P-th of the chunks instead of one over all. The
+backward pass works out M and what enters a second time, unless memories were saved: held, they could take four times what T takes.
 
 M needs no more precision than the sweeps have: its errors are those that the memory itself would collect on the same way.
 """
@@ -17,14 +17,14 @@ from .forward import forward_sweep
 from .tiles import at_state
 
 # What `choose` reckons with, measured on an H100 and an H200.
-WORK = 23                               # tenths: sweeps of a chunk instead of one, those for M and b being side by side
-EXTRA = {64: 300, 128: 120, 256: 40}    # chunks that could be swept while the host makes the launches more, and in the scan
+WORK = 23                               # what a chunk costs in segments, in tenths of a sweep over it; M and b go side by side
+EXTRA = {64: 300, 128: 120, 256: 40}    # by width: how many chunks could be swept in the time of the additional launches and the scan
 SHORTEST = 16                           # chunks: in shorter segments a sweep does not get going
 
 
 def choose(programs, chunks, width, multiprocessors):
-    """How many segments a sequence of so many chunks should have, if one sweep over all sequences has so many programs: a power
-    of two that gives each multiprocessor one program, if that takes less than 85 % of the time without segments; else 1."""
+    """How many segments a sequence of so many chunks should have, if one sweep over all sequences has so many programs: the largest power of
+    two with at most one program a multiprocessor and SHORTEST chunks a segment, if that saves more than 15 % of the time; else 1."""
     P = 1
     while 2 * P * programs <= multiprocessors and 2 * P * SHORTEST <= chunks:
         P *= 2
@@ -36,8 +36,8 @@ def cut(B, T, P, C, device):
     as cu_seqlens: (number of rows, their length, cu_seqlens), as the kernels understand them."""
     if T % (C * P) == 0:
         return B * P, T // P, None
-    ends = (torch.arange(P, device=device) * (-(-T // (C * P)) * C)).clamp(max=T)                        # (P,)
-    starts = (torch.arange(B, device=device)[:, None] * T + ends).flatten()
+    within = (torch.arange(P, device=device) * (-(-T // (C * P)) * C)).clamp(max=T)                      # (P,)  where segments start
+    starts = (torch.arange(B, device=device)[:, None] * T + within).flatten()                            # (B P,)
     return B, T, torch.cat([starts, starts.new_full((1,), B * T)])
 
 
@@ -46,10 +46,10 @@ def segment_kernel(
     k_ptr, v_ptr, UT_ptr, betas_ptr,               # as in forward_kernel
     identity_ptr,                                  # (K, K) float32
     M_ptr, b_ptr,                                  # out: (N, H, K, K), (N, H, V, K) float32, of each segment
-    cu_seqlens, T, H, k_token, k_head, v_token, v_head,
+    cu_seqlens, T, H, k_token, k_head, v_token, v_head,                  # as in inverse_kernel; of v likewise
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
 ):
-    """One program per segment, head and V_TILE rows of b or of M."""
+    """One program per segment, head and V_TILE rows of b or of M. Without outputs no q is read; k stands in its place."""
     V_TILES: tl.constexpr = (V + V_TILE - 1) // V_TILE
     TILES: tl.constexpr = V_TILES + (K + V_TILE - 1) // V_TILE
     program = tl.program_id(0)
@@ -58,7 +58,7 @@ def segment_kernel(
         forward_sweep(k_ptr, k_ptr, v_ptr, UT_ptr, betas_ptr, None, None, b_ptr, None, None, cu_seqlens, 1.0, T, H,
                       k_token, k_head, k_token, k_head, v_token, v_head, i_seq, h, tile * V_TILE, K, V, C, V_TILE, PRECISION)
     else:
-        identity = identity_ptr - (i_seq.to(tl.int64) * H + h) * K * K   # one for all, so without the way to a memory of its own
+        identity = identity_ptr - (i_seq.to(tl.int64) * H + h) * K * K   # forward_sweep adds this offset; the identity is the same for all
         forward_sweep(k_ptr, k_ptr, None, UT_ptr, betas_ptr, identity, None, M_ptr, None, None, cu_seqlens, 1.0, T, H,
                       k_token, k_head, k_token, k_head, v_token, v_head, i_seq, h, (tile - V_TILES) * V_TILE, K, K, C, V_TILE, PRECISION)
 
@@ -68,7 +68,7 @@ def scan_kernel(
     M_ptr, b_ptr,                                  # (B, P, H, K, K), (B, P, H, V, K), all here in float32
     first_ptr,                                     # (B, H, V, K): what enters the first segment; None: zeros
     enters_ptr, last_ptr,                          # out: (B, P, H, V, K) what enters each; (B, H, V, K) what leaves the last, or None
-    P, H,
+    P, H,                                          # segments of a sequence, heads
     K: tl.constexpr, V: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
     REVERSE: tl.constexpr,                         # from the last segment to the first, through M^T: gradients
 ):

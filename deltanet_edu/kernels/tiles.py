@@ -1,7 +1,7 @@
 """What the kernels share: where a sequence lies in memory, and how a tile of it is fetched.
 
 Every grid has one dimension (grid.y and grid.z stop at 65,535, which real batches exceed), and every offset that grows with
-the number of tokens has 64 bits (B T H K passes 2^31 in real batches).
+the number of tokens has 64 bits (B T H K passes 2^31 in real batches). Tiles are powers of two wide: K in their shapes is K and zeros up to `width`.
 """
 
 import triton
@@ -37,9 +37,9 @@ def chunk_of(slot, T, cu_seqlens, sequence_of_slot, C: tl.constexpr):
 @triton.jit
 def rows(ptr, length, width: tl.constexpr, stride, C: tl.constexpr, tile: tl.constexpr):
     """A descriptor of `length` rows of `width` numbers, `stride` apart, moved (C, tile) at a time. What lies outside reads as
-    zero and is not written; zero rows are harmless: a token whose key and row of T are zero writes nothing to the memory.
+    zero and is not written; zero rows are harmless: a token whose key, value and row of stril(T) are zero writes nothing to the memory.
 
-    On Hopper the copy engine moves a tile by one instruction, straight from or to shared memory and without spending
+    From Hopper on the copy engine moves a tile by one instruction, straight from or to shared memory and without spending
     registers on addresses; elsewhere this compiles to masked loads and stores.
     """
     return tl.make_tensor_descriptor(ptr, [length, width], [stride, 1], [C, tile])
@@ -65,16 +65,16 @@ LEAST_HALF: tl.constexpr = tl.constexpr(2.0**-14)                       # what b
 
 @triton.jit
 def strengths(beta_ptr, at, in_range, SIGMOID: tl.constexpr, HALF: tl.constexpr):
-    """The beta of one chunk, (C,) in float32, ones after the last token. Where it is 0 it becomes a number so small that what is
-    written is lost in rounding, while dbeta = (dV . X) / beta^2 stays right."""
-    LEAST: tl.constexpr = LEAST_HALF if HALF else 2.0**-50
+    """The beta of one chunk, (C,) in float32, ones after the last token. Nearer to 0 than LEAST it becomes LEAST, so small that what is
+    written is lost in rounding or dropped by `where_written`, while dbeta = (dV . X) / beta^2 stays right. HALF: X and dV are float16."""
+    LEAST: tl.constexpr = LEAST_HALF if HALF else 2.0**-50               # whose square float32 still holds with all its digits
     beta = tl.load(beta_ptr + at, mask=in_range, other=0.0).to(tl.float32)
     beta = tl.sigmoid(beta) if SIGMOID else beta
     return tl.where(in_range, tl.where(tl.abs(beta) < LEAST, LEAST, beta), 1.0)
 
 
 @triton.jit
-def really(x_t, beta):
-    """What was written with these beta, (V_TILE, C), as far as it counts: nothing for beta = 0. Only in float16 does what stands in for
-    0 add up, over thousands of tokens."""
+def where_written(x_t, beta):
+    """What was written with these beta, or dV: (V_TILE, C), with zeros where |beta| <= LEAST_HALF. Only in float16 is that needed:
+    there LEAST is so large that it adds up, over thousands of tokens."""
     return tl.where((tl.abs(beta) > LEAST_HALF)[None, :], x_t, 0.0) if x_t.dtype == tl.float16 else x_t
