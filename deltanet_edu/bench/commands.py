@@ -11,10 +11,10 @@ from .group import bench
 
 def register(app):
     app.add_typer(bench, name="bench")
-    app.command("tune")(tune_command)
+    app.command("tune", short_help="Find what is fastest for the kernels on your GPU.")(tune_command)
 
 
-@bench.command("chunkwise-cpu")
+@bench.command("chunkwise-cpu", short_help="Chunkwise against the token loop on a CPU.")
 def chunkwise_cpu(
     output: Annotated[Path | None, typer.Option(help="Write the measurement to this JSON file, whole or not at all.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; each measures every candidate once, and medians are reported.")] = 15,
@@ -42,7 +42,7 @@ def chunkwise_cpu(
         typer.echo(f"written to {output}")
 
 
-@bench.command("figures")
+@bench.command("figures", short_help="Draw what was measured.")
 def figures_command(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, show_default=False,
                                                 help="What bench delta-rule and bench lengths have written. Of several files of the first, "

@@ -47,7 +47,7 @@ def echo(lines):
         tqdm.write(line)
 
 
-@bench.command("verify")
+@bench.command("verify", short_help="Are the kernels right on this GPU?")
 def verify_command(
     context: typer.Context,
     output: Annotated[Path | None, typer.Option(help="Write all errors to this JSON file, whole or not at all.")] = None,
@@ -80,7 +80,7 @@ def verify_command(
         raise typer.Exit(1)
 
 
-@bench.command("delta-rule")
+@bench.command("delta-rule", short_help="The kernels on a GPU, against flash-linear-attention.")
 def delta_rule(
     context: typer.Context,
     output: Output = None,
@@ -140,7 +140,7 @@ def delta_rule(
     echo(["", *report.summary(kept["shapes"])])
 
 
-@bench.command("lengths")
+@bench.command("lengths", short_help="Chunkwise against one token at a time on a GPU.")
 def lengths_command(context: typer.Context, output: Output = None, compile_first: CompileFirst = False, fresh: Fresh = False):
     """The paper's figure: chunkwise against one token at a time, forward and backward, by length and head width.
 

@@ -19,8 +19,8 @@ REFERENCE_PROTOCOL = {
 
 def register(app):
     """Add the commands to the `bench` group, which `bench.commands` adds to `app`."""
-    bench.command("lm")(lm_command)
-    bench.command("lm-references")(references_command)
+    bench.command("lm", short_help="DeltaNet against linear attention: the finale.")(lm_command)
+    bench.command("lm-references", short_help="What n-grams and compressors make of the same text.")(references_command)
 
 
 def compare(configs, seeds, data, progress=None):

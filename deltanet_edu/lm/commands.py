@@ -10,29 +10,33 @@ import typer
 
 def register(app):
     app.command("train")(train_command)
-    app.command("evaluate")(evaluate_command)
+    app.command("evaluate", short_help="Measure a trained model on text it has not seen.")(evaluate_command)
     app.command("generate")(generate_command)
 
 
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads. More than one helps only if nothing else is running.")]
 Folder = Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="A run folder, such as runs/novels.")]
-NotGiven = {"show_default": False}
+
+
+def default(value):
+    """What `Config` says, repeated here because reading it would import PyTorch for --help; a test compares them."""
+    return {"show_default": str(value)}
 
 
 def train_command(
     run: Annotated[str, typer.Option(help="Name of the run; it is kept in runs/NAME.")] = "novels",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped, from its last checkpoint.")] = False,
-    corpus: Annotated[str | None, typer.Option(help='"books", "stories", "auto" (books if there) or a UTF-8 file.', **NotGiven)] = None,
-    mixer: Annotated[str | None, typer.Option(help='"delta" or "linear".', **NotGiven)] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps.", **NotGiven)] = None,
-    vocab: Annotated[int | None, typer.Option(help="Size of the vocabulary; 256 is one token a byte.", **NotGiven)] = None,
-    layers: Annotated[int | None, typer.Option(**NotGiven)] = None,
-    d_model: Annotated[int | None, typer.Option(help="Width of the model.", **NotGiven)] = None,
-    heads: Annotated[int | None, typer.Option(**NotGiven)] = None,
-    batch: Annotated[int | None, typer.Option(help="Windows a step.", **NotGiven)] = None,
-    length: Annotated[int | None, typer.Option(help="Tokens a window.", **NotGiven)] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate of the matrices.", **NotGiven)] = None,
-    seed: Annotated[int | None, typer.Option(**NotGiven)] = None,
+    corpus: Annotated[str | None, typer.Option(help='"books", "stories", "auto" (books if there) or a UTF-8 file.', **default("auto"))] = None,
+    mixer: Annotated[str | None, typer.Option(help='"delta" or "linear".', **default("delta"))] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps.", **default(1200))] = None,
+    vocab: Annotated[int | None, typer.Option(help="Size of the vocabulary; 256 is one token a byte.", **default(1024))] = None,
+    layers: Annotated[int | None, typer.Option(help="Layers of the model.", **default(2))] = None,
+    d_model: Annotated[int | None, typer.Option(help="Width of the model.", **default(128))] = None,
+    heads: Annotated[int | None, typer.Option(help="Heads of a layer.", **default(2))] = None,
+    batch: Annotated[int | None, typer.Option(help="Windows a step.", **default(8))] = None,
+    length: Annotated[int | None, typer.Option(help="Tokens a window.", **default(128))] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate of the matrices.", **default(0.02))] = None,
+    seed: Annotated[int | None, typer.Option(help="Two runs with equal settings give equal weights.", **default(0))] = None,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
     threads: Threads = 1,
     runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
@@ -47,6 +51,8 @@ def train_command(
     deltanet-edu train --run mine --resume                go on after an interruption
     deltanet-edu train --run additive --mixer linear      the same model with a memory that only adds
     """
+    if Path(run).name != run or run in ("", "..", "."):
+        raise typer.BadParameter(f"{run!r} is not a name. Runs are kept in {runs}/NAME; --runs chooses another place.", param_hint="--run")
     given = dict(corpus=corpus, mixer=mixer, steps=steps, vocab=vocab, layers=layers, d_model=d_model, heads=heads, batch=batch,
                  length=length, lr=lr, seed=seed)
     with clear_errors():
@@ -110,7 +116,7 @@ def evaluate_command(run: Folder, threads: Threads = 1):
 
 def generate_command(
     run: Folder,
-    prompt: Annotated[str, typer.Option(help="The text to continue.")] = "\n\n",
+    prompt: Annotated[str, typer.Option(help="The text to continue.", show_default="a new paragraph")] = "\n\n",
     tokens: Annotated[int, typer.Option(min=1, help="How many tokens to write.")] = 200,
     temperature: Annotated[float, typer.Option(min=0.0, help="0: always the likeliest token. 1: as the model believes.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=1, help="Draw from this many of the likeliest tokens.")] = 40,

@@ -44,6 +44,9 @@ def train(config, folder=None, *, resume=False, data=None, progress=None, save_e
     saved = open_run(folder, config, resume)
     if data is None:
         data = Data.prepare(load_corpus(config.corpus), config.vocab, Tokenizer.from_json(saved["tokenizer"]) if saved else None)
+    if folder and not saved:                                             # not before the text has proved usable
+        with whole_file(folder / "config.json") as file:
+            json.dump(config.to_dict(), file, indent=1)
     torch.manual_seed(config.seed)
     model = LanguageModel(config)
     optimizers = build_optimizers(model, config)
@@ -117,7 +120,7 @@ def build_optimizers(model, config):
 
 
 def open_run(folder, config, resume):
-    """Check and prepare the folder of a run; return the checkpoint to continue from, or None to start at step 0."""
+    """Check the folder of a run; return the checkpoint to continue from, or None to start at step 0."""
     if folder is None:
         if resume:
             raise RunError("resume: there is nothing to resume without a run folder.")
@@ -126,8 +129,6 @@ def open_run(folder, config, resume):
     if not resume:
         if (folder / "checkpoint.pt").exists():
             raise RunError(f"{folder}: there is a run in it already. Continue it with --resume, or choose another name with --run.")
-        with whole_file(settings) as file:
-            json.dump(config.to_dict(), file, indent=1)
         return None
     if not settings.is_file():
         raise RunError(f"{folder}: there is no run to resume here (no config.json). Start one without --resume.")

@@ -1,5 +1,6 @@
 """The tutor's part of the command line: doctor, list, check, hint, progress, reset."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,7 +33,8 @@ def show_doctor():
     if any(f.state == "✗" for f in findings):
         typer.echo("\nSomething the book needs is broken: see ✗ above.")
         raise typer.Exit(1)
-    typer.echo("\nReady. Open notebooks/00 to begin." if not storage.read()["exercises"] else "\nReady.")
+    begin = " Open notebooks/00 to begin." if Path("notebooks").is_dir() and not storage.read()["exercises"] else ""
+    typer.echo(f"\nReady.{begin}")
 
 
 Chapter = Annotated[int | None, typer.Argument(help="Only this chapter.", min=0, max=99, show_default=False)]

@@ -1,10 +1,13 @@
 """The commands: a run from a text file to generated text, and one clear line for everything that goes wrong."""
 
+import re
+
 import pytest
 from typer.testing import CliRunner
 
 from deltanet_edu.cli import app
 from deltanet_edu.lm.checkpoint import read_log
+from deltanet_edu.lm.config import Config
 from deltanet_edu.lm.stories import stories
 
 SMALL = "--steps 12 --vocab 300 --layers 1 --d-model 16 --heads 2 --batch 4 --length 32 --save-every 5".split()
@@ -62,6 +65,24 @@ def test_errors_are_one_line(deltanet_edu, words, message):
 def test_help_helps(deltanet_edu, command):
     out = deltanet_edu(*command.split(), "--help")
     assert "deltanet-edu" in out or "RUN" in out
+
+
+def test_help_says_the_defaults(deltanet_edu):
+    said = dict(re.findall(r"--([a-z-]+) <[^[]*\[default: \((\S+)\)\]", " ".join(deltanet_edu("train", "--help").split())))
+    assert len(said) == 11 and all(str(getattr(Config(), name.replace("-", "_"))) == value for name, value in said.items())
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "../x", "a/b", "/tmp/x"])
+def test_a_run_stays_where_runs_are_kept(deltanet_edu, tmp_path, name):
+    assert "is not a name" in deltanet_edu("train", "--run", name, "--corpus", "my.txt", *SMALL, fails=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["my.txt"]
+
+
+def test_a_start_that_fails_leaves_nothing_behind(deltanet_edu, tmp_path):
+    (tmp_path / "short.txt").write_text("Too short.")
+    deltanet_edu("train", "--run", "mine", "--corpus", "short.txt", *SMALL, fails=True)
+    assert not (tmp_path / "runs").exists()
+    deltanet_edu("train", "--run", "mine", "--corpus", "my.txt", *SMALL)
 
 
 def test_an_empty_prompt_is_refused(deltanet_edu):

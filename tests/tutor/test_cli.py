@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 
 import nbformat
@@ -244,6 +245,11 @@ def test_help_has_examples(command):
     done = run(command, "--help")
     assert done.exit_code == 0
     assert command in ("doctor", "progress") or f"deltanet-edu {command} " in done.output.replace("Usage: ", "").split("[OPTIONS]", 1)[1]
+
+
+def test_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "deltanet_edu", "list", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "python -m deltanet_edu list" in done.stdout, done.stderr
 
 
 def test_progress_file_is_json(home):
