@@ -2,7 +2,8 @@
 
 import torch.nn as nn
 
-from ..functional import delta_rule
+from ..checks import one_of
+from ..functional import BACKENDS, FORMS, delta_rule
 from .mixer import Mixer
 
 
@@ -18,6 +19,8 @@ class DeltaNet(Mixer):
         super().__init__(d_model, heads, **shared)
         if not 0 < beta_max <= 2:
             raise ValueError(f"beta_max: got {beta_max}, expected a number in (0, 2]; above 2 a write makes its error larger.")
+        one_of("form", form, FORMS)
+        one_of("backend", backend, BACKENDS)
         self.beta_max, self.how = beta_max, dict(form=form, backend=backend, chunk_size=chunk_size)
         self.to_beta = nn.Linear(d_model, heads, bias=False)
 

@@ -1,5 +1,6 @@
 """The baseline: the same layer with a memory that only adds."""
 
+from ..checks import check_state
 from ..ops import linear_attention_chunkwise
 from .mixer import Mixer
 
@@ -12,7 +13,11 @@ class LinearAttention(Mixer):
 
     def __init__(self, d_model, heads, *, chunk_size=64, **shared):
         super().__init__(d_model, heads, **shared)
+        if chunk_size < 1:
+            raise ValueError(f"chunk_size: got {chunk_size}, expected at least 1.")
         self.chunk_size = chunk_size
 
     def rule(self, x, q, k, v, S):
+        if S is not None:
+            check_state("state.S", S, (len(v), self.heads, v.shape[-1], k.shape[-1]))
         return linear_attention_chunkwise(q, k, v, initial_state=S, chunk_size=min(self.chunk_size, x.shape[1]))

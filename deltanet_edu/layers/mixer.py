@@ -1,24 +1,32 @@
 """What DeltaNet and its linear relatives share: everything around the rule (paper, section 3.3)."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from ..checks import one_of
 from .convolution import ShortConvolution
 
-def in_float32(norm):
-    """Half precision would round the length, and with it all entries of the vector in the same direction."""
-    return lambda x: norm(x.to(torch.promote_types(x.dtype, torch.float32))).to(x.dtype)
+
+def unit(x, p):
+    """x / |x|_p, at least in float32: half precision would round the length, and with it all entries in the same direction."""
+    return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), p=p, dim=-1).to(x.dtype)
 
 
-FEATURE_MAPS = {"silu": F.silu, "relu": F.relu, "elu+1": lambda x: F.elu(x) + 1, "identity": lambda x: x}
-NORMS = {
-    "l2": in_float32(lambda x: F.normalize(x, dim=-1)),
-    "l1": in_float32(lambda x: F.normalize(x, p=1, dim=-1)),
-    "none": lambda x: x,
-}
+def elu_plus_1(x):
+    return F.elu(x) + 1
+
+
+def identity(x):
+    return x
+
+
+# Named functions, so that a layer can be pickled.
+FEATURE_MAPS = {"silu": F.silu, "relu": F.relu, "elu+1": elu_plus_1, "identity": identity}
+NORMS = {"l2": partial(unit, p=2), "l1": partial(unit, p=1), "none": identity}
 
 
 class State(NamedTuple):
@@ -37,11 +45,12 @@ class Mixer(nn.Module):
 
     def __init__(self, d_model, heads, *, conv_size=4, feature_map="silu", norm="l2"):
         super().__init__()
-        if d_model % heads:
+        if heads < 1:
+            raise ValueError(f"heads: got {heads}, expected at least 1.")
+        if d_model < 1 or d_model % heads:
             raise ValueError(f"d_model: got {d_model}, which {heads} heads do not divide. Take a multiple of {heads}.")
-        for name, value, known in (("feature_map", feature_map, FEATURE_MAPS), ("norm", norm, NORMS)):
-            if value not in known:
-                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, known))}.")
+        one_of("feature_map", feature_map, FEATURE_MAPS)
+        one_of("norm", norm, NORMS)
         self.heads, self.norm = heads, norm
         self.activate, self.normalize = FEATURE_MAPS[feature_map], NORMS[norm]
         self.to_qkv = nn.Linear(d_model, 3 * d_model, bias=False)        # W_q, W_k and W_v, one above the other

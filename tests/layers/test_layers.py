@@ -1,10 +1,12 @@
 """Layers: causal, the same in one go as token by token, as large as promised, and clear about wrong arguments."""
 
+import pickle
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from deltanet_edu.layers import Block, DeltaNet, LinearAttention, Mixer, ShortConvolution, SwiGLU
+from deltanet_edu.layers import Block, DeltaNet, LinearAttention, Mixer, ShortConvolution, State, SwiGLU
 from deltanet_edu.layers.swiglu import swiglu_width
 
 D, H, T = 12, 3, 13
@@ -120,11 +122,30 @@ def test_unnormalized_keys_are_caught_before_they_blow_up():
     (lambda: DeltaNet(12, 3, norm="l3"), "norm: got 'l3', expected one of"),
     (lambda: DeltaNet(12, 3, beta_max=2.5), "beta_max: got 2.5, expected"),
     (lambda: DeltaNet(12, 3, beta_max=0), "beta_max: got 0, expected"),
+    (lambda: DeltaNet(12, 0), "heads: got 0, expected at least 1"),
+    (lambda: DeltaNet(0, 3), "d_model: got 0"),
+    (lambda: DeltaNet(12, 3, form="chunked"), "form: got 'chunked', expected one of"),
+    (lambda: DeltaNet(12, 3, backend="cuda"), "backend: got 'cuda', expected one of"),
+    (lambda: LinearAttention(12, 3, chunk_size=0), "chunk_size: got 0, expected at least 1"),
     (lambda: ShortConvolution(4, 0), "size: got 0, expected at least 1"),
 ])
 def test_wrong_arguments_are_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize("S", [torch.zeros(1, H, D // H, D // H), torch.zeros(D // H, D // H)], ids=["another batch", "no batch"])
+@pytest.mark.parametrize("mixer", [DeltaNet, LinearAttention])
+def test_a_state_of_another_shape_is_refused(mixer, S):
+    with pytest.raises(ValueError, match="state.*: got shape"):
+        mixer(D, H, conv_size=0)(torch.randn(2, 5, D), State(None, S))
+
+
+@pytest.mark.parametrize("feature_map", ["silu", "elu+1", "identity"])
+@pytest.mark.parametrize("norm", ["l2", "l1", "none"])
+def test_layers_can_be_pickled(feature_map, norm):
+    layer, x = LinearAttention(D, H, feature_map=feature_map, norm=norm), torch.randn(1, 5, D)
+    assert torch.equal(pickle.loads(pickle.dumps(layer))(x)[0], layer(x)[0])
 
 
 def test_a_mixer_without_a_rule_says_so():
