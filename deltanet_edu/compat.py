@@ -10,7 +10,8 @@ backend="auto" does; on the kernels the host never waits for the GPU.
 
 import torch
 
-from .functional import cast_once, check_inputs, choose_backend, delta_rule
+from .checks import check_inputs, check_packing, checked_ends
+from .functional import cast_once, choose_backend, delta_rule
 from .ops.common import working_dtype
 
 
@@ -54,22 +55,28 @@ def _run(q, k, v, beta, form, scale, initial_state, output_final_state, l2norm, 
     if scale is None and isinstance(q, torch.Tensor):
         scale = q.shape[-1] ** -0.5
     check_inputs(q, k, v, beta, scale=scale, chunk_size=chunk_size)
-    sequences = _check_packing(q, cu_seqlens, cu_seqlens_cpu)
+    sequences = check_packing(q, cu_seqlens, cu_seqlens_cpu)
     state = _enter(initial_state, q, (sequences, q.shape[2], q.shape[3], v.shape[3]))
-    options = dict(scale=scale, chunk_size=chunk_size)
+    options = dict(scale=scale, chunk_size=chunk_size)                   # and no look at values: the library does not look either
 
     kernels_run = choose_backend("auto", form, q, v, **options) == "triton"
     fused = dict(normalize=l2norm) if kernels_run and form == "chunkwise" else {}
     if l2norm and not fused:
-        q, k = (x * torch.rsqrt(x.float().square().sum(-1, keepdim=True) + 1e-6).to(x.dtype) for x in (q, k))
+        q, k = (_unit(x) for x in (q, k))
     if kernels_run:
         o, S = _on_kernels(q, k, v, beta, form, state, cu_seqlens, options | fused)
     elif cu_seqlens is None:
-        o, S = delta_rule(q, k, v, beta, initial_state=state, form=form, **options)
+        o, S = delta_rule(q, k, v, beta, initial_state=state, form=form, check_values=False, **options)
     else:
-        ends = _checked_ends(cu_seqlens if cu_seqlens_cpu is None else cu_seqlens_cpu, q.shape[1])
+        ends = checked_ends(cu_seqlens if cu_seqlens_cpu is None else cu_seqlens_cpu, q.shape[1])
         o, S = _one_by_one(q, k, v, beta, ends, state, options | dict(form=form))
     return o, S.mT.contiguous() if output_final_state else None
+
+
+def _unit(x):
+    """x / sqrt(|x|^2 + 1e-6), rounded once."""
+    y = x.to(working_dtype(x))
+    return (y * torch.rsqrt(y.square().sum(-1, keepdim=True) + 1e-6)).to(x.dtype)
 
 
 def _on_kernels(q, k, v, beta, form, state, cu_seqlens, options):
@@ -90,39 +97,9 @@ def _one_by_one(q, k, v, beta, ends, state, options):
     o, final = [], list(state.to(dtype).split(1))                        # (1, H, V, K) each
     for n, (start, end) in enumerate(zip(ends, ends[1:])):
         if start < end:
-            o_n, final[n] = delta_rule(*(x[:, start:end] for x in (q, k, v, beta)), initial_state=final[n], **options)
+            o_n, final[n] = delta_rule(*(x[:, start:end] for x in (q, k, v, beta)), initial_state=final[n], check_values=False, **options)
             o.append(o_n)
     return torch.cat(o, 1), torch.cat(final, 0)
-
-
-def _check_packing(q, cu_seqlens, cu_seqlens_cpu):
-    """The number of sequences. Reads no value on the device, and on the host only of cu_seqlens_cpu."""
-    if cu_seqlens is None:
-        if cu_seqlens_cpu is not None:
-            raise ValueError("cu_seqlens_cpu: came without cu_seqlens; it is only its copy on the CPU. Pass cu_seqlens too.")
-        return len(q)
-    for name, x in (("cu_seqlens", cu_seqlens), ("cu_seqlens_cpu", cu_seqlens_cpu)):
-        if name == "cu_seqlens_cpu" and x is None:
-            continue
-        if not isinstance(x, torch.Tensor) or x.dtype not in (torch.int32, torch.int64) or x.ndim != 1 or len(x) < 2:
-            raise TypeError(f"{name}: expected a one-dimensional tensor of int32 or int64, [0, c_1, ..., T], with at least two entries.")
-    if len(q) != 1:
-        raise ValueError(f"q: got batch size {len(q)} together with cu_seqlens, expected 1: pack the sequences end to end in one row.")
-    if cu_seqlens_cpu is not None:
-        if cu_seqlens_cpu.device.type != "cpu" or cu_seqlens_cpu.shape != cu_seqlens.shape:
-            raise ValueError(f"cu_seqlens_cpu: got shape {tuple(cu_seqlens_cpu.shape)} on {cu_seqlens_cpu.device}, expected a copy of "
-                             f"cu_seqlens, shape {tuple(cu_seqlens.shape)}, on the CPU.")
-        if not torch.compiler.is_compiling():
-            _checked_ends(cu_seqlens_cpu, q.shape[1])
-    return len(cu_seqlens) - 1
-
-
-def _checked_ends(cu_seqlens, T):
-    """The list [0, c_1, ..., T], after checking that it is one."""
-    ends = cu_seqlens.tolist()
-    if ends[0] != 0 or ends[-1] != T or any(a > b for a, b in zip(ends, ends[1:])):
-        raise ValueError(f"cu_seqlens: got {ends}, expected ends that never decrease, from 0 to T = {T}.")
-    return ends
 
 
 def _enter(initial_state, q, expected):

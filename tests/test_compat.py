@@ -110,6 +110,26 @@ def test_wrong_ends_are_noticed_where_that_costs_nothing(ends, kernels_run, monk
         chunk_delta_rule(**arguments, cu_seqlens=ends, cu_seqlens_cpu=ends if kernels_run else None)
 
 
+def test_a_copy_that_is_none_is_noticed():
+    arguments = {n: x[:1] for n, x in good().items()}
+    with pytest.raises(ValueError, match="^cu_seqlens_cpu: got .* expected a copy of cu_seqlens"):
+        chunk_delta_rule(**arguments, cu_seqlens=torch.tensor([0, 4, 6]), cu_seqlens_cpu=torch.tensor([0, 5, 6]))
+
+
+@pytest.mark.parametrize("f", [chunk_delta_rule, fused_recurrent_delta_rule])
+def test_as_in_the_library_keys_may_have_any_length(f):
+    assert f(**good(k=lambda x: 3 * x))[0].isfinite().all()
+
+
+def test_lengths_are_rounded_once():
+    """The length of a vector in half precision would turn up in all its entries."""
+    q, k, v, beta = (good()[n].half() * (10_000 if n in "qk" else 1) for n in ("q", "k", "v", "beta"))
+    unit_q, unit_k = (x / x.square().sum(-1, keepdim=True).sqrt() for x in (q.double(), k.double()))
+    expected, _ = chunk_delta_rule(unit_q.half(), unit_k.half(), v, beta)
+    o, _ = chunk_delta_rule(q, k, v, beta, use_qk_l2norm_in_kernel=True)
+    assert (o - expected).double().norm() <= 1e-4 * expected.double().norm()
+
+
 def test_a_strength_for_every_value_is_refused():
     with pytest.raises(ValueError, match="^beta: .* one strength per token and head"):
         fused_recurrent_delta_rule(**good(beta=torch.ones(B, 6, H, V)))

@@ -46,6 +46,7 @@ MALFORMED = [  # the argument named, the error, what is wrong with it
     ("q", TypeError, dict(q=lambda x: x.long())),
     ("v", TypeError, dict(v=lambda x: x.to(torch.complex64))),
     ("beta", TypeError, dict(beta=lambda x: x > 0.5)),
+    ("q", TypeError, dict(q=lambda x: x.to(torch.float8_e4m3fn))),
     ("k", TypeError, dict(k=lambda x: x.double())),
     ("v", TypeError, dict(v=lambda x: x.bfloat16())),
     ("v", TypeError, dict(v=lambda x: x.to_sparse())),
@@ -228,6 +229,36 @@ def test_compiles_without_graph_breaks(options):
     compiled = torch.compile(doubled, fullgraph=True, backend="inductor" if DEVICE == "cuda" else "aot_eager")
     for a, e in zip(everything(compiled, tensors), everything(doubled, tensors)):
         assert (a - e).norm() <= 1e-5 * e.norm()
+
+
+def test_compiles_with_sizes_and_a_scale_that_change():
+    compiled = torch.compile(delta_rule, fullgraph=True, dynamic=True, backend="aot_eager")
+    for T, scale in ((20, 1.0), (33, 0.5), (47, 0.25)):
+        tensors = inputs(B=1, T=T, H=2, K=16, V=32)[:4]
+        assert (compiled(*tensors, scale=scale)[0] - delta_rule(*tensors, scale=scale)[0]).abs().max() < 1e-5
+
+
+def test_values_are_looked_at_only_where_there_are_any():
+    q, k, v, beta = (good()[name] for name in ("q", "k", "v", "beta"))
+    with FakeTensorMode() as mode:
+        assert delta_rule(*map(mode.from_tensor, (q, k, v, beta)))[0].shape == v.shape
+    many = torch.vmap(lambda x: delta_rule(x, k, v, beta, form="recurrent")[0])(torch.stack([q, 2 * q]))
+    assert (many[1] - 2 * many[0]).abs().max() < 1e-5 and (many[0] - delta_rule(q, k, v, beta)[0]).abs().max() < 1e-5
+
+
+def test_second_derivatives_are_refused_or_right():
+    """Of a loss linear in o too: a gradient penalty that is quietly left out would be worse than an error."""
+    tensors = [x.double() for x in good().values()]
+
+    def penalty(form):
+        k = tensors[1].clone().requires_grad_()
+        o, _ = delta_rule(tensors[0], k, *tensors[2:], form=form)
+        gradient, = torch.autograd.grad(o.sum(), k, create_graph=True)
+        gradient.square().sum().backward()
+        return k.grad
+    torch.testing.assert_close(penalty("recurrent"), penalty("parallel"))
+    with pytest.raises(RuntimeError, match='form="recurrent"'):
+        penalty("chunkwise")
 
 
 # -- autocast ----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
     delta_rule_recurrent    one token at a time, fused      recurrent.py
     delta_rule_step         one token, for decoding         recurrent.py
 
-operator.py launches them, configs.py and own.py say with which tile sizes, and tiles.py holds what they share.
+interface.py checks what comes, operator.py launches them, configs.py and own.py say with which tile sizes, and tiles.py holds what they share.
 Tested on an H100 and an H200 with Triton 3.6, whose compiler was caught losing products on the way (see backward.py). With another GPU or
 version, `deltanet-edu bench verify` first.
 
@@ -15,6 +15,7 @@ functions raise that as ImportError when they are used.
 import importlib
 import importlib.util
 import os
+import sys
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 _PUBLIC = ("delta_rule_chunkwise", "delta_rule_recurrent", "delta_rule_step")
@@ -22,7 +23,13 @@ __all__ = ["HAS_TRITON", "interpreted", "why_not", *_PUBLIC]
 
 
 def interpreted():
-    """Do kernels run in Triton's interpreter? Decided by TRITON_INTERPRET=1 when they are first imported."""
+    """Do kernels run in Triton's interpreter? TRITON_INTERPRET=1 decides it, when Triton is first imported."""
+    if language := sys.modules.get("triton.language"):
+        return type(language.cdiv).__name__ == "InterpretedFunction"
+    return _interpreter_asked_for()
+
+
+def _interpreter_asked_for():
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes")
 
 
@@ -35,6 +42,8 @@ def why_not(device="cuda", dtype=None):
     import triton
     if tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 4):
         return f"Triton {triton.__version__} is too old for tensor descriptors, expected 3.4 or later: pip install --upgrade torch triton."
+    if _interpreter_asked_for() != interpreted():
+        return "TRITON_INTERPRET was changed after Triton had been imported, which is too late. Restart Python and set it first."
     if dtype not in (None, torch.bfloat16, torch.float16, torch.float32):
         return (f"dtype {dtype} has no kernel, expected torch.bfloat16, torch.float16 or torch.float32. Convert the inputs, "
                 "or use the forms in deltanet_edu.ops.")
@@ -42,7 +51,7 @@ def why_not(device="cuda", dtype=None):
         if dtype == torch.bfloat16:
             return ("Triton's interpreter multiplies the bit patterns of bfloat16 as if they were numbers, without a word. "
                     "Use float32 in the interpreter, or unset TRITON_INTERPRET and use a GPU.")
-        return ""
+        return "" if device.type in ("cpu", "cuda") else f"tensors are on {device}, expected the CPU or a CUDA device."
     if device.type != "cuda":
         return (f"tensors are on {device}, expected a CUDA device. To run kernels without one, set TRITON_INTERPRET=1 "
                 "before Python starts; slow, but exact.")
@@ -51,9 +60,13 @@ def why_not(device="cuda", dtype=None):
     return ""
 
 
+def __dir__():
+    return __all__
+
+
 def __getattr__(name):
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if not HAS_TRITON:
         raise ImportError(f"{name}: {why_not()}")
-    return getattr(importlib.import_module(".operator", __name__), name)
+    return getattr(importlib.import_module(".interface", __name__), name)

@@ -1,4 +1,4 @@
-"""From tensors to launches: the operators that PyTorch sees, and the functions that people call.
+"""From tensors to launches: the operators that PyTorch sees, and those that it need not see.
 
 Each rule is written once and has two ways in. Compilers, fake tensors and modes meet a `torch.library` operator with a fake version
 (shapes without data) and a backward pass, and treat it as one operation. Everyone else goes through a plain autograd.Function:
@@ -10,11 +10,10 @@ from contextlib import nullcontext
 from functools import cache
 
 import torch
-import torch.nn.functional as F
 import triton
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ..ops.common import once_differentiable
 from . import backward, configs, forward, recurrent, splitting, why_not
 
 why_not = cache(why_not)                                                 # asked in every call
@@ -302,99 +301,3 @@ def run_step(q, k, v, beta, state, scale):
 step = torch.library.custom_op("deltanet_edu::step", run_step, mutates_args={"state"},
                                schema="(Tensor q, Tensor k, Tensor v, Tensor beta, Tensor(a!) state, float scale) -> Tensor")
 step.register_fake(lambda q, k, v, beta, state, scale: like(v))
-
-
-# -- what people call ------------------------------------------------------------------------------------------------------
-
-def entering(q, k, v, beta, initial_state, cu_seqlens, scale):
-    """The inputs as the operators expect them."""
-    if torch.is_autocast_enabled(q.device.type):
-        q, k, v = (x.to(torch.get_autocast_dtype(q.device.type)) for x in (q, k, v))
-    for name, x, shape in (("k", k, q.shape), ("v", v, (*q.shape[:3], v.shape[-1])), ("beta", beta, q.shape[:3])):
-        if x.shape != shape:
-            raise ValueError(f"{name}: got shape {tuple(x.shape)}, but q of shape {tuple(q.shape)} asks for {tuple(shape)}.")
-    for name, x in (("k", k), ("v", v)):
-        if x.dtype != q.dtype:
-            raise TypeError(f"{name}: got dtype {x.dtype}, but q is {q.dtype}. Convert it with {name}.to(q.dtype).")
-    if scale == 0:
-        raise ValueError("scale: got 0, expected another number: the backward pass divides by it.")
-    if cu_seqlens is not None:
-        if cu_seqlens.dtype not in (torch.int32, torch.int64) or cu_seqlens.ndim != 1 or cu_seqlens.device != q.device:
-            raise TypeError(f"cu_seqlens: got {cu_seqlens.dtype} of shape {tuple(cu_seqlens.shape)} on {cu_seqlens.device}, "
-                            f"expected integers [0, c_1, ..., T] on {q.device}.")
-        if len(q) != 1:
-            raise ValueError(f"q: got batch size {len(q)} together with cu_seqlens, expected 1: pack the sequences end to end in one row.")
-        cu_seqlens = cu_seqlens.contiguous()
-    if initial_state is not None:
-        if initial_state.shape != (shape := (len(q) if cu_seqlens is None else len(cu_seqlens) - 1, q.shape[2], v.shape[3], q.shape[3])):
-            raise ValueError(f"initial_state: got shape {tuple(initial_state.shape)}, expected {shape}: one memory (H, V, K) a sequence.")
-    beta = beta if beta.dtype in (torch.bfloat16, torch.float16) else beta.float()
-    return q, k, v, beta.contiguous(), None if initial_state is None else initial_state.float().contiguous(), cu_seqlens, float(scale)
-
-
-def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=None, cu_seqlens=None,
-                         normalize=False, sigmoid=False, precision="tf32x3", save_states=False, segments=None):
-    """The delta rule, chunk by chunk: two launches forward, two to four backward; with segments two and up to four more. As
-    `ops.delta_rule_chunkwise`, and:
-
-    Args:
-        q, k: (B, T, H, K).    v: (B, T, H, V).    K, V <= 256; bfloat16, float16 or float32. Read as they lie if the last dimension is
-            contiguous, tokens lie at one stride through the whole batch, and rows start at multiples of 16 bytes; else copied.
-            In float16, gradients must stay below 65,504 * scale: the kernels keep them divided by it.
-        beta: (B, T, H), of any of these dtypes. Where q is float16, |beta| <= 2^-14 counts as 0.
-        initial_state: (B, H, V, K), or (N, H, V, K) with cu_seqlens; None starts with nothing.
-        chunk_size: 16, 32 or 64; None is the table's choice.
-        cu_seqlens: (N + 1,) integers 0 = c_0 <= c_1 <= ... <= c_N = T on the device: N sequences packed end to end in one row,
-            B = 1. The host never reads them, so wrong ones go unnoticed.
-        normalize: first divide q and k by sqrt(|.|^2 + 1e-6).    sigmoid: first take the sigmoid of beta.
-        precision: of products of float32 inputs: "ieee" (slow), "tf32x3" (three tf32 products, nearly as exact) or "tf32".
-        save_states: keep S and X of every chunk for the backward pass instead of computing them again. In bfloat16 that is
-            2V(K / C + 1) bytes a token and head, besides the 2C bytes of T, which is held either way.
-        segments: cut each sequence into so many pieces that run side by side, see splitting.py. About three times the work of
-            one sweep, so it pays for long sequences with few heads; not with cu_seqlens. None: as many as pay, and in float32
-            one; how many depends on the batch, and with it the last digits. 1 keeps sequences whole.
-    Returns:
-        o: (B, T, H, V), and the state after the last token, (N or B, H, V, K) in float32.
-    """
-    if precision not in ("ieee", "tf32x3", "tf32"):
-        raise ValueError(f'precision: got {precision!r}, expected "ieee", "tf32x3" or "tf32".')
-    if chunk_size not in (None, 16, 32, 64):
-        raise ValueError(f"chunk_size: got {chunk_size}, expected 16, 32, 64 or None.")
-    if segments is not None and (segments < 1 or segments > 1 and cu_seqlens is not None):
-        raise ValueError(f"segments: got {segments}{'' if cu_seqlens is None else ' together with cu_seqlens'}, expected None, 1 or, for equal lengths, more.")
-    q, k, v, beta, state, cu_seqlens, scale = entering(q, k, v, beta, initial_state, cu_seqlens, scale)
-    K, V, beta = q.shape[3], v.shape[3], beta.float() if sigmoid else beta
-    # Zeros change nothing. Rows of whole 16 numbers, and in half precision on a GPU of at least 64: Triton 3.6 was caught in errors at 16.
-    unit = 64 if q.is_cuda and q.dtype != torch.float32 else 16
-    more_k, more_v = (-D % (unit if D < unit else 16) for D in (K, V))
-    if more_k or more_v:
-        q, k, v = F.pad(q, (0, more_k)), F.pad(k, (0, more_k)), F.pad(v, (0, more_v))
-        state = None if state is None else F.pad(state, (0, more_k, 0, more_v))
-    o, final = by_chunks(q, k, v, beta, state, cu_seqlens, scale, normalize, sigmoid, precision, chunk_size or 0, save_states, segments or 0)
-    return (o[..., :V], final[..., :V, :K].contiguous()) if more_k or more_v else (o, final)                # delta_rule_step wants it so
-
-
-def delta_rule_recurrent(q, k, v, beta, *, initial_state=None, scale=1.0, cu_seqlens=None):
-    """The delta rule, one token at a time, in one launch (backward two): the baseline, and the right form for a few tokens.
-    Arguments and results as in `delta_rule_chunkwise`."""
-    inputs = q, k, v, beta, state, *_ = entering(q, k, v, beta, initial_state, cu_seqlens, scale)
-    save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (q, k, v, beta, state))
-    return by_tokens(*inputs, save)
-
-
-def delta_rule_step(q, k, v, beta, state, *, scale=1.0):
-    """One token of decoding: q, k: (B, H, K), v: (B, H, V), beta: (B, H). Returns o: (B, H, V).
-
-    state: (B, H, V, K), float32 and contiguous, is updated in place; no gradients. Cost: the state is read and written once.
-    """
-    q, k, v, beta, _, _, scale = entering(*(x.unsqueeze(1) for x in (q, k, v, beta)), None, None, scale)
-    if state.dtype != torch.float32 or not state.is_contiguous():
-        raise ValueError(f"state: got {state.dtype} with strides {state.stride()}, expected torch.float32 and contiguous: it is updated in place.")
-    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, beta, state)):
-        raise RuntimeError("delta_rule_step has no backward pass. Call it under torch.no_grad(), or use delta_rule_recurrent.")
-    if watched(q, k, v, beta, state):
-        return step(q, k, v, beta, state, scale).squeeze(1)
-    o = run_step(q, k, v, beta, state, scale)
-    if not state.is_inference():
-        torch.autograd.graph.increment_version(state)                    # as every change in place does, the operator's too
-    return o.squeeze(1)

@@ -1,4 +1,6 @@
-"""What every form shares: working precision, the entering state, and cutting a sequence into chunks."""
+"""What every form shares: working precision, the entering state, cutting a sequence into chunks, refusing second derivatives."""
+
+from functools import wraps
 
 import torch
 import torch.nn.functional as F
@@ -39,3 +41,31 @@ def unchunk(x, T):
     """The inverse of `chunk`: (N, B, H, C, D) to (B, T, H, D), padding dropped."""
     N, B, H, C, D = x.shape
     return x.permute(1, 0, 3, 2, 4).reshape(B, N * C, H, D)[:, :T]
+
+
+class Refused(torch.autograd.Function):
+    """Gradients as they are, until somebody asks for theirs."""
+
+    @staticmethod
+    def forward(ctx, asked, *gradients):
+        return gradients
+
+    @staticmethod
+    def backward(ctx, *_):
+        raise RuntimeError('The delta rule has second derivatives in PyTorch\'s recurrent and parallel forms only: '
+                           'delta_rule(..., form="recurrent", backend="torch").')
+
+
+def once_differentiable(backward):
+    """Decorate the backward pass of an autograd.Function: differentiating it raises. PyTorch's own decorator lets a derivative of zero
+    pass for the right one if no gradient that comes in depends on anything, as that of o.sum()."""
+    @wraps(backward)
+    def once(ctx, *gradients):
+        with torch.no_grad():
+            results = backward(ctx, *gradients)
+        if not torch.is_grad_enabled():
+            return results
+        asked = results[0].new_zeros((), requires_grad=True)             # so that all that goes through Refused has a derivative
+        refused = iter(Refused.apply(asked, *(x for x in results if x is not None)))
+        return tuple(None if x is None else next(refused) for x in results)
+    return once

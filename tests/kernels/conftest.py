@@ -7,4 +7,5 @@ import torch
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
-collect_ignore = [] if importlib.util.find_spec("triton") else ["test_delta_rule.py", "test_memory.py", "test_operator.py", "test_compile.py", "test_gpu.py"]
+names = ("compile", "delta_rule", "gpu", "interface", "memory", "operator")
+collect_ignore = [] if importlib.util.find_spec("triton") else [f"test_{name}.py" for name in names]
