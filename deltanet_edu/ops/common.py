@@ -52,8 +52,8 @@ class Refused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *_):
-        raise RuntimeError('The delta rule has second derivatives in PyTorch\'s recurrent and parallel forms only: '
-                           'delta_rule(..., form="recurrent", backend="torch").')
+        raise RuntimeError('This backward pass is written by hand and cannot be differentiated. For second derivatives, '
+                           'use delta_rule(..., form="recurrent", backend="torch").')
 
 
 def once_differentiable(backward):
