@@ -49,7 +49,7 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
     if segments is not None and (not isinstance(segments, int) or segments < 1 or segments > 1 and cu_seqlens is not None):
         raise ValueError(f"segments: got {segments!r}{'' if cu_seqlens is None else ' together with cu_seqlens'}, "
                          "expected None, 1 or, for equal lengths, a larger whole number.")
-    q, k, v, beta, state, cu_seqlens, scale = entering(q, k, v, beta, initial_state, cu_seqlens, scale)
+    q, k, v, beta, state, cu_seqlens, scale = entering(q, k, v, beta, initial_state, cu_seqlens, scale, chunk_size)
     K, V, beta = q.shape[3], v.shape[3], beta.float() if sigmoid else beta
     # Zeros change nothing. Rows of whole 16 numbers, and in half precision on a GPU of at least 64: Triton 3.6 was caught in errors at 16.
     unit = 64 if q.is_cuda and q.dtype != torch.float32 else 16
@@ -74,7 +74,9 @@ def delta_rule_step(q, k, v, beta, state, *, scale=1.0):
 
     state: (B, H, V, K), float32 and contiguous, is updated in place; no gradients. Cost: the state is read and written once.
     """
-    for name, x, letters in (("q", q, "BHK"), ("k", k, "BHK"), ("v", v, "BHV"), ("beta", beta, "BH")):
+    for name, x, letters in (("q", q, "BHK"), ("k", k, "BHK"), ("v", v, "BHV"), ("beta", beta, "BH"), ("state", state, "BHVK")):
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"{name}: got {type(x).__name__}, expected a torch.Tensor ({', '.join(letters)}).")
         if x.ndim != len(letters):
             raise ValueError(f"{name}: got shape {tuple(x.shape)}, expected {len(letters)} dimensions ({', '.join(letters)}): one token.")
     q, k, v, beta, _, _, scale = entering(*(x.unsqueeze(1) for x in (q, k, v, beta)), None, None, scale)

@@ -33,6 +33,7 @@ from .test_operator import both, small
     (lambda a: a | dict(q=a["q"].tolist()), TypeError, "q: got list"),
     (lambda a: a | dict(scale=None), TypeError, "scale: got NoneType, expected a number"),
     (lambda a: a | dict(segments=1.5), ValueError, "segments: got 1.5"),
+    (lambda a: a | dict(chunk_size=16.0), TypeError, "chunk_size: got 16.0"),
     (lambda a: a | dict(chunk_size=48), ValueError, "chunk_size: got 48"),
     (lambda a: a | dict(precision="fp8"), ValueError, "precision: got 'fp8'"),
     (lambda a: a | dict(segments=2, cu_seqlens=torch.tensor([0, 20], device=DEVICE)), ValueError, "segments: got 2 together with cu_seqlens"),
@@ -62,6 +63,8 @@ def test_a_step_refuses_what_it_cannot_do():
     for wrong in (S[:0], torch.cat([S, S]), S[0]):
         with pytest.raises(ValueError, match="state: got shape"):
             delta_rule_step(*token, wrong)
+    with pytest.raises(TypeError, match="state: got NoneType"):
+        delta_rule_step(*token, None)
     with pytest.raises(ValueError, match=r"v: got shape .* expected 3 dimensions \(B, H, V\): one token"):
         delta_rule_step(*token[:2], v, token[3], S)
     with pytest.raises(RuntimeError, match="no backward pass"):
