@@ -60,6 +60,7 @@ class Mixer(nn.Module):
 
     def forward(self, x, state=None):
         """x: (B, T, D) and a State (None: nothing seen yet). Returns y: (B, T, D) and the next State."""
+        self.check(x, state)
         conv_cache, S = state or State(None, None)
         z = self.to_qkv(x)                                               # (B, T, 3D)
         if self.conv:
@@ -68,6 +69,19 @@ class Mixer(nn.Module):
         q, k = self.normalize(self.activate(q)), self.normalize(self.activate(k))
         o, S = self.rule(x, q, k, F.silu(v), S)                          # (B, T, H, V), (B, H, V, K)
         return self.to_out(self.out_norm(o).flatten(-2)), State(conv_cache, S)
+
+    def check(self, x, state):
+        """Raise TypeError or ValueError unless these can be what `forward` expects."""
+        D = self.to_qkv.in_features
+        if x.ndim != 3 or x.shape[2] != D:
+            raise ValueError(f"x: got shape {tuple(x.shape)}, expected (B, T, {D}).")
+        if not isinstance(state, State | None):
+            raise TypeError(f"state: got {type(state).__name__}, expected what an earlier call has returned, a State, or None.")
+        B, width, taps = len(x), D // self.heads, len(self.conv.weight) if self.conv else 1
+        for name, expected in (("conv", (B, taps - 1, 3 * D)), ("S", (B, self.heads, width, width))):
+            part = getattr(state, name, None)
+            if part is not None and part.shape != expected:
+                raise ValueError(f"state.{name}: got shape {tuple(part.shape)}, expected {expected}: it is of other sequences or another layer.")
 
     def rule(self, x, q, k, v, S):
         raise NotImplementedError(f"{type(self).__name__} is a Mixer without a rule.")

@@ -1,6 +1,7 @@
 """Layers: causal, the same in one go as token by token, as large as promised, and clear about wrong arguments."""
 
 import pickle
+import re
 
 import pytest
 import torch
@@ -137,8 +138,19 @@ def test_wrong_arguments_are_named(build, message):
 @pytest.mark.parametrize("S", [torch.zeros(1, H, D // H, D // H), torch.zeros(D // H, D // H)], ids=["another batch", "no batch"])
 @pytest.mark.parametrize("mixer", [DeltaNet, LinearAttention])
 def test_a_state_of_another_shape_is_refused(mixer, S):
-    with pytest.raises(ValueError, match="state.*: got shape"):
+    with pytest.raises(ValueError, match="state.S: got shape"):
         mixer(D, H, conv_size=0)(torch.randn(2, 5, D), State(None, S))
+
+
+@pytest.mark.parametrize("x, state, error, message", [
+    (torch.randn(5, D), None, ValueError, "x: got shape (5, 12), expected (B, T, 12)"),
+    (torch.randn(2, 5, 9), None, ValueError, "x: got shape (2, 5, 9), expected (B, T, 12)"),
+    (torch.randn(2, 5, D), torch.zeros(2, H, 4, 4), TypeError, "state: got Tensor, expected what an earlier call has returned"),
+    (torch.randn(2, 5, D), State(torch.zeros(1, 3, 3 * D), None), ValueError, "state.conv: got shape (1, 3, 36), expected (2, 3, 36)"),
+])
+def test_wrong_inputs_are_named(x, state, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        DeltaNet(D, H)(x, state)
 
 
 @pytest.mark.parametrize("feature_map", ["silu", "elu+1", "identity"])
