@@ -18,6 +18,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
+    """Tests marked gpu look at compiled kernels; without a GPU there are none. The same rules are tested in the interpreter."""
     for item in items:
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
