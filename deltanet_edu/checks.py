@@ -21,10 +21,10 @@ def can_look(*tensors):
         for x in tensors)
 
 
-def check_inputs(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=None, sequences=None):
-    """Raise TypeError or ValueError unless types, dtypes, devices and shapes fit together. Never reads a value.
+def check_inputs(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=None, cu_seqlens=None, cu_seqlens_cpu=None):
+    """Raise TypeError or ValueError unless types, dtypes, devices and shapes fit together. Returns the number of sequences, N.
 
-    sequences: how many memories there are, where they are not one for each of B; see `check_packing`.
+    Reads no value but those of cu_seqlens, and these only where they lie on the CPU.
     """
     named = {"q": q, "k": k, "v": v, "beta": beta}
     if initial_state is not None:
@@ -59,8 +59,9 @@ def check_inputs(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=Non
     for letter, size, name in zip("HKV", (H, K, V), "qqv"):
         if size == 0:
             raise ValueError(f"{name}: got shape {tuple(named[name].shape)} with {letter} = 0, expected at least one.")
+    N = check_packing(q, cu_seqlens, cu_seqlens_cpu)
     if initial_state is not None:
-        check_state("initial_state", initial_state, (B if sequences is None else sequences, H, V, K))
+        check_state("initial_state", initial_state, (N, H, V, K))
 
     if isinstance(scale, bool) or not isinstance(scale, Real):
         raise TypeError(f"scale: got {type(scale).__name__}, expected a number such as 1.0.")
@@ -70,6 +71,7 @@ def check_inputs(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=Non
         raise TypeError(f"chunk_size: got {chunk_size!r}, expected a positive integer such as 64.")
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size: got {chunk_size}, expected a positive integer such as 64.")
+    return N
 
 
 def check_state(name, S, expected):
@@ -80,8 +82,8 @@ def check_state(name, S, expected):
         raise ValueError(f"{name}: got shape {tuple(S.shape)}, expected {expected}, a memory (V, K) for each sequence and head.{fix}")
 
 
-def check_packing(q, cu_seqlens, cu_seqlens_cpu=None):
-    """The number of sequences, N: B, or with cu_seqlens as many as it says. What it says is read only where it lies on the CPU."""
+def check_packing(q, cu_seqlens, cu_seqlens_cpu):
+    """The number of sequences, N: B, or with cu_seqlens as many as it says."""
     if cu_seqlens is None:
         if cu_seqlens_cpu is not None:
             raise ValueError("cu_seqlens_cpu: came without cu_seqlens; it is only its copy on the CPU. Pass cu_seqlens too.")

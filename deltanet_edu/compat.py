@@ -10,7 +10,7 @@ backend="auto" does; on the kernels the host never waits for the GPU.
 
 import torch
 
-from .checks import check_inputs, check_packing, checked_ends
+from .checks import check_inputs, checked_ends
 from .functional import cast_once, choose_backend, delta_rule
 from .ops.common import working_dtype
 
@@ -54,8 +54,7 @@ def _run(q, k, v, beta, form, scale, initial_state, output_final_state, l2norm, 
                          "There is no form with a strength for every value.")
     if scale is None and isinstance(q, torch.Tensor):
         scale = q.shape[-1] ** -0.5
-    check_inputs(q, k, v, beta, scale=scale, chunk_size=chunk_size)
-    sequences = check_packing(q, cu_seqlens, cu_seqlens_cpu)
+    sequences = check_inputs(q, k, v, beta, scale=scale, chunk_size=chunk_size, cu_seqlens=cu_seqlens, cu_seqlens_cpu=cu_seqlens_cpu)
     state = _enter(initial_state, q, (sequences, q.shape[2], q.shape[3], v.shape[3]))
     options = dict(scale=scale, chunk_size=chunk_size)                   # and no look at values: the library does not look either
 

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from ..checks import check_inputs, check_packing, check_state, one_of
+from ..checks import check_inputs, check_state, one_of
 from .operator import by_chunks, by_tokens, run_step, step, watched
 
 
@@ -11,8 +11,7 @@ def entering(q, k, v, beta, initial_state, cu_seqlens, scale, chunk_size=None):
     """The inputs as the operators expect them."""
     if isinstance(q, torch.Tensor) and torch.amp.is_autocast_available(q.device.type) and torch.is_autocast_enabled(q.device.type):
         q, k, v = (x.to(torch.get_autocast_dtype(q.device.type)) for x in (q, k, v))
-    sequences = check_packing(q, cu_seqlens) if isinstance(q, torch.Tensor) else None
-    check_inputs(q, k, v, beta, initial_state=initial_state, scale=scale, chunk_size=chunk_size, sequences=sequences)
+    check_inputs(q, k, v, beta, initial_state=initial_state, scale=scale, chunk_size=chunk_size, cu_seqlens=cu_seqlens)
     if scale == 0:
         raise ValueError("scale: got 0, expected another number: the backward pass divides by it.")
     beta = beta if beta.dtype in (torch.bfloat16, torch.float16) else beta.float()

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-# Everything heavy is imported inside the commands, so that --help answers at once.
+# Everything heavy is imported inside the commands, so that --help answers at once. For that, it repeats what `Config` says the defaults
+# are; a test compares them.
 
 
 def register(app):
@@ -18,25 +19,20 @@ Threads = Annotated[int, typer.Option(min=1, help="CPU threads. More than one he
 Folder = Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="A run folder, such as runs/novels.")]
 
 
-def default(value):
-    """What `Config` says, repeated here because reading it would import PyTorch for --help; a test compares them."""
-    return {"show_default": str(value)}
-
-
 def train_command(
     run: Annotated[str, typer.Option(help="Name of the run; it is kept in runs/NAME.")] = "novels",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped, from its last checkpoint.")] = False,
-    corpus: Annotated[str | None, typer.Option(help='"books", "stories", "auto" (books if there) or a UTF-8 file.', **default("auto"))] = None,
-    mixer: Annotated[str | None, typer.Option(help='"delta" or "linear".', **default("delta"))] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps.", **default(1200))] = None,
-    vocab: Annotated[int | None, typer.Option(help="Size of the vocabulary; 256 is one token a byte.", **default(1024))] = None,
-    layers: Annotated[int | None, typer.Option(help="Layers of the model.", **default(2))] = None,
-    d_model: Annotated[int | None, typer.Option(help="Width of the model.", **default(128))] = None,
-    heads: Annotated[int | None, typer.Option(help="Heads of a layer.", **default(2))] = None,
-    batch: Annotated[int | None, typer.Option(help="Windows a step.", **default(8))] = None,
-    length: Annotated[int | None, typer.Option(help="Tokens a window.", **default(128))] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate of the matrices.", **default(0.02))] = None,
-    seed: Annotated[int | None, typer.Option(help="Two runs with equal settings give equal weights.", **default(0))] = None,
+    corpus: Annotated[str | None, typer.Option(help='"books", "stories", "auto" (books if there) or a UTF-8 file.', show_default="auto")] = None,
+    mixer: Annotated[str | None, typer.Option(help='"delta" or "linear".', show_default="delta")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps.", show_default="1200")] = None,
+    vocab: Annotated[int | None, typer.Option(help="Size of the vocabulary; 256 is one token a byte.", show_default="1024")] = None,
+    layers: Annotated[int | None, typer.Option(help="Layers of the model.", show_default="2")] = None,
+    d_model: Annotated[int | None, typer.Option(help="Width of the model.", show_default="128")] = None,
+    heads: Annotated[int | None, typer.Option(help="Heads of a layer.", show_default="2")] = None,
+    batch: Annotated[int | None, typer.Option(help="Windows a step.", show_default="8")] = None,
+    length: Annotated[int | None, typer.Option(help="Tokens a window.", show_default="128")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate of the matrices.", show_default="0.02")] = None,
+    seed: Annotated[int | None, typer.Option(help="Two runs with equal settings give equal weights.", show_default="0")] = None,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
     threads: Threads = 1,
     runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),

@@ -31,6 +31,7 @@ from .test_operator import both, small
     (lambda a: a | {n: a[n][..., :0] for n in "qk"}, ValueError, "q: got shape (1, 20, 2, 0) with K = 0"),
     (lambda a: {n: x.to("meta") for n, x in a.items()}, RuntimeError, "tensors are on meta"),
     (lambda a: a | dict(q=a["q"].tolist()), TypeError, "q: got list"),
+    (lambda a: a | dict(q=a["q"][0, 0, 0, 0]), ValueError, "q: got shape (), expected 4 dimensions"),
     (lambda a: a | dict(scale=None), TypeError, "scale: got NoneType, expected a number"),
     (lambda a: a | dict(segments=1.5), ValueError, "segments: got 1.5"),
     (lambda a: a | dict(chunk_size=16.0), TypeError, "chunk_size: got 16.0"),
