@@ -535,7 +535,8 @@ for name, t in times.items():
 # Recomputing gives part of that back. The paper's kernels recompute too.
 #
 # One thing is lost. Autograd could differentiate its own backward pass; ours is marked `once_differentiable`, and a second
-# derivative is refused rather than wrong:
+# derivative is refused rather than wrong. (The package has its own decorator of this name. With PyTorch's, a penalty on the gradient of
+# `o.sum()` would count as zero, without a word.)
 
 # %%
 small = one_head(8)
