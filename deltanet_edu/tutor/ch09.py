@@ -285,10 +285,9 @@ exercise(
         "keeps the division": Mistake(dbeta_with(lambda K, b, R, X, dX, dZ: (dZ * X / b).sum(-1)),
             "Right as long as every β is positive, because x = β e. A token with β = 0 gives 0/0, and one NaN is enough to ruin a model.", "eq. 9.7",
             next="Which expression for the error does not pass through x?"),
-        "adds a small number to β": Mistake(dbeta_with(lambda K, b, R, X, dX, dZ: (dZ * X / (b + 1e-6)).sum(-1)),
-            "No NaN any more, but the gradient at β = 0 is now zero instead of finite: a token that does not write could never learn to.", "eq. 9.7"),
-        "adds a tiny number to β": Mistake(dbeta_with(lambda K, b, R, X, dX, dZ: (dZ * X / (b + 1e-8)).sum(-1)),
-            "No NaN any more, but x / (β + ε) at β = 0 is zero, however small ε is, and the gradient there is not.", "eq. 9.7"),
+        **{f"adds {small:g} to β": Mistake(dbeta_with(lambda K, b, R, X, dX, dZ, small=small: (dZ * X / (b + small)).sum(-1)),
+            "No NaN any more, but x / (β + ε) at β = 0 is zero, however small ε is, and the gradient there is not: a token that does not "
+            "write could never learn to.", "eq. 9.7") for small in (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)},
         "takes the error against the old memory where β is zero": Mistake(
             dbeta_with(lambda K, b, R, X, dX, dZ: (dZ * torch.where(b == 0, R, X / b)).sum(-1)),
             "A token with β = 0 still meets a memory in which the earlier tokens of its chunk have written. R does not know of them.", "eq. 9.7",
