@@ -21,6 +21,14 @@ def can_look(*tensors):
         for x in tensors)
 
 
+def autocast_dtype(x):
+    """What autocast asks for where x lies; None if it is off. In words that torch.compile understands from PyTorch 2.9 on."""
+    device = x.device.type if isinstance(x, torch.Tensor) else "meta"
+    if device == "meta" or not torch.is_autocast_enabled(device):        # a device without autocast is refused there
+        return None
+    return torch.get_autocast_dtype(device)
+
+
 def check_inputs(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=None, cu_seqlens=None, cu_seqlens_cpu=None):
     """Raise TypeError or ValueError unless types, dtypes, devices and shapes fit together. Returns the number of sequences, N.
 

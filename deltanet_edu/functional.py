@@ -4,7 +4,7 @@ from functools import wraps
 
 import torch
 
-from .checks import can_look, check_input_values, check_inputs, one_of
+from .checks import autocast_dtype, can_look, check_input_values, check_inputs, one_of
 from .ops import delta_rule_chunkwise_by_hand, delta_rule_parallel, delta_rule_recurrent
 
 FORMS = ("auto", "recurrent", "chunkwise", "parallel")
@@ -15,12 +15,11 @@ def cast_once(rule):
     """Decorate a rule so that autocast treats it as it does a matrix product: q, k and v are cast first, and nothing inside again."""
     @wraps(rule)
     def cast_first(q, k, v, *args, **kwargs):
-        device = q.device.type if isinstance(q, torch.Tensor) else "cpu"
-        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        low, wide = autocast_dtype(q), (torch.float32, torch.bfloat16, torch.float16)                     # float64 stays, as in PyTorch
+        if low is None:
             return rule(q, k, v, *args, **kwargs)
-        low, wide = torch.get_autocast_dtype(device), (torch.float32, torch.bfloat16, torch.float16)      # float64 stays, as in PyTorch
         q, k, v = (x.to(low) if isinstance(x, torch.Tensor) and x.dtype in wide else x for x in (q, k, v))
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(q.device.type, enabled=False):
             return rule(q, k, v, *args, **kwargs)
     return cast_first
 

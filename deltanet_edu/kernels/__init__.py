@@ -33,6 +33,10 @@ def _interpreter_asked_for():
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes")
 
 
+def _version(package):
+    return tuple(int(n) for n in package.__version__.split(".")[:2])
+
+
 def why_not(device="cuda", dtype=None):
     """The reason why kernels cannot run on tensors of this device and dtype, with the fix; "" if they can."""
     import torch
@@ -40,7 +44,7 @@ def why_not(device="cuda", dtype=None):
     if not HAS_TRITON:
         return "Triton is not installed. On Linux: pip install triton. Elsewhere use the forms in deltanet_edu.ops."
     import triton
-    if tuple(int(n) for n in triton.__version__.split(".")[:2]) < (3, 4):
+    if _version(triton) < (3, 4):
         return f"Triton {triton.__version__} is too old for tensor descriptors, expected 3.4 or later: pip install --upgrade torch triton."
     if _interpreter_asked_for() != interpreted():
         return "TRITON_INTERPRET was changed after Triton had been imported, which is too late. Restart Python and set it first."
@@ -51,6 +55,10 @@ def why_not(device="cuda", dtype=None):
         if dtype == torch.bfloat16:
             return ("Triton's interpreter multiplies the bit patterns of bfloat16 as if they were numbers, without a word. "
                     "Use float32 in the interpreter, or unset TRITON_INTERPRET and use a GPU.")
+        import numpy
+        if _version(triton) < (3, 7) and _version(numpy) >= (2, 4):
+            return (f"the interpreter of Triton {triton.__version__} cannot run loops with numpy {numpy.__version__}: "
+                    "pip install 'numpy<2.4', or Triton 3.7.")
         return "" if device.type in ("cpu", "cuda") else f"tensors are on {device}, expected the CPU or a CUDA device."
     if device.type != "cuda":
         return (f"tensors are on {device}, expected a CUDA device. To run kernels without one, set TRITON_INTERPRET=1 "

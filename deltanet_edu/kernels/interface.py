@@ -3,14 +3,14 @@
 import torch
 import torch.nn.functional as F
 
-from ..checks import check_inputs, check_state, one_of
+from ..checks import autocast_dtype, check_inputs, check_state, one_of
 from .operator import by_chunks, by_tokens, run_step, step, watched
 
 
 def entering(q, k, v, beta, initial_state, cu_seqlens, scale, chunk_size=None):
     """The inputs as the operators expect them."""
-    if isinstance(q, torch.Tensor) and torch.amp.is_autocast_available(q.device.type) and torch.is_autocast_enabled(q.device.type):
-        q, k, v = (x.to(torch.get_autocast_dtype(q.device.type)) for x in (q, k, v))
+    if low := autocast_dtype(q):
+        q, k, v = (x.to(low) for x in (q, k, v))
     check_inputs(q, k, v, beta, initial_state=initial_state, scale=scale, chunk_size=chunk_size, cu_seqlens=cu_seqlens)
     if scale == 0:
         raise ValueError("scale: got 0, expected another number: the backward pass divides by it.")

@@ -123,6 +123,18 @@ def test_an_interpreter_asked_for_too_late_is_said():
     assert python(code, TRITON_INTERPRET="1") == ""
 
 
+def test_versions_that_do_not_fit_are_said():
+    """Loops in the interpreter of Triton 3.6 fail with numpy 2.4, deep inside Triton."""
+    code = """
+import numpy, torch, triton
+from deltanet_edu import kernels
+for triton.__version__, numpy.__version__ in (("3.3.1", "2.3.5"), ("3.6.0", "2.4.0"), ("3.6.0", "2.3.5"), ("3.7.1", "2.5.5"), ("4.0", "3.0")):
+    print(kernels.why_not("cpu") or "fits")
+"""
+    old, unfit, *others = python(code, TRITON_INTERPRET="1").splitlines()
+    assert "Triton 3.3.1 is too old" in old and "pip install 'numpy<2.4'" in unfit and others == ["fits"] * 3
+
+
 def test_the_functions_are_listed():
     assert {"delta_rule_chunkwise", "delta_rule_recurrent", "delta_rule_step"} <= {*dir(kernels)}
 
