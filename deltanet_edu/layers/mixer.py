@@ -76,7 +76,7 @@ class Mixer(nn.Module):
         D = self.to_qkv.in_features
         if x.ndim != 3 or x.shape[2] != D:
             raise ValueError(f"x: got shape {tuple(x.shape)}, expected (B, T, {D}).")
-        if not isinstance(state, State | None):
+        if state is not None and not isinstance(state, State):
             raise TypeError(f"state: got {type(state).__name__}, expected what an earlier call has returned, a State, or None.")
         B, width, taps = len(x), D // self.heads, len(self.conv.weight) if self.conv else 1
         for name, expected in (("conv", (B, taps - 1, 3 * D)), ("S", (B, self.heads, width, width))):
