@@ -9,8 +9,7 @@ SECONDS = $$(( $$(date +%s) - start ))
 .PHONY: help lab test notebooks lock clean
 
 help:  ## say what there is to make
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|' 2>/dev/null \
-	  || grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 lab: $(INSTALLED)  ## install into .venv and open the book in JupyterLab
 	@echo "Opening the first lesson. Stop JupyterLab with Ctrl-C."

@@ -208,9 +208,9 @@ def test_nothing_is_read_from_the_device(f, with_copy, ran, monkeypatch):
     copy = dict(cu_seqlens_cpu=torch.tensor([0, 5, 20])) if with_copy else {}
 
     def step():
-        q, k, v, beta, S = (x.requires_grad_() for x in (torch.randn(1, 20, 2, 16), torch.randn(1, 20, 2, 16), torch.randn(1, 20, 2, 32),
-                                                         torch.rand(1, 20, 2), torch.randn(2, 2, 16, 32)))
-        o, final = run(f, cu_seqlens=torch.zeros(3, dtype=torch.int64), use_qk_l2norm_in_kernel=True, **copy)(q, k, v, beta, S)
+        q, k, v, beta, S = (torch.rand(*shape, device=DEVICE, requires_grad=True)
+                            for shape in ((1, 20, 2, 16), (1, 20, 2, 16), (1, 20, 2, 32), (1, 20, 2), (2, 2, 16, 32)))
+        o, final = run(f, cu_seqlens=torch.zeros(3, dtype=torch.int64, device=DEVICE), use_qk_l2norm_in_kernel=True, **copy)(q, k, v, beta, S)
         (o.sum() + final.sum()).backward()
         return final.shape, [x.grad.shape == x.shape for x in (q, k, v, beta, S)]
 

@@ -17,11 +17,14 @@ import importlib.util
 import os
 import sys
 
+import torch
+
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 _PUBLIC = ("delta_rule_chunkwise", "delta_rule_recurrent", "delta_rule_step")
 __all__ = ["HAS_TRITON", "interpreted", "why_not", *_PUBLIC]
 
 
+@torch.compiler.assume_constant_result
 def interpreted():
     """Do kernels run in Triton's interpreter? TRITON_INTERPRET=1 decides it, when Triton is first imported."""
     if language := sys.modules.get("triton.language"):
@@ -37,9 +40,9 @@ def _version(package):
     return tuple(int(n) for n in package.__version__.split(".")[:2])
 
 
+@torch.compiler.assume_constant_result                                  # torch.compile calls it instead of reading it
 def why_not(device="cuda", dtype=None):
     """The reason why kernels cannot run on tensors of this device and dtype, with the fix; "" if they can."""
-    import torch
     device = torch.device(device)
     if not HAS_TRITON:
         return "Triton is not installed. On Linux: pip install triton. Elsewhere use the forms in deltanet_edu.ops."

@@ -120,7 +120,7 @@ except ImportError as error:
 def test_an_interpreter_asked_for_too_late_is_said():
     code = "import os, triton, torch; from deltanet_edu import kernels; os.environ['TRITON_INTERPRET'] = '1'; print(kernels.why_not('cpu', torch.float32))"
     assert python(code, TRITON_INTERPRET="0").startswith("TRITON_INTERPRET was changed after Triton had been imported, which is too late")
-    assert python(code, TRITON_INTERPRET="1") == ""
+    assert "TRITON_INTERPRET" not in python(code, TRITON_INTERPRET="1")
 
 
 def test_versions_that_do_not_fit_are_said():
