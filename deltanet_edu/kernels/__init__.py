@@ -5,8 +5,8 @@
     delta_rule_step         one token, for decoding         recurrent.py
 
 interface.py checks what comes, operator.py launches them, configs.py and own.py say with which tile sizes, and tiles.py holds what they share.
-Tested on an H100 and an H200 with Triton 3.6, whose compiler was caught losing products on the way (see backward.py). With another GPU or
-version, `deltanet-edu bench verify` first.
+Tested on an H100 with Triton 3.6 and 3.7, on an H200 with 3.6, whose compiler was caught losing products on the way (see backward.py).
+With another GPU or version, `deltanet-edu bench verify` first.
 
 This room can always be imported. Whether its kernels can run, and if not why, is what `why_not` says; without Triton the
 functions raise that as ImportError when they are used.

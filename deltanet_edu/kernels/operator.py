@@ -45,7 +45,7 @@ def plan_of(q, V, heads):
     """The configurations for q, if kernels can run on it at all. Called inside operators only: compilers need not see it."""
     if reason := why_not(q.device, q.dtype):
         raise RuntimeError(f"kernels: {reason}")
-    return configs.plan(q.shape[3], V, q.dtype, heads, gpu_of(q))
+    return configs.plan(int(q.shape[3]), int(V), q.dtype, heads, gpu_of(q))          # int fixes a width that a compiler takes for variable
 
 
 def token_rows(x):

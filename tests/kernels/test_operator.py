@@ -43,6 +43,18 @@ def test_compiles_without_graph_breaks(f):
         assert (a - e).abs().max() <= 1e-5 * max(1, e.abs().max())
 
 
+@pytest.mark.parametrize("dtype, lengths", [(torch.float32, (20, 33, 47)), pytest.param(torch.bfloat16, (4096, 5000, 9000), marks=pytest.mark.gpu)], ids=str)
+@both
+def test_compiles_with_lengths_and_a_scale_that_change(f, dtype, lengths):
+    """On a GPU long sequences are cut, into as many segments as the length asks for."""
+    torch._dynamo.reset()                                                # counts recompilations, those of other tests as well
+    compiled = torch.compile(f, fullgraph=True, dynamic=True, backend="inductor" if DEVICE == "cuda" else "aot_eager")
+    for T, scale in zip(lengths, (1.0, 0.5, 0.25)):
+        tensors = small(T=T, dtype=dtype)
+        for a, e in zip(*(everything(lambda q, k, v, b, S: rule(q, k, v, b, initial_state=S, scale=scale), tensors) for rule in (compiled, f))):
+            assert (a - e).norm() <= 1e-5 * e.norm()
+
+
 class Watching(TorchDispatchMode):
     """Changes nothing, and notes which of our operators it has seen."""
     def __init__(self):
