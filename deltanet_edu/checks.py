@@ -22,11 +22,10 @@ def can_look(*tensors):
 
 
 def autocast_dtype(x):
-    """What autocast asks for where x lies; None if it is off. In words that torch.compile understands from PyTorch 2.9 on."""
+    """The dtype that autocast asks for where x lies; None if it is off."""
     device = x.device.type if isinstance(x, torch.Tensor) else "meta"
-    if device == "meta" or not torch.is_autocast_enabled(device):        # a device without autocast is refused there
-        return None
-    return torch.get_autocast_dtype(device)
+    # For meta, which has no autocast, is_autocast_enabled raises. is_autocast_available would say so, but torch.compile cannot read it before 2.13.
+    return torch.get_autocast_dtype(device) if device != "meta" and torch.is_autocast_enabled(device) else None
 
 
 def check_inputs(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=None, cu_seqlens=None, cu_seqlens_cpu=None):
