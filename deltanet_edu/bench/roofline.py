@@ -6,8 +6,6 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.benchmark import Timer
-
 
 # CPU time of this thread, so that other programs do not count; where that clock is too coarse (Windows), the ordinary one
 CLOCK = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-6 else time.perf_counter
@@ -15,6 +13,8 @@ CLOCK = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-6
 
 def seconds(f, *, at_least=0.2):
     """Time of f() on one CPU core, the shortest of several runs of together `at_least` seconds."""
+    from torch.utils.benchmark import Timer                              # here: on machines with CUDA but no GPU its import prints a warning
+
     return min(Timer("f()", globals={"f": f}, num_threads=1, timer=CLOCK).blocked_autorange(min_run_time=at_least).times)
 
 

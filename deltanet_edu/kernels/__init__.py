@@ -24,7 +24,13 @@ _PUBLIC = ("delta_rule_chunkwise", "delta_rule_recurrent", "delta_rule_step")
 __all__ = ["HAS_TRITON", "interpreted", "why_not", *_PUBLIC]
 
 
-@torch.compiler.assume_constant_result
+def _constant(f):
+    """torch.compile calls f instead of reading it. As torch.compiler.assume_constant_result, whose import takes others a second."""
+    f._dynamo_marked_constant = True
+    return f
+
+
+@_constant
 def interpreted():
     """Do kernels run in Triton's interpreter? TRITON_INTERPRET=1 decides it, when Triton is first imported."""
     if language := sys.modules.get("triton.language"):
@@ -40,7 +46,7 @@ def _version(package):
     return tuple(int(n) for n in package.__version__.split(".")[:2])
 
 
-@torch.compiler.assume_constant_result                                  # torch.compile calls it instead of reading it
+@_constant
 def why_not(device="cuda", dtype=None):
     """The reason why kernels cannot run on tensors of this device and dtype, with the fix; "" if they can."""
     device = torch.device(device)

@@ -123,6 +123,12 @@ def test_an_interpreter_asked_for_too_late_is_said():
     assert "TRITON_INTERPRET" not in python(code, TRITON_INTERPRET="1")
 
 
+def test_what_compilers_need_is_imported_by_compilers_only():
+    assert vars(kernels.why_not) == vars(torch.compiler.assume_constant_result(lambda: None))
+    code = "import sys; from deltanet_edu import kernels; kernels.why_not('cpu'); kernels.delta_rule_chunkwise; print('torch._dynamo' in sys.modules)"
+    assert python(code) == "False"
+
+
 def test_versions_that_do_not_fit_are_said():
     """Loops in the interpreter of Triton 3.6 fail with numpy 2.4, deep inside Triton."""
     code = """
