@@ -18,10 +18,11 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Tests marked gpu look at compiled kernels; without a GPU there are none. The same rules are tested in the interpreter."""
     for item in items:
         if "gpu" in item.keywords and not torch.cuda.is_available():
-            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+            # Such tests look at what the compiler makes of the kernels, and that cannot be run here. The rules are tested all the same, in
+            # the interpreter (kernels/test_delta_rule.py), and that everything compiles, in kernels/test_compile.py.
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device to run compiled kernels on"))
 
 
 @pytest.fixture(autouse=True)
