@@ -206,7 +206,7 @@ progress()
 # To see how a function of the package is made, ask:
 
 # %%
-from deltanet_edu.ops.recurrent import sgd_step
+from deltanet_edu.ops.delta_rule.recurrent import sgd_step
 
 show(sgd_step)
 

@@ -13,7 +13,7 @@ from deltanet_edu.figures.delta import fading, landings, plane, stability
 from deltanet_edu.figures.film import film, strip
 from deltanet_edu.ops import delta_rule_recurrent, linear_attention_recurrent
 from deltanet_edu.ops import erase_then_write_step, sgd_step, transition_step
-from deltanet_edu.ops.householder import householder
+from deltanet_edu.ops.delta_rule.householder import householder
 from deltanet_edu.tutor import predict, show, verify
 
 # %% [markdown]
@@ -79,7 +79,7 @@ error, S @ cat
 # * say when the delta rule remembers better than adding, and when worse.
 #
 # You need chapter 1, matrix products and `autograd`. Reading and running takes about an hour, the exercises an hour and a
-# half. In the package, the chapter builds `deltanet_edu/ops/recurrent.py`.
+# half. In the package, the chapter builds `deltanet_edu/ops/delta_rule/recurrent.py`.
 #
 # ## Three questions about chapter 1
 #
@@ -621,7 +621,7 @@ verify("2.14")
 # | **what is left of an error** | the fraction $1 - \beta\lVert k\rVert^2$, also the one eigenvalue of $M_t$ that is not 1 (2.8, 2.9) |
 # | **stable** | $0 \le \beta\lVert k\rVert^2 \le 2$ (2.10); DeltaNet: $\lVert k\rVert = 1$, $\beta \in (0, 1)$ |
 # | **price** | an unrelated later write leaves $1 - \beta/K$ of an item (2.13) |
-# | **in the package** | `ops/recurrent.py`: `sgd_step`, `erase_then_write_step`, `transition_step`, `delta_rule_recurrent` |
+# | **in the package** | `ops/delta_rule/recurrent.py`: `sgd_step`, `erase_then_write_step`, `transition_step`, `delta_rule_recurrent` |
 #
 # The rule has one flaw left: token $t$ must wait for token $t - 1$. Chapter 3 measures what that costs.
 

@@ -61,7 +61,7 @@ print(f"{work / 1e6:.1f} million FLOPs: token by token {1e3 * loop:.1f} ms, "
 # * say why the loop is the wrong way to train, and the right way to generate.
 #
 # You need chapter 2 and the chain rule. Reading and running takes about an hour, the exercises an hour and a half. In the package, the chapter adds
-# `delta_rule_recurrent_backward` to `deltanet_edu/ops/recurrent.py`, and the instruments in `deltanet_edu/bench/roofline.py`.
+# `delta_rule_recurrent_backward` to `deltanet_edu/ops/delta_rule/recurrent.py`, and the instruments in `deltanet_edu/bench/roofline.py`.
 
 # %% [markdown]
 # ## Three questions about chapters 1 and 2
@@ -553,7 +553,7 @@ picture.decoding(lengths, cache, [4 * H * d * d / 2**20] * len(lengths), times);
 # | **kept** | autograd: a memory per token. Three sweeps: $V$ numbers per token |
 # | **cost** | $6KV + 3V$ FLOPs (3.8); below 3 FLOPs per number moved if the memory travels (3.9) |
 # | **why slow** | $T$ dependent steps, no matrix product, few programs. Neither roof is touched |
-# | **in the package** | `ops/recurrent.py`: `delta_rule_recurrent_backward`; `bench/roofline.py`: `seconds`, `ceilings`, `traffic`, `kept` |
+# | **in the package** | `ops/delta_rule/recurrent.py`: `delta_rule_recurrent_backward`; `bench/roofline.py`: `seconds`, `ceilings`, `traffic`, `kept` |
 #
 # The way out: let $C$ tokens go together. Unroll the loop over a chunk, and it contains the product $M_1M_2\cdots M_C$. What such products do to space, and why there is less in
 # them than it seems, is part II. It begins with a single mirror.

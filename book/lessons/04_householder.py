@@ -12,8 +12,8 @@ from torch.nn.functional import normalize
 from deltanet_edu.bench.flops import flops
 from deltanet_edu.figures import householder as draw
 from deltanet_edu.ops import delta_rule_recurrent, sgd_step
-from deltanet_edu.ops.householder import apply_householder, householder
-from deltanet_edu.ops.householder import householder_product, reflections
+from deltanet_edu.ops.delta_rule.householder import apply_householder, householder
+from deltanet_edu.ops.delta_rule.householder import householder_product, reflections
 from deltanet_edu.tutor import predict, show, verify
 
 torch.set_default_dtype(torch.float64)
@@ -65,7 +65,7 @@ print(best_press(2.0))
 # * build memories that count and that follow a shuffle, without any training.
 #
 # You need chapter 2. Reading and running takes about an hour, the exercises an hour and three quarters. In the package, the chapter
-# opens `deltanet_edu/ops/householder.py`.
+# opens `deltanet_edu/ops/delta_rule/householder.py`.
 
 # %% [markdown]
 # ## Three questions about chapters 1 and 2
@@ -567,7 +567,7 @@ print(f"in pairs            {pairs:>12,} FLOPs,  6 rounds: {pairs / steps:.0f} t
 # | **β in (0, 2)** | flips signs, swaps columns, tracks states; with $\beta\lVert k\rVert^2 \le 1$ no determinant is negative |
 # | **$m \le K$ mirrors** | make every orthogonal matrix |
 #
-# **In the package**: `householder`, `apply_householder`, `householder_product` and `reflections` in `deltanet_edu/ops/householder.py`.
+# **In the package**: `householder`, `apply_householder`, `householder_product` and `reflections` in `deltanet_edu/ops/delta_rule/householder.py`.
 #
 # ## In other notations
 #

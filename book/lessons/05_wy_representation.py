@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import normalize
 
 from deltanet_edu.figures import wy
-from deltanet_edu.ops import delta_rule_recurrent, householder
+from deltanet_edu.ops.delta_rule import delta_rule_recurrent, householder
 from deltanet_edu.tutor import predict, show, verify
 
 torch.set_default_dtype(torch.float64)
@@ -72,7 +72,7 @@ for C in (1, 2, 4, 8, 16, 32):
 # * say what this buys (memory), and what it does not buy yet (time).
 #
 # You need chapter 2 (the delta rule) and chapter 4 (Householder matrices). Reading and running takes about 50 minutes, the
-# exercises an hour and a half. In the package, the chapter builds `deltanet_edu/ops/householder.py`.
+# exercises an hour and a half. In the package, the chapter builds `deltanet_edu/ops/delta_rule/householder.py`.
 
 # %% [markdown]
 # ## Three questions about chapters 2 and 4
@@ -446,7 +446,7 @@ print("τ ‖k‖² =", (tau * (keys**2).sum(-1)))
 # | $u_t - S_0 w_t$ | what is written into a memory that began as $S_0$ |
 # | cost | $O(C^2 d)$ and $C$ sequential steps; $2d$ numbers per token, and no state |
 #
-# **Added to the package**: `householder_product`, `wy_w`, `wy_u` in `deltanet_edu/ops/householder.py`.
+# **Added to the package**: `householder_product`, `wy_w`, `wy_u` in `deltanet_edu/ops/delta_rule/householder.py`.
 #
 # **In other notations**
 #

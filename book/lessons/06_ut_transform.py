@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from deltanet_edu.figures import ut
-from deltanet_edu.ops import householder
+from deltanet_edu.ops.delta_rule import householder
 from deltanet_edu.tutor import predict, show, verify
 
 torch.set_default_dtype(torch.float64)
@@ -75,7 +75,7 @@ ut.rounds({name: history(keys) for name, keys in families.items()});
 # * tell from memory on which side $\mathrm{diag}(\beta)$ stands, and find it when it was counted twice.
 #
 # You need chapter 5. Reading and running takes about an hour, the exercises an hour and three quarters. In the package, the chapter completes
-# `deltanet_edu/ops/householder.py`.
+# `deltanet_edu/ops/delta_rule/householder.py`.
 
 # %% [markdown]
 # ## Three questions about chapters 2 to 5
@@ -523,7 +523,7 @@ print((torch.linalg.inv(T) - torch.diag(1 / tau) - (Y.mT @ Y).tril(-1)).abs().ma
 # | by halves | a short chain of matrix products, always right in float32 |
 # | power series | exact on paper, and only there |
 #
-# **Added to the package**: `ut_system`, `ut_by_solve`, `ut_by_substitution`, `ut_by_blocks`, and, as a warning, `ut_by_power_series`, in `deltanet_edu/ops/householder.py`.
+# **Added to the package**: `ut_system`, `ut_by_solve`, `ut_by_substitution`, `ut_by_blocks`, and, as a warning, `ut_by_power_series`, in `deltanet_edu/ops/delta_rule/householder.py`.
 #
 # **In other notations**: with vectors as columns, $Y = K^\top$, LAPACK and Schreiber and Van Loan write $I - Y\,T\,Y^\top$ with an *upper* triangle: the transpose of our $T$, and $\tau$ for $\beta$.
 

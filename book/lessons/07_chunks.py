@@ -72,7 +72,7 @@ ax.legend();
 # * state the associative scan that would rescue it, prove it right, and show why nobody uses it.
 #
 # You need chapters 1, 2 and, for the second half, 5. Reading and running takes about 50 minutes, the exercises an hour and a
-# quarter. In the package, the chapter builds `linear_attention_chunkwise` and, as the road not taken, `ops/scan.py`.
+# quarter. In the package, the chapter builds `linear_attention_chunkwise` and, as the road not taken, `ops/delta_rule/scan.py`.
 
 # %% [markdown]
 # ## Three questions about earlier chapters
@@ -323,7 +323,7 @@ chunks.rounds(8);
 # Tokens 9 to 16 would cost one more round.
 
 # %%
-from deltanet_edu.ops.scan import compose, inclusive_scan
+from deltanet_edu.ops.delta_rule.scan import compose, inclusive_scan
 
 show(compose)
 show(inclusive_scan)
@@ -413,7 +413,7 @@ plt.legend();
 # | **cost** | $T(4d_kd_v + 2C(d_k+d_v))$ FLOPs in $\lceil T/C \rceil$ steps (7.4); C = 1 is the loop, C = T the parallel form |
 # | **ragged tail** | pad with zero rows: they write nothing |
 # | **the delta rule as a scan** | $(M_1M_2,\; X_1M_2 + X_2)$ (7.6): exact, associative, and far too expensive (7.8) |
-# | **in the package** | `linear_attention_chunkwise`; `ops/scan.py`: `compose`, `inclusive_scan`, `delta_rule_scan` |
+# | **in the package** | `linear_attention_chunkwise`; `ops/delta_rule/scan.py`: `compose`, `inclusive_scan`, `delta_rule_scan` |
 
 # %% [markdown]
 # ## In other notations

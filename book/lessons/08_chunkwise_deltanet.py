@@ -74,7 +74,7 @@ S = u[:1].mT @ cat + u[1:].mT @ cat                         # (V, K)
 # * count what a chunk costs, including a term that is often left out, and choose the chunk length for a machine.
 #
 # You need chapters 5 (WY), 6 (UT) and 7 (chunks). Reading and running takes about an hour, the exercises an hour and a half. In
-# the package, the chapter builds `delta_rule_chunkwise`, and `delta_rule_attention` in `deltanet_edu/ops/parallel.py`.
+# the package, the chapter builds `delta_rule_chunkwise`, and `delta_rule_attention` in `deltanet_edu/ops/delta_rule/parallel.py`.
 
 # %% [markdown]
 # ## Three questions about earlier chapters
@@ -566,8 +566,8 @@ print(f"\nfastest: {max(result['speedup'].values()):.0f} times the token loop; t
 # | two ends | $C = 1$: the delta rule. $C$ = length: attention with weights $\mathrm{tril}(QK^\top)\,T$, of either sign |
 # | cost per token | $6d_kd_v + C(6d_k + 4d_v) + C^2$ |
 #
-# **Added to the package**: `delta_rule_chunkwise` in `ops/chunkwise.py`; `delta_rule_attention` and `delta_rule_parallel` in
-# `ops/parallel.py`; the FLOP counter in `bench/flops.py`.
+# **Added to the package**: `delta_rule_chunkwise` in `ops/delta_rule/chunkwise.py`; `delta_rule_attention` and `delta_rule_parallel` in
+# `ops/delta_rule/parallel.py`; the FLOP counter in `bench/flops.py`.
 #
 # **In other notations**
 #

@@ -10,8 +10,8 @@ from torch.nn.functional import normalize
 from deltanet_edu.bench.flops import flops
 from deltanet_edu.bench.roofline import kept
 from deltanet_edu.figures import backward as picture
-from deltanet_edu.ops import (chunkwise_backward, delta_rule_chunkwise,
-                              delta_rule_chunkwise_by_hand, delta_rule_recurrent)
+from deltanet_edu.ops import delta_rule_chunkwise, delta_rule_chunkwise_by_hand, delta_rule_recurrent
+from deltanet_edu.ops.delta_rule.backward import ChunkwiseDeltaRule, backward_chunks
 from deltanet_edu.tutor import predict, show, verify
 
 torch.set_default_dtype(torch.float64)
@@ -67,7 +67,7 @@ print(f"{chunkwise / 1024 * layers * heads * batch * length / 2**30:.0f} GiB")
 #
 # You need chapter 8, and from chapter 3 what it means to go back through time. Reading and running takes about an hour and a
 # quarter, the exercises three hours: they end with a review of chapters 1 to 9. In the package, the chapter builds
-# `deltanet_edu/ops/chunkwise_backward.py`.
+# `deltanet_edu/ops/delta_rule/backward.py`.
 
 # %% [markdown]
 # ## Three questions about earlier chapters
@@ -409,7 +409,7 @@ print("dS     agrees to 1e-12:", torch.allclose(dS, expected[4][0, 0], atol=1e-1
 # out of the loop. `baddbmm_` is a product and a sum in one call, in place.
 
 # %%
-show(chunkwise_backward.backward_chunks)
+show(backward_chunks)
 
 # %% [markdown]
 # ## A function with a gradient of its own
@@ -473,7 +473,7 @@ except RuntimeError as error:
 
 # %%
 verify("9.9")
-show(chunkwise_backward.ChunkwiseDeltaRule)
+show(ChunkwiseDeltaRule)
 
 # %% [markdown]
 # The hook of the opening, for four ways to train the same layer:
@@ -558,7 +558,7 @@ except RuntimeError as error:
 # | $d\beta_t$ | gradient on the write, times the error the token met |
 # | memory | recompute: the inputs. Save: $2C + d_v + d_kd_v/C$ numbers more per token |
 #
-# **Added to the package**: `delta_rule_chunkwise_by_hand` in `ops/chunkwise_backward.py`, which the front door `delta_rule`
+# **Added to the package**: `delta_rule_chunkwise_by_hand` in `ops/delta_rule/backward.py`, which the front door `delta_rule`
 # uses on a CPU.
 #
 # **In other notations**

@@ -23,7 +23,7 @@ from deltanet_edu.bench.flops import flops
 from deltanet_edu.compat import chunk_delta_rule, fused_recurrent_delta_rule
 from deltanet_edu.figures import errata as picture
 from deltanet_edu.ops import delta_rule_chunkwise, delta_rule_recurrent, linear_attention_recurrent
-from deltanet_edu.ops import householder as hh
+from deltanet_edu.ops.delta_rule import householder as hh
 
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)

@@ -7,7 +7,7 @@
 # %%
 import torch
 
-from deltanet_edu.ops.householder import wy_u, wy_w
+from deltanet_edu.ops.delta_rule.householder import wy_u, wy_w
 from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% [markdown]

@@ -9,7 +9,7 @@
 # %%
 import torch
 
-from deltanet_edu.ops.householder import ut_by_solve, ut_system
+from deltanet_edu.ops.delta_rule.householder import ut_by_solve, ut_system
 from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% [markdown]

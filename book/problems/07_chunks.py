@@ -10,7 +10,7 @@
 # %%
 import torch
 
-from deltanet_edu.ops.householder import householder
+from deltanet_edu.ops.delta_rule.householder import householder
 from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% [markdown]

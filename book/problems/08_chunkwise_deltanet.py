@@ -12,7 +12,7 @@ import torch
 
 from deltanet_edu.bench.flops import flops
 from deltanet_edu.ops import delta_rule_chunkwise
-from deltanet_edu.ops.householder import ut_by_solve
+from deltanet_edu.ops.delta_rule.householder import ut_by_solve
 from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% [markdown]

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import normalize
 
 from deltanet_edu.ops import delta_rule_recurrent, erase_then_write_step, linear_attention_recurrent, sgd_step, transition_step
-from deltanet_edu.ops.householder import householder
+from deltanet_edu.ops.delta_rule.householder import householder
 
 from . import AnswerError, Case, Mistake, equation, exercise, order_the_lines, prediction
 from .cases import delta_inputs, normal, smallest_first, unit_keys

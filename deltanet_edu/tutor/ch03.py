@@ -6,7 +6,7 @@ import torch
 
 from deltanet_edu.bench.flops import flops
 from deltanet_edu.ops import delta_rule_recurrent, delta_rule_recurrent_backward, sgd_step
-from deltanet_edu.ops.householder import householder
+from deltanet_edu.ops.delta_rule.householder import householder
 
 from . import Case, Mistake, equation, exercise, order_the_lines, prediction
 from .cases import delta_inputs, normal, smallest_first

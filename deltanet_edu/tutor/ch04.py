@@ -5,7 +5,7 @@ import math
 import torch
 from torch.nn.functional import normalize
 
-from ..ops import delta_rule_recurrent, householder
+from ..ops.delta_rule import delta_rule_recurrent, householder
 from . import AnswerError, Case, Mistake, equation, exercise, order_the_lines, prediction
 from .cases import delta_inputs, normal, smallest_first, unit_keys
 

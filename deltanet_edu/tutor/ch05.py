@@ -2,7 +2,7 @@
 
 import torch
 
-from ..ops import delta_rule_recurrent, householder
+from ..ops.delta_rule import delta_rule_recurrent, householder
 from . import Case, Mistake, equation, exercise, order_the_lines, prediction
 from .cases import delta_inputs
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ..ops import householder
+from ..ops.delta_rule import householder
 from . import Case, Mistake, equation, exercise, order_the_lines, prediction
 from .cases import delta_inputs, smallest_first
 

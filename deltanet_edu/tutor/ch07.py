@@ -5,8 +5,8 @@ import torch
 from deltanet_edu.bench.flops import flops
 from deltanet_edu.ops import (delta_rule_recurrent, delta_rule_scan, linear_attention_chunkwise, linear_attention_parallel,
                               linear_attention_recurrent)
-from deltanet_edu.ops.householder import householder, householder_product, wy_u, wy_w
-from deltanet_edu.ops.scan import compose, inclusive_scan
+from deltanet_edu.ops.delta_rule.householder import householder, householder_product, wy_u, wy_w
+from deltanet_edu.ops.delta_rule.scan import compose, inclusive_scan
 
 from . import AnswerError, Case, Mistake, equation, exercise, order_the_lines, prediction
 from .cases import delta_inputs, normal, smallest_first

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from ..bench.flops import flops
 from ..ops import delta_rule_attention, delta_rule_chunkwise, delta_rule_parallel, delta_rule_recurrent
-from ..ops.householder import ut_by_solve, wy_u, wy_w
+from ..ops.delta_rule.householder import ut_by_solve, wy_u, wy_w
 from . import AnswerError, Case, Mistake, equation, exercise, order_the_lines, prediction
 from .cases import delta_inputs, smallest_first
 

@@ -7,8 +7,8 @@ from torch.utils._pytree import tree_leaves
 
 from ..bench.roofline import kept
 from ..ops import delta_rule_chunkwise_by_hand, delta_rule_recurrent
-from ..ops.chunkwise_backward import backward_chunks, forward_chunks
-from ..ops.householder import ut_by_solve
+from ..ops.delta_rule.backward import backward_chunks, forward_chunks
+from ..ops.delta_rule.householder import ut_by_solve
 from . import AnswerError, Case, Mistake, equation, exercise, order_the_lines, prediction
 from .cases import delta_inputs, normal, smallest_first
 

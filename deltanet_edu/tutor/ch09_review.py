@@ -3,7 +3,7 @@
 import torch
 
 from ..ops import delta_rule_attention
-from ..ops.householder import wy_u, wy_w
+from ..ops.delta_rule.householder import wy_u, wy_w
 from . import AnswerError, Case, Mistake, exercise
 from .cases import delta_inputs, normal, smallest_first, strengths, unit_keys
 from .ch09 import inverse, token_loop

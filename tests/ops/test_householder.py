@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltanet_edu.ops import delta_rule_recurrent, householder as hh
+from deltanet_edu.ops.delta_rule import delta_rule_recurrent, householder as hh
 
 from .inputs import KEYS, make
 

@@ -18,7 +18,7 @@ Only the last line is sequential, and it needs neither S nor X. Then, for all ch
 
 import torch
 
-from .common import chunk, enter, once_differentiable, unchunk
+from ..common import chunk, enter, once_differentiable, unchunk
 
 
 def delta_rule_chunkwise_by_hand(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=32, recompute=False):

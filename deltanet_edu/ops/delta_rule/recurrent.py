@@ -6,7 +6,7 @@ and returns the new memory. The three steps are the same function.
 
 import torch
 
-from .common import enter
+from ..common import enter
 
 
 def sgd_step(S, k, v, beta):

@@ -6,7 +6,7 @@ X = beta v k^T, and so is any run of tokens.
 
 import torch
 
-from .common import enter
+from ..common import enter
 from .householder import householder
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from .common import chunk, enter, unchunk
+from ..common import chunk, enter, unchunk
 from .householder import ut_by_solve
 
 

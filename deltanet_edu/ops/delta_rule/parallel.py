@@ -1,6 +1,6 @@
 """The delta rule for the whole sequence at once: one chunk, C = T (paper, section 3.2)."""
 
-from .common import enter
+from ..common import enter
 from .householder import ut_by_solve
 
 
