@@ -1,9 +1,8 @@
 """The tutor: exercises whose checks know the plausible mistakes, numeric checks of every equation, hints and progress.
 
 A notebook uses `check`, `hint`, `solution`, `predict`, `verify`, `lines`, `show` and `progress`.
-A chapter module (`ch05.py`) uses `exercise`, `Case`, `Mistake`, `equation`, `prediction`, `order_the_lines` and `AnswerError`. It is a
-list to look things up in by number, as long as its chapter asks: the exercises in order, each with its solutions, mistakes and hints;
-then the equations of the lesson; then its predictions.
+A chapter (`chapters/ch05`) uses `exercise`, `Case`, `Mistake`, `order_the_lines` and `AnswerError` in its `problems.py`,
+`equation` and `prediction` in its `lesson.py`: lists to look things up in by number.
 """
 
 from .notebook import CheckFailed, check, hint, lines, predict, progress, solution, verify

@@ -1,7 +1,8 @@
-"""What the book asks and claims: exercises, equations and predictions, registered by the chapter modules.
+"""What the book asks and claims: exercises, equations and predictions, registered by the chapters.
 
-A chapter module (`ch05.py` for chapter 5) registers its entries when it is imported, and it is imported when one of its
-ids is first asked for. Entries are validated at once: a malformed one fails with the id and the fix in the message.
+A chapter (the folder `chapters/ch05` for chapter 5) registers its entries when its modules are imported, and they are
+imported when one of its ids is first asked for. Entries are validated at once: a malformed one fails with the id and the
+fix in the message.
 """
 
 import importlib
@@ -17,6 +18,7 @@ import torch
 
 from .running import as_result, call, settled
 
+CHAPTERS = f"{__package__.rpartition('.')[0]}.chapters"                # found by name: the tutor knows no chapter
 KINDS = ("code", "predict", "bug", "order", "open")
 
 
@@ -248,9 +250,9 @@ def _register(what, entry):
     if entry.id in _tables[what]:
         first = _tables[what][entry.id].module
         raise RegistrationError(f"{what} {entry.id}: registered twice, in {first} and {entry.module}. Rename one.")
-    home, chapter = re.fullmatch(r".*\.ch(\d\d)", entry.module), int(entry.id.split(".")[0])
+    home, chapter = re.search(r"\.ch(\d\d)\b", entry.module), int(entry.id.split(".")[0])
     if home and int(home[1]) != chapter:
-        raise RegistrationError(f"{what} {entry.id}: it is in {entry.module}, move it to ch{chapter:02d}.py.")
+        raise RegistrationError(f"{what} {entry.id}: it is in {entry.module}, move it to chapters/ch{chapter:02d}.")
     _tables[what][entry.id] = entry
 
 
@@ -262,25 +264,35 @@ def sort_key(id):
 
 
 def chapters():
-    """Numbers of the chapters that have a module."""
-    names = (m.name for m in pkgutil.iter_modules([__file__.rsplit("registry.py", 1)[0]]))
+    """Numbers of the chapters that have a folder."""
+    names = (m.name for m in pkgutil.iter_modules(importlib.import_module(CHAPTERS).__path__))
     return sorted(int(n[2:]) for n in names if re.fullmatch(r"ch\d\d", n))
 
 
 def load_chapter(number):
-    """The module of a chapter, None if there is none. If its import fails half-way, what it registered is forgotten."""
-    name = f"{__package__}.ch{number:02d}"
+    """The package of a chapter, its modules imported; None if there is none. If an import fails half-way, all is forgotten."""
+    name = f"{CHAPTERS}.ch{number:02d}"
     if name not in sys.modules and importlib.util.find_spec(name) is None:
         return None
     try:
-        return importlib.import_module(name)
+        chapter = importlib.import_module(name)
+        for module in pkgutil.iter_modules(getattr(chapter, "__path__", ())):
+            importlib.import_module(f"{name}.{module.name}")
+        return chapter
     except BaseException as error:
-        for table in _tables.values():
-            for id in [id for id, entry in table.items() if entry.module == name]:
-                del table[id]
+        forget(name)
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "triton":
             raise ChapterUnavailable(f"chapter {number} needs Triton, which is not installed on this machine") from error
         raise
+
+
+def forget(name):
+    """Take back what the modules of a chapter registered, and the modules, so that it can be imported again."""
+    for table in _tables.values():
+        for id in [id for id, entry in table.items() if f"{entry.module}.".startswith(f"{name}.")]:
+            del table[id]
+    for module in [m for m in sys.modules if f"{m}.".startswith(f"{name}.")]:
+        del sys.modules[module]
 
 
 def find(what, id):

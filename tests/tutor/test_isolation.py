@@ -1,7 +1,12 @@
 """The package and the tutor work where Triton and IPython are not installed, and where a notebook has neither."""
 
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
+
+from deltanet_edu import tutor
 
 PROGRAM = """
 import sys
@@ -29,5 +34,15 @@ def test_without_triton_and_ipython(home):
 
 
 def test_importing_the_tutor_imports_no_chapter(home):
-    code = "import sys, deltanet_edu.tutor; sys.exit(any(m.startswith('deltanet_edu.tutor.ch') for m in sys.modules))"
+    code = "import sys, deltanet_edu.tutor; sys.exit(any(m.startswith('deltanet_edu.chapters') for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_tutor_knows_no_chapter():
+    """The engine imports nothing of the chapters, and names none: it loads a chapter by its number."""
+    for path in Path(tutor.__file__).parent.glob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else \
+                [f"{node.module or ''}.{a.name}" for a in node.names] if isinstance(node, ast.ImportFrom) else []
+            assert not any("chapters.ch" in name or re.search(r"\bch\d\d\b", name) for name in names), path

@@ -2,11 +2,11 @@
 
 import torch
 
-from ..ops import delta_rule_attention
-from ..ops.delta_rule.householder import wy_u, wy_w
-from . import AnswerError, Case, Mistake, exercise
-from .cases import delta_inputs, normal, smallest_first, strengths, unit_keys
-from .ch09 import inverse, token_loop
+from ...ops import delta_rule_attention
+from ...ops.delta_rule.householder import wy_u, wy_w
+from ...tutor import AnswerError, Case, Mistake, exercise
+from ...tutor.cases import delta_inputs, normal, smallest_first, strengths, unit_keys
+from .problems import inverse, token_loop
 
 
 # -- 9.8, review of chapters 1, 2 and 8 ----------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""Chapter 0: two warm-ups that show how checks talk."""
+"""The exercises of chapter 0, in order: each with its solutions, mistakes and hints."""
 
 import torch
 
-from . import Case, Mistake, equation, exercise, prediction
+from ...tutor import Case, Mistake, exercise
 
 
 def write(S, v, k):
@@ -128,28 +128,4 @@ exercise(
     hints=("For one token and one head it is a matrix times a vector: S q.",
            "`torch.einsum` takes one letter per dimension. Which letters do q, S and o share?",
            "q is \"bthk\", S is \"bhvk\", o is \"bthv\". The letter that disappears is summed over."),
-)
-
-
-@equation("0.1", r"S = v k^\top, \qquad S k = v\,(k^\top k)")
-def _(g):
-    for K, V in ((2, 1), (3, 5), (4, 4)):
-        k, v = torch.randn(K, generator=g, dtype=torch.float64), torch.randn(V, generator=g, dtype=torch.float64)
-        S = v[:, None] * k[None, :]
-        yield "entry (i, j) is v_i k_j", S, torch.tensor([[v_i * k_j for k_j in k] for v_i in v], dtype=torch.float64)
-        yield "S k = v (kᵀk)", S @ k, v * (k @ k)
-        yield "S k = v for a unit key", v[:, None] * (k / k.norm()) @ (k / k.norm()), v
-
-
-prediction(
-    "0.a",
-    question="A memory holds one association, S = v kᵀ, with v = (3, 5) and the unit key k = (0.6, 0.8, 0). "
-             "What does S k return?",
-    options={
-        "(3, 5)": "S k = v (kᵀk), and a unit key has kᵀk = 1: the stored value comes back unchanged.",
-        "(1.8, 4, 0)": "That multiplies entry by entry. S has 2 rows, so S k has 2 entries, one per value dimension.",
-        "(4.2, 7)": "That adds up the entries of k: 0.6 + 0.8 = 1.4. A product with k weighs them again: 0.36 + 0.64 = 1.",
-        "8": "That would be the sum of the stored value. Reading keeps its dimensions apart.",
-    },
-    answer="(3, 5)",
 )

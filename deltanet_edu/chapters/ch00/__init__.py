@@ -1,0 +1,1 @@
+"""Chapter 0: two warm-ups that show how checks talk."""

@@ -1,0 +1,1 @@
+"""Chapter 1: linear attention as a memory of outer products."""
