@@ -10,6 +10,7 @@ from deltanet_edu.tutor import Case, Mistake, RegistrationError, UnknownId, equa
 
 @pytest.fixture(autouse=True)
 def tables(monkeypatch):
+    registry.all_exercises()                                              # what a test imports by the way is not lost with its tables
     monkeypatch.setattr(registry, "_tables", {what: {} for what in registry._tables})
 
 
