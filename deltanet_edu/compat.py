@@ -12,7 +12,7 @@ import torch
 
 from .checks import check_inputs, checked_ends
 from .functional import cast_once, choose_backend, delta_rule
-from .ops.common import working_dtype
+from .ops.common import unit, working_dtype
 
 
 def chunk_delta_rule(q, k, v, beta, scale=None, initial_state=None, output_final_state=False,
@@ -61,7 +61,7 @@ def _run(q, k, v, beta, form, scale, initial_state, output_final_state, l2norm, 
     kernels_run = choose_backend("auto", form, q, v, **options) == "triton"
     fused = dict(normalize=l2norm) if kernels_run and form == "chunkwise" else {}
     if l2norm and not fused:
-        q, k = (_unit(x) for x in (q, k))
+        q, k = (unit(x) for x in (q, k))
     if kernels_run:
         o, S = _on_kernels(q, k, v, beta, form, state, cu_seqlens, options | fused)
     elif cu_seqlens is None:
@@ -70,12 +70,6 @@ def _run(q, k, v, beta, form, scale, initial_state, output_final_state, l2norm, 
         ends = checked_ends(cu_seqlens if cu_seqlens_cpu is None else cu_seqlens_cpu, q.shape[1])
         o, S = _one_by_one(q, k, v, beta, ends, state, options | dict(form=form))
     return o, S.mT.contiguous() if output_final_state else None
-
-
-def _unit(x):
-    """x / sqrt(|x|^2 + 1e-6), rounded once."""
-    y = x.to(working_dtype(x))
-    return (y * torch.rsqrt(y.square().sum(-1, keepdim=True) + 1e-6)).to(x.dtype)
 
 
 def _on_kernels(q, k, v, beta, form, state, cu_seqlens, options):

@@ -1,7 +1,8 @@
-"""Files that are written whole or not at all, and what every measurement must say about itself."""
+"""Files written whole or not at all, where a user's own files live, and what a measurement must say about itself."""
 
 import contextlib
 import datetime
+import glob
 import json
 import os
 import platform
@@ -11,15 +12,28 @@ import tempfile
 from pathlib import Path
 
 
+def user_folder():
+    """Where the package keeps what is the user's own: $DELTANET_EDU_HOME, or the system's folder for such files.
+
+    A relative $DELTANET_EDU_HOME lies in the home folder, so that it is the same wherever a program is started.
+    """
+    if folder := os.environ.get("DELTANET_EDU_HOME"):
+        return Path.home() / Path(folder).expanduser()
+    from platformdirs import user_data_dir                               # here, so that kernels run without it
+
+    return Path(user_data_dir("deltanet_edu", appauthor=False))
+
+
 @contextlib.contextmanager
 def whole_file(path, mode="w"):
-    """Open a temporary file beside `path`; on success it replaces `path` in one step, on failure nothing has changed."""
+    """Open a temporary file beside `path`. On success it replaces `path` in one step; on failure nothing changes."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=temporary_prefix(path), dir=path.parent)
     try:
         os.chmod(temporary, 0o644)                                       # mkstemp makes it private
-        with open(handle, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": "\n"})) as file:
+        text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+        with open(handle, mode, **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -28,6 +42,17 @@ def whole_file(path, mode="w"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def temporary_prefix(path):
+    return f".{path.name[:40]}."                                         # a name may be as long as the system allows
+
+
+def sweep(path):
+    """Remove what a process that was killed as it wrote `path` has left beside it. Only while nobody else writes it."""
+    path = Path(path)
+    for left in path.parent.glob(glob.escape(temporary_prefix(path)) + "*"):
+        left.unlink(missing_ok=True)
 
 
 def processor_name():
@@ -42,7 +67,8 @@ def provenance(command=None):
     """Machine, versions, date and command: {"machine": ..., "versions": ..., "date": ..., "command": ...}."""
     import torch
 
-    machine = {"processor": processor_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "system": platform.system()}
+    machine = {"processor": processor_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+               "system": platform.system()}
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     if torch.cuda.is_available():
         machine["gpu"] = torch.cuda.get_device_name()
@@ -63,6 +89,6 @@ def write_result(path, measured, command=None):
 
 
 def read_result(name):
-    """The measurement results/NAME.json as a dict; None where it is not, as in Colab, where only the package arrives."""
+    """The measurement results/NAME.json as a dict; None where it is not, as in Colab, which has only the package."""
     path = Path(__file__).parents[1] / "results" / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

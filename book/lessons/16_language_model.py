@@ -229,6 +229,8 @@ show(ShortConvolution.forward)
 # $$ q_t = \frac{\mathrm{SiLU}(\tilde q_t)}{\|\mathrm{SiLU}(\tilde q_t)\|}, \qquad
 # k_t = \frac{\mathrm{SiLU}(\tilde k_t)}{\|\mathrm{SiLU}(\tilde k_t)\|}, \qquad
 # v_t = \mathrm{SiLU}(\tilde v_t), \qquad \beta_t = \sigma(W_\beta x_t) \tag{16.5} $$
+#
+# Here $\|x\|$ is $\sqrt{|x|^2 + 10^{-6}}$: a row of zeros, such as padding, gets a length too, and its gradient stays finite.
 
 # %%
 verify("16.5")

@@ -5,21 +5,17 @@ A file of other kernels than these is not used: what was fast for them may not e
 
 import hashlib
 import json
-import os
 import re
 import warnings
 from functools import cache
 from pathlib import Path
 
+from ..records import user_folder
+
 
 def path(gpu):
     """The file for the GPU of this name, in the user's data folder or $DELTANET_EDU_HOME; it need not exist."""
-    folder = os.environ.get("DELTANET_EDU_HOME")
-    if not folder:
-        from platformdirs import user_data_dir                           # here, so that kernels run without it
-
-        folder = user_data_dir("deltanet_edu", appauthor=False)
-    return Path(folder) / f"kernels-{re.sub(r'[^A-Za-z0-9]+', '-', gpu).strip('-')}.json"
+    return user_folder() / f"kernels-{re.sub(r'[^A-Za-z0-9]+', '-', gpu).strip('-')}.json"
 
 
 @cache

@@ -8,13 +8,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from ..checks import one_of
-from ..ops.common import working_dtype
+from ..ops.common import unit
 from .convolution import ShortConvolution
-
-
-def unit(x, p):
-    """x / |x|_p, at least in float32: half precision would round the length, and with it all entries in the same direction."""
-    return F.normalize(x.to(working_dtype(x)), p=p, dim=-1).to(x.dtype)
 
 
 def elu_plus_1(x):

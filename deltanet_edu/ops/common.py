@@ -14,6 +14,17 @@ def working_dtype(*tensors):
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
+def unit(x, p=2):
+    """x / sqrt(|x|_p^2 + 1e-6): rows of length 1, computed at least in float32 and rounded once.
+
+    The 1e-6 of flash-linear-attention and of the kernels (`normalize=True`). Without it a row of zeros, such as padding,
+    has a slope without bound, and one of them is enough to ruin every gradient; with it the slope is at most 1000.
+    """
+    y = x.to(working_dtype(x))                                           # half precision would round the length
+    square = y.square().sum(-1, keepdim=True) if p == 2 else y.abs().sum(-1, keepdim=True).square()
+    return (y * torch.rsqrt(square + 1e-6)).to(x.dtype)
+
+
 def enter(q, k, v, *others, initial_state=None):
     """Bring the inputs to the working dtype and make the state that enters, (B, H, V, K), zeros if None."""
     dtype = working_dtype(q, k, v, *others)

@@ -8,14 +8,12 @@ read is set aside under another name.
 
 import copy
 import json
-import os
-import tempfile
 import warnings
 from datetime import datetime, timezone
-from pathlib import Path
 
 from filelock import FileLock, Timeout
-from platformdirs import user_data_dir
+
+from ..records import user_folder, whole_file
 
 VERSION = 1
 LOCK_SECONDS = 5
@@ -26,7 +24,7 @@ _session = {}                    # home -> record, where the folder cannot be wr
 
 def home():
     """The folder of the progress file."""
-    return Path(os.environ.get("DELTANET_EDU_HOME") or user_data_dir("deltanet_edu", appauthor=False))
+    return user_folder()
 
 
 def path():
@@ -79,17 +77,9 @@ def update(change):
 
 
 def write(data):
-    """Replace the file in one step: a new file beside it, flushed to disk, then renamed."""
-    handle, name = tempfile.mkstemp(dir=home(), prefix="progress-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file, ensure_ascii=False, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path())
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Replace the file in one step."""
+    with whole_file(path()) as file:
+        json.dump(data, file, ensure_ascii=False, indent=1, sort_keys=True)
 
 
 def backup():

@@ -99,7 +99,8 @@ def test_keys_are_normalized_and_beta_is_in_range():
     for norm, p in (("l2", 2), ("l1", 1)):
         Spy(D, H, norm=norm).double()(3 * tokens())
         for name in "qk":
-            torch.testing.assert_close(seen[name].norm(p=p, dim=-1), torch.ones(2, T, H, dtype=torch.float64))
+            lengths = seen[name].norm(p=p, dim=-1)                       # (B, T, H)  1 but for the 1e-6 in `unit`
+            assert (lengths < 1).all() and (lengths > 0.9999).all()
     assert 0 < seen["beta"].min() and seen["beta"].max() < 1
     Spy(D, H, beta_max=2.0).double()(30 * tokens())
     assert 1 < seen["beta"].max() <= 2

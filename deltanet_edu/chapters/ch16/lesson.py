@@ -87,7 +87,7 @@ def layer_by_hand(layer, x):
     for t in range(T):
         mixed = sum(layer.conv.weight[i] * z[:, t + i] for i in range(4))
         q, k, v = (F.silu(part.view(B, H, K)) for part in mixed.split(D, -1))
-        q, k = (part / part.square().sum(-1, keepdim=True).sqrt() for part in (q, k))
+        q, k = (part / (part.square().sum(-1, keepdim=True) + 1e-6).sqrt() for part in (q, k))
         beta = 1 / (1 + torch.exp(-(x[:, t] @ layer.to_beta.weight.T)))  # (B, H)
         error = torch.einsum("bhvk,bhk->bhv", S, k) - v
         S = S - beta[..., None, None] * torch.einsum("bhv,bhk->bhvk", error, k)
@@ -111,7 +111,11 @@ def random_layer(g, D=12, H=3):
 def _(g):
     layer, x = random_layer(g)
     seen, rule = {}, layer.rule
-    layer.rule = lambda x, q, k, v, S: (seen.update(q=q, k=k, v=v, beta=layer.to_beta(x).sigmoid()), rule(x, q, k, v, S))[1]
+
+    def look(x, q, k, v, *entering):
+        seen.update(q=q, k=k, v=v, beta=layer.to_beta(x).sigmoid())
+        return rule(x, q, k, v, *entering)
+    layer.rule = look
     layer(x)
     wanted = layer_by_hand(layer, x)
     for name in ("q", "k", "v", "beta"):
@@ -125,7 +129,7 @@ def _(g):
     layer.out_norm.eps = 0.0
     wanted, rule = layer(x)[0], layer.rule
     factor = torch.rand(2, 7, 3, 1, generator=g, dtype=D64) + 0.1
-    layer.rule = lambda x, q, k, v, S: rule(x, factor * q, k, v, S)
+    layer.rule = lambda x, q, *rest: rule(x, factor * q, *rest)
     yield "a positive factor on a query changes nothing, if ε is 0", wanted, layer(x)[0]
 
 
