@@ -4,9 +4,10 @@ import base64
 import itertools
 import os
 import re
+from dataclasses import replace
 
-import jupytext
-from sources import FOLDERS, REGION, SourceError, build, figures, load, targets
+from answers import CHECKED
+from sources import FOLDERS, SourceError, build, figures, load, targets
 
 NOTEBOOK_LIMIT, FIGURE_LIMIT = 400_000, 100_000                          # bytes: GitHub gives up on large notebooks
 ABSOLUTE_PATH = re.compile(r"(?<![\w./:~-])/(?:home|root|Users|usr|opt|tmp|var|mnt|private|content)/\w|\b[A-Z]:\\\w")
@@ -118,17 +119,18 @@ def unpublishable(target, notebook):
 
 def leaks(target, notebook):
     """Lines of a solution that the learner would find in the exercise. What its own stub shows is given on purpose."""
-    shown = {squeeze(line): n for n, cell in enumerate(notebook.cells) for line in cell.source.splitlines()}
-    for cell in jupytext.read(target.source, fmt="py:percent").cells:
-        for match in REGION.finditer(cell.source + "\n"):
-            solution, _, stub = match[2].partition(f"{match[1]}### STUB\n")
-            given = {squeeze(line.lstrip().removeprefix("#")) for line in stub.splitlines()} | {""}
-            secret = [line.strip() for line in solution.splitlines() if nontrivial(line)]
-            if given.issuperset(map(squeeze, solution.splitlines())):
-                yield f"the stub gives the whole solution away: {solution.strip().splitlines()[0]}"
-            for line in secret:
-                if squeeze(line) in shown and squeeze(line) not in given:
-                    yield f"cell {shown[squeeze(line)]} gives a line of a solution away: {line}"
+    solutions = build(replace(target, folder="solutions"))
+    for n, (stub, solved) in enumerate(zip(build(target).cells, solutions.cells)):
+        if stub.cell_type != "code" or not CHECKED.search(stub.source):
+            continue
+        given = set(map(squeeze, stub.source.splitlines()))
+        secret = [line.strip() for line in solved.source.splitlines() if squeeze(line) not in given]
+        if not secret:
+            yield f"cell {n} ({stub.id}): the stub gives the whole solution away"
+        for line in filter(nontrivial, secret):
+            for m, other in enumerate(notebook.cells):
+                if squeeze(line) in map(squeeze, other.source.splitlines()):
+                    yield f"cell {m} gives a line of a solution away: {line}"
 
 
 def squeeze(line):

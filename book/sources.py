@@ -1,13 +1,8 @@
-"""From the sources of the book to its notebooks, cell by cell: titles, links, bootstrap, solutions and stubs.
+"""From the sources of the book to its notebooks, cell by cell: titles, links, bootstrap, cards, answers.
 
 A source is a Python file in jupytext's percent format. Its first cell is Markdown and opens with the title, `# # 2. The delta
-rule`; the links, the Colab badge and the bootstrap cell are added here. In a problem set, a solution is written as
-
-    ### BEGIN SOLUTION
-    return S - beta * torch.outer(S @ k - v, k)
-    ### STUB                                        optional; without it the stub raises NotImplementedError("2.1")
-    # return S - ...                                the lines of the stub, each behind "# "
-    ### END SOLUTION
+rule`; the links, the Colab badge and the bootstrap cell are added here. A problem set holds the stubs as a learner finds them;
+its cards and, in solutions/, its answers come from the registry (answers.py says how).
 """
 
 import base64
@@ -18,12 +13,12 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+import answers
 import jupytext
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 FOLDERS = {"notebooks": "lessons", "exercises": "problems", "solutions": "problems"}     # made -> its source in book/
-REGION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n(.*?)^[ \t]*### END SOLUTION\n?", re.M | re.S)
 COMPARED = "nbval-check-output"            # the tests compare what such a cell says; every check and verify gets it
 BOOTSTRAP = """\
 try:
@@ -71,37 +66,18 @@ def targets(root):
             for path in sorted((root / "book" / kind).glob("[0-9][0-9]_*.py"))]
 
 
-def solved(code):
-    """The code of a problem with its solution in, and the markers and the stub out."""
-    return REGION.sub(lambda m: m[2].partition(f"{m[1]}### STUB\n")[0], code)
-
-
-def stubbed(code, where):
-    """The code of a problem with each solution replaced by its stub."""
-    def stub(match):
-        indent, body = match[1], match[2]
-        _, marker, lines = body.partition(f"{indent}### STUB\n")
-        if marker:
-            return re.sub(r"^([ \t]*)# ?", r"\1", lines, flags=re.M)
-        if not indent:
-            raise SourceError(f"{where}: a solution outside a function needs a stub of its own, such as  # answer = None")
-        exercise = re.search(r"""\bcheck\(\s*["']([^"']+)""", code)
-        if not exercise:
-            raise SourceError(f"{where}: a solution, but no check(\"c.n\", ...) in the same cell")
-        return f'{indent}raise NotImplementedError("{exercise[1]}")\n'
-    return REGION.sub(stub, code)
-
-
 def read_source(target):
-    """The cells of the source file, as (type, source, tags), with problems solved or stubbed."""
-    cells = []
+    """The cells of the source file, as (type, source, tags); in solutions with the answers in."""
+    cells, problems = [], target.folder != "notebooks"
     for n, cell in enumerate(jupytext.read(target.source, fmt="py:percent").cells):
-        where = f"{target.source.relative_to(target.root)}, cell {n + 1}"
-        text = cell.source + "\n"
-        if target.folder != "notebooks" and cell.cell_type == "code":
-            text = stubbed(text, where) if target.folder == "exercises" else solved(text)
-        if re.search(r"^\s*### (BEGIN|END) SOLUTION|^\s*### STUB", text, re.M):
-            raise SourceError(f"{where}: a SOLUTION marker without its partner, or one in a lesson")
+        text = cell.source
+        try:
+            if problems and cell.cell_type == "markdown":
+                text = answers.with_cards(text).replace("{exercises}", answers.size(int(target.stem[:2])))
+            elif target.folder == "solutions":
+                text = answers.solved(text + "\n")
+        except answers.AnswerMissing as error:
+            raise SourceError(f"{target.source.relative_to(target.root)}, cell {n + 1}: {error}") from None
         tags = list(cell.metadata.get("tags", []))
         if cell.cell_type == "code" and re.search(r"^(check|verify)\(", text, re.M) and COMPARED not in tags:
             tags.append(COMPARED)

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 1. Attention as memory: exercises
 #
-# Seven exercises, about an hour and a half. Each cell ends in a check; run it as often as you like. When stuck,
+# {exercises}. Each cell ends in a check; run it as often as you like. When stuck,
 # `hint("1.1")` gives the first of three hints.
 #
 # One sequence, no batch and no heads: `q` and `k` are (T, K), `v` is (T, V), the memory `S` is (V, K). K and V differ.
@@ -14,26 +14,18 @@ from torch.nn.functional import elu
 from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% [markdown]
-# ## 1.1 What does it say?
-#
-# ★ · 5 minutes · equations 1.2, 1.5
+# ## 1.1
 #
 # Work it out on paper. An empty memory with $d_k = 2$ and $d_v = 1$ stores the value 2 under the key $(1, 0)$, then the value
 # $-1$ under the key $(0.6, 0.8)$. What does it say for the query $(0, 1)$? Give a number.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-answer = -0.8                                  # S = 2 (1, 0) - (0.6, 0.8) = (1.4, -0.8)
-### STUB
-# answer = None
-### END SOLUTION
+answer = None
 
 check("1.1", answer)
 
 # %% [markdown]
-# ## 1.2 Write, then read
-#
-# ★ · 10 minutes · equation 1.2
+# ## 1.2
 #
 # Store all T pairs in a memory that may already hold something. Then put M questions to it, and return the answers together
 # with the memory.
@@ -41,17 +33,12 @@ check("1.1", answer)
 # %% tags=["nbval-check-output"]
 def write_and_read(k, v, q, S):
     """k: (T, K), v: (T, V), q: (M, K), S: (V, K). Returns the answers, (M, V), and the new memory, (V, K)."""
-    ### BEGIN SOLUTION
-    S = S + v.T @ k                                                      # (V, K)  the sum of T outer products
-    return q @ S.T, S                                                    # (M, V)
-    ### END SOLUTION
+    raise NotImplementedError("1.2")
 
 check("1.2", write_and_read)
 
 # %% [markdown]
-# ## 1.3 Token by token
-#
-# ★★ · 15 minutes · equation 1.2
+# ## 1.3
 #
 # Now reading and writing take turns. Write linear attention as a loop over tokens: token t writes its pair, then reads with its
 # query. `S` is the memory that enters; leave it as it is.
@@ -59,20 +46,12 @@ check("1.2", write_and_read)
 # %% tags=["nbval-check-output"]
 def recurrent(q, k, v, S):
     """q, k: (T, K), v: (T, V), S: (V, K). Returns the outputs, (T, V), and the last memory, (V, K)."""
-    ### BEGIN SOLUTION
-    o = []
-    for q_t, k_t, v_t in zip(q, k, v):                                   # (K,), (K,), (V,)
-        S = S + v_t[:, None] * k_t[None, :]                              # (V, K)
-        o.append(S @ q_t)                                                # (V,)
-    return torch.stack(o), S
-    ### END SOLUTION
+    raise NotImplementedError("1.3")
 
 check("1.3", recurrent)
 
 # %% [markdown]
-# ## 1.4 All at once
-#
-# ★★ · 15 minutes · equations 1.3, 1.4
+# ## 1.4
 #
 # The same function without a loop: a few products of matrices and a mask. Do not forget the memory that enters: every token
 # can read it.
@@ -80,17 +59,12 @@ check("1.3", recurrent)
 # %% tags=["nbval-check-output"]
 def parallel(q, k, v, S):
     """q, k: (T, K), v: (T, V), S: (V, K). Returns the outputs, (T, V), and the last memory, (V, K)."""
-    ### BEGIN SOLUTION
-    scores = (q @ k.T).tril()                                            # (T, T)  row t: query t, column i: key i
-    return scores @ v + q @ S.T, S + v.T @ k                             # (T, V), (V, K)
-    ### END SOLUTION
+    raise NotImplementedError("1.4")
 
 check("1.4", parallel)
 
 # %% [markdown]
-# ## 1.5 The leaky normalizer
-#
-# ★★ · 15 minutes · equation 1.8 · find the bug
+# ## 1.5
 #
 # This linear attention has a feature map and a normalizer. Trained on text, it reaches a loss that is too good to be true; then
 # it generates nonsense. The last lines show a symptom: only the last token is changed, and an *earlier* output moves.
@@ -111,17 +85,12 @@ print("outputs move by", (leaky_attention(q, changed, v) - leaky_attention(q, k,
 # %% tags=["nbval-check-output"]
 def normalized_attention(q, k, v):
     """q, k: (T, K), v: (T, V). Returns the outputs, (T, V)."""
-    ### BEGIN SOLUTION
-    scores = ((elu(q) + 1) @ (elu(k) + 1).T).tril()            # (T, T)  mask before summing
-    return scores / scores.sum(-1, keepdim=True) @ v           # (T, V)
-    ### END SOLUTION
+    raise NotImplementedError("1.5")
 
 check("1.5", normalized_attention)
 
 # %% [markdown]
-# ## 1.6 A chunk in five lines
-#
-# ★★ · 10 minutes · equation 1.4
+# ## 1.6
 #
 # Linear attention, chunk by chunk. The lines are out of order, and one of them does not belong. The five steps of the loop
 # have names that you will meet again in the kernels: *load, within the chunk, across chunks, update, store*.
@@ -133,18 +102,12 @@ lines("1.6")
 # Give the labels in order, as one string. There is more than one right answer.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-answer = "DFACEB"
-### STUB
-# answer = None
-### END SOLUTION
+answer = None
 
 check("1.6", answer)
 
 # %% [markdown]
-# ## 1.7 More room for the same keys
-#
-# ★★★ · 25 minutes · equations 1.6, 1.7, 1.9 · open
+# ## 1.7
 #
 # Design a feature map. For random unit keys of width K, it should leave room for at least twice as many pairs as the keys
 # themselves: the mean squared overlap of $\phi(k_i)$ and $\phi(k_j)$, relative to $\phi(k)^\top\phi(k)$, must be at most $1/(2K)$.
@@ -156,12 +119,7 @@ check("1.6", answer)
 # %% tags=["nbval-check-output"]
 def phi(x):
     """x: (N, K), N keys. Returns their features, (N, F) with F <= K * K."""
-    ### BEGIN SOLUTION
-    g = torch.Generator().manual_seed(0)                                 # the same waves in every call
-    K = x.shape[1]
-    waves = 2 * K**0.5 * x @ torch.randn(K, K * K // 2, generator=g, dtype=x.dtype)
-    return torch.cat([waves.cos(), waves.sin()], 1)                      # (N, K²)
-    ### END SOLUTION
+    raise NotImplementedError("1.7")
 
 check("1.7", phi)
 

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 2. The delta rule: exercises
 #
-# Eight exercises, about an hour and a half. Each cell ends in a check; run it as often as you like. When stuck,
+# {exercises}. Each cell ends in a check; run it as often as you like. When stuck,
 # `hint("2.1")` gives the first of three hints.
 #
 # One token at a time, no batch and no heads: `S` is (V, K), `k` and `q` are (K,), `v` is (V,), `beta` is a number. K and V differ.
@@ -13,26 +13,19 @@ import torch
 from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% [markdown]
-# ## 2.1 One write
-#
-# ★ · 5 minutes · equation 2.3
+# ## 2.1
 #
 # Return the memory after one step of the delta rule. Leave the `S` you were given as it is.
 
 # %% tags=["nbval-check-output"]
 def write(S, k, v, beta):
     """S: (V, K), k: (K,), v: (V,), beta: (). Returns the new memory, (V, K)."""
-    ### BEGIN SOLUTION
-    error = S @ k - v                                                    # (V,)
-    return S - beta * torch.outer(error, k)                              # (V, K)
-    ### END SOLUTION
+    raise NotImplementedError("2.1")
 
 check("2.1", write)
 
 # %% [markdown]
-# ## 2.2 Erase, then write
-#
-# ★ · 5 minutes · equation 2.5
+# ## 2.2
 #
 # These lines are one step of the delta rule, the read included. They are out of order, and one of them does not belong.
 
@@ -43,18 +36,12 @@ lines("2.2")
 # Give the labels in order, as one string. There is more than one right answer.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-answer = "ECDABF"
-### STUB
-# answer = None
-### END SOLUTION
+answer = None
 
 check("2.2", answer)
 
 # %% [markdown]
-# ## 2.3 A key that is too long
-#
-# ★★ · 5 minutes · equation 2.8
+# ## 2.3
 #
 # Somebody forgot to normalize. The key is $k = (1, \tfrac12, \tfrac12)$, so $\|k\|^2 = 1.5$. The memory says 10 for it, that
 # is, $S k = 10$. Now $v = 4$ is written with $\beta = 1$. What does the memory say for $k$ afterwards?
@@ -62,18 +49,12 @@ check("2.2", answer)
 # Work it out on paper before you run anything.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-answer = 1
-### STUB
-# answer = None
-### END SOLUTION
+answer = None
 
 check("2.3", answer)
 
 # %% [markdown]
-# ## 2.4 A published formula
-#
-# ★★ · 10 minutes · equation 2.6
+# ## 2.4
 #
 # A well-known article on DeltaNet states the update like this, and the function below computes it faithfully:
 #
@@ -91,36 +72,24 @@ def published(S, k, v, beta):
 # %% tags=["nbval-check-output"]
 def repaired(S, k, v, beta):
     """S: (V, K), k: (K,), v: (V,), beta: (). Returns the new memory, (V, K)."""
-    ### BEGIN SOLUTION
-    return S @ (torch.eye(len(k), dtype=k.dtype) - beta * torch.outer(k, k)) + beta * torch.outer(v, k)
-    ### END SOLUTION
+    raise NotImplementedError("2.4")
 
 check("2.4", repaired)
 
 # %% [markdown]
-# ## 2.5 The loop
-#
-# ★★ · 15 minutes · equation 2.4, with $s = 1$
+# ## 2.5
 #
 # Run the rule over T tokens, starting from the memory `S` that earlier text has left behind. Return the reads and the last memory.
 
 # %% tags=["nbval-check-output"]
 def delta_rule(q, k, v, beta, S):
     """q, k: (T, K), v: (T, V), beta: (T,), S: (V, K). Returns o: (T, V) and the final memory, (V, K)."""
-    ### BEGIN SOLUTION
-    o = []
-    for q_t, k_t, v_t, beta_t in zip(q, k, v, beta):
-        S = S - beta_t * torch.outer(S @ k_t - v_t, k_t)                 # (V, K)
-        o.append(S @ q_t)                                                # (V,)
-    return torch.stack(o), S                                             # (T, V), (V, K)
-    ### END SOLUTION
+    raise NotImplementedError("2.5")
 
 check("2.5", delta_rule)
 
 # %% [markdown]
-# ## 2.6 The largest stable β
-#
-# ★★ · 10 minutes · equation 2.10
+# ## 2.6
 #
 # All tokens share one β. Return the largest one with which no write, in whatever order they come, can make a memory larger
 # than it was. The keys are not normalized, and at least one is not zero.
@@ -128,16 +97,12 @@ check("2.5", delta_rule)
 # %% tags=["nbval-check-output"]
 def largest_beta(k):
     """k: (T, K). Returns a tensor of shape ()."""
-    ### BEGIN SOLUTION
-    return 2 / (k * k).sum(-1).max()
-    ### END SOLUTION
+    raise NotImplementedError("2.6")
 
 check("2.6", largest_beta)
 
 # %% [markdown]
-# ## 2.7 A memory that averages
-#
-# ★★★ · 15 minutes · equations 2.5 and 2.8
+# ## 2.7
 #
 # T values are written under the *same* key, into a memory that starts empty. With strength 1 and a unit key the last value
 # wins. Choose the strengths so that after each write the memory says the *mean* of all values so far. The key may have any
@@ -146,16 +111,12 @@ check("2.6", largest_beta)
 # %% tags=["nbval-check-output"]
 def averaging_betas(k, T):
     """k: (K,). Returns the strengths of the T writes, (T,)."""
-    ### BEGIN SOLUTION
-    return 1 / (torch.arange(1, T + 1, dtype=k.dtype) * (k @ k))
-    ### END SOLUTION
+    raise NotImplementedError("2.7")
 
 check("2.7", averaging_betas)
 
 # %% [markdown]
-# ## 2.8 Beat the delta rule
-#
-# ★★★ · 20 minutes · equation 2.3
+# ## 2.8
 #
 # The lesson praised the delta rule and then found its price. Build a stream in which the price shows: at most four pairs, keys
 # of length 1 with two entries, values that are numbers. Both memories start empty and see every pair once, the delta rule
@@ -164,10 +125,6 @@ check("2.7", averaging_betas)
 # The answer is a pair of lists, keys and values, such as `([(1.0, 0.0), (0.6, 0.8)], [2.0, 3.0])`. Many are right.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-answer = ([(1.0, 0.0), (0.6, 0.8)], [1.0, -1.0])
-### STUB
-# answer = None
-### END SOLUTION
+answer = None
 
 check("2.8", answer)

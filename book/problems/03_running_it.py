@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 3. Running it: exercises
 #
-# Seven exercises, about an hour and a half. Change the code, run the cell, read the card. `hint("3.3")` gives a push.
+# {exercises}. Change the code, run the cell, read the card. `hint("3.3")` gives a push.
 # Shapes are those of one head: `S` and `dS` are (V, K), `q` and `k` are (K,), `v` and `do` are (V,), `beta` is a number. The scale is 1.
 
 # %%
@@ -10,26 +10,18 @@ import torch
 from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% [markdown]
-# ## 3.1 One gradient by hand
-#
-# ★ · 5 minutes · equation 3.4
+# ## 3.1
 #
 # A memory $S_0 = (2, 1)$ receives one token: $k = (0.8, 0.6)$, $v = 0.2$, $\beta = 0.25$. It is read with $q = (0, 1)$, and the
 # gradient of the loss with respect to that output is $do = 2$. What is $d\beta$? Pencil and paper.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-answer = -2.4    # e = 2.2 - 0.2, dS k = 2 * 0.6
-### STUB
-# answer = None
-### END SOLUTION
+answer = None
 
 check("3.1", answer)
 
 # %% [markdown]
-# ## 3.2 One step back
-#
-# ★★ · 10 minutes · equations 3.3 and 3.6
+# ## 3.2
 #
 # These lines take a gradient one token back. In: the memory `S` after this token's write, and `dS`, what *later* tokens have sent back for it.
 # Out: the gradients of `q` and `v`, and the gradient of the memory before the write. The lines are shuffled, and two do not belong.
@@ -39,18 +31,12 @@ check("3.1", answer)
 lines("3.2")
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-order = "EBFAD"
-### STUB
-# order = ""
-### END SOLUTION
+order = ""
 
 check("3.2", order)
 
 # %% [markdown]
-# ## 3.3 Backward through time
-#
-# ★★★ · 25 minutes · equations 3.3, 3.4, 3.5 and 3.6
+# ## 3.3
 #
 # All gradients of the loop, by hand. The forward pass and the beginning of the backward step are there; the last five lines are yours.
 # Try $dv$ and $d\beta$ first. The arrays may be filled entry by entry: `dq[t] = ...`.
@@ -67,23 +53,13 @@ def backward(q, k, v, beta, S, do, dS):
         before, after = memories[t], memories[t + 1]
         error = before @ k[t] - v[t]                                     # (V,)
         dS = dS + torch.outer(do[t], q[t])                               # (V, K)  now it is all of dS_t
-        ### BEGIN SOLUTION
-        dq[t] = after.T @ do[t]
-        dv[t] = beta[t] * (dS @ k[t])
-        dbeta[t] = -(dS @ k[t]) @ error
-        dk[t] = -beta[t] * (dS.T @ error + before.T @ (dS @ k[t]))
-        dS = dS - torch.outer(dv[t], k[t])                               # (V, K)
-        ### STUB
-        # raise NotImplementedError("3.3")                               # dq, dv, dbeta, dk, dS: five lines
-        ### END SOLUTION
+        raise NotImplementedError("3.3")                               # dq, dv, dbeta, dk, dS: five lines
     return dq, dk, dv, dbeta, dS
 
 check("3.3", backward)
 
 # %% [markdown]
-# ## 3.4 Find the bug: a write that was not made
-#
-# ★★ · 10 minutes · equation 3.4
+# ## 3.4
 #
 # A kernel has saved what each token wrote, $u = \beta\,(v - Sk)$, and has computed $dv = \beta\,dS\,k$. Somebody noticed that $d\beta$ can be
 # had from these two. It passed all tests with random $\beta$. Then a model with padded sequences was trained, and its loss became NaN.
@@ -101,33 +77,23 @@ def dbeta_from_what_is_there(dS, S, k, v, beta):
 def gradient_of_beta(dS, S, k, v, beta):
     """S: (V, K), the memory before the write; dS: (V, K), the gradient of the memory after it;
     k: (K,), v: (V,), beta: (). Returns a tensor of shape ()."""
-    ### BEGIN SOLUTION
-    return (dS @ k) @ (v - S @ k)
-    ### END SOLUTION
+    raise NotImplementedError("3.4")
 
 check("3.4", gradient_of_beta)
 
 # %% [markdown]
-# ## 3.5 When the cache overtakes the memory
-#
-# ★★ · 10 minutes · equation 3.11
+# ## 3.5
 #
 # One head has $K = 128$ and $V = 64$. Its DeltaNet memory is held in float32 (4 bytes a number). A softmax head of the same widths caches its keys
 # and values in bfloat16 (2 bytes a number). From how many tokens on is the cache *larger*? Give the smallest such number.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-tokens = 86      # 384 T > 32768
-### STUB
-# tokens = None
-### END SOLUTION
+tokens = None
 
 check("3.5", tokens)
 
 # %% [markdown]
-# ## 3.6 What a chunk would buy
-#
-# ★★ · 15 minutes · equations 3.8 and 3.9
+# ## 3.6
 #
 # Suppose a program fetches the memory of one head, works through $C$ tokens, and only then stores it again. Queries, keys, values, strengths and
 # outputs are moved for each token. Each number has $n$ bytes. Return the arithmetic intensity, FLOPs per byte. Count 6KV FLOPs a token, and neglect the 3V.
@@ -137,18 +103,12 @@ check("3.5", tokens)
 # %% tags=["nbval-check-output"]
 def intensity(K, V, C, n):
     """Whole numbers. Returns FLOPs per byte."""
-    ### BEGIN SOLUTION
-    work = 6 * K * V * C
-    moved = 2 * K * V + C * (2 * K + 2 * V + 1)
-    return work / (n * moved)
-    ### END SOLUTION
+    raise NotImplementedError("3.6")
 
 check("3.6", intensity)
 
 # %% [markdown]
-# ## 3.7 Un-write
-#
-# ★★★★ · 25 minutes · equations 2.8 and 3.7
+# ## 3.7
 #
 # The hand-written backward pass runs the memory forward a second time. Could it run it *backward* instead, and undo the writes one by one? You are given the
 # memory *after* a write, and the token. Return the memory before it. $\beta\|k\|^2$ is never exactly 1 here.
@@ -158,9 +118,6 @@ check("3.6", intensity)
 # %% tags=["nbval-check-output"]
 def unwrite(S, k, v, beta):
     """S: (V, K) after the write, k: (K,), v: (V,), beta: (). Returns the memory before it, (V, K)."""
-    ### BEGIN SOLUTION
-    found = (S @ k - v) / (1 - beta * (k @ k))                           # (V,)  the error that the token met
-    return S + beta * torch.outer(found, k)                              # (V, K)
-    ### END SOLUTION
+    raise NotImplementedError("3.7")
 
 check("3.7", unwrite)

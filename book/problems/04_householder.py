@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 4. Householder matrices: exercises
 #
-# Eight exercises, about an hour and three quarters. Each cell ends in a check; run it as often as you like. `hint("4.3")` gives the
+# {exercises}. Each cell ends in a check; run it as often as you like. `hint("4.3")` gives the
 # first of three hints.
 #
 # No batch and no heads: `S` is (V, K), the state stands on the left, and a product over tokens reads $S\,M_1 M_2 \cdots M_C$. Everything is in
@@ -15,25 +15,17 @@ import torch
 from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% [markdown]
-# ## 4.1 One key by hand
-#
-# ★ · 5 minutes · equation 4.8
+# ## 4.1
 #
 # A memory $S = (1, 2)$, a key $k = (2, 1)$, and $\beta = 0.3$. What is $S\,(I - \beta kk^\top)$? Two numbers, from pencil and paper.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-answer = (-1.4, 0.8)                           # S k = 4, and (1, 2) - 0.3 * 4 * (2, 1)
-### STUB
-# answer = None
-### END SOLUTION
+answer = None
 
 check("4.1", answer)
 
 # %% [markdown]
-# ## 4.2 Find the bug: a mirror that stretches
-#
-# ★ · 5 minutes · equation 4.1
+# ## 4.2
 #
 # "With β = 2 the matrix is a reflection", one often reads, and this function believes it. It mirrors the rows of `X`, for a key of any
 # length but 0. Repair it.
@@ -41,19 +33,13 @@ check("4.1", answer)
 # %% tags=["nbval-check-output"]
 def mirrored(X, k):
     """X: (N, K), rows to be mirrored; k: (K,). Returns (N, K)."""
-    ### BEGIN SOLUTION
-    return X - 2 / (k @ k) * torch.outer(X @ k, k)
-    ### STUB
-    # raise NotImplementedError("4.2")               # delete this line, and repair the next one
-    # return X - 2 * torch.outer(X @ k, k)
-    ### END SOLUTION
+    raise NotImplementedError("4.2")               # delete this line, and repair the next one
+    return X - 2 * torch.outer(X @ k, k)
 
 check("4.2", mirrored)
 
 # %% [markdown]
-# ## 4.3 One write in n steps
-#
-# ★★★ · 15 minutes · equation 4.6
+# ## 4.3
 #
 # A sentence is read at half the speed, so every token comes twice. Twice the writes should not mean twice the forgetting. Which strength $\beta'$ must each of
 # $n$ writes with the same key have, so that together they do exactly what one write with $\beta$ does, and none of them overshoots? In other words: for
@@ -64,18 +50,12 @@ check("4.2", mirrored)
 # %% tags=["nbval-check-output"]
 def small_step(k, beta, n):
     """k: (K,), not zero; beta: (), n: a positive integer. Returns the strength of each of the n writes, ()."""
-    ### BEGIN SOLUTION
-    squared = k @ k
-    left = (1 - beta * squared) ** (1 / n)           # what one small write leaves: the n-th root of λ
-    return (1 - left) / squared
-    ### END SOLUTION
+    raise NotImplementedError("4.3")
 
 check("4.3", small_step)
 
 # %% [markdown]
-# ## 4.4 Through many tokens
-#
-# ★ · 10 minutes · equation 4.8
+# ## 4.4
 #
 # Return $S\,M_1 M_2 \cdots M_C$ with $M_t = I - \beta_t k_t k_t^\top$, without a $K \times K$ matrix. The last step of the loop is missing.
 
@@ -84,19 +64,13 @@ def through(S, k, beta):
     """S: (V, K), k: (C, K), beta: (C,). Returns (V, K)."""
     for t in range(len(k)):
         read = S @ k[t]                                                  # (V,)
-        ### BEGIN SOLUTION
-        S = S - beta[t] * torch.outer(read, k[t])                        # (V, K)
-        ### STUB
-        # raise NotImplementedError("4.4")                               # one line: the new S
-        ### END SOLUTION
+        raise NotImplementedError("4.4")                               # one line: the new S
     return S
 
 check("4.4", through)
 
 # %% [markdown]
-# ## 4.5 Which of them commute?
-#
-# ★★ · 10 minutes · equation 4.11
+# ## 4.5
 #
 # | | $k_1$ | $k_2$ | $\beta_1$ | $\beta_2$ |
 # |---|---|---|---|---|
@@ -110,18 +84,12 @@ check("4.4", through)
 # For which pairs is $M_1M_2 = M_2M_1$? Give their letters, as one string.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-answer = "abde"
-### STUB
-# answer = None
-### END SOLUTION
+answer = None
 
 check("4.5", answer)
 
 # %% [markdown]
-# ## 4.6 A clock with n hours
-#
-# ★★★ · 15 minutes · equation 4.9
+# ## 4.6
 #
 # The memory is the hand of a clock, $S = (1, 0)$ at the start. Every hour it is multiplied with $M_1M_2$, two mirrors with $\beta = 2$. Choose the
 # two unit keys so that the hand turns counterclockwise, in equal steps, and comes round after $n$ hours. Many answers are right.
@@ -129,17 +97,12 @@ check("4.5", answer)
 # %% tags=["nbval-check-output"]
 def clock(n):
     """n: the number of hours. Returns two unit keys as rows, (2, 2), in float64."""
-    ### BEGIN SOLUTION
-    angle = math.pi / n                                                  # half of the turn
-    return torch.tensor([[1.0, 0.0], [math.cos(angle), math.sin(angle)]], dtype=torch.float64)
-    ### END SOLUTION
+    raise NotImplementedError("4.6")
 
 check("4.6", clock)
 
 # %% [markdown]
-# ## 4.7 The shell game
-#
-# ★★ · 10 minutes · equation 4.13
+# ## 4.7
 #
 # The columns of `S` are shuffled, one swap after the other; `swaps` is a list of pairs of places. These lines do it with one mirror a swap.
 # They are out of order, and two of them do not belong. Give the labels in order, as one string.
@@ -148,18 +111,12 @@ check("4.6", clock)
 lines("4.7")
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-order = "DCEAB"
-### STUB
-# order = ""
-### END SOLUTION
+order = ""
 
 check("4.7", order)
 
 # %% [markdown]
-# ## 4.8 A shuffle as mirrors
-#
-# ★★★★ · 30 minutes · equations 4.13 and 4.14
+# ## 4.8
 #
 # Given any permutation `p` of the $K$ columns, find unit keys so that $S\,M_1 M_2 \cdots M_m$ with $\beta = 2$ is `S[:, p]`: column `p[j]` comes to
 # place `j`. Use as few keys as possible; for the identity that is none. Many answers are right.
@@ -167,16 +124,6 @@ check("4.7", order)
 # %% tags=["nbval-check-output"]
 def mirrors(p):
     """p: (K,), whole numbers. Returns m unit keys as rows, (m, K), in float64."""
-    ### BEGIN SOLUTION
-    keys, where = [], list(range(len(p)))            # which column stands at each place by now
-    for place in range(len(p)):
-        other = where.index(int(p[place]))
-        if other != place:
-            k = torch.zeros(len(p), dtype=torch.float64)
-            k[place], k[other] = 0.5**0.5, -(0.5**0.5)
-            keys.append(k)
-            where[place], where[other] = where[other], where[place]
-    return torch.stack(keys) if keys else torch.zeros(0, len(p), dtype=torch.float64)
-    ### END SOLUTION
+    raise NotImplementedError("4.8")
 
 check("4.8", mirrors)

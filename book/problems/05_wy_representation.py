@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 5. The WY representation: exercises
 #
-# Seven exercises, about an hour and a half. Change the code, run the cell, read the card. `hint("5.2")` gives a push.
+# {exercises}. Change the code, run the cell, read the card. `hint("5.2")` gives a push.
 # Tokens are rows: `k` is (C, K), `v` is (C, V), `beta` is (C,), and K ≠ V. Everything is in float64.
 
 # %%
@@ -11,9 +11,7 @@ from deltanet_edu.ops.delta_rule.householder import wy_u, wy_w
 from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% [markdown]
-# ## 5.1 Three writes by hand
-#
-# ★ · 5 minutes · equation 5.4
+# ## 5.1
 #
 # An empty memory with $d_k = 2$ and $d_v = 1$ receives three tokens:
 #
@@ -26,18 +24,12 @@ from deltanet_edu.tutor import check, hint, lines, solution
 # What does token 3 really write? Give the number $u_3$, from pencil and paper.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-u3 = 2.44  # u_1 = 2, u_2 = 0.5 (3 - 1.6) = 0.7, and 5 - 2 - 0.7 * 0.8
-### STUB
-# u3 = None
-### END SOLUTION
+u3 = None
 
 check("5.1", u3)
 
 # %% [markdown]
-# ## 5.2 The u vectors
-#
-# ★ · 5 minutes · equation 5.4
+# ## 5.2
 #
 # $u_t = \beta_t\big(v_t - \sum_{i<t} u_i\,(k_i^\top k_t)\big)$. The loop is there, and so is the sum over earlier tokens. The last step is missing.
 
@@ -49,41 +41,25 @@ def u_vectors(k, v, beta):
         already = torch.zeros_like(v[t])                # (V,)  what the earlier writes return for k_t
         for i in range(t):
             already = already + u[i] * (k[i] @ k[t])
-        ### BEGIN SOLUTION
-        u.append(beta[t] * (v[t] - already))
-        ### STUB
-        # raise NotImplementedError("5.2")        # one line: append u_t
-        ### END SOLUTION
+        raise NotImplementedError("5.2")        # one line: append u_t
     return torch.stack(u)
 
 check("5.2", u_vectors)
 
 # %% [markdown]
-# ## 5.3 The w vectors
-#
-# ★★★ · 15 minutes · equations 5.2 and 5.3
+# ## 5.3
 #
 # Write the rows $w_t$ with $M_1 M_2 \cdots M_C = I - W^\top K$, without forming a $K \times K$ matrix. This time from an empty page.
 
 # %% tags=["nbval-check-output"]
 def w_vectors(k, beta):
     """(C, K), (C,) -> (C, K)."""
-    ### BEGIN SOLUTION
-    w = []
-    for t in range(len(k)):
-        left = k[t]                                     # (K,)  what is left of the key to erase
-        for i in range(t):
-            left = left - w[i] * (k[i] @ k[t])
-        w.append(beta[t] * left)
-    return torch.stack(w)
-    ### END SOLUTION
+    raise NotImplementedError("5.3")
 
 check("5.3", w_vectors)
 
 # %% [markdown]
-# ## 5.4 Both recurrences in one loop
-#
-# ★★ · 10 minutes · equations 5.3 and 5.4
+# ## 5.4
 #
 # The lines of a function that computes W and U in one go have been shuffled, and two lines that do not belong were mixed in.
 # Give the labels in order, as a string.
@@ -92,18 +68,12 @@ check("5.3", w_vectors)
 lines("5.4")
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-order = "EDBGAFC"
-### STUB
-# order = ""
-### END SOLUTION
+order = ""
 
 check("5.4", order)
 
 # %% [markdown]
-# ## 5.5 Find the bug: a memory that was not empty
-#
-# ★★ · 15 minutes · equation 5.5
+# ## 5.5
 #
 # This function jumps over a chunk of tokens. It was written from a summary of the method that gives the recurrence for $u$ and no other.
 # It passes every test that starts with an empty memory. Repair it.
@@ -112,20 +82,13 @@ check("5.4", order)
 def state_after(S, k, v, beta):
     """The memory after the chunk. S: (V, K), k: (C, K), v: (C, V), beta: (C,) -> (V, K)."""
     U = wy_u(k, v, beta)                                # (C, V)
-    ### BEGIN SOLUTION
-    W = wy_w(k, beta)                                   # (C, K)
-    return S - S @ W.mT @ k + U.mT @ k
-    ### STUB
-    # raise NotImplementedError("5.5")            # delete this line, and repair the next one
-    # return S + U.mT @ k
-    ### END SOLUTION
+    raise NotImplementedError("5.5")            # delete this line, and repair the next one
+    return S + U.mT @ k
 
 check("5.5", state_after)
 
 # %% [markdown]
-# ## 5.6 When the loop is cheaper
-#
-# ★★ · 10 minutes · equation 5.4
+# ## 5.6
 #
 # Count multiplications, for $K = V = 64$. The token loop pays $KV$ for reading $S k_t$ and $KV$ for writing $u_t k_t^\top$. The recurrence
 # (5.4) pays, per earlier token, $K$ for the overlap and $V$ for the scaled $u_i$. (Neglect the factor $\beta_t$.)
@@ -133,18 +96,12 @@ check("5.5", state_after)
 # From how many tokens $T$ on does the recurrence need *more* multiplications in total than the loop? Give the smallest such $T$.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-T = 130  # T (T - 1) / 2 * 128 > 8192 T  means  T - 1 > 128
-### STUB
-# T = None
-### END SOLUTION
+T = None
 
 check("5.6", T)
 
 # %% [markdown]
-# ## 5.7 Read LAPACK's mind
-#
-# ★★★★ · 25 minutes · equations 5.2 and 5.3
+# ## 5.7
 #
 # `a, tau = torch.geqrf(X)` returns a QR factorization as LAPACK stores it: `a` is (m, n) with $m \ge n$, and holds R on and above its diagonal.
 # Column $t$ *below* the diagonal holds a vector $y_t$ without its leading 1: $y_t$ is zero above position $t$, one at position $t$, and continues
@@ -155,10 +112,6 @@ check("5.6", T)
 # %% tags=["nbval-check-output"]
 def q_from_lapack(a, tau):
     """(m, n), (n,) -> (m, m)."""
-    ### BEGIN SOLUTION
-    m, n = a.shape
-    keys = a.tril(-1).mT + torch.eye(n, m, dtype=a.dtype)  # (n, m)  tokens are rows
-    return torch.eye(m, dtype=a.dtype) - wy_w(keys, tau).mT @ keys
-    ### END SOLUTION
+    raise NotImplementedError("5.7")
 
 check("5.7", q_from_lapack)

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 6. The UT transform: exercises
 #
-# Eight exercises, about an hour and three quarters. Each cell ends in a check; run it as often as you like. When stuck, `hint("6.2")` gives the
+# {exercises}. Each cell ends in a check; run it as often as you like. When stuck, `hint("6.2")` gives the
 # first of three hints.
 #
 # One chunk, no batch and no heads: `k` is (C, K), `v` is (C, V), `beta` is (C,), and K ≠ V. Everything is in float64.
@@ -13,9 +13,7 @@ from deltanet_edu.ops.delta_rule.householder import ut_by_solve, ut_system
 from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% [markdown]
-# ## 6.1 One entry of T by hand
-#
-# ★ · 8 minutes · equations 6.2, 6.3 and 6.7
+# ## 6.1
 #
 # | t | $k_t$ | $\beta_t$ |
 # |---|---|---|
@@ -26,34 +24,24 @@ from deltanet_edu.tutor import check, hint, lines, solution
 # What is the entry $T_{31}$ of $T = (I + A)^{-1}\,\mathrm{diag}(\beta)$? Use paths, pencil and paper.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-T31 = -0.108  # A_21 = 0.4, A_31 = 0.6, A_32 = 0.96;  (-0.6 + 0.96 * 0.4) * 0.5
-### STUB
-# T31 = None
-### END SOLUTION
+T31 = None
 
 check("6.1", T31)
 
 # %% [markdown]
-# ## 6.2 The matrix A
-#
-# ★ · 8 minutes · equation 6.2
+# ## 6.2
 #
 # Compute $A = \mathrm{stril}(\mathrm{diag}(\beta) K K^\top)$, in one line if you like.
 
 # %% tags=["nbval-check-output"]
 def system(k, beta):
     """(C, K), (C,) -> (C, C)."""
-    ### BEGIN SOLUTION
-    return (beta[:, None] * (k @ k.mT)).tril(-1)
-    ### END SOLUTION
+    raise NotImplementedError("6.2")
 
 check("6.2", system)
 
 # %% [markdown]
-# ## 6.3 Row by row
-#
-# ★★ · 15 minutes · equations 6.3 and 6.4
+# ## 6.3
 #
 # Compute $T$ by substitution. The loop is there, and the sum over the finished rows. The last two steps are missing: finish row $t$, and make $T$ out of $(I + A)^{-1}$.
 
@@ -64,23 +52,13 @@ def T_row_by_row(k, beta):
     X = torch.eye(len(k), dtype=k.dtype)                # row t starts as e_t
     for t in range(1, len(k)):
         finished = A[t, :t] @ X[:t]                     # (C,)  what the finished rows contribute
-        ### BEGIN SOLUTION
-        X[t] = X[t] - finished
-        ### STUB
-        # raise NotImplementedError("6.3")        # one line: finish row t
-        ### END SOLUTION
-    ### BEGIN SOLUTION
-    return X * beta
-    ### STUB
-    # raise NotImplementedError("6.3")            # one line: return T
-    ### END SOLUTION
+        raise NotImplementedError("6.3")        # one line: finish row t
+    raise NotImplementedError("6.3")            # one line: return T
 
 check("6.3", T_row_by_row)
 
 # %% [markdown]
-# ## 6.4 Find the bug: a sign in the loop
-#
-# ★★★ · 20 minutes · equations 6.1 and 6.4
+# ## 6.4
 #
 # This loop has the style of the listing in the DeltaNet paper. It computes the inverse in place, row by row, and adds the identity at the end.
 # A careful reader compared such a loop with a formula for the inverse of $I - A$, found that they disagree, and proposed to start
@@ -91,12 +69,8 @@ check("6.3", T_row_by_row)
 # %% tags=["nbval-check-output"]
 def inverse(A):
     """A: (C, C), strictly lower triangular. Returns (I + A)^-1."""
-    ### BEGIN SOLUTION
-    T = -A
-    ### STUB
-    # raise NotImplementedError("6.4")            # delete this line, and find what is wrong below
-    # T = A.clone()
-    ### END SOLUTION
+    raise NotImplementedError("6.4")            # delete this line, and find what is wrong below
+    T = A.clone()
     for i in range(1, len(A)):
         T[i, :i] = T[i, :i] + (T[i, :, None] * T[:, :i]).sum(-2)
     return T + torch.eye(len(A), dtype=A.dtype)
@@ -104,9 +78,7 @@ def inverse(A):
 check("6.4", inverse)
 
 # %% [markdown]
-# ## 6.5 Find the bug: one β too many
-#
-# ★★ · 10 minutes · equation 6.3
+# ## 6.5
 #
 # A summary of the paper computes $T$ by the paper's equation 10, and then $W$ and $U$ as the paper's listing does. Each half is right. Repair the whole.
 
@@ -114,20 +86,14 @@ check("6.4", inverse)
 def w_and_u(k, v, beta):
     """(C, K), (C, V), (C,) -> W: (C, K), U: (C, V)."""
     T = ut_by_solve(k, beta)                            # (C, C)  (I + A)^-1 diag(beta)
-    ### BEGIN SOLUTION
-    return T @ k, T @ v
-    ### STUB
-    # raise NotImplementedError("6.5")            # delete this line, and repair the lines below
-    # k_beta, v_beta = beta[:, None] * k, beta[:, None] * v
-    # return T @ k_beta, T @ v_beta
-    ### END SOLUTION
+    raise NotImplementedError("6.5")            # delete this line, and repair the lines below
+    k_beta, v_beta = beta[:, None] * k, beta[:, None] * v
+    return T @ k_beta, T @ v_beta
 
 check("6.5", w_and_u)
 
 # %% [markdown]
-# ## 6.6 Inverse by halves
-#
-# ★★ · 10 minutes · equation 6.5
+# ## 6.6
 #
 # The lines of a recursive inverse of $I + A$ have been shuffled. Three lines compute a wrong corner and do not belong.
 
@@ -138,34 +104,22 @@ lines("6.6")
 # Give the labels in order, as one string. There is more than one right answer.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-order = "CFAEBD"
-### STUB
-# order = None
-### END SOLUTION
+order = None
 
 check("6.6", order)
 
 # %% [markdown]
-# ## 6.7 How many paths?
-#
-# ★★ · 8 minutes · equation 6.7
+# ## 6.7
 #
 # Over how many paths does the sum (6.7) run, from token 1 to token 40? Give the number; Python arithmetic is welcome.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-count = 2**38  # each of the 38 tokens in between is visited or not
-### STUB
-# count = None
-### END SOLUTION
+count = None
 
 check("6.7", count)
 
 # %% [markdown]
-# ## 6.8 LAPACK's T
-#
-# ★★★★ · 25 minutes · equations 6.3 and 6.10
+# ## 6.8
 #
 # `a, tau = torch.geqrf(X)` returns a QR factorization as LAPACK stores it (exercise 5.7): below the diagonal, column $t$ of `a` holds the vector $y_t$ without its leading 1.
 # With the $y_t$ as the *columns* of $Y$, LAPACK writes $Q = I - Y\,T\,Y^\top$, and its routine `larft` computes the $n \times n$ matrix $T$.
@@ -175,9 +129,6 @@ check("6.7", count)
 # %% tags=["nbval-check-output"]
 def lapack_T(a, tau):
     """(m, n), (n,) -> (n, n)."""
-    ### BEGIN SOLUTION
-    keys = a.tril(-1).mT + torch.eye(len(tau), len(a), dtype=a.dtype)  # (n, m)  tokens are rows
-    return ut_by_solve(keys, tau).mT                    # Q = I - K^T T^T K, and Y = K^T
-    ### END SOLUTION
+    raise NotImplementedError("6.8")
 
 check("6.8", lapack_T)

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 7. Chunks: exercises
 #
-# Seven exercises, about an hour and a quarter. The first three are about linear attention, the others about the road not
+# {exercises}. The first three are about linear attention, the others about the road not
 # taken: scanning the delta rule.
 #
 # No batch and no heads here: `q`, `k` are (T, K), `v` is (T, V), `S` is (V, K). K and V differ, and T need not be a multiple of C.
@@ -14,25 +14,17 @@ from deltanet_edu.ops.delta_rule.householder import householder
 from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% [markdown]
-# ## 7.1 How many steps?
-#
-# ★ · 3 minutes · equation 7.2
+# ## 7.1
 #
 # A text of 1,000 tokens is processed in chunks of 64. How many steps must run one after another?
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-answer = 16
-### STUB
-# answer = None
-### END SOLUTION
+answer = None
 
 check("7.1", answer)
 
 # %% [markdown]
-# ## 7.2 Chunk by chunk
-#
-# ★★ · 10 minutes · equations 7.2 and 7.3
+# ## 7.2
 #
 # The loop over the chunks is there, and so is the slice. The last step is yours: the chunk's output, and the state for the
 # next chunk.
@@ -40,27 +32,16 @@ check("7.1", answer)
 # %% tags=["nbval-check-output"]
 def chunk_by_chunk(q, k, v, S, C):
     """q, k: (T, K), v: (T, V), S: (V, K), C: tokens a chunk. Returns o: (T, V) and the state after the last token, (V, K)."""
-    ### BEGIN SOLUTION
     o = []
     for start in range(0, len(k), C):
-        Q, K, V = (x[start:start + C] for x in (q, k, v))                # (C, K), (C, K), (C, V)
-        o.append(Q @ S.T + (Q @ K.T).tril() @ V)                         # (C, V)
-        S = S + V.T @ K                                                  # (V, K)
+        Q, K, V = (x[start:start + C] for x in (q, k, v))              # (C, K), (C, K), (C, V); the last chunk may be shorter
+        raise NotImplementedError("7.2")                               # two lines instead of this one
     return torch.cat(o), S
-    ### STUB
-    # o = []
-    # for start in range(0, len(k), C):
-    #     Q, K, V = (x[start:start + C] for x in (q, k, v))              # (C, K), (C, K), (C, V); the last chunk may be shorter
-    #     raise NotImplementedError("7.2")                               # two lines instead of this one
-    # return torch.cat(o), S
-    ### END SOLUTION
 
 check("7.2", chunk_by_chunk)
 
 # %% [markdown]
-# ## 7.3 All chunks at once
-#
-# ★★★ · 10 minutes · equations 7.2 and 7.3
+# ## 7.3
 #
 # In 7.2 you went from chunk to chunk. Here is the same without a loop: the sequence is cut into N chunks of C tokens (T is a multiple of C here), all of them
 # stand side by side in tensors of shape (N, C, ...), and one cumulative sum takes the place of the loop. The lines are in disorder, and two of them do not belong:
@@ -75,18 +56,12 @@ lines("7.3")
 # Give the labels in order, as one string. There is more than one right answer.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-answer = "DFGABHE"
-### STUB
-# answer = None
-### END SOLUTION
+answer = None
 
 check("7.3", answer)
 
 # %% [markdown]
-# ## 7.4 A published operator
-#
-# ★★ · 15 minutes · equation 7.6
+# ## 7.4
 #
 # A well-known article derives the scan for $S_t = S_{t-1}M_t + X_t$ and prints this operator:
 #
@@ -103,16 +78,12 @@ def printed(M1, X1, M2, X2):
 # %% tags=["nbval-check-output"]
 def compose(M1, X1, M2, X2):
     """M1, M2: (K, K), X1, X2: (V, K). A pair (M, X) stands for S -> S M + X. Returns the pair of both, first 1, then 2."""
-    ### BEGIN SOLUTION
-    return M1 @ M2, X1 @ M2 + X2
-    ### END SOLUTION
+    raise NotImplementedError("7.4")
 
 check("7.4", compose)
 
 # %% [markdown]
-# ## 7.5 A witness
-#
-# ★★★ · 15 minutes · equation 7.7
+# ## 7.5
 #
 # A scan may group the tokens as it likes, so its operator must be associative. Prove that the printed one is not: find three
 # tokens for which $(1 \circ 2) \circ 3$ and $1 \circ (2 \circ 3)$, computed with the *printed* operator, differ.
@@ -121,24 +92,15 @@ check("7.4", compose)
 # which tokens the slip does not hurt.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-k = [(1.0, 0.0), (0.6, 0.8), (0.0, 1.0)]
-v = [(1.0, 2.0), (0.0, 1.0), (3.0, 0.0)]
-beta = [0.5, 0.5, 0.5]
-answer = (k, v, beta)
-### STUB
-# k = None                     # [(., .), (., .), (., .)]
-# v = None                     # [(., .), (., .), (., .)]
-# beta = None                  # [., ., .]
-# answer = None                # then: (k, v, beta)
-### END SOLUTION
+k = None                     # [(., .), (., .), (., .)]
+v = None                     # [(., .), (., .), (., .)]
+beta = None                  # [., ., .]
+answer = None                # then: (k, v, beta)
 
 check("7.5", answer)
 
 # %% [markdown]
-# ## 7.6 The map of a chunk
-#
-# ★★★ · 20 minutes · equations 7.5 and 7.6
+# ## 7.6
 #
 # Turn a whole chunk of the delta rule into one pair $(M, X)$, so that $S \mapsto S M + X$ does what its C tokens do one after
 # another. Any way is fine.
@@ -146,28 +108,18 @@ check("7.5", answer)
 # %% tags=["nbval-check-output"]
 def chunk_map(k, v, beta):
     """k: (C, K), v: (C, V), beta: (C,). Returns M: (K, K) and X: (V, K)."""
-    ### BEGIN SOLUTION
-    M, X = torch.eye(k.shape[1], dtype=k.dtype), torch.zeros(v.shape[1], k.shape[1], dtype=k.dtype)
-    for k_t, v_t, beta_t in zip(k, v, beta):
-        M_t = householder(k_t, beta_t)
-        M, X = M @ M_t, X @ M_t + beta_t * torch.outer(v_t, k_t)
-    return M, X
-    ### END SOLUTION
+    raise NotImplementedError("7.6")
 
 check("7.6", chunk_map)
 
 # %% [markdown]
-# ## 7.7 The bill
-#
-# ★★ · 8 minutes · equation 7.8
+# ## 7.7
 #
 # How many bytes do the pairs $(M_t, X_t)$ of all T tokens of one head occupy, if a number takes `size` bytes?
 
 # %% tags=["nbval-check-output"]
 def scan_bytes(T, K, V, size):
     """T, K, V, size: whole numbers. Returns a whole number."""
-    ### BEGIN SOLUTION
-    return T * K * (K + V) * size
-    ### END SOLUTION
+    raise NotImplementedError("7.7")
 
 check("7.7", scan_bytes)

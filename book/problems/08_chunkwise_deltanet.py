@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 8. Chunkwise DeltaNet: exercises
 #
-# Seven exercises, about an hour and a half. `hint("8.2")` gives a push, `solution("8.2")` a solution.
+# {exercises}. `hint("8.2")` gives a push, `solution("8.2")` a solution.
 # One sequence, one head, tokens are rows: `q`, `k` are (T, K), `v` is (T, V), `beta` is (T,), the memory `S` is (V, K), and K ≠ V. Capital
 # `Q`, `K`, `V` are the rows of one chunk. Everything is in float64, and the scale is 1.
 
@@ -16,9 +16,7 @@ from deltanet_edu.ops.delta_rule.householder import ut_by_solve
 from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% [markdown]
-# ## 8.1 What the second token writes
-#
-# ★ · 5 minutes · equation 8.1
+# ## 8.1
 #
 # A chunk of two tokens begins with the memory $S = (1, 2)$:
 #
@@ -30,18 +28,12 @@ from deltanet_edu.tutor import check, hint, lines, solution
 # What does token 2 really write? Give the number $x_2$, from $u_2$ and $w_2$, and check it with the loop.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-x2 = 0.7                      # u_2 = 0.5 (5 - 2.4) = 1.3, w_2 = (0, 0.3), and 1.3 - 2 * 0.3
-### STUB
-# x2 = None
-### END SOLUTION
+x2 = None
 
 check("8.1", x2)
 
 # %% [markdown]
-# ## 8.2 Read and update
-#
-# ★★ · 15 minutes · equations 8.4 and 8.5
+# ## 8.2
 #
 # One chunk. Everything up to what the tokens really write is there; the last two steps are missing.
 
@@ -51,22 +43,15 @@ def one_chunk(Q, K, V, beta, S):
     T = ut_by_solve(K, beta)                                # (C, C)
     W, U = T @ K, T @ V                                     # (C, K), (C, V)
     X = U - W @ S.mT                                        # (C, V)
-    ### BEGIN SOLUTION
-    O = Q @ S.mT + (Q @ K.mT).tril() @ X                    # (C, V)
-    S_out = S + X.mT @ K                                    # (V, K)
-    ### STUB
-    # raise NotImplementedError("8.2")                      # delete this line, finish the next two
-    # O = ...                                               # (C, V)
-    # S_out = ...                                           # (V, K)
-    ### END SOLUTION
+    raise NotImplementedError("8.2")                      # delete this line, finish the next two
+    O = ...                                               # (C, V)
+    S_out = ...                                           # (V, K)
     return O, S_out
 
 check("8.2", one_chunk)
 
 # %% [markdown]
-# ## 8.3 Chunk by chunk, tail included
-#
-# ★★★ · 20 minutes · equations 8.4 and 8.5
+# ## 8.3
 #
 # The whole sequence in chunks of `C` tokens. T need not be a multiple of C; it may even be smaller. You may call your
 # `one_chunk`, or start from an empty page.
@@ -74,20 +59,12 @@ check("8.2", one_chunk)
 # %% tags=["nbval-check-output"]
 def chunkwise(q, k, v, beta, S, C):
     """(T, K), (T, K), (T, V), (T,), (V, K), a number -> (T, V), (V, K)."""
-    ### BEGIN SOLUTION
-    o = []
-    for n in range(0, len(k), C):
-        O, S = one_chunk(q[n:n + C], k[n:n + C], v[n:n + C], beta[n:n + C], S)
-        o.append(O)
-    return torch.cat(o), S
-    ### END SOLUTION
+    raise NotImplementedError("8.3")
 
 check("8.3", chunkwise)
 
 # %% [markdown]
-# ## 8.4 One chunk without W and U
-#
-# ★★ · 10 minutes · equation 8.6
+# ## 8.4
 #
 # Put the lines in order. Two of them do not belong. Give the labels as a string.
 
@@ -95,18 +72,12 @@ check("8.3", chunkwise)
 lines("8.4")
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-order = "DFAHCE"
-### STUB
-# order = ""
-### END SOLUTION
+order = ""
 
 check("8.4", order)
 
 # %% [markdown]
-# ## 8.5 A published cost
-#
-# ★★ · 15 minutes · equation 8.9 · find the bug
+# ## 8.5
 #
 # For a sequence of length $L$ and heads of width $d$, summaries of the method give the cost $O(LCd + Ld^2)$. Here is that
 # formula per token, with constants that were counted in the code. It agrees with the counter for short chunks, nearly:
@@ -128,19 +99,13 @@ for C in (1, 8, 64, 512):
 # %% tags=["nbval-check-output"]
 def cost_per_token(C, K, V):
     """FLOPs per token and head."""
-    ### BEGIN SOLUTION
-    return 6 * K * V + C * (6 * K + 4 * V) + C * C
-    ### STUB
-    # raise NotImplementedError("8.5")                      # delete this line, repair the next one
-    # return 6 * K * V + C * (6 * K + 4 * V)
-    ### END SOLUTION
+    raise NotImplementedError("8.5")                      # delete this line, repair the next one
+    return 6 * K * V + C * (6 * K + 4 * V)
 
 check("8.5", cost_per_token)
 
 # %% [markdown]
-# ## 8.6 A negative weight from friendly vectors
-#
-# ★★★ · 15 minutes · equation 8.7
+# ## 8.6
 #
 # Softmax weights are positive. Linear attention's are never negative as long as no entry of a key or a query is. DeltaNet's are not.
 #
@@ -149,21 +114,12 @@ check("8.5", cost_per_token)
 # are enough.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-k = [(1.0, 0.0), (0.6, 0.8)]
-beta = [1.0, 1.0]
-q = (0.0, 1.0)                # overlaps token 2, which wrote v_2 - 0.6 v_1
-answer = (k, beta, q)
-### STUB
-# answer = None                                             # ([key, ...], [strength, ...], query)
-### END SOLUTION
+answer = None                                             # ([key, ...], [strength, ...], query)
 
 check("8.6", answer)
 
 # %% [markdown]
-# ## 8.7 The best C
-#
-# ★★ · 15 minutes · equation 8.9
+# ## 8.7
 #
 # A simple model of a machine: each sequential step costs `step` seconds, whatever it does, and on top of that every FLOP costs
 # `flop` seconds. Which chunk length, out of the powers of two that are not longer than the sequence, is fastest? If two are
@@ -172,11 +128,6 @@ check("8.6", answer)
 # %% tags=["nbval-check-output"]
 def best_chunk(step, flop, T, K, V):
     """Seconds per step, seconds per FLOP, number of tokens, widths -> a power of two."""
-    ### BEGIN SOLUTION
-    def seconds(C):
-        return math.ceil(T / C) * step + T * (6 * K * V + C * (6 * K + 4 * V) + C * C) * flop
-
-    return min((2**i for i in range(T.bit_length()) if 2**i <= T), key=seconds)
-    ### END SOLUTION
+    raise NotImplementedError("8.7")
 
 check("8.7", best_chunk)

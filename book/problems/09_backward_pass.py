@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 9. The backward pass: exercises
 #
-# Seven exercises on the backward pass, about an hour and three quarters, and then a review of chapters 1 to 9, about an hour
-# and a half. `hint("9.2")` gives a push, `solution("9.2")` a solution. One chunk, tokens are rows: `Q`, `K` are (C, K), `V` is
-# (C, V), `beta` is (C,), the memory `S` is (V, K), and K ≠ V. A `d` in front means "gradient of the loss with respect to", in
-# the shape of the thing itself. Everything is in float64, and the scale is 1.
+# {exercises}: the backward pass, and from 9.8 on a review of chapters 1 to 9. `hint("9.2")` gives a push, `solution("9.2")` a
+# solution. One chunk, tokens are rows: `Q`, `K` are (C, K), `V` is (C, V), `beta` is (C,), the memory `S` is (V, K), and K ≠ V.
+# A `d` in front means "gradient of the loss with respect to", in the shape of the thing itself. Everything is in float64, and
+# the scale is 1.
 
 # %%
 import torch
@@ -12,26 +12,18 @@ import torch
 from deltanet_edu.tutor import check, hint, lines, solution
 
 # %% [markdown]
-# ## 9.1 The gradient of a write strength
-#
-# ★ · 5 minutes · equation 9.7
+# ## 9.1
 #
 # One token: $S = (2, 1)$, $k = (0.8, 0.6)$, $v = 3$, $\beta = 0.25$. It reads with $q = (0, 1)$ after its write, and the
 # gradient that arrives at the output is $do = 3$. What is $d\beta$?
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-dbeta = 1.44                  # dx = 3 * 0.6 = 1.8, and the error is 3 - 2.2 = 0.8
-### STUB
-# dbeta = None
-### END SOLUTION
+dbeta = None
 
 check("9.1", dbeta)
 
 # %% [markdown]
-# ## 9.2 Through a triangular solve
-#
-# ★★ · 10 minutes · equations 9.2 and 9.5
+# ## 9.2
 #
 # $(I + A)X = Z$ with $A$ strictly lower triangular. $dX$ arrives. The gradient of $Z$ is there; the last line, the gradient of
 # $A$, is missing.
@@ -42,20 +34,14 @@ def through_the_solve(A, Z, dX):
     L = torch.eye(len(A), dtype=A.dtype) + A
     X = torch.linalg.solve_triangular(L, Z, upper=False)    # (C, V)
     dZ = torch.linalg.solve_triangular(L.mT, dX, upper=True)  # (C, V)
-    ### BEGIN SOLUTION
-    dA = -(dZ @ X.mT).tril(-1)                              # (C, C)
-    ### STUB
-    # raise NotImplementedError("9.2")                      # delete this line, finish the next one
-    # dA = ...                                              # (C, C)
-    ### END SOLUTION
+    raise NotImplementedError("9.2")                      # delete this line, finish the next one
+    dA = ...                                              # (C, C)
     return dZ, dA
 
 check("9.2", through_the_solve)
 
 # %% [markdown]
-# ## 9.3 One link of the backward chain
-#
-# ★★★ · 20 minutes · equation 9.4
+# ## 9.3
 #
 # The sequential part, from an empty page. `T1` is the inverse $(I + A)^{-1}$, `P` is $\mathrm{tril}(QK^\top)$, `dO` arrives
 # from above and `dS` from the chunk after this one. Return $dV$ and the gradient of the memory that *entered*.
@@ -63,18 +49,12 @@ check("9.2", through_the_solve)
 # %% tags=["nbval-check-output"]
 def one_link(Q, K, beta, T1, P, dO, dS):
     """-> dV (C, V), and the gradient of the entering memory (V, K)."""
-    ### BEGIN SOLUTION
-    dX = P.mT @ dO + K @ dS.mT                              # (C, V)
-    dV = beta[:, None] * (T1.mT @ dX)                       # (C, V)
-    return dV, dS + dO.mT @ Q - dV.mT @ K
-    ### END SOLUTION
+    raise NotImplementedError("9.3")
 
 check("9.3", one_link)
 
 # %% [markdown]
-# ## 9.4 Divided by β
-#
-# ★★★ · 15 minutes · equation 9.7 · find the bug
+# ## 9.4
 #
 # "The error that token $t$ met is $e_t = x_t / \beta_t$, because $x_t = \beta_t e_t$", says the author of this function, and
 # all the tests pass. One day a model trained with it says NaN. Repair it, and make sure that the repaired gradient is *right*
@@ -94,20 +74,14 @@ def dbeta_of_chunk(K, V, beta, S, dX):
     R = V - K @ S.mT                                        # (C, V)
     X = T1 @ (beta[:, None] * R)                            # (C, V)
     dZ = T1.mT @ dX                                         # (C, V)
-    ### BEGIN SOLUTION
-    e = R - (K @ K.mT).tril(-1) @ X                         # (C, V)
-    ### STUB
-    # raise NotImplementedError("9.4")                      # delete this line, repair the next one
-    # e = X / beta[:, None]                                 # (C, V)
-    ### END SOLUTION
+    raise NotImplementedError("9.4")                      # delete this line, repair the next one
+    e = X / beta[:, None]                                 # (C, V)
     return (dZ * e).sum(-1)
 
 check("9.4", dbeta_of_chunk)
 
 # %% [markdown]
-# ## 9.5 Backward through a chunk, in order
-#
-# ★★★ · 15 minutes · equations 9.4 and 9.6
+# ## 9.5
 #
 # Put the lines in order and give their labels as one string. Two of them do not belong. `forward_chunk` is the lesson's `forward`;
 # here only the gradients of keys, values and
@@ -117,18 +91,12 @@ check("9.4", dbeta_of_chunk)
 lines("9.5")
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-order = "DBGAHFCE"
-### STUB
-# order = ""
-### END SOLUTION
+order = ""
 
 check("9.5", order)
 
 # %% [markdown]
-# ## 9.6 Save nothing but the inputs
-#
-# ★★★★ · 25 minutes · equations 9.4, 9.6, 9.7 and 9.9
+# ## 9.6
 #
 # Write a `torch.autograd.Function` for one chunk that keeps its five inputs and nothing else. The check looks at the results,
 # at all five gradients, and at how many numbers stay in memory. What you need of the lesson:
@@ -155,38 +123,23 @@ class Chunk(torch.autograd.Function):
     @staticmethod
     def forward(ctx, Q, K, V, beta, S):
         """-> O, and the memory that leaves."""
-        ### BEGIN SOLUTION
-        ctx.save_for_backward(Q, K, V, beta, S)
-        O, S_out, _ = forward_chunk(Q, K, V, beta, S)
-        return O, S_out
-        ### END SOLUTION
+        raise NotImplementedError("9.6")
 
     @staticmethod
     def backward(ctx, dO, dS):
         """-> one gradient for each input of forward."""
-        ### BEGIN SOLUTION
-        inputs = ctx.saved_tensors
-        _, _, results = forward_chunk(*inputs)
-        return backward_chunk(*inputs, results, dO, dS)
-        ### END SOLUTION
+        raise NotImplementedError("9.6")
 
 check("9.6", Chunk)
 
 # %% [markdown]
-# ## 9.7 A β that has nothing to learn
-#
-# ★★ · 10 minutes · equation 9.7
+# ## 9.7
 #
 # One token, K = 2 and V = 1; the loss is what it reads after its write. Find a memory $S$, a key, a value, a strength and a
 # query such that $v$ gets a gradient and $\beta$ gets none.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-S, k, v, beta, q = (1.0, 2.0), (0.6, 0.8), 2.2, 0.5, (1.0, 0.0)  # v = S k
-answer = S, k, v, beta, q
-### STUB
-# answer = None                                             # ((.., ..), (.., ..), .., .., (.., ..))
-### END SOLUTION
+answer = None                                             # ((.., ..), (.., ..), .., .., (.., ..))
 
 check("9.7", answer)
 
@@ -196,9 +149,7 @@ check("9.7", answer)
 # Five exercises that mix what the book has done so far, before it moves to the GPU. Do them without looking back first.
 
 # %% [markdown]
-# ## 9.8 Review: one key, many values
-#
-# ★★ · 15 minutes · equations 2.5 and 8.7
+# ## 9.8
 #
 # The same unit key is written T times into an empty memory, with values $v_1, \dots, v_T$ and strengths
 # $\beta_1, \dots, \beta_T$. Afterwards a read with that key returns a weighted sum of the values. Return the weights.
@@ -206,19 +157,12 @@ check("9.7", answer)
 # %% tags=["nbval-check-output"]
 def weights(beta):
     """(T,) -> (T,)."""
-    ### BEGIN SOLUTION
-    result = []
-    for i in range(len(beta)):
-        result.append(beta[i] * torch.prod(1 - beta[i + 1:]))
-    return torch.stack(result)
-    ### END SOLUTION
+    raise NotImplementedError("9.8")
 
 check("9.8", weights)
 
 # %% [markdown]
-# ## 9.9 Review: two chunks become one
-#
-# ★★★★ · 30 minutes · equations 5.5, 6.5 and 8.4
+# ## 9.9
 #
 # Two chunks that follow each other have been prepared separately: keys, W and U of the first, and of the second. Return keys, W
 # and U of the one chunk that they form together, without going back to values and β. (It can be done with three matrix
@@ -227,36 +171,23 @@ check("9.8", weights)
 # %% tags=["nbval-check-output"]
 def join(K1, W1, U1, K2, W2, U2):
     """-> (C1 + C2, K), (C1 + C2, K), (C1 + C2, V)."""
-    ### BEGIN SOLUTION
-    overlap = W2 @ K1.mT                                    # (C2, C1)  what chunk 2 asks of K1
-    W = torch.cat([W1, W2 - overlap @ W1])
-    U = torch.cat([U1, U2 - overlap @ U1])
-    return torch.cat([K1, K2]), W, U
-    ### END SOLUTION
+    raise NotImplementedError("9.9")
 
 check("9.9", join)
 
 # %% [markdown]
-# ## 9.10 Review: what is left to store
-#
-# ★★ · 5 minutes · equation 9.9
+# ## 9.10
 #
 # One head with K = V = 128 reads 4,096 tokens in chunks of 64, in float32. Its backward pass needs the memory that entered each
 # chunk. How many MiB (1,048,576 bytes) do these memories take?
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-mib = 4                       # 64 chunks of 128 * 128 numbers of 4 bytes
-### STUB
-# mib = None
-### END SOLUTION
+mib = None
 
 check("9.10", mib)
 
 # %% [markdown]
-# ## 9.11 Review: from another library
-#
-# ★★★ · 20 minutes · equations 6.3, 8.4 and 8.5 · find the bug
+# ## 9.11
 #
 # A colleague has code that prepares `T0`, the inverse $(I + A)^{-1}$ *without* β, and keeps its memory as `h`, of shape (K, V).
 # Its outputs are multiplied by `scale`, which is $1/\sqrt K$ there unless told otherwise; in this book it is 1. One chunk was
@@ -265,23 +196,15 @@ check("9.10", mib)
 # %% tags=["nbval-check-output"]
 def one_chunk(q, k, v, beta, T0, h, scale):
     """(C, K), (C, K), (C, V), (C,), (C, C), (K, V), number -> o (C, V), h (K, V)."""
-    ### BEGIN SOLUTION
-    W, U = T0 @ (beta[:, None] * k), T0 @ (beta[:, None] * v)  # (C, K), (C, V)
-    X = U - W @ h                                           # (C, V)
-    return scale * (q @ h + (q @ k.mT).tril() @ X), h + k.mT @ X
-    ### STUB
-    # raise NotImplementedError("9.11")                     # delete this line, repair the others
-    # W, U = T0 @ k, T0 @ v                                 # (C, K), (C, V)
-    # X = U - W @ h.mT                                      # (C, V)
-    # return q @ h.mT + scale * (q @ k.mT).tril() @ X, h + X.mT @ k
-    ### END SOLUTION
+    raise NotImplementedError("9.11")                     # delete this line, repair the others
+    W, U = T0 @ k, T0 @ v                                 # (C, K), (C, V)
+    X = U - W @ h.mT                                      # (C, V)
+    return q @ h.mT + scale * (q @ k.mT).tril() @ X, h + X.mT @ k
 
 check("9.11", one_chunk)
 
 # %% [markdown]
-# ## 9.12 Review: six formulas, six meanings
-#
-# ★★ · 10 minutes · equations 2.6, 6.2, 8.6, 8.7 and 9.4
+# ## 9.12
 #
 # | | formula | | meaning |
 # |---|---|---|---|
@@ -295,10 +218,6 @@ check("9.11", one_chunk)
 # Which meaning belongs to which formula? Give six letters, in the order of the formulas.
 
 # %% tags=["nbval-check-output"]
-### BEGIN SOLUTION
-letters = "decabf"
-### STUB
-# letters = ""
-### END SOLUTION
+letters = ""
 
 check("9.12", letters)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from deltanet_edu.tutor.registry import Exercise
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book"))
 
@@ -24,48 +26,60 @@ print("two is", x)
 PROBLEMS = '''\
 # %% [markdown]
 # # 1. A lesson: problems
+#
+# {exercises}.
 
 # %%
 def check(id, answer): print("○", id)
 
 # %% [markdown]
-# ## 1.1 A sum
+# ## 1.1
 
 # %% tags=["nbval-check-output"]
 def total(numbers):
     """The sum."""
-    ### BEGIN SOLUTION
-    result = sum(numbers, start=0)
-    return result
-    ### END SOLUTION
+    raise NotImplementedError("1.1")
 
 check("1.1", total)
 
 # %% [markdown]
-# ## 1.2 A choice
+# ## 1.2
+#
+# Choose.
 
 # %%
-### BEGIN SOLUTION
-answer = "the second option"
-### STUB
-# answer = None
-### END SOLUTION
+answer = None
+
 check("1.2", answer)
 
 # %%
 def faded(n):
-    ### BEGIN SOLUTION
     for i in range(n):
-        n = n + i * i - 7
+        n = ...        # what is added?
     return n
-    ### STUB
-    # for i in range(n):
-    #     n = ...        # what is added?
-    # return n
-    ### END SOLUTION
 
 check("1.3", faded)
 '''
+
+
+def total(numbers):
+    """Another docstring."""
+    result = sum(numbers, start=0)
+    return result
+
+
+def fade(n):
+    for i in range(n):
+        n = n + i * i - 7
+    return n
+
+
+def exercises():
+    """What the registry knows of the little book."""
+    def made(id, title, kind, reference, minutes):
+        return Exercise(id, title, kind, 2, minutes, ("1.1", "1.2"), reference, (), None, {}, ())
+    return {e.id: e for e in (made("1.1", "A sum", "code", total, 30), made("1.2", "A choice", "open", "the second option", 5),
+                              made("1.3", "Find the bug: faded", "bug", fade, 38))}
 
 
 class Book:
@@ -93,5 +107,9 @@ class Book:
 
 
 @pytest.fixture
-def book(tmp_path):
+def book(tmp_path, monkeypatch):
+    import answers
+    known = exercises()
+    monkeypatch.setattr(answers, "exercise", known.__getitem__)
+    monkeypatch.setattr(answers, "all_exercises", known.values)
     return Book(tmp_path)

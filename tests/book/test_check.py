@@ -105,11 +105,11 @@ def test_an_expected_error_passes(checked):
 def test_a_stub_that_is_the_solution_is_found(checked):
     checked.edit("book/problems/01_small.py", "n = ...        # what is added?", "n = n + i * i - 7")
     generate(checked.target("exercises"), run=False)
-    assert "the stub gives the whole solution away: for i in range(n):" in problems(checked)
+    assert "cell 7 (01-007): the stub gives the whole solution away" in problems(checked)
 
 
 def test_a_solution_given_away_in_another_cell_of_the_source_is_found(checked):
-    checked.edit("book/problems/01_small.py", "# ## 1.2 A choice\n", "# ## 1.2 A choice\n\n# %%\nnumbers = [1, 2]\nresult = sum(numbers, start=0)\n")
+    checked.edit("book/problems/01_small.py", "# ## 1.2\n#\n# Choose.\n", "# ## 1.2\n\n# %%\nnumbers = [1, 2]\nresult = sum(numbers, start=0)\n")
     for target in targets(checked.root):
         pretend_to_run(target)
     assert re.search("exercises/01_small.ipynb: cell 6 gives a line of a solution away: result = sum", problems(checked))

@@ -2,7 +2,9 @@
 
 import base64
 import io
+from types import SimpleNamespace
 
+import answers
 import nbformat
 import pytest
 import sources
@@ -10,7 +12,7 @@ import torch
 from check import check_all
 from generate import carry_outputs, generate, generate_all, smaller
 from PIL import Image
-from sources import SourceError, build, edited, linked_map, load, stubbed, targets
+from sources import SourceError, build, edited, linked_map, load, targets
 
 from deltanet_edu.figures.film import film
 
@@ -27,26 +29,35 @@ def test_exercises_get_stubs_and_solutions_get_solutions(book):
     assert "answer = None" in exercise and "the second option" not in exercise
     assert "    for i in range(n):\n        n = ...        # what is added?\n    return n\n\ncheck" in exercise
     assert "result = sum(numbers, start=0)\n    return result\n\ncheck" in solution
-    assert 'answer = "the second option"\ncheck' in solution
-    assert "###" not in exercise + solution and "NotImplementedError" not in solution
+    assert 'answer = "the second option"\n\ncheck' in solution
+    assert "    for i in range(n):\n        n = n + i * i - 7\n    return n\n\ncheck" in solution
+    assert '"""The sum."""' in solution and "NotImplementedError" not in solution
+
+
+def test_cards_and_the_size_of_a_problem_set_come_from_the_registry(book):
+    text = "\n".join(cell.source for cell in build(book.target("exercises")).cells if cell.cell_type == "markdown")
+    assert "Three exercises, about an hour and a quarter." in text
+    assert "## 1.1 A sum\n\n★★ · 30 minutes · equations 1.1 and 1.2\n" in text + "\n"
+    assert "## 1.2 A choice\n\n★★ · 5 minutes · equations 1.1 and 1.2 · open\n\nChoose." in text
 
 
 @pytest.mark.parametrize("kind, old, new, says", [
-    ("problems", "    ### END SOLUTION", "", "partner"),
-    ("lessons", "x = 1 + 1", "### BEGIN SOLUTION\nx = 2\n### END SOLUTION", "lesson"),
-    ("problems", "### STUB\n# answer = None\n", "", "stub of its own"),
-    ("problems", 'check("1.1", total)', "", "no check"),
+    ("problems", "answer = None\n", "", "answer = None"),
+    ("problems", "def total(numbers)", "def sums(numbers)", "does not define it"),
+    ("problems", "def total(numbers)", "def total(numbers, start)", "name them alike"),
     ("lessons", "# # 1. A lesson", "# 1. A lesson", "title"),
 ])
 def test_a_malformed_source_is_named(book, kind, old, new, says):
     book.edit(f"book/{kind}/01_small.py", old, new)
     with pytest.raises(SourceError, match=f"book/{kind}/01_small.py.*{says}"):
-        build(book.target("exercises" if kind == "problems" else "notebooks"))
+        build(book.target("solutions" if kind == "problems" else "notebooks"))
 
 
-def test_stub_lines_keep_their_indentation_and_comments():
-    text = "    ### BEGIN SOLUTION\n    return 1\n    ### STUB\n    # a = 1\n    # # a comment\n    #\n    #     b\n    ### END SOLUTION\n"
-    assert stubbed(text, "here") == "    a = 1\n    # a comment\n    \n        b\n"
+@pytest.mark.parametrize("minutes, says", [(10, "a quarter of an hour"), (50, "three quarters of an hour"), (60, "an hour"), (100, "an hour and three quarters"),
+                                           (150, "two hours and a half")])
+def test_how_long_a_problem_set_takes(monkeypatch, minutes, says):
+    monkeypatch.setattr(answers, "all_exercises", lambda: [SimpleNamespace(chapter=1, minutes=minutes)])
+    assert answers.size(1) == f"One exercise, about {says}"
 
 
 def test_what_a_check_or_an_equation_says_is_compared(book):
@@ -135,7 +146,7 @@ def test_a_learners_work_is_never_overwritten(book, capsys, folder):
     mine.cells[2].source += "\n# my own work"
     nbformat.write(mine, target.path)
     before = target.path.read_bytes()
-    book.edit("book/problems/01_small.py", "A sum", "The sum of a list")
+    book.edit("book/problems/01_small.py", "Choose.", "Choose one.")
     assert generate_all([target, other], run=False, force=True) == 1
     said = capsys.readouterr().out
     assert f"{target.name} holds changes of yours" in said and f"--overwrite {target.name}" in said

@@ -121,15 +121,8 @@ def test_only_portable_markdown(path):
 
 @pytest.mark.parametrize("path", PROBLEMS, ids=lambda p: p.stem)
 def test_problem_cards(path):
-    """Each exercise has a card that says what the registry says, and one cell with stub and check whose answer is compared."""
+    """Each exercise has a bare heading, which becomes its card, and one cell with stub and check; nothing the registry knows is repeated."""
     text = "\n".join(text for kind, text in cells(path) if kind == "markdown")
-    cards = {id: title.strip() for id, title in re.findall(r"^## (\d+\.\d+) (.+)$", text, re.M)}
     checked = [what[0] for kind, *what in statements(path) if kind == "check"]
-    assert list(cards) == checked, "one card and one check for each exercise, in the same order"
-    for id, heading in cards.items():
-        exercise = find("exercise", id)
-        assert heading.startswith(exercise.title), f"{id} is called {exercise.title!r}, its card says {heading!r}"
-        card = text.partition(f"## {id} ")[2].partition("\n## ")[0]
-        assert "★" * exercise.stars in card and "★" * (exercise.stars + 1) not in card, f"{id} has {exercise.stars} stars"
-        assert re.search(rf"\b{exercise.minutes} min", card), f"{id} takes {exercise.minutes} minutes"
-        assert all(equation in card for equation in exercise.equations), f"the card of {id} names equations {exercise.equations}"
+    assert re.findall(r"^## (\d+\.\d+)$", text, re.M) == checked, "one card and one check for each exercise, in the same order"
+    assert "★" not in text and text.count("{exercises}") == 1
