@@ -1,0 +1,75 @@
+"""What the exercises and equations of several chapters share: inputs, the token loop, and the way from one head to the package."""
+
+import torch
+
+from ..tutor import Case
+from ..tutor.cases import delta_inputs
+
+KEYS = ("random", "repeated", "unnormalized")                           # the kinds of keys that most checks draw, see tutor/cases.py
+
+
+def real(x):
+    """Numbers as a float64 tensor."""
+    return torch.tensor(x, dtype=torch.float64)
+
+
+def eye_like(x):
+    """The identity for the last dimension of x, in its dtype."""
+    return torch.eye(x.shape[-1], dtype=x.dtype)
+
+
+def loop(q, k, v, beta, S):
+    """The token loop, and every memory on the way: o (T, V), [S_0, ..., S_T]."""
+    states = [S]
+    for k_t, v_t, beta_t in zip(k, v, beta):
+        S = S + beta_t * torch.outer(v_t - S @ k_t, k_t)
+        states.append(S)
+    return torch.stack([S @ q_t for q_t, S in zip(q, states[1:])]), states
+
+
+def one_head(f, *tokens_and_S, **options):
+    """A form of the package on one sequence and one head: `one_head(f, q, k, v, beta, S)` -> o (T, V), S (V, K).
+
+    q, k: (T, K), v: (T, V), beta: (T,), if f takes one; S: (V, K), or None.
+    """
+    *tokens, S = tokens_and_S
+    o, S = f(*(x[None, :, None] for x in tokens), initial_state=None if S is None else S[None, None], **options)
+    return o[0, :, 0], S[0, 0]
+
+
+def inputs(g, args, T=(1, 2, 6), **options):
+    """Arguments by name for the checks of equations: β from 0 to 2, repeated and unnormalized keys, a memory, K ≠ V."""
+    drawn = dict(K=4, V=3, keys=KEYS, betas=("zero", "random", "large"), memories=("nonempty",)) | options
+    for case in delta_inputs(g, args, T=T, **drawn):
+        yield case.args
+
+
+def easy(args):
+    """Cases with K = 2 and V = 1 that can be redone by hand."""
+    all_tokens = {"k": [[0.6, 0.8], [1.0, 0.0], [0.6, 0.8]], "v": [[2.0], [4.0], [3.0]], "beta": [0.5, 0.25, 1.0]}
+    for T in (1, 2, 3):
+        given = {name: real(x)[:T] for name, x in all_tokens.items()} | {"S": real([[1.0, 2.0]])}
+        yield Case(tuple(given[name] for name in args.split()), f"easy numbers, T = {T}, K ≠ V")
+
+
+def cases(args, **options):
+    """The cases of an exercise whose function takes `args`: easy numbers first, then adversarial ones."""
+    return lambda g: [*easy(args), *delta_inputs(g, args, keys=KEYS, **options)]
+
+
+def lapack_keys(a):
+    """The vectors that LAPACK stores below the diagonal, as rows, each with the 1 that it leaves out: (m, n) -> (n, m)."""
+    m, n = a.shape
+    return a.tril(-1).mT + torch.eye(n, m, dtype=a.dtype)
+
+
+def lapack_cases(g):
+    """(a, tau) as torch.geqrf returns them, and with strengths that no factorization gives."""
+    for m, n in ((2, 1), (3, 2), (3, 3), (6, 4)):
+        for kind in ("from a QR factorization", "any tau", "one tau = 0"):
+            a, tau = torch.geqrf(torch.randn(m, n, generator=g, dtype=torch.float64))
+            if kind == "any tau":
+                tau = 2 * torch.rand(n, generator=g, dtype=torch.float64)
+            if kind == "one tau = 0":
+                tau[0] = 0
+            yield Case((a, tau), f"{kind}, {'square' if m == n else 'tall'}, m = {m}")
