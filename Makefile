@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope
+# The folder of the project is the root, so that the file browser and the links reach exercises/ from notebooks/.
+LAB := --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 SECONDS = $$(( $$(date +%s) - start ))
 
 .PHONY: help lab test notebooks lock clean
@@ -11,9 +13,9 @@ SECONDS = $$(( $$(date +%s) - start ))
 help:  ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-lab: $(INSTALLED)  ## install into .venv and open the book in JupyterLab
-	@echo "Opening the first lesson. Stop JupyterLab with Ctrl-C."
-	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+lab: $(INSTALLED)  ## install into .venv and open the book in JupyterLab (more for Jupyter: make lab ARGS="--no-browser --port 8890")
+	@echo "Opening the first lesson. Stop JupyterLab with Ctrl-C. As root, in a container: make lab ARGS=--allow-root"
+	@$(BIN)/jupyter lab $(LAB) $(ARGS)
 
 test: $(INSTALLED)  ## install into .venv and run all tests, those of the notebooks included
 	@echo "== Testing: do the notebooks agree with their sources? The package. Then every notebook, cell by cell."
