@@ -114,8 +114,11 @@ def navigation(target):
 
 
 def linked_map(readme, root):
-    """README.md with a link in the row of every chapter whose lesson has been made, and in no other."""
-    lessons = {t.stem[:2]: t.name for t in targets(root) if t.folder == "notebooks" and t.path.exists()}
+    """README.md with a link in the row of every chapter whose lesson has been made, and in no other.
+
+    The links are whole addresses, so that they also work where a package index shows the page.
+    """
+    lessons = {t.stem[:2]: f"{address(root)}/blob/main/{t.name}" for t in targets(root) if t.folder == "notebooks" and t.path.exists()}
 
     def row(match):
         number, name = match[1], match[2]

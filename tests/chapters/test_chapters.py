@@ -239,6 +239,15 @@ def test_texts_of_prediction(prediction):
     assert all(len(meaning) >= 15 for meaning in prediction.options.values()), f"{prediction.id}: say what choosing each option means"
 
 
+def test_the_book_grows():
+    """What was there when the chapters got rooms of their own is still there."""
+    counts = {"exercises": len(registry.all_exercises()), "mutants": sum(len(e.mutants) for e in registry.all_exercises()),
+              "equations": len(registry.all_equations()), "predictions": len(registry.all_predictions())}
+    print(counts)
+    before = {"exercises": 80, "mutants": 710, "equations": 103, "predictions": 45}
+    assert all(counts[what] >= before[what] for what in before), counts
+
+
 def test_chapters_compile_without_warnings():
     """Compiling the chapters gives no warning (an invalid escape in a string, for instance)."""
     with warnings.catch_warnings():
