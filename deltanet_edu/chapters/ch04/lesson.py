@@ -7,7 +7,8 @@ import torch
 from ...ops.delta_rule import householder
 from ...tutor import equation, prediction
 from ...tutor.cases import delta_inputs, normal
-from .problems import KEYS, M, eye_like, outer, real
+from ..common import KEYS, eye_like, real
+from .problems import M
 
 # -- equations -------------------------------------------------------------------------------------------------------------
 
@@ -38,7 +39,7 @@ def turn(angle):
 @equation("4.1", r"H = I - \frac{2}{\|k\|^2}\,k k^\top, \qquad Hk = -k, \qquad Hx = x \;\text{ for every } x \perp k")
 def _(g):
     for k, _ in keys_betas(g):
-        H, x = eye_like(k) - 2 / (k @ k) * outer(k, k), normal(g, len(k))
+        H, x = eye_like(k) - 2 / (k @ k) * torch.outer(k, k), normal(g, len(k))
         x = x - (x @ k) / (k @ k) * k
         yield "the key is flipped", H @ k, -k
         yield "what is orthogonal stays", H @ x, x
@@ -65,7 +66,7 @@ def _(g):
 @equation("4.4", r"M = I - \beta kk^\top = \big(I - \hat k\hat k^\top\big) + \lambda\,\hat k\hat k^\top, \qquad \lambda = 1 - \beta\|k\|^2")
 def _(g):
     for k, beta in keys_betas(g):
-        along = outer(k, k) / (k @ k)
+        along = torch.outer(k, k) / (k @ k)
         yield "the matrix = across + λ along", householder.householder(k, beta), eye_like(k) - along + (1 - beta * (k @ k)) * along
 
 
@@ -88,7 +89,7 @@ def _(g):
 def _(g):
     for k, beta in keys_betas(g):
         if abs(1 - beta * (k @ k)) > 0.02:
-            inverse = eye_like(k) + beta / (1 - beta * (k @ k)) * outer(k, k)
+            inverse = eye_like(k) + beta / (1 - beta * (k @ k)) * torch.outer(k, k)
             yield "from the right", M(k, beta) @ inverse, eye_like(k)
             yield "from the left", inverse @ M(k, beta), eye_like(k)
         singular = M(k, 1 / (k @ k))
@@ -99,7 +100,7 @@ def _(g):
 def _(g):
     for case in delta_inputs(g, "S k beta", T=None, K=3, V=5, keys=KEYS, betas=("zero", "random", "one", "large")):
         S, k, beta = case.args
-        yield "with the matrix = without it", S @ householder.householder(k, beta), S - beta * outer(S @ k, k)
+        yield "with the matrix = without it", S @ householder.householder(k, beta), S - beta * torch.outer(S @ k, k)
 
 
 @equation("4.9", r"M_1M_2 = \begin{pmatrix} \cos 2\theta & \sin 2\theta \\ -\sin 2\theta & \cos 2\theta \end{pmatrix}")
@@ -117,7 +118,7 @@ def _(g):
 @equation("4.10", r"M_1M_2 = I - \beta_1 k_1k_1^\top - \beta_2 k_2k_2^\top + \beta_1\beta_2\,(k_1^\top k_2)\,k_1k_2^\top")
 def _(g):
     for k1, k2, b1, b2 in pairs(g):
-        terms = eye_like(k1) - b1 * outer(k1, k1) - b2 * outer(k2, k2) + b1 * b2 * (k1 @ k2) * outer(k1, k2)
+        terms = eye_like(k1) - b1 * torch.outer(k1, k1) - b2 * torch.outer(k2, k2) + b1 * b2 * (k1 @ k2) * torch.outer(k1, k2)
         yield "multiplied out", M(k1, b1) @ M(k2, b2), terms
 
 
@@ -125,7 +126,7 @@ def _(g):
 def _(g):
     for k1, k2, b1, b2 in pairs(g):
         difference = M(k1, b1) @ M(k2, b2) - M(k2, b2) @ M(k1, b1)
-        yield "the two orders", difference, b1 * b2 * (k1 @ k2) * (outer(k1, k2) - outer(k2, k1))
+        yield "the two orders", difference, b1 * b2 * (k1 @ k2) * (torch.outer(k1, k2) - torch.outer(k2, k1))
 
 
 @equation("4.12", r"\frac1K \sum_{i=1}^{K} \big\|x^\top\big(I - \beta\,e_ie_i^\top\big)\big\|^2 = \Big(1 - \frac{\beta(2-\beta)}{K}\Big)\,\|x\|^2")
@@ -145,7 +146,7 @@ def _(g):
             e, x = torch.eye(K, dtype=torch.float64), normal(g, 4, K)
             order = list(range(K))
             order[i], order[j] = j, i
-            yield "entries i and j change places", x @ (e - outer(e[i] - e[j], e[i] - e[j])), x[:, order]
+            yield "entries i and j change places", x @ (e - torch.outer(e[i] - e[j], e[i] - e[j])), x[:, order]
             yield "it is β = 2 with a unit key", householder.householder((e[i] - e[j]) / math.sqrt(2), real(2.0)), e[:, order]
 
 

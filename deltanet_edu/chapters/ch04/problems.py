@@ -8,21 +8,12 @@ from torch.nn.functional import normalize
 from ...ops.delta_rule import delta_rule_recurrent, householder
 from ...tutor import AnswerError, Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, normal, smallest_first, unit_keys
+from ..common import KEYS, eye_like, one_head, real
 
-KEYS = ("random", "repeated", "unnormalized")
-outer = torch.outer
-
-
-def real(x):
-    return torch.tensor(x, dtype=torch.float64)
-
-
-def eye_like(k):
-    return torch.eye(k.shape[-1], dtype=k.dtype)
 
 
 def M(k, beta):
-    return eye_like(k) - beta * outer(k, k)
+    return eye_like(k) - beta * torch.outer(k, k)
 
 
 # -- 4.1 One key by hand ---------------------------------------------------------------------------------------------------
@@ -54,7 +45,7 @@ exercise(
 # -- 4.2 Find the bug: the mirror ------------------------------------------------------------------------------------------
 
 def mirrored(X, k):
-    return X - 2 / (k @ k) * (X @ k)[:, None] * k
+    return X - 2 / (k @ k) * torch.outer(X @ k, k)
 
 
 def mirrored_by_matrix(X, k):
@@ -63,7 +54,7 @@ def mirrored_by_matrix(X, k):
 
 def mirrored_by_projection(X, k):
     n = normalize(k, dim=0)
-    flat = X - outer(X @ n, n)
+    flat = X - torch.outer(X @ n, n)
     return 2 * flat - X
 
 
@@ -104,7 +95,9 @@ exercise(
 # -- 4.3 One write in n steps ----------------------------------------------------------------------------------------------
 
 def small_step(k, beta, n):
-    return (1 - (1 - beta * (k @ k)) ** (1 / n)) / (k @ k)
+    squared = k @ k
+    left = (1 - beta * squared) ** (1 / n)                               # what one small write leaves: the n-th root of λ
+    return (1 - left) / squared
 
 
 def small_step_by_logarithm(k, beta, n):
@@ -186,8 +179,9 @@ exercise(
 # -- 4.4 Through many tokens -----------------------------------------------------------------------------------------------
 
 def through(S, k, beta):
-    for k_t, beta_t in zip(k, beta):
-        S = S - beta_t * outer(S @ k_t, k_t)
+    for t in range(len(k)):
+        read = S @ k[t]                                                  # (V,)
+        S = S - beta[t] * torch.outer(read, k[t])                        # (V, K)
     return S
 
 
@@ -201,7 +195,7 @@ def through_by_wy(S, k, beta):
 
 def through_by_rule(S, k, beta):
     v = torch.zeros(len(k), len(S), dtype=S.dtype)
-    return delta_rule_recurrent(*(x[None, :, None] for x in (k, k, v, beta)), initial_state=S[None, None])[1][0, 0]
+    return one_head(delta_rule_recurrent, k, k, v, beta, S)[1]
 
 
 def reads_the_first_memory(S, k, beta):
@@ -287,7 +281,7 @@ exercise(
 # -- 4.6 A clock -----------------------------------------------------------------------------------------------------------
 
 def clock(n):
-    angle = math.pi / n
+    angle = math.pi / n                                                  # half of the turn
     return torch.tensor([[1.0, 0.0], [math.cos(angle), math.sin(angle)]], dtype=torch.float64)
 
 
@@ -378,7 +372,7 @@ def follow(S, swaps):
     for i, j in swaps.tolist():
         k = torch.zeros(S.shape[1], dtype=S.dtype)
         k[i], k[j] = 1, -1
-        S = S - outer(S @ k, k)
+        S = S - torch.outer(S @ k, k)
     return S
 
 
@@ -434,10 +428,9 @@ exercise(
 # -- 4.8 A shuffle as mirrors ----------------------------------------------------------------------------------------------
 
 def mirrors(p):
-    keys, p = [], p.tolist()
-    where = list(range(len(p)))                                          # which column stands at each place by now
+    keys, where = [], list(range(len(p)))                                # which column stands at each place by now
     for place in range(len(p)):
-        other = where.index(p[place])
+        other = where.index(int(p[place]))
         if other != place:
             k = torch.zeros(len(p), dtype=torch.float64)
             k[place], k[other] = math.sqrt(0.5), -math.sqrt(0.5)

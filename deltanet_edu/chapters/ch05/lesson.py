@@ -4,16 +4,10 @@ import torch
 
 from ...ops.delta_rule import delta_rule_recurrent, householder
 from ...tutor import equation, prediction
-from ...tutor.cases import delta_inputs
-from .problems import KEYS, both, eye_like, loop
+from ..common import eye_like, inputs, loop
+from .problems import both
 
 # -- equations -----------------------------------------------------------------------------------------------------------
-
-def inputs(g, args):
-    """Keyword-free inputs for the checks of equations: β from 0 to 2, repeated and unnormalized keys, K ≠ V."""
-    for case in delta_inputs(g, args, T=(1, 2, 6), K=4, V=3, keys=KEYS, betas=("zero", "random", "large"), memories=("nonempty",)):
-        yield case.args
-
 
 def product(factors, like):
     P = torch.eye(like.shape[-1], dtype=like.dtype)
@@ -27,7 +21,7 @@ def _(g):
     for S, k, v, beta in inputs(g, "S k v beta"):
         M = list(householder.householder(k, beta))
         added = [beta[t] * torch.outer(v[t], k[t]) @ product(M[t + 1:], k) for t in range(len(k))]
-        yield "the recurrence = the sum", loop(S, k, v, beta)[-1], S @ product(M, k) + sum(added)
+        yield "the recurrence = the sum", loop(k, k, v, beta, S)[1][-1], S @ product(M, k) + sum(added)
 
 
 @equation("5.2", r"M_1 M_2 \cdots M_C = I - \sum_{t=1}^{C} w_t k_t^\top = I - W^\top K")
@@ -50,7 +44,7 @@ def _(g):
 def _(g):
     for k, v, beta in inputs(g, "k v beta"):
         U, empty = householder.wy_u(k, v, beta), torch.zeros(v.shape[1], k.shape[1], dtype=v.dtype)
-        states = loop(empty, k, v, beta)
+        states = loop(k, k, v, beta, empty)[1]
         yield "u = what an empty memory is given", torch.stack([beta[t] * (v[t] - states[t] @ k[t]) for t in range(len(k))]), U
         yield "U = the sum", U, torch.stack([beta[t] * (v[t] - sum((U[i] * (k[i] @ k[t]) for i in range(t)), 0 * v[t])) for t in range(len(k))])
 
@@ -67,7 +61,7 @@ def _(g):
 def _(g):
     for S, k, v, beta in inputs(g, "S k v beta"):
         W, U = both(k, v, beta)
-        states = loop(S, k, v, beta)
+        states = loop(k, k, v, beta, S)[1]
         yield "U - W S₀ᵀ = the writes of the loop", U - W @ S.mT, torch.stack([beta[t] * (v[t] - states[t] @ k[t]) for t in range(len(k))])
 
 

@@ -2,37 +2,10 @@
 
 import torch
 
-from ...ops.delta_rule import householder
-from ...tutor import Case, Mistake, exercise, order_the_lines
-from ...tutor.cases import delta_inputs
-
-KEYS = ("random", "repeated", "unnormalized")
-
-
-def eye_like(k):
-    return torch.eye(k.shape[-1], dtype=k.dtype)
-
-
-def loop(S, k, v, beta):
-    """The state after every token, [S_0, S_1, ..., S_C], by the recurrence itself."""
-    states = [S]
-    for k_t, v_t, beta_t in zip(k, v, beta):
-        S = S - beta_t * torch.outer(S @ k_t - v_t, k_t)
-        states.append(S)
-    return states
-
-
-def easy(args):
-    """Cases with K = 2 and V = 1 that can be redone by hand."""
-    k, v, beta = [[0.6, 0.8], [1.0, 0.0], [0.6, 0.8]], [[2.0], [4.0], [3.0]], [0.5, 0.5, 1.0]
-    for T in (1, 2, 3):
-        given = {"k": k[:T], "v": v[:T], "beta": beta[:T], "S": [[1.0, 2.0]]}
-        yield Case(tuple(torch.tensor(given[name], dtype=torch.float64) for name in args.split()), f"easy numbers, T = {T}, K ≠ V")
-
-
-def cases(args, **options):
-    """Easy numbers first, then adversarial ones."""
-    return lambda g: [*easy(args), *delta_inputs(g, args, keys=KEYS, **options)]
+from ...ops import delta_rule_recurrent
+from ...ops.delta_rule.householder import householder_product, wy_u, wy_w
+from ...tutor import Mistake, exercise, order_the_lines
+from ..common import cases, eye_like, lapack_cases, lapack_keys, one_head
 
 
 # -- 5.1 -----------------------------------------------------------------------------------------------------------------
@@ -108,7 +81,7 @@ def u_inclusive(k, v, beta):
 
 exercise(
     id="5.2", title="The u vectors", kind="code", stars=1, minutes=5, equations=("5.4",),
-    reference=householder.wy_u, alternatives=(u_vectors, u_by_triangular_solve, u_by_state), sources=(u_vectors,),
+    reference=wy_u, alternatives=(u_vectors, u_by_triangular_solve, u_by_state), sources=(u_vectors,),
     cases=cases("k v beta", T=(1, 2, 7), betas=("random", "zero", "large")),
     mutants={
         "forgets beta": Mistake(lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: v_t - said),
@@ -190,7 +163,7 @@ def w_with_running_overlap(k, beta):
 
 exercise(
     id="5.3", title="The w vectors", kind="code", stars=3, minutes=15, equations=("5.2", "5.3"),
-    reference=householder.wy_w, alternatives=(w_vectors, w_by_product, w_by_triangular_solve), sources=(w_vectors,),
+    reference=wy_w, alternatives=(w_vectors, w_by_product, w_by_triangular_solve), sources=(w_vectors,),
     cases=cases("k beta", T=(1, 2, 7), betas=("random", "zero", "large")),
     mutants={
         "forgets beta": Mistake(lambda k, beta: w_by_product(k, torch.ones_like(beta)),
@@ -220,7 +193,7 @@ exercise(
         "scales only the key": Mistake(
             lambda k, beta: u_from(k, k, beta, lambda t, said, k_t, b, o, w: b * k_t - said),
             "β_t multiplies the whole bracket, not only k_t.", "eq. 5.3"),
-        "stacks the w vectors as columns": Mistake(lambda k, beta: householder.wy_w(k, beta).mT.contiguous(),
+        "stacks the w vectors as columns": Mistake(lambda k, beta: wy_w(k, beta).mT.contiguous(),
             "The numbers are right, in columns. Tokens are rows in this book: W has shape (C, K).", "eq. 5.2", next="Stack along dimension 0."),
     },
     hints=("Write M₁M₂ out for two tokens and collect everything that multiplies k₂ᵀ from the left.",
@@ -250,11 +223,11 @@ both_lines = order_the_lines(
 
 
 def both(k, v, beta):
-    return householder.wy_w(k, beta), householder.wy_u(k, v, beta)
+    return wy_w(k, beta), wy_u(k, v, beta)
 
 
 def both_at_once(k, v, beta):
-    Z = householder.wy_u(k, torch.cat([k, v], -1), beta)
+    Z = wy_u(k, torch.cat([k, v], -1), beta)
     return Z[:, :k.shape[1]], Z[:, k.shape[1]:]
 
 
@@ -285,7 +258,7 @@ exercise(
         "stores nothing": Mistake("EDBGAC",
             "The lists stay empty, and there is nothing to stack: F puts w_t and u_t into them.", next="At which point are w_t and u_t finished?"),
         "returns after the first token": Mistake(
-            lambda k, v, beta: (householder.wy_w(k[:1], beta[:1]), householder.wy_u(k[:1], v[:1], beta[:1])),
+            lambda k, v, beta: (wy_w(k[:1], beta[:1]), wy_u(k[:1], v[:1], beta[:1])),
             "Only one row comes back: the function returns inside the loop.", next="Line C belongs at the very end."),
     },
     hints=("Two lines are of no use. Which of B and I can go with G?",
@@ -297,20 +270,21 @@ exercise(
 # -- 5.5 -----------------------------------------------------------------------------------------------------------------
 
 def state_after(S, k, v, beta):
-    W, U = householder.wy_w(k, beta), householder.wy_u(k, v, beta)
+    U = wy_u(k, v, beta)                                                 # (C, V)
+    W = wy_w(k, beta)                                                    # (C, K)
     return S - S @ W.mT @ k + U.mT @ k
 
 
 def state_by_loop(S, k, v, beta):
-    return loop(S, k, v, beta)[-1]
+    return one_head(delta_rule_recurrent, k, k, v, beta, S)[1]
 
 
 def state_by_writes(S, k, v, beta):
-    return S + (householder.wy_u(k, v, beta) - householder.wy_w(k, beta) @ S.mT).mT @ k
+    return S + (wy_u(k, v, beta) - wy_w(k, beta) @ S.mT).mT @ k
 
 
 def state_by_product(S, k, v, beta):
-    return S @ householder.householder_product(k, beta) + householder.wy_u(k, v, beta).mT @ k
+    return S @ householder_product(k, beta) + wy_u(k, v, beta).mT @ k
 
 
 exercise(
@@ -319,35 +293,35 @@ exercise(
     cases=cases("S k v beta", T=(1, 2, 6), betas=("random", "large")),
     mutants={
         "lets the old memory through unchanged": Mistake(
-            lambda S, k, v, beta: S + householder.wy_u(k, v, beta).mT @ k,
+            lambda S, k, v, beta: S + wy_u(k, v, beta).mT @ k,
             "U is what a memory that started *empty* receives. An old memory S₀ also passes through the C erasures, and comes out as S₀ P_C.",
             "eq. 5.5", next="Which recurrence gives you P_C without a K × K product?"),
         "exchanges W and K": Mistake(
-            lambda S, k, v, beta: S - S @ k.mT @ householder.wy_w(k, beta) + householder.wy_u(k, v, beta).mT @ k,
+            lambda S, k, v, beta: S - S @ k.mT @ wy_w(k, beta) + wy_u(k, v, beta).mT @ k,
             "S (I − KᵀW) is the product in the opposite order, M_C … M₁. Keys stand on the right, where the next token meets them: I − WᵀK.",
             "eq. 5.2", next="For which C can the two not be told apart?"),
         "adds where it should erase": Mistake(
-            lambda S, k, v, beta: S + S @ householder.wy_w(k, beta).mT @ k + householder.wy_u(k, v, beta).mT @ k,
+            lambda S, k, v, beta: S + S @ wy_w(k, beta).mT @ k + wy_u(k, v, beta).mT @ k,
             "The sign of WᵀK is wrong: P_C = I − WᵀK, and erasing takes away.", "eq. 5.2"),
         "erases with all raw keys at once": Mistake(
-            lambda S, k, v, beta: S - S @ (beta[:, None] * k).mT @ k + householder.wy_u(k, v, beta).mT @ k,
+            lambda S, k, v, beta: S - S @ (beta[:, None] * k).mT @ k + wy_u(k, v, beta).mT @ k,
             "β_t k_t in the place of w_t erases a repeated key again and again. w_t holds only what is still left to erase.", "eq. 5.3",
             next="What is w₂ when both keys are equal and β = 1?"),
         "lets every token erase at full strength": Mistake(
-            lambda S, k, v, beta: S + (householder.wy_u(k, v, beta) - k @ S.mT).mT @ k,
+            lambda S, k, v, beta: S + (wy_u(k, v, beta) - k @ S.mT).mT @ k,
             "k_t in the place of w_t: every key erases the old memory at once, without β_t and without regard to what others have erased.", "eq. 5.6",
             next="Which vector stands beside u_t in u_t − S₀ w_t?"),
         "loses the old memory itself": Mistake(
-            lambda S, k, v, beta: householder.wy_u(k, v, beta).mT @ k - S @ householder.wy_w(k, beta).mT @ k,
+            lambda S, k, v, beta: wy_u(k, v, beta).mT @ k - S @ wy_w(k, beta).mT @ k,
             "S₀ (I − WᵀK) is S₀ − S₀WᵀK: the first of the two is missing.", "eq. 5.5"),
         "loses the new writes": Mistake(
-            lambda S, k, v, beta: S - S @ householder.wy_w(k, beta).mT @ k,
+            lambda S, k, v, beta: S - S @ wy_w(k, beta).mT @ k,
             "The old memory is treated right, but what the tokens write, UᵀK, is gone.", "eq. 5.5"),
         "erases the new writes as well": Mistake(
-            lambda S, k, v, beta: (S + householder.wy_u(k, v, beta).mT @ k) @ householder.householder_product(k, beta),
+            lambda S, k, v, beta: (S + wy_u(k, v, beta).mT @ k) @ householder_product(k, beta),
             "U already accounts for every erasure that follows a write. Only the *old* memory is multiplied by P_C.", "eq. 5.5"),
         "writes raw values": Mistake(
-            lambda S, k, v, beta: S @ householder.householder_product(k, beta) + (beta[:, None] * v).mT @ k,
+            lambda S, k, v, beta: S @ householder_product(k, beta) + (beta[:, None] * v).mT @ k,
             "The old memory is treated right, but β_t v_t is written instead of u_t: what earlier tokens wrote is not corrected.", "eq. 5.4"),
     },
     hints=("Run it with an empty memory, then with k, v of one token. Which of the two is wrong?",
@@ -386,15 +360,10 @@ exercise(
 
 # -- 5.7 -----------------------------------------------------------------------------------------------------------------
 
-def lapack_keys(a):
-    """The vectors that LAPACK stores below the diagonal, as rows, each with the 1 it leaves out: (n, m)."""
-    m, n = a.shape
-    return a.tril(-1).mT + torch.eye(n, m, dtype=a.dtype)
-
-
 def q_from_lapack(a, tau):
-    k = lapack_keys(a)                                                   # (n, m)
-    return torch.eye(a.shape[0], dtype=a.dtype) - householder.wy_w(k, tau).mT @ k
+    m, n = a.shape
+    keys = a.tril(-1).mT + torch.eye(n, m, dtype=a.dtype)                # (n, m)  tokens are rows
+    return torch.eye(m, dtype=a.dtype) - wy_w(keys, tau).mT @ keys
 
 
 def q_by_loop(a, tau):
@@ -409,16 +378,7 @@ def q_by_torch(a, tau):
 
 
 def q_with_keys(a, tau, k):
-    return torch.eye(a.shape[0], dtype=a.dtype) - householder.wy_w(k, tau).mT @ k
-
-
-def lapack_cases(g):
-    for m, n in ((2, 1), (3, 2), (3, 3), (6, 4)):
-        for kind in ("from a QR factorization", "any tau"):
-            a, tau = torch.geqrf(torch.randn(m, n, generator=g, dtype=torch.float64))
-            if kind == "any tau":
-                tau = 2 * torch.rand(n, generator=g, dtype=torch.float64)
-            yield Case((a, tau), f"{kind}, {'square' if m == n else 'tall'}, m = {m}")
+    return torch.eye(a.shape[0], dtype=a.dtype) - wy_w(k, tau).mT @ k
 
 
 exercise(

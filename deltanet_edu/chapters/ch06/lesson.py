@@ -6,16 +6,10 @@ import torch
 
 from ...ops.delta_rule import householder
 from ...tutor import equation, prediction
-from ...tutor.cases import delta_inputs
-from .problems import KEYS, T_by_inverse, eye_like, system_by_loop, triangles
+from ..common import eye_like, inputs
+from .problems import T_by_inverse, system_by_loop, triangles
 
 # -- equations -----------------------------------------------------------------------------------------------------------
-
-def inputs(g, args):
-    """β from 0 to 2, repeated and unnormalized keys, K ≠ V."""
-    for case in delta_inputs(g, args, T=(1, 2, 6), K=4, V=3, keys=KEYS, betas=("zero", "random", "large")):
-        yield case.args
-
 
 @equation("6.1", r"(I + A)\,U = \mathrm{diag}(\beta)\,V")
 def _(g):

@@ -4,27 +4,12 @@
 import torch
 
 from ...ops.delta_rule import householder
+from ...ops.delta_rule.householder import ut_by_solve, ut_system
 from ...tutor import Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, smallest_first
+from ..common import KEYS, cases, eye_like, lapack_cases, lapack_keys
 
-KEYS = ("random", "repeated", "unnormalized")
-
-
-def eye_like(A):
-    return torch.eye(A.shape[-1], dtype=A.dtype)
-
-
-def easy(args):
-    """Cases with K = 2 and V = 1 that can be redone by hand."""
-    k, v, beta = [[0.6, 0.8], [1.0, 0.0], [0.6, 0.8]], [[2.0], [4.0], [3.0]], [0.5, 0.25, 1.0]
-    for T in (1, 2, 3):
-        given = {"k": k[:T], "v": v[:T], "beta": beta[:T]}
-        yield Case(tuple(torch.tensor(given[name], dtype=torch.float64) for name in args.split()), f"easy numbers, T = {T}, K ≠ V")
-
-
-def cases(args, T=(1, 2, 7), betas=("random", "zero", "large")):
-    """Easy numbers first, then adversarial ones."""
-    return lambda g: [*easy(args), *delta_inputs(g, args, T=T, keys=KEYS, betas=betas)]
+BETAS = ("random", "zero", "large")
 
 
 def triangles(g):
@@ -35,7 +20,7 @@ def triangles(g):
         any_numbers = torch.randn(C, C, generator=g, dtype=torch.float64).mul(10).round().div(10).tril(-1)
         made.append(Case((any_numbers,), f"any numbers, C = {C}"))
     for case in delta_inputs(g, "k beta", T=(4, 7), keys=KEYS):
-        made.append(Case((householder.ut_system(*case.args),), f"{case.note.split(',')[0]}, C = {len(case.args[0])}"))
+        made.append(Case((ut_system(*case.args),), f"{case.note.split(',')[0]}, C = {len(case.args[0])}"))
     return smallest_first(made)
 
 
@@ -71,6 +56,10 @@ exercise(
 
 # -- 6.2 -----------------------------------------------------------------------------------------------------------------
 
+def system(k, beta):
+    return (beta[:, None] * (k @ k.mT)).tril(-1)
+
+
 def system_by_loop(k, beta):
     A = torch.zeros(len(k), len(k), dtype=k.dtype)
     for t in range(len(k)):
@@ -86,8 +75,8 @@ def system_by_mask(k, beta):
 
 exercise(
     id="6.2", title="The matrix A", kind="code", stars=1, minutes=8, equations=("6.2",),
-    reference=householder.ut_system, alternatives=(system_by_loop, system_by_mask),
-    cases=cases("k beta"),
+    reference=system, alternatives=(ut_system, system_by_loop, system_by_mask),
+    cases=cases("k beta", betas=BETAS),
     mutants={
         "scales the columns": Mistake(lambda k, beta: (k @ k.mT * beta).tril(-1),
             "diag(β) stands on the *left*: row t is scaled by β_t, the strength of the token that corrects itself.", "eq. 6.2",
@@ -98,10 +87,10 @@ exercise(
             "The later token is the row: entries with i < t lie *below* the diagonal. Yours lets tokens see the future.", "eq. 6.2"),
         "forgets β": Mistake(lambda k, beta: (k @ k.mT).tril(-1),
             "The overlaps are right, but row t must be scaled by β_t.", "eq. 6.2"),
-        "has the opposite sign": Mistake(lambda k, beta: -householder.ut_system(k, beta),
+        "has the opposite sign": Mistake(lambda k, beta: -ut_system(k, beta),
             "A itself has a plus. The minus appears when it moves to the other side: u = βv − Au, hence (I + A)u = βv.", "eq. 6.1"),
         "normalizes the keys": Mistake(
-            lambda k, beta: householder.ut_system(torch.nn.functional.normalize(k, dim=-1), beta),
+            lambda k, beta: ut_system(torch.nn.functional.normalize(k, dim=-1), beta),
             "The overlap is k_tᵀk_i of the keys as they come. Normalizing is the layer's business, before this."),
         "multiplies β in on both sides": Mistake(lambda k, beta: (beta[:, None] * (k @ k.mT) * beta).tril(-1),
             "β_t once, of the row. β_i of the earlier token is already inside its u_i.", "eq. 6.2"),
@@ -114,13 +103,22 @@ exercise(
 
 # -- 6.3 -----------------------------------------------------------------------------------------------------------------
 
+def UT_row_by_row(k, beta):
+    A = ut_system(k, beta)                                               # (C, C)
+    X = torch.eye(len(k), dtype=k.dtype)                                 # row t starts as e_t
+    for t in range(1, len(k)):
+        finished = A[t, :t] @ X[:t]                                      # (C,)  what the finished rows contribute
+        X[t] = X[t] - finished
+    return X * beta
+
+
 def T_by_inverse(k, beta):
-    A = householder.ut_system(k, beta)
+    A = ut_system(k, beta)
     return torch.linalg.inv(eye_like(A) + A) @ torch.diag(beta)
 
 
 def T_by_columns(k, beta):
-    A, T = householder.ut_system(k, beta), torch.diag(beta)
+    A, T = ut_system(k, beta), torch.diag(beta)
     for i in range(len(k)):                                              # column-oriented: finished rows push into later ones
         T = T - torch.outer(A[:, i], T[i])
     return T
@@ -128,7 +126,7 @@ def T_by_columns(k, beta):
 
 def T_by_rows(k, beta, row):
     """Rows of (I + A)^-1 by `row(t, e_t, coefficients A[t, :t], finished rows)`, times diag(beta)."""
-    A = householder.ut_system(k, beta)
+    A = ut_system(k, beta)
     X = torch.zeros_like(A)
     for t, e_t in enumerate(eye_like(A)):
         X[t] = row(t, e_t, A[t, :t], X[:t])
@@ -137,13 +135,13 @@ def T_by_rows(k, beta, row):
 
 exercise(
     id="6.3", title="Row by row", kind="code", stars=2, minutes=15, equations=("6.3", "6.4"),
-    reference=householder.ut_by_substitution, alternatives=(T_by_inverse, T_by_columns, householder.ut_by_blocks),
-    cases=cases("k beta"),
+    reference=UT_row_by_row, alternatives=(householder.ut_by_substitution, T_by_inverse, T_by_columns, householder.ut_by_blocks),
+    cases=cases("k beta", betas=BETAS),
     mutants={
-        "leaves diag(β) out": Mistake(lambda k, beta: householder.inverse_by_substitution(householder.ut_system(k, beta)),
+        "leaves diag(β) out": Mistake(lambda k, beta: householder.inverse_by_substitution(ut_system(k, beta)),
             "That is (I + A)⁻¹ alone. T = (I + A)⁻¹ diag(β).", "eq. 6.3", next="With one token, what should T be?"),
         "scales the rows": Mistake(
-            lambda k, beta: beta[:, None] * householder.inverse_by_substitution(householder.ut_system(k, beta)),
+            lambda k, beta: beta[:, None] * householder.inverse_by_substitution(ut_system(k, beta)),
             "diag(β) stands on the right of the inverse, so it scales *columns*: column i by β_i.", "eq. 6.3",
             next="`X * beta` and `X * beta[:, None]`: which one scales columns?"),
         "adds the correction": Mistake(lambda k, beta: T_by_rows(k, beta, lambda t, e, a, X: e + a @ X),
@@ -175,13 +173,20 @@ def listing(A, sign=-1, inside=1, identity="after"):
     return T + eye_like(A) if identity == "after" else T
 
 
+def inverse(A):
+    T = -A
+    for i in range(1, len(A)):
+        T[i, :i] = T[i, :i] + (T[i, :, None] * T[:, :i]).sum(-2)
+    return T + torch.eye(len(A), dtype=A.dtype)
+
+
 def inverse_by_library(A):
     return torch.linalg.inv(eye_like(A) + A)
 
 
 exercise(
     id="6.4", title="Find the bug: a sign in the loop", kind="bug", stars=3, minutes=20, equations=("6.1", "6.4"),
-    reference=listing, alternatives=(inverse_by_library, householder.inverse_by_substitution), cases=triangles,
+    reference=inverse, alternatives=(inverse_by_library, householder.inverse_by_substitution), cases=triangles,
     mutants={
         "inverts I − A": Mistake(lambda A: listing(A, sign=1),
             "The loop is consistent, but it inverts I − A. The delta rule needs (I + A)⁻¹: u_t *subtracts* what the memory already says.", "eq. 6.1",
@@ -208,7 +213,7 @@ exercise(
 # -- 6.5 -----------------------------------------------------------------------------------------------------------------
 
 def w_and_u(k, v, beta):
-    T = householder.ut_by_solve(k, beta)
+    T = ut_by_solve(k, beta)                                             # (C, C)  (I + A)^-1 diag(beta)
     return T @ k, T @ v
 
 
@@ -217,7 +222,7 @@ def w_and_u_by_recurrence(k, v, beta):
 
 
 def w_and_u_by_one_solve(k, v, beta):
-    A = householder.ut_system(k, beta)
+    A = ut_system(k, beta)
     X = torch.linalg.solve_triangular(A, beta[:, None] * torch.cat([k, v], -1), upper=False, unitriangular=True)
     return X[:, :k.shape[1]], X[:, k.shape[1]:]
 
@@ -228,12 +233,12 @@ def twice(x, T, beta):
 
 def with_T(answer):
     """Turn (T, k, v, beta) -> (W, U) into an answer of exercise 6.5."""
-    return lambda k, v, beta: answer(householder.ut_by_solve(k, beta), k, v, beta)
+    return lambda k, v, beta: answer(ut_by_solve(k, beta), k, v, beta)
 
 
 exercise(
     id="6.5", title="Find the bug: one β too many", kind="bug", stars=2, minutes=10, equations=("6.3",),
-    reference=w_and_u, alternatives=(w_and_u_by_recurrence, w_and_u_by_one_solve), cases=cases("k v beta"),
+    reference=w_and_u, alternatives=(w_and_u_by_recurrence, w_and_u_by_one_solve), cases=cases("k v beta", betas=BETAS),
     mutants={
         "counts β twice": Mistake(with_T(lambda T, k, v, beta: (twice(k, T, beta), twice(v, T, beta))),
             "T already ends in diag(β), and `k_beta` brings it a second time. Each of the two is right with the other convention.", "eq. 6.3",
@@ -243,13 +248,13 @@ exercise(
         "repairs U only": Mistake(with_T(lambda T, k, v, beta: (twice(k, T, beta), T @ v)),
             "U is right. W still counts β twice.", "eq. 6.3"),
         "leaves β out altogether": Mistake(
-            lambda k, v, beta: tuple(householder.inverse_by_substitution(householder.ut_system(k, beta)) @ x for x in (k, v)),
+            lambda k, v, beta: tuple(householder.inverse_by_substitution(ut_system(k, beta)) @ x for x in (k, v)),
             "Neither T nor K and V carry the β now. One of them must.", "eq. 6.3"),
         "scales the result": Mistake(
-            lambda k, v, beta: tuple(beta[:, None] * (householder.inverse_by_substitution(householder.ut_system(k, beta)) @ x) for x in (k, v)),
+            lambda k, v, beta: tuple(beta[:, None] * (householder.inverse_by_substitution(ut_system(k, beta)) @ x) for x in (k, v)),
             "diag(β) belongs between the inverse and K. On the left it scales the corrections of the later token a second time.", "eq. 6.3"),
         "takes β out of the system too": Mistake(
-            lambda k, v, beta: tuple(householder.inverse_by_substitution(householder.ut_system(k, torch.ones_like(beta))) @ (beta[:, None] * x) for x in (k, v)),
+            lambda k, v, beta: tuple(householder.inverse_by_substitution(ut_system(k, torch.ones_like(beta))) @ (beta[:, None] * x) for x in (k, v)),
             "β now stands before K and V, once, as it may. But the A inside T has lost it: A = stril(diag(β) K Kᵀ).", "eq. 6.2"),
         "divides one β out on the wrong side": Mistake(
             with_T(lambda T, k, v, beta: tuple(twice(x, T, beta) / beta[:, None] for x in (k, v))),
@@ -350,13 +355,9 @@ exercise(
 
 # -- 6.8 -----------------------------------------------------------------------------------------------------------------
 
-def lapack_keys(a):
-    m, n = a.shape
-    return a.tril(-1).mT + torch.eye(n, m, dtype=a.dtype)
-
-
 def lapack_T(a, tau):
-    return householder.ut_by_solve(lapack_keys(a), tau).mT.contiguous()
+    keys = a.tril(-1).mT + torch.eye(len(tau), len(a), dtype=a.dtype)    # (n, m)  tokens are rows
+    return ut_by_solve(keys, tau).mT                                     # Q = I - K^T T^T K, and Y = K^T
 
 
 def lapack_T_by_columns(a, tau):
@@ -373,17 +374,6 @@ def lapack_T_by_upper_inverse(a, tau):
     return torch.diag(tau) @ torch.linalg.inv(eye_like(upper) + upper * tau)
 
 
-def lapack_cases(g):
-    for m, n in ((2, 1), (3, 2), (3, 3), (6, 4)):
-        for kind in ("from a QR factorization", "any tau", "one tau = 0"):
-            a, tau = torch.geqrf(torch.randn(m, n, generator=g, dtype=torch.float64))
-            if kind == "any tau":
-                tau = 2 * torch.rand(n, generator=g, dtype=torch.float64)
-            if kind == "one tau = 0":
-                tau[0] = 0
-            yield Case((a, tau), f"{kind}, {'square' if m == n else 'tall'}, m = {m}")
-
-
 exercise(
     id="6.8", title="LAPACK's T", kind="open", stars=4, minutes=25, equations=("6.3", "6.10"),
     reference=lapack_T, alternatives=(lapack_T_by_columns, lapack_T_by_upper_inverse), cases=lapack_cases,
@@ -392,19 +382,19 @@ exercise(
             "That is lower triangular. LAPACK writes Q = I − Y T Yᵀ with vectors as columns, which is I − Kᵀ T K: its T is the transpose of ours.",
             "eq. 6.10"),
         "leaves tau out": Mistake(
-            lambda a, tau: householder.inverse_by_substitution(householder.ut_system(lapack_keys(a), tau)).mT.contiguous(),
+            lambda a, tau: householder.inverse_by_substitution(ut_system(lapack_keys(a), tau)).mT.contiguous(),
             "The diagonal of T holds tau, yours holds ones: diag(τ) is missing.", "eq. 6.3"),
         "has diag(τ) on the wrong side": Mistake(
-            lambda a, tau: (householder.inverse_by_substitution(householder.ut_system(lapack_keys(a), tau)).mT * tau).contiguous(),
+            lambda a, tau: (householder.inverse_by_substitution(ut_system(lapack_keys(a), tau)).mT * tau).contiguous(),
             "diag(β) scales the columns of our T, so it scales the *rows* of its transpose.", "eq. 6.3"),
         "has the wrong sign off the diagonal": Mistake(
-            lambda a, tau: (householder.inverse_by_substitution(-householder.ut_system(lapack_keys(a), tau)) * tau).mT.contiguous(),
+            lambda a, tau: (householder.inverse_by_substitution(-ut_system(lapack_keys(a), tau)) * tau).mT.contiguous(),
             "That comes from inverting I − A.", "eq. 6.1"),
         "uses the vectors without their leading ones": Mistake(
-            lambda a, tau: householder.ut_by_solve(a.tril(-1).mT.contiguous(), tau).mT.contiguous(),
+            lambda a, tau: ut_by_solve(a.tril(-1).mT.contiguous(), tau).mT.contiguous(),
             "Each vector has a 1 in position t that is not stored. Exercise 5.7 adds it.", next="Add an identity of shape (n, m)."),
         "keeps the diagonal of R": Mistake(
-            lambda a, tau: householder.ut_by_solve(a.tril().mT.contiguous(), tau).mT.contiguous(),
+            lambda a, tau: ut_by_solve(a.tril().mT.contiguous(), tau).mT.contiguous(),
             "On its diagonal `a` holds an entry of R. Each vector has a 1 there, which is not stored.", next="`a.tril(-1)`, plus an identity."),
         "inverts diag(τ)": Mistake(
             lambda a, tau: torch.linalg.inv(torch.linalg.inv(torch.diag(tau)) + (lapack_keys(a) @ lapack_keys(a).mT).triu(1)),

@@ -2,17 +2,12 @@
 
 import torch
 
-from deltanet_edu.ops import (delta_rule_recurrent, linear_attention_chunkwise, linear_attention_recurrent)
-from deltanet_edu.ops.delta_rule.householder import householder, householder_product, wy_u, wy_w
-from deltanet_edu.ops.delta_rule.scan import compose, inclusive_scan
-
+from ...ops import delta_rule_recurrent, linear_attention_chunkwise, linear_attention_recurrent
+from ...ops.delta_rule.householder import householder, householder_product, wy_u, wy_w
+from ...ops.delta_rule.scan import compose, inclusive_scan
 from ...tutor import AnswerError, Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, normal, smallest_first
-
-
-def real(x):
-    return torch.tensor(x, dtype=torch.float64)
-
+from ..common import eye_like, one_head, real
 
 # -- 7.1 How many steps? ---------------------------------------------------------------------------------------------------
 
@@ -37,15 +32,14 @@ exercise(
 def chunk_by_chunk(q, k, v, S, C):
     o = []
     for start in range(0, len(k), C):
-        Q, K, V = (x[start:start + C] for x in (q, k, v))                # (C, K), (C, K), (C, V); the last one may be shorter
+        Q, K, V = (x[start:start + C] for x in (q, k, v))                # (C, K), (C, K), (C, V)
         o.append(Q @ S.T + (Q @ K.T).tril() @ V)                         # (C, V)
         S = S + V.T @ K                                                  # (V, K)
     return torch.cat(o), S
 
 
 def chunk_by_package(q, k, v, S, C):
-    o, S = linear_attention_chunkwise(*(x[None, :, None] for x in (q, k, v)), initial_state=S[None, None], chunk_size=C)
-    return o[0, :, 0], S[0, 0]
+    return one_head(linear_attention_chunkwise, q, k, v, S, chunk_size=C)
 
 
 def token_by_token(q, k, v, S, C):
@@ -125,8 +119,7 @@ exercise(
 # -- 7.3 All chunks at once ------------------------------------------------------------------------------------------------
 
 def all_chunks_by_recurrence(q, k, v, S, C):
-    o, S = linear_attention_recurrent(*(x[None, :, None] for x in (q, k, v)), initial_state=S[None, None])
-    return o[0, :, 0], S[0, 0]
+    return one_head(linear_attention_recurrent, q, k, v, S)
 
 
 exercise(
@@ -298,24 +291,22 @@ exercise(
 # -- 7.6 The map of a chunk ------------------------------------------------------------------------------------------------
 
 def chunk_map(k, v, beta):
-    total = None
+    M, X = torch.eye(k.shape[1], dtype=k.dtype), torch.zeros(v.shape[1], k.shape[1], dtype=k.dtype)
     for k_t, v_t, beta_t in zip(k, v, beta):
-        token = householder(k_t, beta_t), beta_t * torch.outer(v_t, k_t)
-        total = token if total is None else compose(total, token)
-    return total                                                         # (K, K), (V, K)
+        M_t = householder(k_t, beta_t)                                   # (K, K)
+        M, X = M @ M_t, X @ M_t + beta_t * torch.outer(v_t, k_t)         # (K, K), (V, K)
+    return M, X
 
 
 def chunk_map_by_wy(k, v, beta):
-    return torch.eye(k.shape[-1], dtype=k.dtype) - wy_w(k, beta).T @ k, wy_u(k, v, beta).T @ k
+    return eye_like(k) - wy_w(k, beta).T @ k, wy_u(k, v, beta).T @ k
 
 
 def chunk_map_by_probing(k, v, beta):
     """Run the recurrence from zero to get X, and from each unit row to get M."""
-    def final(S):
-        return delta_rule_recurrent(*(x[None, :, None] for x in (k, k)), torch.zeros(1, len(k), 1, S.shape[0], dtype=k.dtype), beta[None, :, None],
-                                    initial_state=S[None, None])[1][0, 0]
-    X = delta_rule_recurrent(*(x[None, :, None] for x in (k, k, v, beta)))[1][0, 0]
-    return final(torch.eye(k.shape[-1], dtype=k.dtype)), X
+    nothing = torch.zeros_like(k)                                        # values: the memory is a (K, K) of unit rows
+    M = one_head(delta_rule_recurrent, k, k, nothing, beta, eye_like(k))[1]
+    return M, one_head(delta_rule_recurrent, k, k, v, beta, None)[1]
 
 
 def chunk_map_by_scan(k, v, beta):
