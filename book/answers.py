@@ -1,10 +1,10 @@
 """What a problem set takes from the registry: cards, the sentence about its size, and the answers in the solutions.
 
-A problem set in book/problems is the text and the stubs, as a learner finds them. What the registry knows is not written there:
+A problem set in book/problems is text and stubs, as a learner finds them. What the registry knows is not written there:
 
     ## 5.2                        becomes the card: title, stars, minutes, equations, kind
     {exercises}                   becomes "Seven exercises, about an hour and a half"
-    def u_vectors(k, v, beta):    keeps its signature and docstring in the solution, and gets the body of the exercise's solution
+    def u_vectors(k, v, beta):    keeps its signature and docstring in solutions/, and gets the body of the solution
     u3 = None                     becomes the reference, written out
 """
 
@@ -16,7 +16,7 @@ import textwrap
 from deltanet_edu.tutor.registry import UnknownId, all_exercises, find
 
 CHECKED = re.compile(r"""^check\(["']([^"']+)["'],\s*(\w+)\)""", re.M)
-KINDS = {"bug": "find the bug", "open": "open"}                          # said on the card; the others show by themselves
+KINDS = {"bug": "find the bug", "open": "open"}                        # said on the card; others show by themselves
 
 
 class AnswerMissing(Exception):
@@ -42,7 +42,8 @@ def with_cards(text):
         e = exercise(match[1])
         equations = f"equation{'s' * (len(e.equations) > 1)} {listed(e.equations)}" if e.equations else ""
         kind = "" if e.title.lower().startswith(KINDS.get(e.kind, "")) else KINDS[e.kind]
-        return f"## {e.id} {e.title}\n\n" + " · ".join(filter(None, ["★" * e.stars, f"{e.minutes} minutes", equations, kind]))
+        said = filter(None, ["★" * e.stars, f"{e.minutes} minutes", equations, kind])
+        return f"## {e.id} {e.title}\n\n" + " · ".join(said)
     return re.sub(r"^## (\d+\.\d+)$", card, text, flags=re.M)
 
 
@@ -72,7 +73,7 @@ def solved(code):
     if not (inspect.isroutine(answer) or inspect.isclass(answer)):
         start = re.search(r"^(?!#|import |from )\w+ = ", code, re.M)
         if not start or start.start() > found.start():
-            raise AnswerMissing(f'the cell of {e.id} needs a line such as  {name} = None  above its check("{e.id}", {name})')
+            raise AnswerMissing(f'the cell of {e.id} needs a line  {name} = None  above its check("{e.id}", {name})')
         return f"{code[:start.start()]}{name} = {written(answer)}\n\n{code[found.start():]}"
     stub = next((n for n in ast.parse(code).body if getattr(n, "name", "") == name), None)
     if stub is None:
@@ -94,15 +95,17 @@ def written(answer):
 
 
 def replace(code, stub, source, id):
-    """The cell with the stub's body replaced by that of the solution; a class is replaced whole, under the stub's name."""
+    """The cell with the stub's body replaced by the solution's; a class is replaced whole, under the stub's name."""
     lines, theirs = code.splitlines(), source.splitlines()
     tree = ast.parse(source).body[0]
     if isinstance(tree, ast.ClassDef):
         body = [re.sub(rf"^class {tree.name}\b", f"class {stub.name}", theirs[0]), *theirs[1:]]
         return "\n".join(lines[:stub.lineno - 1] + body + lines[stub.end_lineno:]) + "\n"
     if ast.dump(stub.args) != ast.dump(tree.args):
-        raise AnswerMissing(f"{id}: the stub takes ({ast.unparse(stub.args)}), the solution ({ast.unparse(tree.args)}); name them alike")
-    return "\n".join(lines[:body_start(stub, lines)] + theirs[body_start(tree, theirs):] + lines[stub.end_lineno:]) + "\n"
+        takes, gets = ast.unparse(stub.args), ast.unparse(tree.args)
+        raise AnswerMissing(f"{id}: the stub takes ({takes}), the solution ({gets}); name them alike")
+    body = theirs[body_start(tree, theirs):]
+    return "\n".join(lines[:body_start(stub, lines)] + body + lines[stub.end_lineno:]) + "\n"
 
 
 def body_start(function, lines):

@@ -11,7 +11,8 @@ from sources import FOLDERS, SourceError, build, figures, load, targets
 
 NOTEBOOK_LIMIT, FIGURE_LIMIT = 400_000, 100_000                          # bytes: GitHub gives up on large notebooks
 ABSOLUTE_PATH = re.compile(r"(?<![\w./:~-])/(?:home|root|Users|usr|opt|tmp|var|mnt|private|content)/\w|\b[A-Z]:\\\w")
-TRIVIAL = re.compile(r"(from|import|def|class|for|with|@)\b|return [\w, ]+$|[\w, ]+=\s*[\w.]+\.(shape|ndim|dtype|device)\b")
+TRIVIAL = re.compile(r"(from|import|def|class|for|with|@)\b|return [\w, ]+$"
+                     r"|[\w, ]+=\s*[\w.]+\.(shape|ndim|dtype|device)\b")
 
 
 def check_all(root, wanted):
@@ -54,9 +55,10 @@ def difference(made, there):
         for what in ("cell_type", "source", "id", "metadata"):
             if new.get(what) != old.get(what):
                 is_now, should = first_difference(str(old.get(what)), str(new.get(what)))
-                yield (f"cell {n} ({new.id}) differs from its source in {what}:\n    notebook: {is_now}\n    source:   {should}\n"
-                       "    If the source is right: python book/generate.py. If this is your own work on an exercise: all is well, "
-                       "this check is for the book.")
+                yield (f"cell {n} ({new.id}) differs from its source in {what}:\n"
+                       f"    notebook: {is_now}\n    source:   {should}\n"
+                       "    If the source is right: python book/generate.py. If this is your own work on an exercise: "
+                       "all is well, this check is for the book.")
                 return
     if made.metadata != there.metadata:
         yield "its metadata differs from what is generated: python book/generate.py"
@@ -64,9 +66,11 @@ def difference(made, there):
 
 def first_difference(a, b):
     """The first line in which two texts differ, each shortened to where it matters."""
-    x, y = next((x, y) for x, y in itertools.zip_longest(a.splitlines() or [""], b.splitlines() or [""], fillvalue="(nothing)") if x != y)
+    pairs = itertools.zip_longest(a.splitlines() or [""], b.splitlines() or [""], fillvalue="(nothing)")
+    x, y = next((x, y) for x, y in pairs if x != y)
     start = max(0, len(os.path.commonprefix([x, y])) - 40)
-    return tuple(("…" if start else "") + line[start:start + 100] + ("…" if len(line) > start + 100 else "") for line in (x, y))
+    end = start + 100
+    return tuple(("…" if start else "") + line[start:end] + ("…" if len(line) > end else "") for line in (x, y))
 
 
 def incomplete(notebook):
@@ -87,7 +91,7 @@ def unexpected_verdicts(target, notebook):
     marks = {"solutions": "○✗", "exercises": "✓✗", "notebooks": "○✗"}[target.folder]
     for n, cell in enumerate(notebook.cells):
         for text in output_texts(cell):
-            relevant = target.folder != "notebooks" or "verify(" in cell.source     # a lesson may show a wrong answer to an exercise
+            relevant = target.folder != "notebooks" or "verify(" in cell.source       # a lesson may show a wrong answer
             if relevant and re.search(rf"^[{marks}] \d", text, re.M):
                 yield f"cell {n} ({cell.id}) answers {text.splitlines()[0]!r}"
 
@@ -96,7 +100,8 @@ def output_texts(cell):
     """Everything a code cell shows as text."""
     for output in cell.get("outputs", []):
         data = output.get("data", {})
-        yield from (text for text in (output.get("text"), data.get("text/plain"), data.get("text/html"), data.get("text/markdown")) if text)
+        kinds = ("text/plain", "text/html", "text/markdown")
+        yield from filter(None, (output.get("text"), *map(data.get, kinds)))
 
 
 def unpublishable(target, notebook):
@@ -112,9 +117,10 @@ def unpublishable(target, notebook):
                 yield f"cell {n} ({cell.id}) shows a path of one machine: {line.strip()[:120]}"
         for output in cell.get("outputs", []):
             for kind, data in output.get("data", {}).items():
-                size = len(base64.b64decode(data)) if kind in ("image/png", "image/jpeg") else len(data) if kind == "image/svg+xml" else 0
-                if size > FIGURE_LIMIT:
-                    yield f"cell {n} ({cell.id}) draws a figure of {size / 1000:.0f} kB, more than {FIGURE_LIMIT // 1000}"
+                read = {"image/png": base64.b64decode, "image/jpeg": base64.b64decode, "image/svg+xml": str}.get(kind)
+                if read and (size := len(read(data))) > FIGURE_LIMIT:
+                    limit = FIGURE_LIMIT // 1000
+                    yield f"cell {n} ({cell.id}) draws a figure of {size / 1000:.0f} kB, more than {limit}"
 
 
 def leaks(target, notebook):

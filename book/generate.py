@@ -48,14 +48,14 @@ def execute(notebook, folder):
     with tempfile.TemporaryDirectory() as home:
         env = {**os.environ, "DELTANET_EDU_HOME": home, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
                "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-        client = NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False, store_widget_state=False,
-                                coalesce_streams=True, extra_arguments=["--log-level=ERROR"],
+        client = NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False,
+                                store_widget_state=False, coalesce_streams=True, extra_arguments=["--log-level=ERROR"],
                                 resources={"metadata": {"path": str(folder)}})
         client.execute(env=env)
-    notebook.metadata["language_info"] = {"name": "python"}            # the kernel adds versions, which would change the file
+    notebook.metadata["language_info"] = {"name": "python"}      # the kernel adds versions, which would change the file
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        if "your-machine" in cell.metadata.get("tags", []):             # what it says is true of one machine: not for print
+        if "your-machine" in cell.metadata.get("tags", []):       # what it says is true of one machine: not for print
             cell.outputs = []
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
@@ -63,7 +63,7 @@ def execute(notebook, folder):
 
 
 def smaller(png):
-    """The same figure with a palette of 256 colors: a third of the bytes, no difference to see. Photographs and films stay as they are."""
+    """The same figure in 256 colors: a third of the bytes, no difference to see. Photographs and films stay."""
     figure = Image.open(io.BytesIO(base64.b64decode(png)))
     image = figure.convert("RGB")
     if getattr(figure, "is_animated", False) or image.getcolors(maxcolors=20_000) is None:
@@ -89,8 +89,8 @@ def generate(target, *, run=True, force=False, overwrite=False):
     """Make one notebook. Returns what happened, in a few words; raises if it could not be made."""
     new, old = build(target), load(target.path)
     if old is not None and edited(old) and not overwrite:
-        raise SourceError(f"{target.name} holds changes of yours and stays as it is. To get a fresh one: rename yours to "
-                          f"{target.folder}/my_{target.stem}.ipynb, or replace it with --overwrite {target.name}")
+        raise SourceError(f"{target.name} holds changes of yours and stays as it is. To get a fresh one: rename yours "
+                          f"to {target.folder}/my_{target.stem}.ipynb, or replace it with --overwrite {target.name}")
     carried = old is not None and not force and carry_outputs(old, new)
     if run and not carried:
         target.path.parent.mkdir(exist_ok=True)
@@ -130,11 +130,15 @@ def generate_all(wanted, *, run=True, force=False, overwrite=(), jobs=2):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="which notebooks: 02, 02_delta_rule, exercises/02, or a path; all if none is given")
-    parser.add_argument("--check", action="store_true", help="write nothing; report where notebooks and sources disagree")
-    parser.add_argument("--execute", action=argparse.BooleanOptionalAction, default=True, help="run the notebooks that need it (default)")
+    parser.add_argument("names", nargs="*",
+                        help="which notebooks: 02, 02_delta_rule, exercises/02, or a path; all if none is given")
+    parser.add_argument("--check", action="store_true",
+                        help="write nothing; report where notebooks and sources disagree")
+    parser.add_argument("--execute", action=argparse.BooleanOptionalAction, default=True,
+                        help="run the notebooks that need it (default)")
     parser.add_argument("--force", action="store_true", help="run them even if their code has not changed")
-    parser.add_argument("--overwrite", action="append", default=[], metavar="NAME", help="replace this notebook even though it was edited by hand")
+    parser.add_argument("--overwrite", action="append", default=[], metavar="NAME",
+                        help="replace this notebook even though it was edited by hand")
     options = parser.parse_args()
     root = Path(__file__).resolve().parents[1]
     wanted = [t for t in targets(root) if not options.names or any(t.answers_to(name) for name in options.names)]

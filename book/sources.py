@@ -1,8 +1,8 @@
 """From the sources of the book to its notebooks, cell by cell: titles, links, bootstrap, cards, answers.
 
-A source is a Python file in jupytext's percent format. Its first cell is Markdown and opens with the title, `# # 2. The delta
-rule`; the links, the Colab badge and the bootstrap cell are added here. A problem set holds the stubs as a learner finds them;
-its cards and, in solutions/, its answers come from the registry (answers.py says how).
+A source is a Python file in jupytext's percent format. Its first cell is Markdown and opens with the title,
+`# # 2. The delta rule`; the links, the Colab badge and the bootstrap cell are added here. A problem set holds the stubs
+as a learner finds them; its cards and, in solutions/, its answers come from the registry (answers.py says how).
 """
 
 import base64
@@ -57,7 +57,8 @@ class Target:
         """Whether the user may mean this notebook by `name`: 02, 02_delta_rule, exercises/02 or a path."""
         folder, _, stem = name.removesuffix(".ipynb").removesuffix(".py").rpartition("/")
         folder = folder.rpartition("/")[2]
-        return (self.stem == stem or self.stem.startswith(stem + "_")) and folder in ("", self.folder, FOLDERS[self.folder])
+        named = self.stem == stem or self.stem.startswith(stem + "_")
+        return named and folder in ("", self.folder, FOLDERS[self.folder])
 
 
 def targets(root):
@@ -83,7 +84,8 @@ def read_source(target):
             tags.append(COMPARED)
         cells.append((cell.cell_type, text.strip("\n"), tags))
     if not cells or cells[0][0] != "markdown" or not re.match(r"# \S", cells[0][1]):
-        raise SourceError(f"{target.source.relative_to(target.root)}: the first cell must be Markdown and open with '# ', the title")
+        where = target.source.relative_to(target.root)
+        raise SourceError(f"{where}: the first cell must be Markdown and open with '# ', the title")
     return cells
 
 
@@ -94,7 +96,8 @@ def title(path):
 
 def address(root):
     """Where the project lives: [project.urls] of pyproject.toml, the only place that says it."""
-    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"].rstrip("/")
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project["urls"]["Repository"].rstrip("/")
 
 
 def navigation(target):
@@ -118,7 +121,8 @@ def linked_map(readme, root):
 
     The links are whole addresses, so that they also work where a package index shows the page.
     """
-    lessons = {t.stem[:2]: f"{address(root)}/blob/main/{t.name}" for t in targets(root) if t.folder == "notebooks" and t.path.exists()}
+    made = [t for t in targets(root) if t.folder == "notebooks" and t.path.exists()]
+    lessons = {t.stem[:2]: f"{address(root)}/blob/main/{t.name}" for t in made}
 
     def row(match):
         number, name = match[1], match[2]
@@ -138,7 +142,8 @@ def build(target):
     cells = read_source(target)
     links = navigation(target)
     heading, _, rest = cells[0][1].partition("\n")
-    top = "\n\n".join(part for part in (heading, " · ".join(filter(None, [badge(target), links])), rest.strip("\n")) if part)
+    row = " · ".join(filter(None, [badge(target), links]))
+    top = "\n\n".join(filter(None, [heading, row, rest.strip("\n")]))
     cells[0] = ("markdown", top, cells[0][2])
     cells.insert(1, ("code", BOOTSTRAP.format(address=address(target.root)), ["bootstrap"]))
     if links:
@@ -182,4 +187,5 @@ def figures(notebook, target):
         for tag in cell.metadata.get("tags", []):
             for output in cell.get("outputs", []) if tag.startswith("figure:") else ():
                 if "image/png" in output.get("data", {}):
-                    yield target.root / "book" / "figures" / f"{tag.removeprefix('figure:')}.png", base64.b64decode(output.data["image/png"])
+                    file = target.root / "book" / "figures" / f"{tag.removeprefix('figure:')}.png"
+                    yield file, base64.b64decode(output.data["image/png"])

@@ -32,13 +32,30 @@ def test_lessons_and_exercises_can_be_reached(options, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "jupyterlab", *shlex.split(options()), "--no-browser", "--allow-root", f"--port={port}",
-               "--ServerApp.port_retries=0", "--IdentityProvider.token=secret"]
-    env = {**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path), "JUPYTER_RUNTIME_DIR": str(tmp_path), "JUPYTER_DATA_DIR": str(tmp_path)}
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        *shlex.split(options()),
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=secret",
+    ]
+    env = {
+        **os.environ,
+        "JUPYTER_CONFIG_DIR": str(tmp_path),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path),
+        "JUPYTER_DATA_DIR": str(tmp_path),
+    }
     log = tmp_path / "log"
     with log.open("w") as said, subprocess.Popen(command, cwd=ROOT, env=env, stdout=said, stderr=said) as server:
         try:
-            for name in ("notebooks/00_start_here.ipynb", *sorted(f"exercises/{p.name}" for p in (ROOT / "exercises").glob("05_*.ipynb"))):
+            for name in (
+                "notebooks/00_start_here.ipynb",
+                *sorted(f"exercises/{p.name}" for p in (ROOT / "exercises").glob("05_*.ipynb")),
+            ):
                 assert fetch(f"http://127.0.0.1:{port}/api/contents/{name}", server, log)["path"] == name
         finally:
             server.terminate()
@@ -61,5 +78,7 @@ def fetch(address, server, log):
 
 
 def test_make_passes_flags_on():
-    said = subprocess.run(["make", "--dry-run", "lab", "ARGS=--allow-root --port 8890"], cwd=ROOT, capture_output=True, text=True).stdout
+    said = subprocess.run(
+        ["make", "--dry-run", "lab", "ARGS=--allow-root --port 8890"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
     assert re.search(r"jupyter lab .*--allow-root --port 8890$", said, re.M)

@@ -18,8 +18,23 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "deltanet_edu"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-# A room may import from the rooms before it. `records` and `checks` know nothing of the others; the chapters may use them all.
-ROOMS = ["records", "checks", "ops", "kernels", "functional", "compat", "layers", "lm", "tasks", "figures", "bench", "tutor", "chapters", "cli"]
+# A room may import from the rooms before it. `records` and `checks` know nothing of the others; `chapters` may use all.
+ROOMS = [
+    "records",
+    "checks",
+    "ops",
+    "kernels",
+    "functional",
+    "compat",
+    "layers",
+    "lm",
+    "tasks",
+    "figures",
+    "bench",
+    "tutor",
+    "chapters",
+    "cli",
+]
 # What a room may use of a later one, but only inside a function: not before it is needed.
 LATER = {("lm", "figures"), ("tasks", "figures")}
 
@@ -32,7 +47,9 @@ def read(name):
 def tracked():
     """The text files of the repository, with their text."""
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
-    paths = [ROOT / name for name in names if name] or [p for p in ROOT.rglob("*") if ".venv" not in p.parts and ".git" not in p.parts]
+    paths = [ROOT / name for name in names if name] or [
+        p for p in ROOT.rglob("*") if ".venv" not in p.parts and ".git" not in p.parts
+    ]
     return {p.relative_to(ROOT).as_posix(): p.read_text(encoding="utf-8") for p in paths
             if p.is_file() and p.suffix not in (".png", ".npz", ".pt", ".gz")}
 
@@ -44,7 +61,12 @@ def imports(path):
     parts = path.relative_to(ROOT).with_suffix("").parts
     package = parts[:-1]
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    lazy = {id(inner) for outer in ast.walk(tree) if isinstance(outer, (ast.FunctionDef, ast.Lambda)) for inner in ast.walk(outer)}
+    lazy = {
+        id(inner)
+        for outer in ast.walk(tree)
+        if isinstance(outer, (ast.FunctionDef, ast.Lambda))
+        for inner in ast.walk(outer)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, id(node) in lazy) for alias in node.names)
@@ -63,7 +85,9 @@ def room(module):
 def test_imports_run_one_way(path):
     here = path.relative_to(PACKAGE).parts[0].removesuffix(".py").replace("__main__", "cli")
     if here == "__init__":
-        assert {room(module) for module, _ in imports(path)} <= {None, "functional"}, "the front door opens on functional.py alone"
+        assert {room(module) for module, _ in imports(path)} <= {None, "functional"}, (
+            "the front door opens on functional.py alone"
+        )
         return
     assert here in ROOMS, f"{here} has no place among the rooms: {' < '.join(ROOMS)}"
     for module, lazy in imports(path):
@@ -74,7 +98,13 @@ def test_imports_run_one_way(path):
             assert there in (None, "ops"), "ops imports nothing of ours"
 
 
-DISTRIBUTIONS = {"IPython": "jupyterlab", "matplotlib_inline": "jupyterlab", "cycler": "matplotlib", "mpl_toolkits": "matplotlib", "PIL": "matplotlib"}
+DISTRIBUTIONS = {
+    "IPython": "jupyterlab",
+    "matplotlib_inline": "jupyterlab",
+    "cycler": "matplotlib",
+    "mpl_toolkits": "matplotlib",
+    "PIL": "matplotlib",
+}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -86,7 +116,9 @@ def test_whatever_is_imported_is_declared(path):
         top = module.split(".")[0]
         if top not in sys.stdlib_module_names and top not in ("deltanet_edu", "__future__"):
             name = DISTRIBUTIONS.get(top, top.replace("_", "-"))
-            assert name in needed or (lazy and name in optional | needed) or (lazy and top == "fla"), f"{top} is not among the dependencies"
+            assert name in needed or (lazy and name in optional | needed) or (lazy and top == "fla"), (
+                f"{top} is not among the dependencies"
+            )
 
 
 def test_files_are_short():
@@ -94,7 +126,9 @@ def test_files_are_short():
     for path, text in tracked().items():
         if path.endswith(".py") and not path.startswith(("book/lessons", "book/problems")):
             limit = 600 if re.fullmatch(r"deltanet_edu/chapters/ch\d\d/problems.py", path) else 420
-            assert len(text.splitlines()) <= limit, f"{path} has {len(text.splitlines())} lines, expected at most {limit}"
+            assert len(text.splitlines()) <= limit, (
+                f"{path} has {len(text.splitlines())} lines, expected at most {limit}"
+            )
 
 
 BLOCKED = """
@@ -112,7 +146,9 @@ torch.set_num_threads(1)
 
 
 def run_without_triton(code):
-    return subprocess.run([sys.executable, "-c", BLOCKED + code], cwd=ROOT / "book", capture_output=True, text=True, timeout=170)
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKED + code], cwd=ROOT / "book", capture_output=True, text=True, timeout=170
+    )
 
 
 def test_the_blocker_blocks():
@@ -158,13 +194,17 @@ def test_the_conda_environment_asks_for_the_same():
     environment = yaml.safe_load(read("environment.yml"))["dependencies"]
     (pip,) = (line["pip"] for line in environment if isinstance(line, dict))
     wanted = {}
-    for line in [line for line in environment if isinstance(line, str)] + [line for line in pip if not line.startswith("-e")]:
+    for line in [line for line in environment if isinstance(line, str)] + [
+        line for line in pip if not line.startswith("-e")
+    ]:
         requirement = Requirement(line)
         wanted[CONDA_NAMES.get(requirement.name, requirement.name)] = requirement
     python = wanted.pop("python")
     assert str(python.specifier) == tomllib.loads(read("pyproject.toml"))["project"]["requires-python"]
     wanted.pop("pip")
-    assert {n: (str(r.specifier), str(r.marker)) for n, r in wanted.items()} == {n: (str(r.specifier), str(r.marker)) for n, r in declared().items()}
+    assert {n: (str(r.specifier), str(r.marker)) for n, r in wanted.items()} == {
+        n: (str(r.specifier), str(r.marker)) for n, r in declared().items()
+    }
     assert "-e ." in pip
 
 
@@ -193,11 +233,17 @@ def test_the_lock_satisfies_pyproject():
 
 def test_the_lock_is_for_people_not_browsers_and_leaves_cuda_to_torch():
     for requirement in pinned():
-        assert "== 'emscripten'" not in str(requirement.marker).replace('"', "'") and not requirement.name.startswith(("nvidia-", "cuda-"))
+        assert "== 'emscripten'" not in str(requirement.marker).replace('"', "'") and not requirement.name.startswith(
+            ("nvidia-", "cuda-")
+        )
 
 
 def test_the_corpus_has_one_version():
-    found = {(name, version) for name, text in tracked().items() for version in re.findall(r"nlp[-_]primitives *== *([\d.]+\d)", text)}
+    found = {
+        (name, version)
+        for name, text in tracked().items()
+        for version in re.findall(r"nlp[-_]primitives *== *([\d.]+\d)", text)
+    }
     assert {name for name, _ in found} >= {"pyproject.toml", "Makefile", "README.md", "environment.yml"}
     assert len({version for _, version in found}) == 1, found
 
@@ -207,14 +253,20 @@ def test_the_corpus_has_one_version():
 def test_no_path_of_one_machine():
     """Home folders and drives. Notebooks are looked at more closely by book/check.py."""
     pattern = re.compile(r"(?<![\w./:~-])/(home|root|Users)/\w|\b[A-Z]:\\\\?Users\b")
-    found = [f"{name}: {text[m.start() - 20:m.end() + 40]!r}" for name, text in tracked().items() for m in pattern.finditer(text)
-             if name not in ("tests/test_project.py", "tests/book/test_check.py", "book/check.py")]
+    found = [
+        f"{name}: {text[m.start() - 20 : m.end() + 40]!r}"
+        for name, text in tracked().items()
+        for m in pattern.finditer(text)
+        if name not in ("tests/test_project.py", "tests/book/test_check.py", "book/check.py")
+    ]
     assert not found
 
 
 def test_nothing_is_left_for_later():
     words = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
-    assert not [name for name, text in tracked().items() if words.search(text) and not name.endswith((".lock", ".ipynb"))]
+    assert not [
+        name for name, text in tracked().items() if words.search(text) and not name.endswith((".lock", ".ipynb"))
+    ]
 
 
 def test_readme_says_how_without_make():
@@ -236,9 +288,13 @@ def test_readme_fits_on_one_screen_and_its_links_lead_somewhere():
     assert len(readme.splitlines()) <= 100
     ours = address()
     for target in re.findall(r"\]\(([^)\s]+)\)", readme) + re.findall(r'src="([^"]+)"', readme):
-        assert target.startswith("https://"), f"{target} leads nowhere where a package index shows this page; write {ours}/blob/main/{target}"
+        assert target.startswith("https://"), (
+            f"{target} leads nowhere where a package index shows this page; write {ours}/blob/main/{target}"
+        )
         for ours_ in (f"{ours}/blob/main/", f"{ours.replace('github.com', 'raw.githubusercontent.com')}/main/"):
-            assert not target.startswith(ours_) or (ROOT / target.removeprefix(ours_)).exists(), f"{target} is not there"
+            assert not target.startswith(ours_) or (ROOT / target.removeprefix(ours_)).exists(), (
+                f"{target} is not there"
+            )
     assert f"git clone {ours}\n" in readme and f"pip install git+{ours}`" in readme
 
 
@@ -251,7 +307,9 @@ def test_readme_maps_every_chapter_and_links_those_that_exist():
     rows = {int(n): rest for n, rest in re.findall(r"^\| *(\d\d) *\|(.*)$", readme, re.M)}
     assert sorted(n for n in rows if n < 90) == list(range(18)), "18 chapters; 90 and above are appendices"
     assert all(name.strip() for rest in rows.values() for name in rest.split("|")[:1])
-    linked = {n for n, rest in rows.items() if re.search(rf"\]\({address()}/blob/main/notebooks/{n:02d}_\w+\.ipynb\)", rest)}
+    linked = {
+        n for n, rest in rows.items() if re.search(rf"\]\({address()}/blob/main/notebooks/{n:02d}_\w+\.ipynb\)", rest)
+    }
     assert linked == {int(p.name[:2]) for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
 
 
@@ -283,7 +341,11 @@ def test_versions_agree():
 
 def test_the_sdist_is_the_package_alone(tmp_path):
     source = tmp_path / "project"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "*.egg-info", "build", "notebooks", "exercises", "solutions", "results"))
+    shutil.copytree(
+        ROOT,
+        source,
+        ignore=shutil.ignore_patterns(".*", "*.egg-info", "build", "notebooks", "exercises", "solutions", "results"),
+    )
     build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

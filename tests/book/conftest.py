@@ -78,8 +78,15 @@ def exercises():
     """What the registry knows of the little book."""
     def made(id, title, kind, reference, minutes):
         return Exercise(id, title, kind, 2, minutes, ("1.1", "1.2"), reference, (), None, {}, ())
-    return {e.id: e for e in (made("1.1", "A sum", "code", total, 30), made("1.2", "A choice", "open", "the second option", 5),
-                              made("1.3", "Find the bug: faded", "bug", fade, 38))}
+
+    return {
+        e.id: e
+        for e in (
+            made("1.1", "A sum", "code", total, 30),
+            made("1.2", "A choice", "open", "the second option", 5),
+            made("1.3", "Find the bug: faded", "bug", fade, 38),
+        )
+    }
 
 
 class Book:

@@ -31,7 +31,7 @@ def words(path):
 
 
 def statements(path):
-    """The book's calls and displayed equations in order: ("equation", tag, latex), ("verify", id), ("predict", id), ..."""
+    """Calls and displayed equations in order: ("equation", tag, latex), ("verify", id), ("predict", id) ..."""
     found = []
     for kind, text in cells(path):
         if kind == "markdown":
@@ -39,7 +39,10 @@ def statements(path):
                 found.append(("equation", re.findall(r"\\tag\{([^}]*)\}", block), re.sub(r"\\tag\{[^}]*\}", "", block)))
         else:
             code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-            found += [(name, id) for name, id in re.findall(r"""\b(verify|predict|check|hint|solution)\(\s*["']([^"']+)["']""", code)]
+            found += [
+                (name, id)
+                for name, id in re.findall(r"""\b(verify|predict|check|hint|solution)\(\s*["']([^"']+)["']""", code)
+            ]
     return found
 
 

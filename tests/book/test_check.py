@@ -58,7 +58,10 @@ def test_a_learners_copy_is_not_an_extra_notebook(checked):
 
 def test_a_stale_notebook_is_named_with_its_first_differing_cell(checked):
     checked.edit("book/lessons/01_small.py", "x = 1 + 1", "x = 1 + 2")
-    assert re.search(r"notebooks/01_small.ipynb: cell 2 \(01-002\).*\n.*notebook: x = 1 \+ 1\n.*source:   x = 1 \+ 2", problems(checked))
+    assert re.search(
+        r"notebooks/01_small.ipynb: cell 2 \(01-002\).*\n.*notebook: x = 1 \+ 1\n.*source:   x = 1 \+ 2",
+        problems(checked),
+    )
 
 
 def edit_cell(n, **changes):
@@ -67,38 +70,83 @@ def edit_cell(n, **changes):
     return edit
 
 
-@pytest.mark.parametrize("folder, edit, says", [
-    ("notebooks", edit_cell(2, metadata={"tags": ["other"]}), "differs from its source in metadata"),
-    ("notebooks", edit_cell(2, id="other"), "differs from its source in id"),
-    ("notebooks", lambda nb: nb.cells.pop(), "4 cells, but its source makes 5"),
-    ("notebooks", lambda nb: nb.metadata.update(kernelspec={"name": "mine", "display_name": "Mine", "language": "python"}), "metadata differs"),
-    ("notebooks", edit_cell(3, execution_count=None), r"cell 3 \(01-003\) has not been executed"),
-    ("notebooks", edit_cell(3, outputs=[nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=[])]), "raised ValueError: no"),
-    ("notebooks", edit_cell(0, source="# 1. A lesson\n![a](data:image/png;base64,AAAA)"), "base64"),
-    ("notebooks", edit_cell(3, outputs=[output(**{"text/plain": "/home/somebody/x.py:3: UserWarning"})]), "path of one machine"),
-    ("notebooks", edit_cell(3, source="open('/tmp/x')"), "path of one machine"),
-    ("notebooks", edit_cell(3, outputs=[output(**{"image/png": base64.b64encode(bytes(100_001)).decode()})]), "a figure of 100 kB"),
-    ("notebooks", edit_cell(3, outputs=[output(**{"text/plain": "x" * 400_000})]), "more than 400"),
-    ("solutions", edit_cell(4, outputs=[output(**{"text/plain": "✗ 1.1 A sum · is wrong"})]), "answers '✗ 1.1 A sum"),
-    ("solutions", edit_cell(4, outputs=[output(**{"text/plain": "○ 1.1 A sum · not attempted"})]), "answers '○ 1.1 A sum"),
-    ("notebooks", edit_cell(3, source='verify("1.1")', outputs=[output(**{"text/plain": "✗ 1.1 does not hold"})]), "answers '✗ 1.1 does"),
-    ("exercises", edit_cell(4, outputs=[output(**{"text/plain": "✓ 1.1 A sum · 3 cases"})]), "answers '✓ 1.1 A sum"),
-    ("exercises", edit_cell(4, source="result = sum(numbers,  start=0)   # mine"), "cell 4 gives a line of a solution away: result = sum"),
-])
+@pytest.mark.parametrize(
+    "folder, edit, says",
+    [
+        ("notebooks", edit_cell(2, metadata={"tags": ["other"]}), "differs from its source in metadata"),
+        ("notebooks", edit_cell(2, id="other"), "differs from its source in id"),
+        ("notebooks", lambda nb: nb.cells.pop(), "4 cells, but its source makes 5"),
+        (
+            "notebooks",
+            lambda nb: nb.metadata.update(kernelspec={"name": "mine", "display_name": "Mine", "language": "python"}),
+            "metadata differs",
+        ),
+        ("notebooks", edit_cell(3, execution_count=None), r"cell 3 \(01-003\) has not been executed"),
+        (
+            "notebooks",
+            edit_cell(3, outputs=[nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=[])]),
+            "raised ValueError: no",
+        ),
+        ("notebooks", edit_cell(0, source="# 1. A lesson\n![a](data:image/png;base64,AAAA)"), "base64"),
+        (
+            "notebooks",
+            edit_cell(3, outputs=[output(**{"text/plain": "/home/somebody/x.py:3: UserWarning"})]),
+            "path of one machine",
+        ),
+        ("notebooks", edit_cell(3, source="open('/tmp/x')"), "path of one machine"),
+        (
+            "notebooks",
+            edit_cell(3, outputs=[output(**{"image/png": base64.b64encode(bytes(100_001)).decode()})]),
+            "a figure of 100 kB",
+        ),
+        ("notebooks", edit_cell(3, outputs=[output(**{"text/plain": "x" * 400_000})]), "more than 400"),
+        (
+            "solutions",
+            edit_cell(4, outputs=[output(**{"text/plain": "✗ 1.1 A sum · is wrong"})]),
+            "answers '✗ 1.1 A sum",
+        ),
+        (
+            "solutions",
+            edit_cell(4, outputs=[output(**{"text/plain": "○ 1.1 A sum · not attempted"})]),
+            "answers '○ 1.1 A sum",
+        ),
+        (
+            "notebooks",
+            edit_cell(3, source='verify("1.1")', outputs=[output(**{"text/plain": "✗ 1.1 does not hold"})]),
+            "answers '✗ 1.1 does",
+        ),
+        (
+            "exercises",
+            edit_cell(4, outputs=[output(**{"text/plain": "✓ 1.1 A sum · 3 cases"})]),
+            "answers '✓ 1.1 A sum",
+        ),
+        (
+            "exercises",
+            edit_cell(4, source="result = sum(numbers,  start=0)   # mine"),
+            "cell 4 gives a line of a solution away: result = sum",
+        ),
+    ],
+)
 def test_one_thing_wrong(checked, folder, edit, says):
     change(checked, folder, edit)
     assert re.search(f"{folder}/01_small.ipynb: .*{says}", problems(checked))
 
 
 def test_a_figure_and_a_notebook_within_the_limits_pass(checked):
-    change(checked, "notebooks", edit_cell(3, outputs=[output(**{"image/png": base64.b64encode(bytes(99_999)).decode()})]))
+    change(
+        checked, "notebooks", edit_cell(3, outputs=[output(**{"image/png": base64.b64encode(bytes(99_999)).decode()})])
+    )
     assert problems(checked) == ""
 
 
 def test_an_expected_error_passes(checked):
     checked.edit("book/lessons/01_small.py", "# %%\nx = 1", '# %% tags=["raises-exception"]\nx = 1')
     pretend_to_run(checked.target("notebooks"))
-    change(checked, "notebooks", edit_cell(2, outputs=[nbformat.v4.new_output("error", ename="ValueError", evalue="", traceback=[])]))
+    change(
+        checked,
+        "notebooks",
+        edit_cell(2, outputs=[nbformat.v4.new_output("error", ename="ValueError", evalue="", traceback=[])]),
+    )
     assert problems(checked) == ""
 
 
@@ -109,7 +157,13 @@ def test_a_stub_that_is_the_solution_is_found(checked):
 
 
 def test_a_solution_given_away_in_another_cell_of_the_source_is_found(checked):
-    checked.edit("book/problems/01_small.py", "# ## 1.2\n#\n# Choose.\n", "# ## 1.2\n\n# %%\nnumbers = [1, 2]\nresult = sum(numbers, start=0)\n")
+    checked.edit(
+        "book/problems/01_small.py",
+        "# ## 1.2\n#\n# Choose.\n",
+        "# ## 1.2\n\n# %%\nnumbers = [1, 2]\nresult = sum(numbers, start=0)\n",
+    )
     for target in targets(checked.root):
         pretend_to_run(target)
-    assert re.search("exercises/01_small.ipynb: cell 6 gives a line of a solution away: result = sum", problems(checked))
+    assert re.search(
+        "exercises/01_small.ipynb: cell 6 gives a line of a solution away: result = sum", problems(checked)
+    )

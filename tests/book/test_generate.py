@@ -53,8 +53,16 @@ def test_a_malformed_source_is_named(book, kind, old, new, says):
         build(book.target("solutions" if kind == "problems" else "notebooks"))
 
 
-@pytest.mark.parametrize("minutes, says", [(10, "a quarter of an hour"), (50, "three quarters of an hour"), (60, "an hour"), (100, "an hour and three quarters"),
-                                           (150, "two hours and a half")])
+@pytest.mark.parametrize(
+    "minutes, says",
+    [
+        (10, "a quarter of an hour"),
+        (50, "three quarters of an hour"),
+        (60, "an hour"),
+        (100, "an hour and three quarters"),
+        (150, "two hours and a half"),
+    ],
+)
 def test_how_long_a_problem_set_takes(monkeypatch, minutes, says):
     monkeypatch.setattr(answers, "all_exercises", lambda: [SimpleNamespace(chapter=1, minutes=minutes)])
     assert answers.size(1) == f"One exercise, about {says}"
@@ -65,7 +73,9 @@ def test_what_a_check_or_an_equation_says_is_compared(book):
     book.edit("book/problems/01_small.py", '# %% tags=["nbval-check-output"]', "# %%")
     for target in targets(book.root):
         for cell in build(target).cells:
-            says = cell.cell_type == "code" and any(line.startswith(("check(", "verify(")) for line in cell.source.splitlines())
+            says = cell.cell_type == "code" and any(
+                line.startswith(("check(", "verify(")) for line in cell.source.splitlines()
+            )
             assert cell.metadata.get("tags", []).count("nbval-check-output") == (says or "two is" in cell.source)
 
 
@@ -89,7 +99,10 @@ def test_the_address_comes_from_pyproject(book):
     book.edit("pyproject.toml", "https://github.com/deltanet-edu/deltanet_edu", "https://github.com/someone/a-fork")
     notebook = build(book.target("exercises"))
     assert "git+https://github.com/someone/a-fork\n" in notebook.cells[1].source
-    assert "(https://colab.research.google.com/github/someone/a-fork/blob/main/exercises/01_small.ipynb)" in notebook.cells[0].source
+    assert (
+        "(https://colab.research.google.com/github/someone/a-fork/blob/main/exercises/01_small.ipynb)"
+        in notebook.cells[0].source
+    )
 
 
 def test_navigation_links_the_neighbors_and_the_twins(book):
@@ -97,7 +110,10 @@ def test_navigation_links_the_neighbors_and_the_twins(book):
         book.add("lessons", stem, f"# %% [markdown]\n# # {name}\n")
     lesson, last = build(book.target("notebooks")), build(book.target("notebooks", "02_next"))
     for cell in (lesson.cells[0], lesson.cells[-1]):
-        assert "[← 0. First](00_first.ipynb) · [Exercises](../exercises/01_small.ipynb) · [2. Next →](02_next.ipynb)" in cell.source
+        assert (
+            "[← 0. First](00_first.ipynb) · [Exercises](../exercises/01_small.ipynb) · [2. Next →](02_next.ipynb)"
+            in cell.source
+        )
     assert "[← 1. A lesson](01_small.ipynb)" in last.cells[0].source and "→" not in last.cells[0].source
     assert "[The lesson](../notebooks/01_small.ipynb)" in build(book.target("exercises")).cells[0].source
 
@@ -119,7 +135,7 @@ def test_running_stores_outputs_once_and_the_same_bytes_again(book, quick, capsy
     assert generate(target) == "unchanged" and target.path.read_bytes() == made
     assert generate(target, force=True) == "executed" and target.path.read_bytes() == made
 
-    book.edit("book/lessons/01_small.py", "What it is about.", "Something else.")              # prose only: nothing is run
+    book.edit("book/lessons/01_small.py", "What it is about.", "Something else.")  # prose only: nothing is run
     assert generate(target) == "written" and "Something else." in load(target.path).cells[0].source
     assert load(target.path).cells[3].outputs[0].text == "two is 2\n"
     book.edit("book/lessons/01_small.py", "1 + 1", "1 + 2")
@@ -174,8 +190,11 @@ def test_what_is_true_of_one_machine_only_is_not_published(book, quick):
 
 
 def test_a_figure_of_a_notebook_can_be_shown_elsewhere(book, quick):
-    book.edit("book/lessons/01_small.py", "# %%\nx = 1 + 1\nx", '# %% tags=["figure:line"]\n%matplotlib inline\nimport matplotlib.pyplot as plt\nx = 2\n'
-              'plt.plot([1, 2]);')
+    book.edit(
+        "book/lessons/01_small.py",
+        "# %%\nx = 1 + 1\nx",
+        '# %% tags=["figure:line"]\n%matplotlib inline\nimport matplotlib.pyplot as plt\nx = 2\nplt.plot([1, 2]);',
+    )
     target, file = book.target("notebooks"), book.root / "book" / "figures" / "line.png"
     generate(target)
     (output,) = [o for o in load(target.path).cells[2].outputs if "data" in o and "image/png" in o.data]
@@ -183,8 +202,10 @@ def test_a_figure_of_a_notebook_can_be_shown_elsewhere(book, quick):
     assert len(file.read_bytes()) < 20_000
     assert check_all(book.root, [target]) == []
     file.write_bytes(b"another")
-    assert check_all(book.root, [target]) == ["notebooks/01_small.ipynb: book/figures/line.png is not the figure it shows: "
-                                              "python book/generate.py notebooks/01_small.ipynb"]
+    assert check_all(book.root, [target]) == [
+        "notebooks/01_small.ipynb: book/figures/line.png is not the figure it shows: "
+        "python book/generate.py notebooks/01_small.ipynb"
+    ]
     assert generate(target) == "unchanged" and file.read_bytes().startswith(b"\x89PNG")
 
 
@@ -205,11 +226,16 @@ def test_names(book, name, hits):
 
 
 def test_the_map_of_the_book_links_the_lessons_there_are(book):
-    readme = "| | lesson | |\n|---|---|---|\n| 01 | A lesson | words (in brackets) |\n| | **Part II** | |\n| 02 | Gone | [x](y) |\n"
+    readme = (
+        "| | lesson | |\n|---|---|---|\n| 01 | A lesson | words (in brackets) |\n"
+        "| | **Part II** | |\n| 02 | Gone | [x](y) |\n"
+    )
     assert linked_map(readme, book.root) == readme
     generate(book.target("notebooks"), run=False)
     linked = linked_map(readme, book.root)
-    assert linked == readme.replace("| A lesson |", f"| [A lesson]({sources.address(book.root)}/blob/main/notebooks/01_small.ipynb) |")
+    assert linked == readme.replace(
+        "| A lesson |", f"| [A lesson]({sources.address(book.root)}/blob/main/notebooks/01_small.ipynb) |"
+    )
     assert linked_map(linked, book.root) == linked
     (book.root / "book" / "lessons" / "01_small.py").unlink()
     assert linked_map(linked, book.root) == readme

@@ -8,7 +8,7 @@ from deltanet_edu.tutor.registry import find
 
 from .lessons import LESSONS, PROBLEMS, ROOT, cells, links, prose, squeeze, statements, words
 
-# Cells of a lesson in full. Lesson 0 is a welcome and lesson 16 a guided experiment, so they may be shorter; 90 is an appendix.
+# Cells of a lesson in full. Lesson 0 is a welcome and 16 a guided experiment: they may be shorter. 90 is an appendix.
 CELLS = {"00": (20, 50), "16": (40, 90), "90": (25, 45)}
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 each_source = pytest.mark.parametrize("path", LESSONS + PROBLEMS, ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -28,7 +28,9 @@ def test_every_equation_is_numbered_and_verified_where_it_stands(path):
             assert open_tag is None, f"({open_tag}) is not followed by verify(\"{open_tag}\")"
             assert len(tags) == 1, f"not exactly one \\tag in $${latex}$$"
             open_tag = tags[0]
-            assert squeeze(find("equation", open_tag).latex) == squeeze(latex), f"({open_tag}) is not the formula that is verified"
+            assert squeeze(find("equation", open_tag).latex) == squeeze(latex), (
+                f"({open_tag}) is not the formula that is verified"
+            )
             if path in PROBLEMS:
                 open_tag = None                                          # a problem may quote an equation of the lesson
         elif kind == "verify":
@@ -61,8 +63,13 @@ def test_everything_registered_for_the_chapter_is_used(path):
 
     def unused(entries, used):
         return [e.id for e in entries if int(e.id.split(".")[0]) == chapter and e.id not in used]
-    assert not unused(all_equations(), {s[1] for s in in_lesson if s[0] == "verify"}), "equations without a place in the lesson"
-    assert not unused(all_predictions(), {s[1] for s in in_lesson + in_problems if s[0] == "predict"}), "predictions nobody is asked for"
+
+    assert not unused(all_equations(), {s[1] for s in in_lesson if s[0] == "verify"}), (
+        "equations without a place in the lesson"
+    )
+    assert not unused(all_predictions(), {s[1] for s in in_lesson + in_problems if s[0] == "predict"}), (
+        "predictions nobody is asked for"
+    )
     assert not unused(all_exercises(), {s[1] for s in in_problems if s[0] == "check"}), "exercises in no problem set"
 
 
@@ -85,7 +92,9 @@ def test_code_cells_are_short(path):
 def test_one_title(path):
     headings = [line for kind, text in cells(path) if kind == "markdown"
                 for line in re.sub(r"```.*?```", "", text, flags=re.S).splitlines() if re.match(r"# ", line)]
-    assert len(headings) == 1 and re.match(rf"# {int(path.stem[:2])}\. \S", headings[0]), f"one title, such as '# 2. Name', not {headings}"
+    assert len(headings) == 1 and re.match(rf"# {int(path.stem[:2])}\. \S", headings[0]), (
+        f"one title, such as '# 2. Name', not {headings}"
+    )
 
 
 @each_source
@@ -93,13 +102,17 @@ def test_images_have_words(path):
     for kind, text in cells(path):
         if kind == "markdown":
             assert not re.search(r"!\[\s*\]\(", text), "an image without alternative text"
-            assert not [tag for tag in re.findall(r"<img[^>]*>", text) if not re.search(r'alt="[^"]+"', tag)], "an <img> without alt"
+            assert not [tag for tag in re.findall(r"<img[^>]*>", text) if not re.search(r'alt="[^"]+"', tag)], (
+                "an <img> without alt"
+            )
 
 
 @each_source
 def test_nothing_is_called_easy(path):
     found = re.search(r"\b(clearly|obviously|simply|trivially|of course)\b", prose(path), re.I)
-    assert not found, f"'{found[0]}' helps nobody who does not see it: {prose(path)[found.start() - 40:found.end() + 40]!r}"
+    assert not found, (
+        f"'{found[0]}' helps nobody who does not see it: {prose(path)[found.start() - 40 : found.end() + 40]!r}"
+    )
 
 
 @each_source
@@ -121,8 +134,10 @@ def test_only_portable_markdown(path):
 
 @pytest.mark.parametrize("path", PROBLEMS, ids=lambda p: p.stem)
 def test_problem_cards(path):
-    """Each exercise has a bare heading, which becomes its card, and one cell with stub and check; nothing the registry knows is repeated."""
+    """Each exercise has a bare heading, its card, and one cell with stub and check; no fact is repeated."""
     text = "\n".join(text for kind, text in cells(path) if kind == "markdown")
     checked = [what[0] for kind, *what in statements(path) if kind == "check"]
-    assert re.findall(r"^## (\d+\.\d+)$", text, re.M) == checked, "one card and one check for each exercise, in the same order"
+    assert re.findall(r"^## (\d+\.\d+)$", text, re.M) == checked, (
+        "one card and one check for each exercise, in the same order"
+    )
     assert "★" not in text and text.count("{exercises}") == 1

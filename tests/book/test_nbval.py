@@ -11,7 +11,10 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from .lessons import ROOT
 
-SAYS = 'from IPython.display import display\n\ndisplay({"text/plain": "✓ 5 of 5", "text/html": "<b>✓</b> 5 of 5"}, raw=True)'
+SAYS = """\
+from IPython.display import display
+
+display({"text/plain": "✓ 5 of 5", "text/html": "<b>✓</b> 5 of 5"}, raw=True)"""
 OTHER = 'import random\n\nrandom.random()'
 
 
@@ -41,15 +44,35 @@ def report(tmp_path_factory):
     """What pytest says of all variants, run as `make test` runs notebooks."""
     from generate import execute
     folder = tmp_path_factory.mktemp("variants")
-    notebook = new_notebook(cells=[new_code_cell(SAYS, metadata={"tags": ["nbval-check-output"]}), new_code_cell(OTHER)])
+    notebook = new_notebook(
+        cells=[new_code_cell(SAYS, metadata={"tags": ["nbval-check-output"]}), new_code_cell(OTHER)]
+    )
     execute(notebook, folder)
     for name, (edit, _) in VARIANTS.items():
         variant = copy.deepcopy(notebook)
         edit(variant)
         nbformat.write(variant, folder / f"{name}.ipynb")
     (folder / "conftest.py").write_text((ROOT / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
-    return subprocess.run([sys.executable, "-m", "pytest", "-rA", "-q", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml",
-                           "--rootdir", folder, "--nbval-lax", "."], cwd=folder, capture_output=True, text=True).stdout
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-rA",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-c",
+            ROOT / "pyproject.toml",
+            "--rootdir",
+            folder,
+            "--nbval-lax",
+            ".",
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    ).stdout
 
 
 @pytest.mark.parametrize("name", VARIANTS)

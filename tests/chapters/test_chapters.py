@@ -41,7 +41,11 @@ CHAPTERS = [n for n in registry.chapters() if n not in ERRORS]
 
 def entries(what):
     found = sorted(registry._tables[what].values(), key=lambda entry: registry.sort_key(entry.id))
-    return [pytest.param(e, id=f"ch{int(e.id.split('.')[0]):02d}-{e.id}") for e in found if e.module.startswith("deltanet_edu.")]
+    return [
+        pytest.param(e, id=f"ch{int(e.id.split('.')[0]):02d}-{e.id}")
+        for e in found
+        if e.module.startswith("deltanet_edu.")
+    ]
 
 
 every_exercise = pytest.mark.parametrize("exercise", entries("exercise"))
@@ -99,7 +103,9 @@ def test_alternatives_are_right_on_other_inputs_too(exercise):
             expected = call(reference, case.args, seed)
             for alternative in exercise.alternatives:
                 outcome = call(exercise.prepared(alternative), case.args, seed)
-                assert agree(expected, outcome, exercise.tolerance), f"{exercise.id}: {alternative} differs on {case.note}, seed {seed}"
+                assert agree(expected, outcome, exercise.tolerance), (
+                    f"{exercise.id}: {alternative} differs on {case.note}, seed {seed}"
+                )
 
 
 @every_exercise
@@ -107,7 +113,9 @@ def test_every_mutant_is_rejected_with_its_own_name(exercise):
     for name, mistake in exercise.mutants.items():
         verdict = grade(exercise, mistake.answer)
         assert verdict.state == "fail", f"{exercise.id}: mutant {name!r} is accepted:\n{verdict.text}"
-        assert verdict.mistake == name, f"{exercise.id}: mutant {name!r} is taken for {verdict.mistake!r}:\n{verdict.text}"
+        assert verdict.mistake == name, (
+            f"{exercise.id}: mutant {name!r} is taken for {verdict.mistake!r}:\n{verdict.text}"
+        )
 
 
 @every_exercise
@@ -124,10 +132,14 @@ def test_answers_that_are_wrong_anywhere_are_rejected(exercise):
     if exercise.cases:
         answers = wrong_answers(exercise)
     else:
-        answers = {repr(value): value for value in wrong_values(exercise.prepared(exercise.reference)) if value is not None}
+        answers = {
+            repr(value): value for value in wrong_values(exercise.prepared(exercise.reference)) if value is not None
+        }
     for name, answer in answers.items():
-        if not exercise.cases:                                     # compare without `prepare`, which may refuse to read it
-            assert difference(exercise.prepared(exercise.reference), answer, exercise.tolerance) is not None, f"{exercise.id}: {name} is accepted"
+        if not exercise.cases:  # compare without `prepare`, which may refuse to read it
+            assert difference(exercise.prepared(exercise.reference), answer, exercise.tolerance) is not None, (
+                f"{exercise.id}: {name} is accepted"
+            )
             continue
         verdict = grade(exercise, answer)
         assert verdict.state == "fail", f"{exercise.id}: the wrong answer {name!r} is not rejected:\n{verdict.text}"
@@ -141,7 +153,9 @@ def test_check_is_quick(exercise):
         cold = dataclasses.replace(exercise)                              # a copy without cached cases and outcomes
         start = time.process_time()
         grade(cold, answer)
-        assert time.process_time() - start < SECONDS, f"{exercise.id}: the check takes {time.process_time() - start:.1f} s"
+        assert time.process_time() - start < SECONDS, (
+            f"{exercise.id}: the check takes {time.process_time() - start:.1f} s"
+        )
 
 
 @every_function
@@ -149,16 +163,22 @@ def test_check_leaves_its_inputs_alone_and_repeats(exercise):
     first, second = (dataclasses.replace(exercise).case_list for _ in range(2))
     for a, b in zip(first, second, strict=True):
         assert a.note == b.note
-        assert all(difference(x, y, 0) is None for x, y in zip(a.args, b.args)), f"{exercise.id}: case {a.note!r} is not reproducible"
+        assert all(difference(x, y, 0) is None for x, y in zip(a.args, b.args)), (
+            f"{exercise.id}: case {a.note!r} is not reproducible"
+        )
     mutant = list(exercise.mutants.values())[0].answer
     assert grade(exercise, mutant).text == grade(dataclasses.replace(exercise), mutant).text
 
 
 @every_function
 def test_inputs_vary(exercise):
-    assert len(exercise.case_list) >= 3, f"{exercise.id}: {len(exercise.case_list)} cases are too few to tell answers apart"
+    assert len(exercise.case_list) >= 3, (
+        f"{exercise.id}: {len(exercise.case_list)} cases are too few to tell answers apart"
+    )
     values = [outcome.value for outcome in exercise.expected if outcome.error is None]
-    assert any(difference(values[0], other, exercise.tolerance) for other in values[1:]), f"{exercise.id}: every case has the same answer"
+    assert any(difference(values[0], other, exercise.tolerance) for other in values[1:]), (
+        f"{exercise.id}: every case has the same answer"
+    )
 
 
 @every_exercise
@@ -186,7 +206,9 @@ def texts(entry):
 
 def assert_plain(entry):
     for where, text in texts(entry):
-        assert "$" not in text and "\\" not in text, f"{entry.id}, {where}: LaTeX is not typeset here, write Unicode: {text}"
+        assert "$" not in text and "\\" not in text, (
+            f"{entry.id}, {where}: LaTeX is not typeset here, write Unicode: {text}"
+        )
         assert not re.search(r"</?[a-z]+>", text), f"{entry.id}, {where}: HTML is escaped here: {text}"
         assert text.count("`") % 2 == 0, f"{entry.id}, {where}: a backtick is missing: {text}"
 
@@ -220,7 +242,9 @@ def test_equation_check_compares_something(equation):
         sides = list(equation.sides(torch.Generator().manual_seed(0)))
         assert _compare_sides(equation)[1] is None
     assert sides
-    assert all(left is not right or isinstance(left, (bool, int, str)) for _, left, right in sides), f"{equation.id}: one side is the other"
+    assert all(left is not right or isinstance(left, (bool, int, str)) for _, left, right in sides), (
+        f"{equation.id}: one side is the other"
+    )
     nonzero = [isinstance(left, (tuple, list, str)) or bool((torch.as_tensor(left) != 0).any()) for _, left, _ in sides]
     assert any(nonzero), f"{equation.id}: every comparison is between zeros"
 
@@ -236,13 +260,19 @@ def test_equation_check_is_quick(equation):
 def test_texts_of_prediction(prediction):
     assert_plain(prediction)
     assert len(prediction.options) >= 2
-    assert all(len(meaning) >= 15 for meaning in prediction.options.values()), f"{prediction.id}: say what choosing each option means"
+    assert all(len(meaning) >= 15 for meaning in prediction.options.values()), (
+        f"{prediction.id}: say what choosing each option means"
+    )
 
 
 def test_the_book_grows():
     """What was there when the chapters got rooms of their own is still there."""
-    counts = {"exercises": len(registry.all_exercises()), "mutants": sum(len(e.mutants) for e in registry.all_exercises()),
-              "equations": len(registry.all_equations()), "predictions": len(registry.all_predictions())}
+    counts = {
+        "exercises": len(registry.all_exercises()),
+        "mutants": sum(len(e.mutants) for e in registry.all_exercises()),
+        "equations": len(registry.all_equations()),
+        "predictions": len(registry.all_predictions()),
+    }
     print(counts)
     before = {"exercises": 80, "mutants": 710, "equations": 103, "predictions": 45}
     assert all(counts[what] >= before[what] for what in before), counts
