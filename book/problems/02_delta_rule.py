@@ -79,7 +79,8 @@ check("2.4", repaired)
 # %% [markdown]
 # ## 2.5
 #
-# Run the rule over T tokens, starting from the memory `S` that earlier text has left behind. Return the reads and the last memory.
+# Run the rule over T tokens, starting from the memory `S` that earlier text has left behind. Return the reads, with $s = 1$, and the
+# last memory.
 
 # %% tags=["nbval-check-output"]
 def delta_rule(q, k, v, beta, S):

@@ -41,7 +41,7 @@ exercise(
 
 
 def write_and_read(k, v, q, S):
-    S = S + v.T @ k                                                      # (V, K)  all outer products at once
+    S = S + v.T @ k                                                      # (V, K)  the sum of T outer products
     return q @ S.T, S                                                    # (M, V), (V, K)
 
 
@@ -183,7 +183,8 @@ exercise(
 
 
 def parallel(q, k, v, S):
-    return (q @ k.T).tril() @ v + q @ S.T, S + v.T @ k
+    scores = (q @ k.T).tril()                                            # (T, T)  row t: query t, column i: key i
+    return scores @ v + q @ S.T, S + v.T @ k                             # (T, V), (V, K)
 
 
 def parallel_by_mask(q, k, v, S):
@@ -205,7 +206,7 @@ def softmax_scores(q, k):
 
 
 exercise(
-    id="1.4", title="All at once", kind="code", stars=2, minutes=15, equations=("1.3",),
+    id="1.4", title="All at once", kind="code", stars=2, minutes=15, equations=("1.3", "1.4"),
     reference=parallel, alternatives=(parallel_by_mask, recurrent_by_all_memories), cases=running_inputs,
     mutants={
         "lets tokens see the future": Mistake(attention(mask=lambda x: x),
@@ -244,7 +245,7 @@ exercise(
 
 
 def normalized(q, k, v):
-    scores = ((elu(q) + 1) @ (elu(k) + 1).T).tril()                      # (T, T)  mask first
+    scores = ((elu(q) + 1) @ (elu(k) + 1).T).tril()                      # (T, T)  mask before summing
     return scores / scores.sum(-1, keepdim=True) @ v                     # (T, V)
 
 
@@ -401,8 +402,9 @@ def pair_features(x):
 
 def wave_features(x):
     g = torch.Generator().manual_seed(0)                                 # the same waves in every call
-    phase = 2 * x @ torch.randn(x.shape[1], x.shape[1] ** 2 // 2, generator=g, dtype=x.dtype) * math.sqrt(x.shape[1])
-    return torch.cat([phase.cos(), phase.sin()], 1)                      # (N, K²)
+    K = x.shape[1]
+    waves = 2 * K**0.5 * x @ torch.randn(K, K * K // 2, generator=g, dtype=x.dtype)
+    return torch.cat([waves.cos(), waves.sin()], 1)                      # (N, K²)
 
 
 def cubic_features(x):
@@ -450,7 +452,7 @@ def _judgment(phi, keys, features, K):
 
 exercise(
     id="1.7", title="More room for the same keys", kind="open", stars=3, minutes=25, equations=("1.6", "1.7", "1.9"),
-    reference=outer_features, alternatives=(pair_features, wave_features), prepare=room, sources=(outer_features,),
+    reference=outer_features, alternatives=(pair_features, wave_features), prepare=room, sources=(outer_features, wave_features),
     cases=lambda g: [Case((unit_keys(g, 24 * K, K),), f"random unit keys, K = {K}") for K in (8, 12, 16)],
     mutants={
         "keeps K features": Mistake(lambda x: torch.tanh(x),

@@ -27,7 +27,7 @@ def writes(g, **options):
 
 def write(S, k, v, beta):
     error = S @ k - v                                                    # (V,)
-    return S - beta * outer(error, k)                                    # (V, K)
+    return S - beta * torch.outer(error, k)                              # (V, K)
 
 
 def write_by_autograd(S, k, v, beta):
@@ -156,8 +156,8 @@ def transition(k, beta):
 
 
 def repaired(S, k, v, beta):
-    eye = torch.eye(len(k), dtype=k.dtype)
-    return S @ (eye - beta * outer(k, k)) + beta * outer(v, k)
+    transition = torch.eye(len(k), dtype=k.dtype) - beta * torch.outer(k, k)
+    return S @ transition + beta * torch.outer(v, k)
 
 
 exercise(
@@ -196,7 +196,7 @@ exercise(
 def delta_rule(q, k, v, beta, S):
     o = []
     for q_t, k_t, v_t, beta_t in zip(q, k, v, beta):
-        S = S - beta_t * outer(S @ k_t - v_t, k_t)                       # (V, K)
+        S = S - beta_t * torch.outer(S @ k_t - v_t, k_t)                 # (V, K)
         o.append(S @ q_t)                                                # (V,)
     return torch.stack(o), S                                             # (T, V), (V, K)
 

@@ -100,19 +100,19 @@ exercise(
 # -- 3.3 Backward through time ---------------------------------------------------------------------------------------------
 
 def backward(q, k, v, beta, S, do, dS):
-    memories = [S]
+    memories = [S]                                                       # S_0 ... S_T
     for t in range(len(k)):
-        memories.append(memories[t] - beta[t] * outer(memories[t] @ k[t] - v[t], k[t]))
+        memories.append(memories[t] - beta[t] * torch.outer(memories[t] @ k[t] - v[t], k[t]))
     dq, dk, dv, dbeta = (torch.zeros_like(x) for x in (q, k, v, beta))
     for t in reversed(range(len(k))):
         before, after = memories[t], memories[t + 1]
         error = before @ k[t] - v[t]                                     # (V,)
-        dS = dS + outer(do[t], q[t])                                     # (V, K)
+        dS = dS + torch.outer(do[t], q[t])                               # (V, K)  now it is all of dS_t
         dq[t] = after.T @ do[t]
         dv[t] = beta[t] * (dS @ k[t])
         dbeta[t] = -(dS @ k[t]) @ error
         dk[t] = -beta[t] * (dS.T @ error + before.T @ (dS @ k[t]))
-        dS = dS - outer(dv[t], k[t])                                     # (V, K)
+        dS = dS - torch.outer(dv[t], k[t])                               # (V, K)
     return dq, dk, dv, dbeta, dS
 
 
@@ -285,7 +285,9 @@ exercise(
 # -- 3.6 What a chunk would buy --------------------------------------------------------------------------------------------
 
 def intensity(K, V, C, n):
-    return 6 * K * V * C / (n * (2 * K * V + C * (2 * K + 2 * V + 1)))
+    work = 6 * K * V * C
+    moved = 2 * K * V + C * (2 * K + 2 * V + 1)                          # numbers: the memory in and out, and C tokens
+    return work / (n * moved)
 
 
 def intensity_per_token(K, V, C, n):
@@ -338,8 +340,8 @@ exercise(
 # -- 3.7 Un-write ----------------------------------------------------------------------------------------------------------
 
 def unwrite(S, k, v, beta):
-    error = (S @ k - v) / (1 - beta * (k @ k))                           # (V,)  what the token had found, by eq. 2.8
-    return S + beta * outer(error, k)                                    # (V, K)
+    found = (S @ k - v) / (1 - beta * (k @ k))                           # (V,)  the error that the token met, eq. 2.8
+    return S + beta * torch.outer(found, k)                              # (V, K)
 
 
 def unwrite_by_solving(S, k, v, beta):
