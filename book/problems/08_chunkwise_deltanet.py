@@ -40,8 +40,8 @@ check("8.1", x2)
 # %% tags=["nbval-check-output"]
 def one_chunk(Q, K, V, beta, S):
     """(C, K), (C, K), (C, V), (C,), (V, K) -> outputs (C, V), memory that leaves (V, K)."""
-    T = ut_by_solve(K, beta)                                # (C, C)
-    W, U = T @ K, T @ V                                     # (C, K), (C, V)
+    UT = ut_by_solve(K, beta)                               # (C, C)
+    W, U = UT @ K, UT @ V                                   # (C, K), (C, V)
     X = U - W @ S.mT                                        # (C, V)
     raise NotImplementedError("8.2")                      # delete this line, finish the next two
     O = ...                                               # (C, V)
@@ -122,8 +122,9 @@ check("8.6", answer)
 # ## 8.7
 #
 # A simple model of a machine: each sequential step costs `step` seconds, whatever it does, and on top of that every FLOP costs
-# `flop` seconds. Which chunk length, out of the powers of two that are not longer than the sequence, is fastest? If two are
-# equally fast, return the smaller.
+# `flop` seconds. There is one step for each chunk, a shorter last one included; the FLOPs are those of eq. 8.9 for the T tokens
+# that are there (what pads the last chunk is not charged). Which chunk length, out of the powers of two that are not longer than
+# the sequence, is fastest? If two are equally fast, return the smaller.
 
 # %% tags=["nbval-check-output"]
 def best_chunk(step, flop, T, K, V):

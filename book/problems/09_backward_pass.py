@@ -43,11 +43,11 @@ check("9.2", through_the_solve)
 # %% [markdown]
 # ## 9.3
 #
-# The sequential part, from an empty page. `T1` is the inverse $(I + A)^{-1}$, `P` is $\mathrm{tril}(QK^\top)$, `dO` arrives
+# The sequential part, from an empty page. `UT1` is the inverse $(I + A)^{-1}$, `P` is $\mathrm{tril}(QK^\top)$, `dO` arrives
 # from above and `dS` from the chunk after this one. Return $dV$ and the gradient of the memory that *entered*.
 
 # %% tags=["nbval-check-output"]
-def one_link(Q, K, beta, T1, P, dO, dS):
+def one_link(Q, K, beta, UT1, P, dO, dS):
     """-> dV (C, V), and the gradient of the entering memory (V, K)."""
     raise NotImplementedError("9.3")
 
@@ -62,7 +62,7 @@ check("9.3", one_link)
 
 # %%
 def inverse(K, beta):
-    """T_1 = (I + A)^-1: (C, C)."""
+    """(I + A)^-1, which is UT without diag(beta): (C, C)."""
     A = (beta[:, None] * (K @ K.mT)).tril(-1)
     eye = torch.eye(len(K), dtype=K.dtype)
     return torch.linalg.solve_triangular(A, eye, upper=False, unitriangular=True)
@@ -70,10 +70,10 @@ def inverse(K, beta):
 # %% tags=["nbval-check-output"]
 def dbeta_of_chunk(K, V, beta, S, dX):
     """-> the gradient of beta, (C,)."""
-    T1 = inverse(K, beta)                                   # (C, C)
+    UT1 = inverse(K, beta)                                  # (C, C)
     R = V - K @ S.mT                                        # (C, V)
-    X = T1 @ (beta[:, None] * R)                            # (C, V)
-    dZ = T1.mT @ dX                                         # (C, V)
+    X = UT1 @ (beta[:, None] * R)                           # (C, V)
+    dZ = UT1.mT @ dX                                        # (C, V)
     raise NotImplementedError("9.4")                      # delete this line, repair the next one
     e = X / beta[:, None]                                 # (C, V)
     return (dZ * e).sum(-1)
@@ -84,8 +84,7 @@ check("9.4", dbeta_of_chunk)
 # ## 9.5
 #
 # Put the lines in order and give their labels as one string. Two of them do not belong. `forward_chunk` is the lesson's `forward`;
-# here only the gradients of keys, values and
-# memory are asked for.
+# here only the gradients of keys, values and memory are asked for.
 
 # %%
 lines("9.5")
@@ -103,15 +102,15 @@ check("9.5", order)
 
 # %%
 def forward_chunk(Q, K, V, beta, S):
-    """-> O, the memory that leaves, and (T1, P, R, X)."""
-    T1, P, R = inverse(K, beta), (Q @ K.mT).tril(), V - K @ S.mT
-    X = T1 @ (beta[:, None] * R)
-    return Q @ S.mT + P @ X, S + X.mT @ K, (T1, P, R, X)
+    """-> O, the memory that leaves, and (UT1, P, R, X)."""
+    UT1, P, R = inverse(K, beta), (Q @ K.mT).tril(), V - K @ S.mT
+    X = UT1 @ (beta[:, None] * R)
+    return Q @ S.mT + P @ X, S + X.mT @ K, (UT1, P, R, X)
 
 def backward_chunk(Q, K, V, beta, S, results, dO, dS):
     """-> dQ, dK, dV, dbeta, and the gradient of the memory that entered."""
-    T1, P, R, X = results
-    dZ = T1.mT @ (P.mT @ dO + K @ dS.mT)
+    UT1, P, R, X = results
+    dZ = UT1.mT @ (P.mT @ dO + K @ dS.mT)
     dV = beta[:, None] * dZ
     dP, E = (dO @ X.mT).tril(), (dV @ X.mT).tril(-1)
     dK = dP.mT @ Q + X @ dS - dV @ S - (E + E.mT) @ K
@@ -189,15 +188,16 @@ check("9.10", mib)
 # %% [markdown]
 # ## 9.11
 #
-# A colleague has code that prepares `T0`, the inverse $(I + A)^{-1}$ *without* β, and keeps its memory as `h`, of shape (K, V).
-# Its outputs are multiplied by `scale`, which is $1/\sqrt K$ there unless told otherwise; in this book it is 1. One chunk was
-# copied from this book in a hurry, and it runs only when K = V. Repair it; the memory must come back in the layout it came in.
+# A colleague has code that prepares the inverse $(I + A)^{-1}$ *without* β (here it is called `UT1` too), and keeps its memory as
+# `h`, of shape (K, V). Its outputs are multiplied by `scale`, which is $1/\sqrt K$ there unless told otherwise; in this book it is
+# 1. One chunk was copied from this book in a hurry, and it runs only when K = V. Repair it; the memory must come back in the
+# layout it came in.
 
 # %% tags=["nbval-check-output"]
-def one_chunk(q, k, v, beta, T0, h, scale):
+def one_chunk(q, k, v, beta, UT1, h, scale):
     """(C, K), (C, K), (C, V), (C,), (C, C), (K, V), number -> o (C, V), h (K, V)."""
     raise NotImplementedError("9.11")                     # delete this line, repair the others
-    W, U = T0 @ k, T0 @ v                                 # (C, K), (C, V)
+    W, U = UT1 @ k, UT1 @ v                               # (C, K), (C, V)
     X = U - W @ h.mT                                      # (C, V)
     return q @ h.mT + scale * (q @ k.mT).tril() @ X, h + X.mT @ k
 
@@ -211,9 +211,9 @@ check("9.11", one_chunk)
 # | 1 | $\sum_i v_i k_i^\top$ | a | what the tokens of a chunk really write |
 # | 2 | $I - \beta\,k k^\top$ | b | DeltaNet's attention weights |
 # | 3 | $\mathrm{stril}(\mathrm{diag}(\beta)\,KK^\top)$ | c | how much each token sees of the earlier ones |
-# | 4 | $T\,(V - KS^\top)$ | d | a memory that only adds |
-# | 5 | $\mathrm{tril}(QK^\top)\,T$ | e | what a write does to everything that is already stored |
-# | 6 | $T_1^\top\,dX$ | f | a gradient that has passed back through the tokens of a chunk |
+# | 4 | $\mathbf{T}\,(V - KS^\top)$ | d | a memory that only adds |
+# | 5 | $\mathrm{tril}(QK^\top)\,\mathbf{T}$ | e | what a write does to everything that is already stored |
+# | 6 | $\mathbf{T}_1^\top\,dX$ | f | a gradient that has passed back through the tokens of a chunk |
 #
 # Which meaning belongs to which formula? Give six letters, in the order of the formulas.
 

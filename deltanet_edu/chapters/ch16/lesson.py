@@ -14,14 +14,14 @@ from ...lm.evaluate import bits_per_character
 from ...lm.model import LanguageModel, state_bytes
 from ...lm.references import witten_bell
 from ...tutor import equation, prediction
-from .problems import D64
 
-# -- equations -----------------------------------------------------------------------------------------------------------
+# -- equations ---------------------------------------------------------------------------------------------------------
 
-@equation("16.1", r"-\ln p(x_1, \dots, x_T) = \sum_{t=1}^{T} \ell_t, \qquad \ell_t = -\ln p(x_t \mid x_1, \dots, x_{t-1})")
+@equation("16.1", r"-\ln p(x_1, \dots, x_T) = \sum_{t=1}^{T} \ell_t, \qquad "
+                  r"\ell_t = -\ln p(x_t \mid x_1, \dots, x_{t-1})")
 def _(g):
-    joint = torch.rand(3, 3, 3, 3, generator=g, dtype=D64)
-    joint = joint / joint.sum()                                          # any distribution over texts of four letters out of three
+    joint = torch.rand(3, 3, 3, 3, generator=g, dtype=torch.float64)
+    joint = joint / joint.sum()                                          # over texts of four letters out of three
     for text in itertools.product(range(3), repeat=4):
         total = 0.0
         for t in range(4):
@@ -43,14 +43,16 @@ class FixedGuesses(torch.nn.Module):
 
 @equation("16.2", r"\text{bits per character} = \frac{1}{n \ln 2} \sum_{t} \ell_t")
 def _(g):
-    table = torch.randn(5, 5, generator=g, dtype=D64)
+    table = torch.randn(5, 5, generator=g, dtype=torch.float64)
     tokens, before = torch.randint(5, (300,), generator=g), torch.randint(5, (1,), generator=g)
     p = table.softmax(-1)
     seen = torch.cat([before, tokens])
     bits = -sum(math.log2(p[a, b]) for a, b in zip(seen[:-1], seen[1:]))
-    for n in (300, 777):                                                 # one character a token; 2.59 characters a token
-        yield "-log2 of the probability of the text, over n", bits / n, bits_per_character(FixedGuesses(table), [HeldOut("x", before, tokens, n)])
-        yield "from nats", bits / n, F.cross_entropy(table[seen[:-1]], seen[1:], reduction="sum") / (n * math.log(2))
+    nats = F.cross_entropy(table[seen[:-1]], seen[1:], reduction="sum")
+    for n in (300, 777):                                                 # 1 or 2.59 characters a token
+        measured = bits_per_character(FixedGuesses(table), [HeldOut("x", before, tokens, n)])
+        yield "-log2 of the probability of the text, over n", bits / n, measured
+        yield "from nats", bits / n, nats / (n * math.log(2))
 
 
 @equation("16.3", r"p(c \mid h) = \frac{n(hc) + d(h)\, p(c \mid h')}{n(h) + d(h)}")
@@ -66,12 +68,13 @@ def _(g):
     for n in (0, 1, 2, 3):
         seen = text[-n:] + held_out if n else held_out
         bits = -sum(math.log2(p(seen[i], seen[i - n : i])) for i in range(n, len(seen))) / len(held_out)
-        yield f"{n} characters of context, in the package", bits, witten_bell(Corpus("x", (Text("x", text, held_out),)), n)[n]
+        in_package = witten_bell(Corpus("x", (Text("x", text, held_out),)), n)[n]
+        yield f"{n} characters of context, in the package", bits, in_package
 
 
 @equation("16.4", r"\tilde z_t = \sum_{i=0}^{3} w_i \odot z_{t-3+i}, \qquad z_t = 0 \text{ for } t \le 0")
 def _(g):
-    conv, z = ShortConvolution(6).double(), torch.randn(2, 9, 6, generator=g, dtype=D64)
+    conv, z = ShortConvolution(6).double(), torch.randn(2, 9, 6, generator=g, dtype=torch.float64)
     w, (out, cache) = conv.weight, conv(z)
     wanted = [sum(w[i] * z[:, t - 3 + i] for i in range(4) if t - 3 + i >= 0) for t in range(9)]
     yield "the sum", torch.stack(wanted, 1), out
@@ -101,8 +104,8 @@ def random_layer(g, D=12, H=3):
     layer = DeltaNet(D, H).double()
     with torch.no_grad():
         for p in layer.parameters():
-            p.copy_(torch.randn(p.shape, generator=g, dtype=D64) / 2)
-    return layer, torch.randn(2, 7, D, generator=g, dtype=D64)
+            p.copy_(torch.randn(p.shape, generator=g, dtype=torch.float64) / 2)
+    return layer, torch.randn(2, 7, D, generator=g, dtype=torch.float64)
 
 
 @equation("16.5", r"q_t = \frac{\mathrm{SiLU}(\tilde q_t)}{\|\mathrm{SiLU}(\tilde q_t)\|}, \qquad "
@@ -128,7 +131,7 @@ def _(g):
     yield "the whole layer", layer_by_hand(layer, x)["y"], layer(x)[0]
     layer.out_norm.eps = 0.0
     wanted, rule = layer(x)[0], layer.rule
-    factor = torch.rand(2, 7, 3, 1, generator=g, dtype=D64) + 0.1
+    factor = torch.rand(2, 7, 3, 1, generator=g, dtype=torch.float64) + 0.1
     layer.rule = lambda x, q, *rest: rule(x, factor * q, *rest)
     yield "a positive factor on a query changes nothing, if ε is 0", wanted, layer(x)[0]
 
@@ -136,18 +139,20 @@ def _(g):
 @equation("16.7", r"4D^2 + DH + 12D + \frac{D}{H}")
 def _(g):
     for D, H in ((12, 3), (64, 4), (128, 2)):
-        yield f"D = {D}, H = {H}", 4 * D * D + D * H + 12 * D + D / H, float(sum(p.numel() for p in DeltaNet(D, H).parameters()))
+        counted = sum(p.numel() for p in DeltaNet(D, H).parameters())
+        yield f"D = {D}, H = {H}", 4 * D * D + D * H + 12 * D + D / H, float(counted)
         yield "the MLP", 3.0 * D * 50, float(sum(p.numel() for p in SwiGLU(D, 50).parameters()))
 
 
 @equation("16.8", r"\ell = -\ln \frac{1}{|V|} = \ln |V|")
 def _(g):
     for V in (256, 1024):
-        logits = torch.full((3, V), 0.7, dtype=D64)
+        logits = torch.full((3, V), 0.7, dtype=torch.float64)
         yield f"{V} equal scores", F.cross_entropy(logits, torch.randint(V, (3,), generator=g)), math.log(V)
 
 
-@equation("16.9", r"\underbrace{\frac{D^2}{H}}_{\text{memory}} + \underbrace{9D}_{\text{convolution}} \quad\text{numbers a layer, against}\quad 2DT")
+@equation("16.9", r"\underbrace{\frac{D^2}{H}}_{\text{memory}} + \underbrace{9D}_{\text{convolution}} "
+                  r"\quad\text{numbers a layer, against}\quad 2DT")
 def _(g):
     for D, H, layers in ((16, 2, 1), (24, 3, 2)):
         model = LanguageModel(Config(layers=layers, d_model=D, heads=H, mlp_hidden=16, vocab=256))
@@ -158,17 +163,19 @@ def _(g):
         yield "attention", float(2 * D * T), float(keys_and_values.numel())
 
 
-# -- predictions ---------------------------------------------------------------------------------------------------------
+# -- predictions -------------------------------------------------------------------------------------------------------
 
 prediction(
     "16.a",
-    question="Count, in 5.2 million characters of nine novels, which character follows which context, and predict the held-out pages with "
-             "these counts. How much context is best?",
+    question="Count, in 5.2 million characters of nine novels, which character follows which context, and predict the "
+             "held-out pages with these counts. How much context is best?",
     options={
-        "1 character": "After q comes u, and little else is certain. One character of context costs 3.57 bits per character.",
+        "1 character": "After q comes u, and little else is certain. One character of context costs 3.57 bits per "
+                       "character.",
         "5 characters": "1.96 bits. Longer contexts know more, but more and more of them were never seen.",
         "20 characters": "Nearly every such context occurs once in the world. What was never seen cannot be counted.",
-        "the longer the better": "Only with endless text. From 6 characters on, the counts get too thin to trust, and the cost rises again.",
+        "the longer the better": "Only with endless text. From 6 characters on, the counts get too thin to trust, and "
+                                 "the cost rises again.",
     },
     answer="5 characters",
 )
@@ -177,10 +184,11 @@ prediction(
     "16.b",
     question="A model that was never trained chooses among 1,024 tokens. What is its loss, in nats per token?",
     options={
-        "0": "That would be certainty about every next token.",
         "about 6.93": "ln 1024: every token gets the same probability, 1/1024.",
+        "0": "That would be certainty about every next token.",
         "10": "That is the same guess in bits: log₂ 1024. The loss of PyTorch is in nats, with the natural logarithm.",
-        "it depends on the random weights": "Only a little: they are so small that all scores are close to 0, and equal scores mean equal probabilities.",
+        "it depends on the random weights": "Only a little: they are so small that all scores are close to 0, and "
+                                            "equal scores mean equal probabilities.",
     },
     answer="about 6.93",
 )
@@ -189,9 +197,11 @@ prediction(
     "16.c",
     question="The model reads 1,000 tokens instead of 10. By how much does what it keeps of them grow?",
     options={
-        "100 times": "So does the cache of keys and values of an attention layer. A DeltaNet layer writes into one matrix.",
+        "100 times": "So does the cache of keys and values of an attention layer. A DeltaNet layer writes into one "
+                     "matrix.",
         "about 10 times": "Nothing here grows with a root, either.",
-        "not at all": "A matrix of V × K numbers for each head and three inputs of the convolution, after 10 tokens and after a million.",
+        "not at all": "A matrix of V × K numbers for each head and three inputs of the convolution, after 10 tokens "
+                      "and after a million.",
     },
     answer="not at all",
 )
@@ -200,13 +210,15 @@ prediction(
     "16.d",
     question="The same model, text and steps, but the memory only adds. Who predicts the held-out pages better?",
     options={
-        "DeltaNet, by about a tenth of a bit": "Measured over three seeds: 0.13 bits per character, more than ten times what the seed changes.",
-        "DeltaNet, by half a bit": "On tasks of pure recall the gap is wide (chapter 15). But most of what makes a character predictable stands "
-                                   "close by, and the convolution and the MLP see that in both models.",
-        "linear attention": "It is a little faster for each step. But in novels names and words come back with new neighbors, and a memory that "
-                            "can replace has the advantage.",
-        "no difference that outlasts the seed": "Seeds move the result by about a hundredth of a bit. With three of each, every DeltaNet run is ahead "
-                                                "of every additive one.",
+        "linear attention": "It is a little faster for each step. But in novels names and words come back with new "
+                            "neighbors, and a memory that can replace has the advantage.",
+        "DeltaNet, by half a bit": "On tasks of pure recall the gap is wide (chapter 15). But most of what makes a "
+                                   "character predictable stands close by, and the convolution and the MLP see that in "
+                                   "both models.",
+        "no difference that outlasts the seed": "Seeds move the result by about a hundredth of a bit. With three of "
+                                                "each, every DeltaNet run is ahead of every additive one.",
+        "DeltaNet, by about a tenth of a bit": "Measured over three seeds: 0.13 bits per character, more than ten "
+                                               "times what the seed changes.",
     },
     answer="DeltaNet, by about a tenth of a bit",
 )

@@ -1,0 +1,228 @@
+"""Exercise 9.6: a torch.autograd.Function that saves nothing but its inputs."""
+
+import inspect
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from ...ops.delta_rule.backward import backward_chunks, forward_chunks
+from ...tutor import AnswerError, Mistake, exercise
+from ...tutor.cases import delta_inputs, smallest_first
+from .chunk import backward_chunk, by_autograd, chunk_results, forward_chunk
+
+
+class Chunk(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, Q, K, V, beta, S):
+        """-> O, and the memory that leaves."""
+        ctx.save_for_backward(Q, K, V, beta, S)
+        O, S_out, _ = forward_chunk(Q, K, V, beta, S)
+        return O, S_out
+
+    @staticmethod
+    def backward(ctx, dO, dS):
+        """-> one gradient for each input of forward."""
+        inputs = ctx.saved_tensors
+        _, _, results = forward_chunk(*inputs)
+        return backward_chunk(*inputs, results, dO, dS)
+
+
+class SavesInputsAndAsksAutograd(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *inputs):
+        ctx.save_for_backward(*inputs)
+        return forward_chunk(*inputs)[:2]
+
+    @staticmethod
+    def backward(ctx, *outgoing):
+        with torch.enable_grad():
+            return by_autograd(chunk_results, ctx.saved_tensors, outgoing)
+
+
+class SavesInputsOfTheLibrary(torch.autograd.Function):
+    """The package's functions, which want chunks as (N*B*H, C, D)."""
+
+    @staticmethod
+    def forward(ctx, Q, K, V, beta, S):
+        ctx.save_for_backward(Q, K, V, beta, S)
+        O, S_out, _ = forward_chunks(Q[None], K[None], V[None], beta[None, :, None], S[None])
+        return O[0], S_out[0]
+
+    @staticmethod
+    def backward(ctx, dO, dS):
+        Q, K, V, beta, S = ctx.saved_tensors
+        chunked = Q[None], K[None], V[None], beta[None, :, None]
+        saved = forward_chunks(*chunked, S[None])[2]
+        dQ, dK, dV, dbeta, dS_in = backward_chunks(*chunked, *saved, dO[None], dS[None])
+        return dQ[0], dK[0], dV[0], dbeta[0, :, 0], dS_in[0]
+
+
+def save_inputs(ctx, inputs, outputs, results):
+    ctx.save_for_backward(*inputs)
+
+
+def return_all(gradients, dO, dS):
+    return gradients
+
+
+def function_that(finish=return_all, save=save_inputs, receive=lambda dO, dS: (dO, dS)):
+    """A mutant: save(ctx, inputs, outputs, results) forward; receive(dO, dS) and finish(gradients, dO, dS) backward."""
+    class Chunk(torch.autograd.Function):                                # its name is part of PyTorch's messages
+        @staticmethod
+        def forward(ctx, Q, K, V, beta, S):
+            *outputs, results = forward_chunk(Q, K, V, beta, S)
+            save(ctx, (Q, K, V, beta, S), outputs, results)
+            return tuple(outputs)
+
+        @staticmethod
+        def backward(ctx, dO, dS):
+            inputs = ctx.saved_tensors[:5]
+            gradients = backward_chunk(*inputs, forward_chunk(*inputs)[2], *receive(dO, dS))
+            return finish(gradients, dO, dS)
+    return Chunk
+
+
+def outputs_only(dO, dS):
+    return dO, torch.zeros_like(dS)
+
+
+def memory_only(dO, dS):
+    return torch.zeros_like(dO), dS
+
+
+def save_results_too(ctx, inputs, outputs, results):
+    ctx.save_for_backward(*inputs, *results)
+
+
+def save_outputs_too(ctx, inputs, outputs, results):
+    ctx.save_for_backward(*inputs, *outputs)
+
+
+def save_leaving_memory_too(ctx, inputs, outputs, results):
+    ctx.save_for_backward(*inputs, outputs[1])
+
+
+def hide_results_on_ctx(ctx, inputs, outputs, results):
+    ctx.save_for_backward(*inputs)
+    ctx.UT1, ctx.P, ctx.R, ctx.X = results
+
+
+def save_the_leaving_memory(ctx, inputs, outputs, results):
+    ctx.save_for_backward(*inputs[:4], outputs[1])
+
+
+class KeepsInputsAsAttributes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *inputs):
+        ctx.inputs = inputs
+        return forward_chunk(*inputs)[:2]
+
+    @staticmethod
+    def backward(ctx, dO, dS):
+        return backward_chunk(*ctx.inputs, forward_chunk(*ctx.inputs)[2], dO, dS)
+
+
+class KeepsEverythingAsAttributes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *inputs):
+        O, S_out, ctx.results = forward_chunk(*inputs)
+        ctx.inputs = inputs
+        return O, S_out
+
+    @staticmethod
+    def backward(ctx, dO, dS):
+        return backward_chunk(*ctx.inputs, ctx.results, dO, dS)
+
+
+NAMES = "O", "memory that leaves", "dQ", "dK", "dV", "dbeta", "dS"
+
+
+def run_function(answer):
+    """From a Function to what is compared: results, gradients, and how many numbers it saves and hides on ctx."""
+    if isinstance(answer, torch.autograd.Function) or not callable(answer):
+        raise AnswerError("give the class itself, a subclass of torch.autograd.Function")
+    is_function = isinstance(answer, type) and issubclass(answer, torch.autograd.Function)
+    apply = answer.apply if is_function else answer
+
+    def run(Q, K, V, beta, S, dO, dS):
+        inputs, saved = [x.clone().requires_grad_() for x in (Q, K, V, beta, S)], {}
+
+        def keep(x):
+            saved[x.untyped_storage().data_ptr()] = x.numel()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            results = apply(*inputs)
+        if not (isinstance(results, tuple) and len(results) == 2):
+            raise ValueError("forward should return two tensors, O and the memory that leaves")
+        leaves = tree_leaves(getattr(results[0].grad_fn, "__dict__", {}))
+        attached = sum(x.numel() for x in leaves if isinstance(x, torch.Tensor))
+        gradients = torch.autograd.grad(results, inputs, (dO, dS), allow_unused=True)
+        counts = {"numbers saved": sum(saved.values()), "numbers on ctx": attached}
+        return dict(zip(NAMES, (*results, *gradients))) | counts
+
+    run.__signature__ = inspect.signature(run)                           # names of the arguments are ours ...
+    run.__wrapped__ = getattr(answer, "forward", answer)                 # ... and lines in a traceback the learner's
+    return run
+
+
+def function_cases(g):
+    made = delta_inputs(g, "q k v beta S do dS", T=(2, 5), K=3, V=2, memories=("nonempty",))
+    other = dict(betas=("zero", "large"), memories=("nonempty",))
+    return smallest_first(made + delta_inputs(g, "q k v beta S do dS", T=(4,), K=2, V=5, **other))
+
+
+exercise(
+    id="9.6", title="Save nothing but the inputs", kind="code", stars=4, minutes=25,
+    equations=("9.4", "9.6", "9.7", "9.9"), reference=Chunk, sources=(Chunk,), cases=function_cases,
+    alternatives=(SavesInputsAndAsksAutograd, SavesInputsOfTheLibrary), prepare=run_function,
+    mutants={
+        "saves the intermediate results too": Mistake(function_that(save=save_results_too),
+            "All gradients are right, but UT₁, P, R and X are kept as well. Save the five inputs and run `forward` "
+            "again in the backward pass.",
+            "eq. 9.9"),
+        "saves the outputs too": Mistake(function_that(save=save_outputs_too),
+            "All gradients are right, but O and the memory that leaves are kept as well, and the backward pass does "
+            "not need them.", "eq. 9.9"),
+        "saves the memory that leaves too": Mistake(function_that(save=save_leaving_memory_too),
+            "All gradients are right, but the memory that leaves is kept as well. The backward pass needs the one that "
+            "entered.", "eq. 9.9"),
+        "hides intermediate results on ctx": Mistake(function_that(save=hide_results_on_ctx),
+            "All gradients are right, but tensors set as attributes of `ctx` stay alive just like saved ones, and UT₁, "
+            "P, R and X are among them.",
+            "eq. 9.9", next="Use `ctx.save_for_backward` for the inputs, and nothing else."),
+        "keeps the inputs as attributes of ctx": Mistake(KeepsInputsAsAttributes,
+            "All gradients are right. But attributes of `ctx` escape PyTorch: it cannot free them after the backward "
+            "pass, notice that you have changed them in between, or move them elsewhere with a hook.",
+            "eq. 9.9", next="Use `ctx.save_for_backward` and `ctx.saved_tensors`."),
+        "keeps everything as attributes of ctx": Mistake(KeepsEverythingAsAttributes,
+            "All gradients are right, but nothing is saved in PyTorch's sense: inputs, UT₁, P, R and X all hang on "
+            "`ctx`.", "eq. 9.9",
+            next="Use `ctx.save_for_backward` for the inputs, and compute the rest again."),
+        "saves the memory that leaves": Mistake(function_that(save=save_the_leaving_memory),
+            "The backward pass runs the chunk again, so it needs the memory that *entered* it.", "eq. 8.6"),
+        "ignores the gradient of the memory that leaves": Mistake(function_that(receive=outputs_only),
+            "The function has two results, so `backward` gets two gradients. The second, dS, carries everything that "
+            "later chunks have to say.", "eq. 9.4"),
+        "ignores the gradient of the outputs": Mistake(function_that(receive=memory_only),
+            "The function has two results, so `backward` gets two gradients, in the same order: dO, then dS.",
+            "eq. 9.4"),
+        "returns None for the entering memory": Mistake(function_that(finish=lambda d, dO, dS: (*d[:4], None)),
+            "None means that there is no gradient. But the memory that entered was made by the chunk before, which "
+            "needs it.", "eq. 9.4"),
+        "returns None for beta": Mistake(function_that(finish=lambda d, dO, dS: (*d[:3], None, d[4])),
+            "β comes from the network as well, and learns through eq. 9.7.", "eq. 9.7"),
+        "returns too few gradients": Mistake(function_that(finish=lambda d, dO, dS: d[:4]),
+            "`forward` has five inputs, so `backward` returns five gradients. The last one is that of the memory that "
+            "entered.", "eq. 9.4"),
+        "swaps the gradients of query and key": Mistake(function_that(finish=lambda d, dO, dS: (d[1], d[0], *d[2:])),
+            "One gradient for each input of `forward`, in the order of the inputs: Q, K, V, β, S. Q and K have one "
+            "shape, so nothing fails loudly.", "eq. 9.6"),
+        "passes the gradient of the memory on unchanged": Mistake(function_that(finish=lambda d, dO, dS: (*d[:4], dS)),
+            "The fifth gradient is that of the memory that *entered*, dS + dOᵀQ − dVᵀK. What came in belongs to the "
+            "one that leaves.", "eq. 9.4"),
+    },
+    hints=("`forward(ctx, ...)` must call `ctx.save_for_backward` with the five inputs, and return two tensors.",
+           "`backward(ctx, dO, dS)` gets one gradient per result and returns one per input, in the same order.",
+           "`Q, K, V, beta, S = ctx.saved_tensors`, then `forward_chunk(...)` again for what `backward_chunk` needs."),
+)
