@@ -1,7 +1,7 @@
 """The six tasks of MAD, mechanistic architecture design (Poli et al., arXiv 2403.17844), at any difficulty.
 
 The defaults are the baseline difficulty. Where a task trains on more than it asks, `batch(n, g, train=True)` gives
-those targets: every next token. The published accuracy is the mean over the classes, `accuracy` here over the positions.
+those targets: every next token. Published accuracies are means over the classes, `accuracy` is over positions.
 """
 
 import itertools

@@ -9,10 +9,10 @@ from .task import IGNORED, Batch, Task, task
 class RegBench(Task):
     """Each sequence has an automaton of its own, and is made of its words; asked is a letter that may come next.
 
-    There are 4 to `nodes` states, each with one to three edges to other states, each edge with a letter of its own. A word
-    starts at state 0, takes any edge with the same chance, and ends anywhere after 1 to `longest` letters, by the
-    separator, vocab - 1: all states accept. Automata are not minimized. Several letters may be right, and the batch says
-    which are allowed; the target is the letter that came.
+    There are 4 to `nodes` states, each with one to three edges to other states, each edge with a letter of its own. A
+    word starts at state 0, takes any edge with the same chance, and ends anywhere after 1 to `longest` letters, by the
+    separator, vocab - 1: all states accept. Automata are not minimized. Several letters may be right, and the batch
+    says which are allowed; the target is the letter that came.
     """
 
     def __init__(self, *, letters=18, nodes=12, T=256, longest=49):
