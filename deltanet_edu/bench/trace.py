@@ -1,0 +1,296 @@
+"""What a kernel does to memory, seen in the interpreter: bytes, who touches what, and what a GPU would not forgive.
+
+    with Trace() as seen:
+        f(q, k, v)                                  # launches one kernel or several, on tensors of the CPU
+    seen.loaded, seen.stored                        # bytes
+    seen.faults                                     # races: what other orders of the programs would change
+    seen.launches[0].tensors["o"].stored_by         # which program wrote each number
+
+Triton's interpreter runs one program after the other and reads whatever lies in memory. So a kernel may be right in it
+and wrong on a GPU, where programs run at once, and where a load outside a tensor ends the process. Here each tensor of
+a launch lies alone between gaps, each load and store is looked at before it happens, and one that leaves its tensor
+raises OutOfBounds.
+
+This is the one place that knows the inside of the interpreter; `why_not` says if a Triton has another inside.
+"""
+
+import contextlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+GAP = 1 << 24                                                           # bytes; pages that nobody touches cost nothing
+NOBODY, SEVERAL = -1, -2
+
+
+class OutOfBounds(RuntimeError):
+    """A load or store that is not masked and not inside its tensor. Says which kernel, program, tensor and how far."""
+
+
+@dataclass(frozen=True)
+class Race:
+    """Two programs of one launch meet at a number that one of them writes: the result depends on their order."""
+
+    kernel: str
+    tensor: str
+    programs: tuple                                                # (the earlier, the later) in the interpreter's order
+    index: tuple
+    writes: bool                                                 # both write; otherwise one reads what the other writes
+
+    def __str__(self):
+        first, second = self.programs
+        what = "both write" if self.writes else "one reads what the other writes"
+        return f"{self.kernel}: programs {first} and {second} meet at {self.tensor}{list(self.index)}: {what}."
+
+
+@dataclass
+class Touched:
+    """One tensor of a launch, as its programs used it."""
+
+    name: str
+    shape: tuple
+    stride: tuple
+    itemsize: int
+    loaded: int = 0                                                      # bytes
+    stored: int = 0
+    offsets: np.ndarray = field(default=None, repr=False)            # of its numbers in its storage, in bytes, by index
+    memory: object = field(default=None, repr=False)
+
+    def _by(self, who):
+        return torch.from_numpy(who[self.offsets]).reshape(self.shape)
+
+    @property
+    def stored_by(self):
+        """Number of the program that wrote each entry last; -1 if none did."""
+        return self._by(self.memory.stored_by)
+
+    @property
+    def loaded_by(self):
+        """Number of the program that read each entry; -1 if none, -2 if several."""
+        return self._by(self.memory.loaded_by)
+
+
+class Memory:
+    """A storage of the launch, copied to where nothing else is near, and who has touched each of its bytes."""
+
+    def __init__(self, storage):
+        self.size = storage.nbytes()
+        self.room = torch.empty(-(-self.size // 16) * 16 + 2 * GAP, dtype=torch.uint8)
+        self.start = self.room.data_ptr() + GAP
+        self.room[GAP:GAP + self.size] = torch.empty(0, dtype=torch.uint8).set_(storage)
+        self.storage, self.views = storage, []
+        self.inside = np.zeros(self.size, bool)                          # bytes at which a number of a view begins
+        self.stored_by = np.full(self.size, NOBODY, np.int32)
+        self.loaded_by = np.full(self.size, NOBODY, np.int32)
+
+    def view(self, name, x):
+        """The tensor x of this storage, in its new place."""
+        offsets = np.full((), x.storage_offset() * x.itemsize, np.int64)
+        for n, stride in zip(x.shape, x.stride()):
+            offsets = offsets[..., None] + np.arange(n) * stride * x.itemsize
+        touched = Touched(name, tuple(x.shape), x.stride(), x.itemsize, offsets=offsets.ravel(), memory=self)
+        self.inside[touched.offsets] = True
+        self.views.append(touched)
+        moved = self.room.view(x.dtype).as_strided(x.shape, x.stride(), GAP // x.itemsize + x.storage_offset())
+        return moved, touched
+
+    def copy_back(self):
+        torch.empty(0, dtype=torch.uint8).set_(self.storage).copy_(self.room[GAP:GAP + self.size])
+
+
+class Launch:
+    """One launch of a kernel: its grid, its tensors by the names of the kernel's arguments, bytes, and races."""
+
+    def __init__(self, kernel):
+        self.kernel, self.grid, self.program = kernel, (1, 1, 1), (0, 0, 0)
+        self.tensors, self.races, self.memories = {}, {}, {}
+
+    @property
+    def loaded(self):
+        return sum(t.loaded for t in self.tensors.values())
+
+    @property
+    def stored(self):
+        return sum(t.stored for t in self.tensors.values())
+
+    def place(self, name, x):
+        """x in a place of its own, if it is a tensor; whatever else it is, itself."""
+        if hasattr(x, "base") and hasattr(x, "block_shape"):             # a tensor descriptor
+            x.base = self.place(name, x.base)
+            return x
+        if not isinstance(x, torch.Tensor):
+            return x
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in self.memories:
+            self.memories[storage.data_ptr()] = Memory(storage)
+        moved, self.tensors[name] = self.memories[storage.data_ptr()].view(name, x)
+        return moved
+
+    def touch(self, pointers, mask, store, atomic=False):
+        """Note one load or store of the running program; raise OutOfBounds if it leaves its tensor."""
+        itemsize, pointers, mask = pointers.get_element_ty().primitive_bitwidth // 8, pointers.data, mask.data
+        pointers, mask = np.broadcast_arrays(pointers, mask)
+        addresses = pointers[mask.astype(bool)].astype(np.int64)
+        for memory in self.memories.values():
+            offsets = addresses - memory.start
+            here = (offsets >= -GAP) & (offsets < memory.size + GAP)
+            if here.any():
+                self.touch_memory(memory, offsets[here], itemsize, store, atomic)
+
+    def touch_memory(self, memory, offsets, itemsize, store, atomic):
+        outside = (offsets < 0) | (offsets >= memory.size)
+        outside[~outside] = ~memory.inside[offsets[~outside]]
+        if outside.any():
+            self.refuse(memory, int(offsets[outside][0]), store)
+        view = memory.views[0]
+        if len(memory.views) > 1:                                     # the same storage twice: as input and output, say
+            view = next((v for v in memory.views if np.isin(offsets[:1], v.offsets).all()), view)
+        me = np.ravel_multi_index(self.program[::-1], self.grid[::-1])
+        if atomic:                                                       # the hardware puts these in some order
+            view.loaded += len(offsets) * itemsize
+            view.stored += len(offsets) * itemsize
+        elif store:
+            view.stored += len(offsets) * itemsize
+            self.note(memory, view, offsets, memory.stored_by, me, writes=True)
+            self.note(memory, view, offsets, memory.loaded_by, me, writes=False)
+            memory.stored_by[offsets] = me
+        else:
+            view.loaded += len(offsets) * itemsize
+            self.note(memory, view, offsets, memory.stored_by, me, writes=False)
+            before = memory.loaded_by[offsets]
+            memory.loaded_by[offsets] = np.where((before == NOBODY) | (before == me), me, SEVERAL)
+
+    def note(self, memory, view, offsets, by, me, writes):
+        """Keep the first race of this kind on this tensor."""
+        others = (by[offsets] != NOBODY) & (by[offsets] != me)
+        if others.any() and (view.name, writes) not in self.races:
+            offset = offsets[others][0]
+            who = int(by[offset])
+            who = next(p for p in range(int(np.prod(self.grid))) if p != me) if who == SEVERAL else who
+            place = np.flatnonzero(view.offsets == offset)
+            index = tuple(map(int, np.unravel_index(place[0], view.shape))) if len(place) else (int(offset),)
+            self.races[view.name, writes] = Race(self.kernel, view.name, (self.name(who), self.name(me)), index, writes)
+
+    def name(self, program):
+        """(x, y, z) of a program, without the dimensions in which the grid is 1."""
+        index = tuple(map(int, np.unravel_index(program, self.grid[::-1])))[::-1]
+        used = max((i + 1 for i, n in enumerate(self.grid) if n > 1), default=1)
+        return index[0] if used == 1 else index[:used]
+
+    def refuse(self, memory, offset, store):
+        view = min(memory.views, key=lambda v: np.abs(v.offsets - offset).min() if v.offsets.size else 0)
+        end = int(view.offsets.max()) + view.itemsize if view.offsets.size else 0
+        if offset >= end:
+            where = f"{(offset - end) // view.itemsize + 1} past its last number"
+        elif offset < int(view.offsets.min(initial=0)):
+            where = f"{(int(view.offsets.min()) - offset) // view.itemsize} before its first number"
+        else:
+            where = "between its rows, in numbers that belong to something else"
+        me = self.name(np.ravel_multi_index(self.program[::-1], self.grid[::-1]))
+        what = f"a {'store to' if store else 'load of'} {view.name}, of shape {view.shape}, goes {where}"
+        raise OutOfBounds(f"{self.kernel}, program {me}: {what}. A mask is missing, or an offset is wrong.")
+
+
+class Trace(contextlib.AbstractContextManager):
+    """Watch every launch in the interpreter while this context is open; see the top of the file."""
+
+    def __init__(self):
+        if reason := why_not():
+            raise RuntimeError(f"Trace: {reason}")
+        self.launches = []
+
+    @property
+    def loaded(self):
+        """Bytes that all programs of all launches have loaded."""
+        return sum(launch.loaded for launch in self.launches)
+
+    @property
+    def stored(self):
+        """Bytes that all programs of all launches have stored."""
+        return sum(launch.stored for launch in self.launches)
+
+    @property
+    def faults(self):
+        """The races of all launches."""
+        return [race for launch in self.launches for race in launch.races.values()]
+
+    def __enter__(self):
+        from triton.runtime import interpreter
+
+        builder, executor = interpreter.interpreter_builder, interpreter.GridExecutor
+        self._undo = contextlib.ExitStack()
+        for owner, name, wrapper in ((executor, "__call__", self._call), (builder, "set_grid_dim", self._dim),
+                                     (builder, "set_grid_idx", self._idx), (builder, "create_masked_load", self._load),
+                                     (builder, "create_masked_store", self._store),
+                                     (builder, "create_atomic_rmw", self._atomic)):
+            original = getattr(owner, name)
+            self._undo.callback(setattr if owner is executor else lambda o, n, _: delattr(o, n), owner, name, original)
+            setattr(owner, name, wrapper(original))
+        return self
+
+    def __exit__(self, *exception):
+        self._undo.close()
+
+    def _call(self, original):
+        def call(executor, *args, **kwargs):
+            launch = Launch(executor.fn.__name__)
+            self.launches.append(launch)
+            args = [launch.place(name, x) for name, x in zip(executor.arg_names, args)]
+            kwargs = {name: launch.place(name, x) for name, x in kwargs.items()}
+            try:
+                result = original(executor, *args, **kwargs)
+            except Exception as error:                                 # the interpreter puts what we raise into its own
+                if isinstance(error.__cause__, OutOfBounds):
+                    raise error.__cause__ from None
+                raise
+            for memory in launch.memories.values():
+                memory.copy_back()
+            return result
+        return call
+
+    def _dim(self, original):
+        def set_grid_dim(*grid):
+            self.launches[-1].grid = tuple(map(int, grid))
+            original(*grid)
+        return set_grid_dim
+
+    def _idx(self, original):
+        def set_grid_idx(*program):
+            self.launches[-1].program = tuple(map(int, program))
+            original(*program)
+        return set_grid_idx
+
+    def _load(self, original):
+        def create_masked_load(ptrs, mask, *rest, **named):
+            self.launches[-1].touch(ptrs, mask, store=False)
+            return original(ptrs, mask, *rest, **named)
+        return create_masked_load
+
+    def _store(self, original):
+        def create_masked_store(ptrs, value, mask, *rest, **named):
+            self.launches[-1].touch(ptrs, mask, store=True)
+            return original(ptrs, value, mask, *rest, **named)
+        return create_masked_store
+
+    def _atomic(self, original):
+        def create_atomic_rmw(operation, ptrs, value, mask, *rest, **named):
+            self.launches[-1].touch(ptrs, mask, store=True, atomic=True)
+            return original(operation, ptrs, value, mask, *rest, **named)
+        return create_atomic_rmw
+
+
+def why_not():
+    """Why kernels cannot be watched here, in a sentence with the way out; "" if they can."""
+    try:
+        from triton.runtime import interpreter
+    except ImportError:
+        return "Triton is not installed, so there is no interpreter to watch."
+    needed = ("set_grid_dim", "set_grid_idx", "create_masked_load", "create_masked_store", "create_atomic_rmw")
+    missing = [name for name in needed if not hasattr(getattr(interpreter, "interpreter_builder", None), name)]
+    if missing or not hasattr(getattr(interpreter, "GridExecutor", None), "__call__"):
+        import triton
+
+        return (f"the interpreter of Triton {triton.__version__} has another inside than that of 3.4 to 3.7 "
+                f"({', '.join(missing) or 'GridExecutor'} is gone); take one of those to have kernels watched.")
+    return ""
