@@ -15,14 +15,14 @@ def _(g):
 
 
 prediction(
-    "0.a",
-    question="A memory holds one association, S = v kᵀ, with v = (3, 5) and the unit key k = (0.6, 0.8, 0). "
-             "What does S k return?",
+    "0.a", question="A memory holds one association, S = v kᵀ, with v = (3, 5) and the unit key k = (0.6, 0.8, 0). "
+                    "What does S k return?",
     options={
-        "(3, 5)": "S k = v (kᵀk), and a unit key has kᵀk = 1: the stored value comes back unchanged.",
         "(1.8, 4, 0)": "That multiplies entry by entry. S has 2 rows, so S k has 2 entries, one per value dimension.",
-        "(4.2, 7)": "That adds up the entries of k: 0.6 + 0.8 = 1.4. A product with k weighs them again: 0.36 + 0.64 = 1.",
+        "(4.2, 7)": "That adds up the entries of k: 0.6 + 0.8 = 1.4. A product with k weighs them again: "
+                    "0.36 + 0.64 = 1.",
         "8": "That would be the sum of the stored value. Reading keeps its dimensions apart.",
+        "(3, 5)": "S k = v (kᵀk), and a unit key has kᵀk = 1: the stored value comes back unchanged.",
     },
     answer="(3, 5)",
 )

@@ -3,6 +3,7 @@
 import torch
 
 from ...tutor import Case, Mistake, exercise
+from ..common import real
 
 
 def write(S, v, k):
@@ -29,12 +30,11 @@ def write_cases(g):
     def numbers(*shape):
         return (torch.randn(*shape, generator=g, dtype=torch.float64) * 10).round() / 10
 
-    three, first = torch.tensor([3.0], dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)
-    yield Case((torch.zeros(1, 2, dtype=torch.float64), three, first), "empty memory, unit key")
+    yield Case((real([[0.0, 0.0]]), real([3.0]), real([1.0, 0.0])), "empty memory, unit key")
     yield Case((numbers(2, 3), numbers(2), numbers(3)), "nonempty memory, unnormalized key, K ≠ V")
     yield Case((numbers(3, 3), numbers(3), numbers(3)), "nonempty memory, unnormalized key, K = V")
-    yield Case((torch.zeros(3, 2, dtype=torch.float64), numbers(3), numbers(2)), "empty memory, unnormalized key, K ≠ V")
-    yield Case((numbers(5, 4), torch.zeros(5, dtype=torch.float64), numbers(4)), "nonempty memory, zero value, K ≠ V")
+    yield Case((0 * numbers(3, 2), numbers(3), numbers(2)), "empty memory, unnormalized key, K ≠ V")
+    yield Case((numbers(5, 4), 0 * numbers(5), numbers(4)), "nonempty memory, zero value, K ≠ V")
 
 
 exercise(
@@ -42,7 +42,8 @@ exercise(
     reference=write, alternatives=(write_by_outer, write_by_rows, write_into_columns), cases=write_cases,
     mutants={
         "forgets what was stored": Mistake(lambda S, v, k: torch.outer(v, k),
-            "The new association is *added* to the memory. Yours returns v kᵀ alone, so everything stored before is lost.",
+            "The new association is *added* to the memory. Yours returns v kᵀ alone, so "
+            "everything stored before is lost.",
             "eq. 0.1", next="What should come back when v is zero?"),
         "writes k vᵀ, the transpose": Mistake(lambda S, v, k: S + torch.outer(k, v),
             "The memory has one row per value dimension and one column per key dimension, (V, K), "
@@ -55,6 +56,17 @@ exercise(
             next="With the key (1, 0), what should the second column be?"),
         "normalizes the key": Mistake(lambda S, v, k: S + torch.outer(v, k / k.norm()),
             "A sensible idea, which chapter 2 takes up, but the write here uses the key as it is.", "eq. 0.1"),
+        "writes without the value": Mistake(lambda S, v, k: S + k[None, :],
+            "Every row gets the whole key. Row i should get the key times the i-th entry of v.", "eq. 0.1",
+            next="With v = 0, what should change?"),
+        "multiplies entry by entry": Mistake(lambda S, v, k: S + v * k,
+            "`*` pairs entry i of v with entry i of k. The outer product pairs *every* entry of v with "
+            "every entry of k: (V, K).", "eq. 0.1", next="Which of the two has to become a column first?"),
+        "corrects instead of adding": Mistake(lambda S, v, k: S - torch.outer(S @ k - v, k),
+            "That is the delta rule already: it takes out what the memory says for k. Here v kᵀ is simply added.",
+            "eq. 0.1"),
+        "takes a mean": Mistake(lambda S, v, k: (S + torch.outer(v, k)) / 2,
+            "Nothing is divided: a new association must not weaken the old ones.", "eq. 0.1"),
         "writes nothing": Mistake(lambda S, v, k: S.clone(),
             "The memory comes back as it was: v and k leave no trace.", "eq. 0.1",
             next="What is `v[:, None] * k[None, :]`?"),
@@ -90,6 +102,29 @@ def read_first_token(q, S):
     return read(q[:, :1], S).repeat(1, q.shape[1], 1, 1)
 
 
+def read_reshaped(q, S):
+    B, T, H, K = q.shape
+    return q.reshape(B, H, T, K) @ S.mT                                  # (B, H, T, V)
+
+
+def read_reshaped_on_the_way_back(q, S):
+    B, T, H, _ = q.shape
+    return (q.transpose(1, 2) @ S.mT).reshape(B, T, H, -1)
+
+
+def read_reshaped_both_ways(q, S):
+    B, T, H, _ = q.shape
+    return read_reshaped(q, S).reshape(B, T, H, -1)
+
+
+def read_from_first_head(q, S):
+    return torch.einsum("bthk,bvk->bthv", q, S[:, 0])
+
+
+def read_from_first_sequence(q, S):
+    return torch.einsum("bthk,hvk->bthv", q, S[0])
+
+
 def read_cases(g):
     shapes = ((1, 1, 1, 2, 1), (1, 2, 1, 2, 2), (1, 1, 2, 2, 3), (2, 1, 1, 3, 2),
               (1, 5, 1, 3, 4), (2, 3, 3, 3, 3), (2, 3, 3, 4, 5))
@@ -108,18 +143,37 @@ exercise(
         "returns the heads before the tokens": Mistake(lambda q, S: q.transpose(1, 2) @ S.mT,
             "The numbers are right, in shape (B, H, T, V). Tokens come first in this book: (B, T, H, V).",
             next="Transpose dimensions 1 and 2 at the end."),
-        "reads every head with the first head's memory": Mistake(lambda q, S: torch.einsum("bthk,bvk->bthv", q, S[:, 0]),
+        "reshapes where it should transpose": Mistake(read_reshaped,
+            "(B, T, H, K) and (B, H, T, K) hold the same numbers in another order. A `reshape` keeps their "
+            "order in memory, so tokens and heads are mixed up; `transpose(1, 2)` moves them. And the "
+            "heads still come first in what you return.",
+            next="For B = 1, T = 2, H = 2: which numbers should head 0 get, and which does yours give it?"),
+        "reshapes where it should transpose, and transposes back": Mistake(
+            lambda q, S: read_reshaped(q, S).transpose(1, 2),
+            "The `transpose` at the end is right. The `reshape` at the beginning is not: it keeps the order of the "
+            "numbers in memory, so tokens and heads are mixed up.",
+            next="`q.transpose(1, 2)` has the shape (B, H, T, K), too."),
+        "reshapes back where it should transpose back": Mistake(read_reshaped_on_the_way_back,
+            "Up to the product all is right, in shape (B, H, T, V). The `reshape` then keeps the order of the numbers, "
+            "so the answers land at other tokens and heads; `transpose(1, 2)` moves them."),
+        "reshapes both ways": Mistake(read_reshaped_both_ways,
+            "A `reshape` does not exchange dimensions: it reads the same numbers in the same order, so a token's "
+            "queries meet the memory of another head.", next="Replace both by `transpose(1, 2)`."),
+        "reads every head with the first head's memory": Mistake(read_from_first_head,
             "Each head has a memory of its own. Yours is right for H = 1 only.",
             next="Keep the letter h on both inputs of the `einsum`."),
-        "reads every sequence with the first one's memory": Mistake(lambda q, S: torch.einsum("bthk,hvk->bthv", q, S[0]),
+        "reads every sequence with the first one's memory": Mistake(read_from_first_sequence,
             "Each sequence of the batch has a memory of its own. Yours is right for B = 1 only."),
         "pairs the tokens of q with the heads of S": Mistake(lambda q, S: q @ S.mT,
-            "`@` lines up (B, T) with (B, H), position by position: token t gets the memory of head t. Head must meet head.",
+            "`@` lines up (B, T) with (B, H), position by position: token t gets the memory of "
+            "head t. Head must meet head.",
             next="Which two dimensions of q have to change places first?"),
         "reads every head with the sum of all memories": Mistake(lambda q, S: torch.einsum("bthk,bgvk->bthv", q, S),
-            "In `einsum` two letters for the heads pair every head of q with every head of S, and add up. One letter keeps them together."),
+            "In `einsum` two letters for the heads pair every head of q with every head of S, and add up. "
+            "One letter keeps them together."),
         "divides by √K": Mistake(lambda q, S: read(q, S) / q.shape[-1] ** 0.5,
-            "Softmax attention scales its scores so. Here the answer is S q itself: the scale is 1 unless something else is said.", "eq. 0.1"),
+            "Softmax attention scales its scores so. Here the answer is S q itself: the scale is 1 unless "
+            "something else is said.", "eq. 0.1"),
         "adds up the heads": Mistake(read_all_heads,
             "A letter missing from the output of `einsum` is summed over: h must be among them."),
         "reads only the first token": Mistake(read_first_token,

@@ -10,7 +10,9 @@ from deltanet_edu import ops
 
 from ...tutor import equation, prediction
 from ...tutor.cases import delta_inputs, normal, unit_keys
-from .problems import normalized, normalized_by_recurrence, outer_features, parallel, recurrent, recurrent_by_the_package
+from ..common import one_head
+from .features import outer_features
+from .problems import normalized, normalized_by_recurrence, parallel, recurrent
 
 # -- equations ---------------------------------------------------------------------------------------------------------
 
@@ -29,7 +31,8 @@ def _(g):
             for t in range(len(q)):
                 w = [math.exp(s * float(q[t] @ k[i])) for i in range(t + 1)]
                 rows.append(sum(w[i] * v[i] for i in range(t + 1)) / sum(w))
-            yield "PyTorch's attention", scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True, scale=s)[0], torch.stack(rows)
+            attention = scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True, scale=s)[0]
+            yield "PyTorch's attention", attention, torch.stack(rows)
         sharp = torch.softmax(1e4 * normalize(k, dim=-1) @ normalize(k[0], dim=-1), 0)
         same = torch.isclose(normalize(k, dim=-1) @ normalize(k[0], dim=-1), torch.ones(len(k), dtype=k.dtype)).double()
         yield "a large s looks up equal keys", sharp @ v, same @ v / same.sum()
@@ -42,7 +45,7 @@ def _(g):
         yield "S_t is the sum of all writes", last, S + sum(torch.outer(v_i, k_i) for v_i, k_i in zip(v, k))
         yield "o_t weighs each value by its overlap", o, torch.stack(
             [S @ q[t] + sum((k[i] @ q[t]) * v[i] for i in range(t + 1)) for t in range(len(q))])
-        for mine, theirs in zip((o, last), recurrent_by_the_package(q, k, v, S)):
+        for mine, theirs in zip((o, last), one_head(ops.linear_attention_recurrent, q, k, v, S)):
             yield "the package", theirs, mine
 
 
@@ -51,8 +54,9 @@ def _(g):
     for q, k, v, S in sequences(g):
         yield "row t is o_t of eq. 1.2", (q @ k.T).tril() @ v, recurrent(q, k, v, torch.zeros_like(S))[0]
     for q, k, v, S in (case.args for case in delta_inputs(g, "q k v S", T=(1, 7), B=2, H=3)):
-        for left, right in zip(ops.linear_attention_parallel(q, k, v, initial_state=S), ops.linear_attention_recurrent(q, k, v, initial_state=S)):
-            yield "the package, with an entering memory", left, right
+        loop = ops.linear_attention_recurrent(q, k, v, initial_state=S)
+        for name, left, right in zip(("O", "S'"), ops.linear_attention_parallel(q, k, v, initial_state=S), loop):
+            yield f"{name} of the package, with an entering memory", left, right
 
 
 @equation("1.4", r"S' = S + V^\top K, \qquad O = Q S^\top + \mathrm{tril}(Q K^\top)\, V")
@@ -63,7 +67,8 @@ def _(g):
     for q, k, v, S in (case.args for case in delta_inputs(g, "q k v S", T=(1, 7), B=2, H=3)):
         right = ops.linear_attention_recurrent(q, k, v, initial_state=S)
         for C in (1, 2, 3, 16):
-            for name, a, b in zip(("O", "S'"), ops.linear_attention_chunkwise(q, k, v, initial_state=S, chunk_size=C), right):
+            chunks = ops.linear_attention_chunkwise(q, k, v, initial_state=S, chunk_size=C)
+            for name, a, b in zip(("O", "S'"), chunks, right):
                 yield f"{name} chunk after chunk, also with a ragged tail", a, b
 
 
@@ -80,7 +85,7 @@ def _(g):
 
 @equation("1.6", r"\mathbb{E}\,\lVert S k_j - v_j \rVert^2 = \frac{1}{d} \sum_{i \ne j} \lVert v_i \rVert^2")
 def _(g):
-    """The expectation is exact: keys run over all choices from plus and minus the axes of a rotated frame, with E k = 0, E kkᵀ = I/d."""
+    """The expectation is exact: keys run over all choices from ± the axes of a frame, with E k = 0 and E kkᵀ = I/d."""
     for d, N, V in ((2, 3, 1), (2, 4, 3), (3, 3, 2)):
         axes = torch.linalg.qr(torch.randn(d, d, generator=g, dtype=torch.float64))[0]
         axes, v, k_j = torch.cat([axes, -axes]), normal(g, N, V), unit_keys(g, d)
@@ -91,16 +96,19 @@ def _(g):
         yield "the mean over all keys of a frame", error.square().sum(-1).mean(), v[1:].square().sum() / d
 
 
-@equation("1.7", r"o_t = \sum_{i \le t} v_i\,\big(\phi(k_i)^\top \phi(q_t)\big) = \Big(\sum_{i \le t} v_i\,\phi(k_i)^\top\Big)\,\phi(q_t)")
+@equation("1.7", r"o_t = \sum_{i \le t} v_i\,\big(\phi(k_i)^\top \phi(q_t)\big) "
+                 r"= \Big(\sum_{i \le t} v_i\,\phi(k_i)^\top\Big)\,\phi(q_t)")
 def _(g):
     for q, k, v, S in sequences(g):
         phi_q, phi_k = outer_features(q), outer_features(k)
         squares = torch.stack([sum((k[i] @ q[t]) ** 2 * v[i] for i in range(t + 1)) for t in range(len(q))])
-        yield "all products of two entries: squared overlaps", recurrent(phi_q, phi_k, v, S.new_zeros(v.shape[1], phi_k.shape[1]))[0], squares
+        o, _ = recurrent(phi_q, phi_k, v, S.new_zeros(v.shape[1], phi_k.shape[1]))
+        yield "all products of two entries: squared overlaps", o, squares
         yield "the scores", phi_q @ phi_k.T, (q @ k.T) ** 2
 
 
-@equation("1.8", r"o_t = \frac{\sum_{i \le t} v_i\,\big(\phi(k_i)^\top \phi(q_t)\big)}{\sum_{i \le t} \phi(k_i)^\top \phi(q_t)}")
+@equation("1.8", r"o_t = \frac{\sum_{i \le t} v_i\,\big(\phi(k_i)^\top \phi(q_t)\big)}"
+                 r"{\sum_{i \le t} \phi(k_i)^\top \phi(q_t)}")
 def _(g):
     for q, k, v, _ in sequences(g):
         phi_q, phi_k = elu(q) + 1, elu(k) + 1
@@ -110,11 +118,20 @@ def _(g):
         yield "mask, then divide", normalized(q, k, v), direct
 
 
-@equation("1.9", r"\mathbb{E}\,(k_i^\top k_j)^2 = \frac{1}{d}, \qquad \mathbb{E}\,(k_i^\top k_j)^4 = \frac{3}{d\,(d+2)}")
+def gauss(n):
+    """Nodes in (-1, 1) and weights of the Gauss-Legendre rule with n points (Golub and Welsch)."""
+    i = torch.arange(1, n).double()
+    off = i / (4 * i**2 - 1).sqrt()
+    nodes, vectors = torch.linalg.eigh(torch.diag(off, 1) + torch.diag(off, -1))
+    return nodes, vectors[0] ** 2
+
+
+@equation("1.9", r"\mathbb{E}\,(k_i^\top k_j)^2 = \frac{1}{d}, "
+                 r"\qquad \mathbb{E}\,(k_i^\top k_j)^4 = \frac{3}{d\,(d+2)}")
 def _(g):
     """The angle between two random directions has density sin^(d-2); a Gauss rule integrates it to rounding."""
-    x, w = torch.linalg.eigh(torch.diag(off := torch.arange(1, 80).double() / (4 * torch.arange(1, 80).double() ** 2 - 1).sqrt(), 1) + torch.diag(off, -1))
-    weights, angle = w[0] ** 2, (x + 1) * math.pi / 2
+    x, weights = gauss(80)
+    angle = (x + 1) * math.pi / 2
     for d in (2, 3, 8, 32):
         density = weights * angle.sin() ** (d - 2)
         density = density / density.sum()
@@ -131,7 +148,8 @@ def _(g):
         series = series + s**n / math.factorial(n) * (power[0] @ power[1].T)
         exact.append((power[0] @ power[1].T) - (q @ k.T) ** n)
         power = [(p[:, :, None] * x[:, None, :]).flatten(1) for p, x in zip(power, (q, k))]
-    yield "products of n entries have the overlap (qᵀk)ⁿ", torch.stack(exact) + 1, torch.ones(9, 5, 4, dtype=torch.float64)
+    ones = torch.ones(9, 5, 4, dtype=torch.float64)
+    yield "products of n entries have the overlap (qᵀk)ⁿ", torch.stack(exact) + 1, ones
     tail = sum(s**n / math.factorial(n) * (q @ k.T) ** n for n in range(9, 40))
     yield "the series", series + tail, torch.exp(s * q @ k.T)
 
@@ -171,23 +189,26 @@ def _(g):
 # -- predictions -------------------------------------------------------------------------------------------------------
 
 prediction(
-    "1.a", question="cat holds 3, kitten 4, car 10. Each value is weighted by the softmax of key · query, and the query is cat's own key. "
-                    "What comes back?",
+    "1.a", question="cat holds 3, kitten 4, car 10. Each value is weighted by the softmax of key · query, "
+                    "and the query is cat's own key. What comes back?",
     options={
         "3": "That is what a dictionary does: the matching key gets all the weight. A softmax gives every key some.",
-        "something between 3 and 10": "A softmax has positive weights that sum to one, so the answer is an average. Here even car, at a right angle, "
-                                      "gets a sixth of the weight.",
+        "something between 3 and 10": "A softmax has positive weights that sum to one, so the answer is an average. "
+                                      "Here even car, at a right angle, gets a sixth of the weight.",
         "17": "That would be the sum, with full weight for all three. Softmax weights share one unit.",
     },
     answer="something between 3 and 10",
 )
 
 prediction(
-    "1.b", question="o_t is read from S_t, and S_t already holds v_t kₜᵀ. Which entries of the score matrix Q Kᵀ (row t, column i) count?",
+    "1.b", question="o_t is read from S_t, and S_t already holds v_t kₜᵀ. Which entries of the score matrix Q Kᵀ "
+                    "(row t, column i) count?",
     options={
-        "i ≤ t, with the diagonal": "Token t writes first and reads after, so it can find its own value. The mask keeps the diagonal.",
-        "i < t, without the diagonal": "That would be reading S_{t-1}, before the write. A token could then never see itself.",
         "all of them": "The last memory holds all writes, but token t reads S_t, which holds those up to t only.",
+        "i < t, without the diagonal": "That would be reading S_{t-1}, before the write. "
+                                       "A token could then never see itself.",
+        "i ≤ t, with the diagonal": "Token t writes first and reads after, so it can find its own value. "
+                                    "The mask keeps the diagonal.",
     },
     answer="i ≤ t, with the diagonal",
 )
@@ -196,10 +217,12 @@ prediction(
     "1.c", question="d = 64. We store 17 values of length 1 under random unit keys and read one of them back. "
                     "How long is the error, roughly?",
     options={
+        "0": "Only if all seventeen keys were orthogonal to the one we ask for. "
+             "Random keys nearly are, but nearly adds up.",
         "0.12": "That is the overlap with a single wrong key, about 1/√64. There are sixteen of them.",
-        "0.5": "Each wrong key adds a vector of length about 1/8 in a random direction. Sixteen of those make √16 · 1/8.",
+        "0.5": "Each wrong key adds a vector of length about 1/8 in a random direction. "
+               "Sixteen of those make √16 · 1/8.",
         "2": "That is 16 · 1/8: all errors pointing the same way. Random ones mostly cancel.",
-        "0": "Only if all seventeen keys were orthogonal to the one we ask for. Random keys nearly are, but nearly adds up.",
     },
     answer="0.5",
 )
@@ -207,10 +230,11 @@ prediction(
 prediction(
     "1.d", question="Three feature maps for random unit keys in d = 32. Which leaves room for the fewest pairs?",
     options={
+        "φ(x) = elu(x) + 1": "Every feature is positive, so every overlap is positive, and large. Nothing cancels: "
+                             "room for one pair, where plain keys hold 32.",
         "φ(x) = x": "The yardstick: about 32 pairs until the error is as long as the value.",
-        "φ(x) = elu(x) + 1": "Every feature is positive, so every overlap is positive, and large. Nothing cancels: room for one pair, where plain "
-                             "keys hold 32.",
-        "φ(x) = all products x_a x_b": "The overlaps are squared, which makes small ones tiny. This one leaves room for hundreds.",
+        "φ(x) = all products x_a x_b": "The overlaps are squared, which makes small ones tiny. "
+                                       "This one leaves room for hundreds.",
     },
     answer="φ(x) = elu(x) + 1",
 )
@@ -218,9 +242,10 @@ prediction(
 prediction(
     "1.e", question="We write cat → 3, and later cat → 5, with the same unit key. What does the memory say for cat?",
     options={
+        "4": "That is what softmax attention says: equal keys get equal weights, and it averages. "
+             "Adding does not average.",
         "5": "A dictionary would. Here nothing was taken out before the second write.",
         "8": "S = 3kᵀ + 5kᵀ = 8kᵀ. Two writes under one key are one write of their sum.",
-        "4": "That is what softmax attention says: equal keys get equal weights, and it averages. Adding does not average.",
     },
     answer="8",
 )
@@ -228,9 +253,12 @@ prediction(
 prediction(
     "1.f", question="32 random unit keys in d = 32, each stored once. Which rule recalls more of the 32 values?",
     options={
-        "adding": "It does. Looking before writing costs something: each new write erases a little of everything older that overlaps its key.",
-        "the delta rule": "Its squared error is indeed lower. But the error is spread unevenly: the newest pairs are perfect, the oldest are lost.",
-        "no difference": "The keys overlap, so the first read of every key finds something, and the two rules write different things.",
+        "the delta rule": "Its squared error is indeed lower. But the error is spread unevenly: "
+                          "the newest pairs are perfect, the oldest are lost.",
+        "adding": "It does. Looking before writing costs something: "
+                  "each new write erases a little of everything older that overlaps its key.",
+        "no difference": "The keys overlap, so the first read of every key finds something, "
+                         "and the two rules write different things.",
     },
     answer="adding",
 )

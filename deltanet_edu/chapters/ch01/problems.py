@@ -1,6 +1,5 @@
-"""The exercises of chapter 1, in order: each with its solutions, mistakes and hints."""
+"""The exercises of chapter 1 but the last, in order: each with its solutions, mistakes and hints."""
 
-import inspect
 import math
 
 import torch
@@ -10,6 +9,7 @@ from deltanet_edu import ops
 
 from ...tutor import Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, normal, smallest_first, unit_keys
+from ..common import one_head
 
 # -- 1.1 What does it say? ---------------------------------------------------------------------------------------------
 
@@ -18,23 +18,39 @@ exercise(
     reference=-0.8,
     mutants={
         "looks for an exact match": Mistake(0.0,
-            "A dictionary would say nothing, because no key equals (0, 1). This memory answers with every value it holds, "
-            "each weighted by the overlap of its key with the question.", "eq. 1.2", next="What is (0.6, 0.8)·(0, 1)?"),
+            "A dictionary would say nothing, because no key equals (0, 1). This memory answers with every value it "
+            "holds, each weighted by the overlap of its key with the question.", "eq. 1.2",
+            next="What is (0.6, 0.8)·(0, 1)?"),
         "returns the value of the nearest key": Mistake(-1.0,
-            "The nearest key is the second one, but it is not *equal* to the question: its value counts 0.8 times, not once.", "eq. 1.5"),
-        "drops the sign of the value": Mistake(0.8, "The overlap is right. The value stored under that key is -1.", "eq. 1.2"),
+            "The nearest key is the second one, but it is not *equal* to the question: its "
+            "value counts 0.8 times, not once.", "eq. 1.5"),
+        "drops the sign of the value": Mistake(0.8,
+            "The overlap is right. The value stored under that key is -1.", "eq. 1.2"),
         "reads the first column": Mistake(1.4,
             "That is the first entry of S = (1.4, -0.8), what the question (1, 0) would get.", "eq. 1.2",
             next="Which entry does (0, 1) pick?"),
         "adds up the whole memory": Mistake(0.6,
             "1.4 - 0.8 reads with (1, 1). The question (0, 1) gives the first entry of S the weight 0.", "eq. 1.2"),
-        "adds the two values": Mistake(1.0, "2 - 1 gives both values full weight. Their weights are the overlaps 0 and 0.8.", "eq. 1.5"),
+        "gives the first value full weight": Mistake(1.2,
+            "2 - 0.8: the second value is weighted rightly. The first key, (1, 0), has the overlap 0 with the "
+            "question, so its value counts nothing.", "eq. 1.5"),
+        "takes the other entry of the key": Mistake(-0.6,
+            "-1 · 0.6 is the overlap with (1, 0). The question is (0, 1).", "eq. 1.5"),
+        "gives the memory instead of the answer": Mistake((1.4, -0.8),
+            "That is S, the whole memory. Reading it with (0, 1) gives one number.", "eq. 1.2"),
+        "corrects while it writes": Mistake(-1.76,
+            "That memory looked before it wrote: the delta rule, which comes in chapter 2. "
+            "Here both pairs are simply added.",
+            "eq. 1.2"),
+        "adds the two values": Mistake(1.0,
+            "2 - 1 gives both values full weight. Their weights are the overlaps 0 and 0.8.", "eq. 1.5"),
     },
-    hints=("The memory is one row of two numbers. Write it down: it is empty, then the first pair is added, then the second.",
+    hints=("The memory is one row of two numbers. Write it down: it is empty, then the first pair is "
+           "added, then the second.",
            "S = 2·(1, 0) + (-1)·(0.6, 0.8).",
            "S = (1.4, -0.8). Reading is the dot product of S with the question (0, 1)."),
-    why="S = 2·(1, 0) - (0.6, 0.8) = (1.4, -0.8), and (0, 1) picks the second entry. Nobody stored anything under (0, 1): "
-        "the answer is pure crosstalk from the second pair.",
+    why="S = 2·(1, 0) - (0.6, 0.8) = (1.4, -0.8), and (0, 1) picks the second entry. Nobody stored anything under "
+        "(0, 1): the answer is pure crosstalk from the second pair.",
 )
 
 # -- 1.2 Write, then read ----------------------------------------------------------------------------------------------
@@ -70,15 +86,23 @@ def write_mean(k, v, q, S):
     return q @ S.T, S
 
 
+def write_corrections(k, v, q, S):
+    for k_t, v_t in zip(k, v):
+        S = S - torch.outer(S @ k_t - v_t, k_t)
+    return q @ S.T, S
+
+
 def store_cases(g):
     """T pairs to store and M questions, with M = T somewhere and K = V somewhere."""
+    sizes = (1, 1, 2, 1), (2, 1, 2, 3), (2, 2, 3, 2), (3, 3, 2, 2), (1, 3, 3, 3), (5, 4, 3, 5), (6, 6, 4, 3)
     cases = []
-    for T, M, K, V in ((1, 1, 2, 1), (2, 1, 2, 3), (2, 2, 3, 2), (3, 3, 2, 2), (1, 3, 3, 3), (5, 4, 3, 5), (6, 6, 4, 3)):
+    for T, M, K, V in sizes:
         k = unit_keys(g, T, K) if T < 5 else normal(g, T, K)
         k = k[torch.arange(T) % -(-T // 2)] if T == 6 else k
         note = "repeated keys" if T == 6 else "unnormalized keys" if T == 5 else "unit keys"
         S = torch.zeros(V, K, dtype=k.dtype) if T == 1 and M == 1 else normal(g, V, K)
-        cases.append(Case((k, normal(g, T, V), normal(g, M, K), S), f"{note}, T = {T}, {'K ≠ V' if K != V else 'K = V'}"))
+        note = f"{note}, T = {T}, {'K ≠ V' if K != V else 'K = V'}"
+        cases.append(Case((k, normal(g, T, V), normal(g, M, K), S), note))
     return smallest_first(cases)
 
 
@@ -93,16 +117,28 @@ exercise(
             "Only the last outer product was added to S: the sum runs over all T pairs.", "eq. 1.2",
             next="Does your loop start from the same S each time?"),
         "divides by the number of pairs": Mistake(write_mean,
-            "The memory is a *sum* of outer products, not their mean: storing a new pair must not weaken the old ones.", "eq. 1.2"),
+            "The memory is a *sum* of outer products, not their mean: storing a new pair must not weaken the old ones.",
+            "eq. 1.2"),
         "writes k vᵀ, the transpose": Mistake(write_transposed,
-            "Each write is v kᵀ, with one row per value dimension: S is (V, K). Yours is kvᵀ, which fits only when K = V.", "eq. 1.2",
+            "Each write is v kᵀ, with one row per value dimension: S is (V, K). Yours is kvᵀ, "
+            "which fits only when K = V.", "eq. 1.2",
             next="Which of `v.T @ k` and `k.T @ v` has V rows?"),
         "reads before it has written": Mistake(lambda k, v, q, S: (q @ S.T, S + v.T @ k),
             "The memory it returns is right, but the questions were put to the memory as it came in.", "eq. 1.2"),
         "asks with the keys": Mistake(lambda k, v, q, S: (k @ (S + v.T @ k).T, S + v.T @ k),
             "These are the answers to k. The questions are q.", "eq. 1.2"),
+        "divides the questions by √K": Mistake(lambda k, v, q, S: write_and_read(k, v, q / q.shape[1] ** 0.5, S),
+            "Softmax attention scales its scores so. Here an answer is S q itself.", "eq. 1.2"),
+        "corrects while it writes": Mistake(write_corrections,
+            "Yours takes out what the memory says before it adds: the delta rule of chapter 2. "
+            "Here every pair is simply added.",
+            "eq. 1.2"),
+        "returns the memory first": Mistake(lambda k, v, q, S: (S + v.T @ k, q @ (S + v.T @ k).T),
+            "Both results are right, in the wrong order: first the answers, (M, V), then the memory, (V, K).",
+            next="Exchange the two in the `return`."),
         "returns the answers as columns": Mistake(lambda k, v, q, S: ((S + v.T @ k) @ q.T, S + v.T @ k),
-            "S q is right for one question, a column. In this book questions and answers are *rows*: M answers are (M, V).",
+            "S q is right for one question, a column. In this book questions and answers are "
+            "*rows*: M answers are (M, V).",
             next="Transpose the product: (S Qᵀ)ᵀ = Q Sᵀ."),
     },
     hints=("Start with one pair and one question: one outer product, one matrix times vector.",
@@ -127,9 +163,7 @@ def recurrent_by_all_memories(q, k, v, S):
 
 
 def recurrent_by_the_package(q, k, v, S):
-    q, k, v = (x[None, :, None] for x in (q, k, v))                      # (1, T, 1, K or V)
-    o, S = ops.linear_attention_recurrent(q, k, v, initial_state=S[None, None])
-    return o[0, :, 0], S[0, 0]
+    return one_head(ops.linear_attention_recurrent, q, k, v, S)
 
 
 def token_loop(write=lambda S, k, v: S + torch.outer(v, k), read=lambda S, q, k: S @ q, enter=lambda S: S, late=True):
@@ -143,8 +177,21 @@ def token_loop(write=lambda S, k, v: S + torch.outer(v, k), read=lambda S, q, k:
     return loop
 
 
+def loop_without_carrying(q, k, v, S):
+    return torch.stack([(S + torch.outer(v_t, k_t)) @ q_t for q_t, k_t, v_t in zip(q, k, v)]), S
+
+
+def loop_with_means(q, k, v, S):
+    o = []
+    for t, (q_t, k_t, v_t) in enumerate(zip(q, k, v), 1):
+        S = S + torch.outer(v_t, k_t)
+        o.append(S @ q_t / t)
+    return torch.stack(o), S
+
+
 def running_inputs(g):
-    return smallest_first(delta_inputs(g, "q k v S", T=(1, 2, 5), K=2, V=3) + delta_inputs(g, "q k v S", T=(3,), K=3, V=3))
+    square = delta_inputs(g, "q k v S", T=(3,), K=3, V=3)
+    return smallest_first(delta_inputs(g, "q k v S", T=(1, 2, 5), K=2, V=3) + square)
 
 
 def read_final_memory(q, k, v, S):
@@ -157,7 +204,8 @@ exercise(
     reference=recurrent, alternatives=(recurrent_by_all_memories, recurrent_by_the_package), cases=running_inputs,
     mutants={
         "reads before it writes": Mistake(token_loop(late=False),
-            "o_t is read from S_t, the memory *after* token t was written. Yours is read from S_{t-1}, so a token never sees itself.", "eq. 1.2",
+            "o_t is read from S_t, the memory *after* token t was written. Yours is read from S_{t-1}, so "
+            "a token never sees itself.", "eq. 1.2",
             next="With one token and an empty memory, what should o_1 be?"),
         "starts from an empty memory": Mistake(token_loop(enter=torch.zeros_like),
             "The first write is added to the S that is passed in. Yours begins with zeros.", "eq. 1.2"),
@@ -168,15 +216,28 @@ exercise(
         "reads with k instead of q": Mistake(token_loop(read=lambda S, q, k: S @ k),
             "The key says where to *write*. The question at token t is q_t.", "eq. 1.2"),
         "reads every token from the final memory": Mistake(read_final_memory,
-            "o_t may depend on tokens 1 to t only. Yours writes everything first, so early tokens read values from their future.", "eq. 1.2",
+            "o_t may depend on tokens 1 to t only. Yours writes everything first, so early tokens read "
+            "values from their future.", "eq. 1.2",
             next="Where in the loop must the reading happen?"),
+        "does not keep what it has written": Mistake(loop_without_carrying,
+            "Each token sees its own write, but the next one starts from the S of the "
+            "beginning again: S_t is made from S_{t-1}.",
+            "eq. 1.2", next="Which name has the new memory, and does the next round use it?"),
+        "divides by the number of tokens": Mistake(loop_with_means,
+            "A memory of outer products adds. Nothing is averaged: o_t = S_t q_t.", "eq. 1.2"),
+        "divides the queries by √K": Mistake(token_loop(read=lambda S, q, k: S @ q / len(q) ** 0.5),
+            "Softmax attention scales its scores so. Here o_t is S_t q_t itself.", "eq. 1.2"),
+        "corrects while it writes": Mistake(token_loop(write=lambda S, k, v: S - torch.outer(S @ k - v, k)),
+            "Yours takes out what the memory says before it adds: the delta rule of chapter 2. "
+            "Here v_t k_tᵀ is simply added.",
+            "eq. 1.2"),
         "changes the memory it was given": Mistake(token_loop(write=lambda S, k, v: S.add_(torch.outer(v, k))),
             "The result is right, but the caller's S is overwritten: `+=` and `add_` write into the tensor itself.",
             next="Write `S = S + ...` instead of `S += ...`."),
     },
     hints=("Two lines per token: one changes S, the other reads it. Which comes first?",
            "The outer product is `v_t[:, None] * k_t[None, :]`, of shape (V, K).",
-           "In the loop: `S = S + v_t[:, None] * k_t[None, :]`, then `o.append(S @ q_t)`; `torch.stack(o)` at the end."),
+           "In the loop `S = S + v_t[:, None] * k_t[None, :]`, then `o.append(S @ q_t)`; `torch.stack(o)` at the end."),
 )
 
 # -- 1.4 All at once ---------------------------------------------------------------------------------------------------
@@ -201,6 +262,11 @@ def attention(scores=lambda q, k: q @ k.T, mask=torch.tril, memory=True, carry=T
     return form
 
 
+def read_after_update(q, k, v, S):
+    S = S + v.T @ k
+    return (q @ k.T).tril() @ v + q @ S.T, S
+
+
 def softmax_scores(q, k):
     return torch.softmax((q @ k.T).masked_fill(torch.ones(len(q), len(q)).triu(1).bool(), -math.inf), -1)
 
@@ -216,25 +282,42 @@ exercise(
             "o_t is read after token t was written, so the entry (t, t) stays. Yours drops it.", "eq. 1.3",
             next="With one token and an empty memory, what should o_1 be?"),
         "keeps the future and drops the past": Mistake(attention(mask=torch.triu),
-            "Row t, column i is how token t looks at token i. The past, i ≤ t, is on and *below* the diagonal: `tril`.", "eq. 1.3"),
+            "Row t, column i is how token t looks at token i. The past, i ≤ t, is on and *below* the diagonal: `tril`.",
+            "eq. 1.3"),
         "forgets the entering memory": Mistake(attention(memory=False),
             "Every token also reads what was in S before the sequence began: a term Q Sᵀ, without a mask.", "eq. 1.4",
             next="What should come back if all values were zero?"),
         "applies a softmax": Mistake(attention(scores=softmax_scores),
-            "That is eq. 1.1. Linear attention uses the plain scores: without the softmax the sum can move into a matrix.", "eq. 1.3"),
+            "That is eq. 1.1. Linear attention uses the plain scores: without the softmax the "
+            "sum can move into a matrix.", "eq. 1.3"),
         "swaps queries and keys": Mistake(attention(scores=lambda q, k: k @ q.T),
             "Row t must hold the scores of *query* t: Q Kᵀ. Yours is K Qᵀ, its transpose.", "eq. 1.3"),
         "returns the memory without what entered": Mistake(attention(carry=False),
             "The outputs are right. The memory at the end is the entering S plus Vᵀ K.", "eq. 1.4"),
-        "reads the memory after updating it": Mistake(lambda q, k, v, S: ((q @ k.T).tril() @ v + q @ (S + v.T @ k).T, S + v.T @ k),
-            "Q Sᵀ is meant for the memory that *entered*. Yours already holds all T writes: every token sees the future, and its own past twice.", "eq. 1.4",
+        "divides the scores by √K": Mistake(attention(scores=lambda q, k: q @ k.T / q.shape[1] ** 0.5),
+            "Softmax attention divides so, to keep its exponentials in bounds. Linear attention has none: "
+            "the score is q_t·k_i itself.", "eq. 1.3"),
+        "divides all that is read by √K": Mistake(lambda q, k, v, S: parallel(q / q.shape[1] ** 0.5, k, v, S),
+            "Softmax attention scales its queries so. Here the scale is 1.", "eq. 1.3"),
+        "asks the memory with the keys": Mistake(lambda q, k, v, S: ((q @ k.T).tril() @ v + k @ S.T, S + v.T @ k),
+            "Within the sequence yours asks with q. The entering memory is read with the queries as well: Q Sᵀ.",
+            "eq. 1.4"),
+        "writes k vᵀ, the transpose": Mistake(lambda q, k, v, S: ((q @ k.T).tril() @ v + q @ S.T, S + k.T @ v),
+            "The outputs are right. The memory gets the sum of the v kᵀ, Vᵀ K, which is (V, K). Yours is (K, V).",
+            "eq. 1.4"),
+        "reads the memory after updating it": Mistake(read_after_update,
+            "Q Sᵀ is meant for the memory that *entered*. Yours already holds all T writes: every token sees the "
+            "future, and its own past twice.", "eq. 1.4",
             next="Is S overwritten before the outputs are computed?"),
         "starts from an empty memory": Mistake(attention(memory=False, carry=False),
-            "The S that comes in is lost twice: every token reads it, a term Q Sᵀ, and the memory at the end is S plus Vᵀ K.", "eq. 1.4"),
+            "The S that comes in is lost twice: every token reads it, a term Q Sᵀ, and the "
+            "memory at the end is S plus Vᵀ K.", "eq. 1.4"),
         "divides by the sum of the scores": Mistake(attention(mask=lambda x: x.tril() / x.tril().sum(-1, keepdim=True)),
-            "That is the normalizer of eq. 1.8, made for positive scores. Here the scores are used as they are.", "eq. 1.3"),
+            "That is the normalizer of eq. 1.8, made for positive scores. Here the scores are used as they are.",
+            "eq. 1.3"),
         "masks after multiplying with V": Mistake(lambda q, k, v, S: ((q @ k.T @ v).tril() + q @ S.T, S + v.T @ k),
-            "The mask belongs to the (T, T) scores. After the product with V the future is already inside the sums.", "eq. 1.3"),
+            "The mask belongs to the (T, T) scores. After the product with V the future is already inside the sums.",
+            "eq. 1.3"),
     },
     hints=("Write o_t as a sum over i ≤ t of (q_t·k_i) v_i. The scores of all pairs (t, i) are one matrix product.",
            "`q @ k.T` is (T, T): row t, column i. `tril` keeps i ≤ t. Then multiply by v.",
@@ -303,6 +386,26 @@ def one_sum_for_all(q, k, v):
     return scores / scores.sum() @ v
 
 
+def divided_without_keepdim(q, k, v):
+    scores = ((elu(q) + 1) @ (elu(k) + 1).T).tril()
+    return scores / scores.sum(-1) @ v
+
+
+def divided_by_running_sums(q, k, v):
+    scores = ((elu(q) + 1) @ (elu(k) + 1).T).tril()
+    return scores / scores.cumsum(-1) @ v
+
+
+def features_of_queries_only(q, k, v):
+    scores = ((elu(q) + 1) @ k.T).tril()
+    return scores / scores.sum(-1, keepdim=True) @ v
+
+
+def elu_alone(q, k, v):
+    scores = (elu(q) @ elu(k).T).tril()
+    return scores / scores.sum(-1, keepdim=True) @ v
+
+
 def one_added_outside(q, k, v):
     scores = (elu(q) @ elu(k).T + 1).tril()
     return scores / scores.sum(-1, keepdim=True) @ v
@@ -314,27 +417,43 @@ exercise(
     cases=lambda g: delta_inputs(g, "q k v", T=(1, 2, 4, 7), K=2, V=3),
     mutants={
         "still divides by a sum over the future": Mistake(leaky,
-            "Each row is divided by the sum of *all* its scores, and the mask comes after: the keys of later tokens change o_t. "
-            "The loss of such a model looks too good in training, and generation falls apart.", "eq. 1.8",
+            "Each row is divided by the sum of *all* its scores, and the mask comes after: the keys of later tokens "
+            "change o_t. The loss of such a model looks too good in training, and generation falls apart.", "eq. 1.8",
             next="Over which i does the sum below the fraction bar run?"),
         "masks the denominator only": Mistake(mask_in_one_place,
-            "The sum below is right now, but the one above still runs over all tokens: values leak from the future.", "eq. 1.8"),
+            "The sum below is right now, but the one above still runs over all tokens: values leak from the future.",
+            "eq. 1.8"),
         "normalizes over the queries": Mistake(sum_over_queries,
             "The scores of one *query* must sum to one: that is a row, `dim=-1`. Yours makes each column sum to one, "
             "over tokens of which some are in the future.", "eq. 1.8"),
         "drops the normalizer": Mistake(lambda q, k, v: ((elu(q) + 1) @ (elu(k) + 1).T).tril() @ v,
             "No leak any more, but no average either: the output grows with t. Mask first, then divide.", "eq. 1.8"),
         "drops the feature map": Mistake(normalized_without_features,
-            "The order is right, but plain scores can be negative and their sum zero. φ makes every score positive.", "eq. 1.8"),
+            "The order is right, but plain scores can be negative and their sum zero. φ makes every score positive.",
+            "eq. 1.8"),
         "masks the diagonal too": Mistake(normalized_strictly,
-            "A token may read what it has just written: i ≤ t. Yours leaves the first token nothing to average over, and 0/0 is NaN.", "eq. 1.8"),
+            "A token may read what it has just written: i ≤ t. Yours leaves the first token nothing to "
+            "average over, and 0/0 is NaN.", "eq. 1.8"),
         "makes each column sum to one and masks last": Mistake(sum_over_queries_first,
-            "Two slips: the scores of one *query* must sum to one, a row, `dim=-1`; and the mask must come before the sum.", "eq. 1.8"),
+            "Two slips: the scores of one *query* must sum to one, a row, `dim=-1`; and the "
+            "mask must come before the sum.", "eq. 1.8"),
         "takes a softmax": Mistake(softmax_of_features,
             "A softmax exponentiates first. These scores are positive already and are only divided by their sum; "
             "besides, exp turns the zeros of the mask into ones.", "eq. 1.8"),
         "divides all rows by one sum": Mistake(one_sum_for_all,
             "Every query has a sum of its own: along the row, `dim=-1`, and with `keepdim=True`.", "eq. 1.8"),
+        "divides columns by the sums of rows": Mistake(divided_without_keepdim,
+            "Without `keepdim=True` the T sums lie flat, and column i is divided by the sum of row i.", "eq. 1.8",
+            next="Which shape has `scores.sum(-1)`, and along which dimension is it repeated?"),
+        "divides by running sums": Mistake(divided_by_running_sums,
+            "Every entry of a row is divided by the *same* number: the sum of the whole row, after the mask.",
+            "eq. 1.8"),
+        "drops the feature map of the keys": Mistake(features_of_queries_only,
+            "φ acts on both, queries and keys. With one of them raw, a score can be negative and the sum zero.",
+            "eq. 1.8"),
+        "drops the 1 of the feature map": Mistake(elu_alone,
+            "φ(x) = elu(x) + 1. elu alone reaches down to -1, so that scores can be negative and their sum zero.",
+            "eq. 1.8"),
         "adds the 1 to the scores": Mistake(one_added_outside,
             "φ(x) = elu(x) + 1 is applied to q and to k, entry by entry, before their product.", "eq. 1.8"),
     },
@@ -352,7 +471,8 @@ chunk_lines = order_the_lines(
      "D": "    q_n, k_n, v_n = q[n:n + C], k[n:n + C], v[n:n + C]",
      "E": "    o.append(o_n)",
      "F": "    o_n = (q_n @ k_n.T).tril() @ v_n"},
-    "def linear_attention_by_chunks(q, k, v, S, C):\n    o = []\n    for n in range(0, len(q), C):", "linear_attention_by_chunks",
+    "def linear_attention_by_chunks(q, k, v, S, C):\n    o = []\n    for n in range(0, len(q), C):",
+    "linear_attention_by_chunks",
     distractors={"G": "    o_n = q_n @ k_n.T @ v_n"},
 )
 
@@ -368,111 +488,25 @@ exercise(
     + delta_inputs(g, "q k v S C", T=(6,), K=3, V=3, C=(3,)),
     mutants={
         "updates the memory before reading it": Mistake("DFCAEB",
-            "The chunk's own tokens are then counted twice, once by the masked scores and once through S, and early tokens see later ones. "
-            "S must still be the memory that *entered* the chunk when it is read.", "eq. 1.4"),
+            "The chunk's own tokens are then counted twice, once by the masked scores and once through S, and early "
+            "tokens see later ones. S must still be the memory that *entered* the chunk when it is read.", "eq. 1.4"),
         "lets tokens see the rest of their chunk": Mistake("DGACEB",
             "Line G has no mask: within the chunk, a token reads values from its own future.", "eq. 1.4"),
         "never updates the memory": Mistake("DFAEB",
             "The first chunk is right; every later one meets the memory as it was at the beginning.", "eq. 1.4",
             next="Which line carries what this chunk has written to the next?"),
         "loses what earlier chunks have written": Mistake("DFCEB",
-            "Each output sees its own chunk only. What the memory says must be added to it before it is stored.", "eq. 1.4"),
+            "Each output sees its own chunk only. What the memory says must be added to it before it is stored.",
+            "eq. 1.4"),
         "adds to an output that is not there yet": Mistake("DAFCEB",
             "Line A adds to o_n, and F makes it: in the first round there is no o_n to add to.", "eq. 1.4"),
         "uses the chunk before it is loaded": Mistake("FDACEB",
-            "F works on q_n, k_n and v_n, and only D makes them.", "eq. 1.4", next="Which line needs nothing but the arguments?"),
+            "F works on q_n, k_n and v_n, and only D makes them.", "eq. 1.4",
+            next="Which line needs nothing but the arguments?"),
     },
     hints=("Begin with what the other lines need, end with what the caller needs. Five lines are in the loop.",
            "Load, within the chunk, across chunks, update, store. One of the two lines for *within* has no mask.",
            "Across chunks reads the memory that entered, so it comes before the update: D F A ..."),
-    why="Load, within the chunk, across chunks, update, store: you will meet these five labels again, in the chunkwise forms and in their kernels.",
-)
-
-# -- 1.7 More room for the same keys -----------------------------------------------------------------------------------
-
-
-def outer_features(x):
-    return (x[:, :, None] * x[:, None, :]).flatten(1)                    # (N, K²)
-
-
-def pair_features(x):
-    i, j = torch.triu_indices(x.shape[1], x.shape[1])
-    return x[:, i] * x[:, j] * torch.where(i == j, 1.0, math.sqrt(2)).to(x)       # (N, K(K+1)/2)  the same overlaps
-
-
-def wave_features(x):
-    g = torch.Generator().manual_seed(0)                                 # the same waves in every call
-    K = x.shape[1]
-    waves = 2 * K**0.5 * x @ torch.randn(K, K * K // 2, generator=g, dtype=x.dtype)
-    return torch.cat([waves.cos(), waves.sin()], 1)                      # (N, K²)
-
-
-def cubic_features(x):
-    return (x[:, :, None, None] * x[:, None, :, None] * x[:, None, None, :]).flatten(1)
-
-
-def projected(x, seed=0):
-    g = torch.Generator().manual_seed(seed)
-    return x @ torch.randn(x.shape[1], x.shape[1] ** 2, generator=g, dtype=x.dtype)
-
-
-def room(phi):
-    """What a feature map does for the keys (N, K) of a case, in words: the `prepare` of exercise 1.7."""
-    def judge(keys):
-        K, features = keys.shape[1], phi(keys)
-        return f"K = {K}: " + _judgment(phi, keys, features, K)
-
-    judge.__signature__ = inspect.signature(judge)
-    judge.__wrapped__ = phi                                              # so that an error is shown at the learner's line, not at ours
-    return judge
-
-
-def _judgment(phi, keys, features, K):
-    if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != len(keys):
-        return "φ must return one row of features per key, (N, F)"
-    if not features.isfinite().all():
-        return "some features are not finite"
-    if not torch.equal(features, phi(keys)):
-        return "the same keys get other features in a second call"
-    alone = phi(keys[:3])
-    if alone.shape != features[:3].shape or not torch.allclose(features[:3], alone):
-        return "the features of a key depend on the other keys"
-    if features.shape[1] > K * K:
-        return "more than K² features"
-    overlaps = features @ features.T
-    signal, crosstalk = overlaps.diagonal().mean(), overlaps[~torch.eye(len(keys), dtype=torch.bool)]
-    if (crosstalk / signal).square().mean() <= 1 / (2 * K):              # the plain keys have 1 / K
-        return "room for twice as many pairs"
-    if (crosstalk >= 0).all():
-        return "not enough room: every overlap is positive"
-    if torch.linalg.matrix_rank(features) <= K:
-        return "no more room: " + ("K features or fewer" if features.shape[1] <= K else "many features, but in K directions")
-    return "more room, but not twice as much"
-
-
-exercise(
-    id="1.7", title="More room for the same keys", kind="open", stars=3, minutes=25, equations=("1.6", "1.7", "1.9"),
-    reference=outer_features, alternatives=(pair_features, wave_features), prepare=room, sources=(outer_features, wave_features),
-    cases=lambda g: [Case((unit_keys(g, 24 * K, K),), f"random unit keys, K = {K}") for K in (8, 12, 16)],
-    mutants={
-        "keeps K features": Mistake(lambda x: torch.tanh(x),
-            "A memory with K columns has room for about K pairs, whatever function made the features. More room needs more columns.", "eq. 1.7"),
-        "has many features in K directions": Mistake(projected,
-            "A linear map adds columns, not directions: all φ(k) lie in one K-dimensional plane. Put something nonlinear into φ.", "eq. 1.7",
-            next="What is the rank of `phi(keys)`?"),
-        "makes every overlap positive": Mistake(lambda x: elu(x) + 1,
-            "With positive features no two terms of the crosstalk cancel: it grows like N, not like √N.", "eq. 1.6",
-            next="How can a feature of two different keys have different signs?"),
-        "makes more features than K²": Mistake(cubic_features,
-            "More room indeed, but the memory has a column per feature, and K² is what we can pay.", "eq. 1.7"),
-        "draws new random numbers in every call": Mistake(lambda x: torch.cos(x @ torch.randn(x.shape[1], x.shape[1] ** 2, dtype=x.dtype)),
-            "Keys and queries must go through the *same* φ, or nothing will match. Fix the random numbers with a generator and a seed.", "eq. 1.7"),
-        "looks at the other keys": Mistake(lambda x: outer_features(x) - outer_features(x).mean(0),
-            "Your φ(k) changes with the other keys of the batch. A key is written before the later ones are known: φ sees one key at a time.", "eq. 1.7"),
-        "adds a few features": Mistake(lambda x: torch.cat([x, x * x], 1),
-            "The right direction, but not twice the room yet: the squares are positive for every key, so their overlaps never cancel.", "eq. 1.9"),
-    },
-    hints=("Room is one over the mean squared overlap of φ(k_i) and φ(k_j), relative to φ(k)·φ(k). For plain keys it is K.",
-           "The overlap of products is a product of overlaps: which features have the overlap (k_i·k_j)²?",
-           "All products of two entries of k: `x[:, :, None] * x[:, None, :]`, flattened, has K² features."),
+    why="Load, within the chunk, across chunks, update, store: you will meet these five labels again, in the chunkwise "
+        "forms and in their kernels.",
 )

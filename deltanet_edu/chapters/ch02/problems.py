@@ -1,29 +1,26 @@
-"""The exercises of chapter 2, in order: each with its solutions, mistakes and hints."""
+"""The exercises of chapter 2 but the last, in order: each with its solutions, mistakes and hints."""
 
 import inspect
 
 import torch
+from torch import outer
 from torch.nn.functional import normalize
 
 from deltanet_edu.ops import delta_rule_recurrent, erase_then_write_step, sgd_step, transition_step
 
 from ...tutor import AnswerError, Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, normal, smallest_first, unit_keys
-
-outer = torch.outer
-
-
-def real(x):
-    return torch.tensor(x, dtype=torch.float64)
+from ..common import eye_like, one_head, real
 
 
 def writes(g, **options):
     """Inputs (S, k, v, beta) of one write: K ≠ V, unit and unnormalized keys, empty and nonempty memories."""
     by_hand = Case((real([[1.0, 2.0]]), real([0.6, 0.8]), real([3.0]), real(0.5)), "easy numbers")
-    return [by_hand] + delta_inputs(g, "S k v beta", T=None, K=2, V=1, **options) + delta_inputs(g, "S k v beta", T=None, K=3, V=5, **options)
+    sizes = (2, 1), (3, 5)
+    return [by_hand] + [case for K, V in sizes for case in delta_inputs(g, "S k v beta", T=None, K=K, V=V, **options)]
 
 
-# -- 2.1 One write ---------------------------------------------------------------------------------------------------------
+# -- 2.1 One write -----------------------------------------------------------------------------------------------------
 
 def write(S, k, v, beta):
     error = S @ k - v                                                    # (V,)
@@ -36,6 +33,11 @@ def write_by_autograd(S, k, v, beta):
     return (S - beta * torch.autograd.grad(loss, S)[0]).detach()
 
 
+def write_by_wrong_blend(S, k, v, beta):
+    old = S @ k
+    return S - outer(old, k) + outer((1 - beta) * v + beta * old, k)
+
+
 def write_in_place(S, k, v, beta):
     S += beta * outer(v - S @ k, k)
     return S
@@ -46,7 +48,8 @@ exercise(
     reference=write, alternatives=(sgd_step, erase_then_write_step, transition_step, write_by_autograd), cases=writes,
     mutants={
         "adds without erasing": Mistake(lambda S, k, v, beta: S + beta * outer(v, k),
-            "This is linear attention's write. Before v goes in, what the memory already says about k must come out.", "eq. 2.3",
+            "This is linear attention's write. Before v goes in, what the memory already says about k must come out.",
+            "eq. 2.3",
             next="If the memory already answers v, how much should change?"),
         "climbs instead of descending": Mistake(lambda S, k, v, beta: S + beta * outer(S @ k - v, k),
             "The sign is flipped: the error S k - v is *subtracted*. Yours makes every error larger.", "eq. 2.3"),
@@ -57,50 +60,82 @@ exercise(
             "It erases everything and writes a fraction. Erasing and writing are one step with one β.", "eq. 2.3",
             next="With β = 0 the memory must stay as it is. What does yours do?"),
         "scales only the erasure by beta": Mistake(lambda S, k, v, beta: S - beta * outer(S @ k, k) + outer(v, k),
-            "It erases a fraction and writes everything, so the read overshoots. β stands before the whole bracket.", "eq. 2.3",
+            "It erases a fraction and writes everything, so the read overshoots. β stands before the whole bracket.",
+            "eq. 2.3",
             next="If the memory already answers v, what should change, and what does yours change?"),
         "transposes the outer product": Mistake(lambda S, k, v, beta: S - beta * outer(k, S @ k - v),
-            "The error has V entries and stands upright, the key has K and lies flat: (S k - v) kᵀ has shape (V, K), like S.", "eq. 2.2",
+            "The error has V entries and stands upright, the key has K and lies flat: (S k - "
+            "v) kᵀ has shape (V, K), like S.", "eq. 2.2",
             next="Swap the two arguments of `outer`."),
         "multiplies entry by entry": Mistake(lambda S, k, v, beta: S - beta * (S @ k - v) * k,
-            "`*` pairs entry i of the error with entry i of the key. The gradient pairs *every* entry of one with every entry of the other: "
-            "an outer product, (V, K).", "eq. 2.2", next="`torch.outer`, or `error[:, None] * k`."),
-        "divides by the squared length of the key": Mistake(lambda S, k, v, beta: S - beta * outer(S @ k - v, k) / (k @ k),
-            "A good rule with a name of its own (Kaczmarz, or normalized LMS), but the gradient step uses the key as it comes.", "eq. 2.3"),
+            "`*` pairs entry i of the error with entry i of the key. The gradient pairs *every* entry of one with "
+            "every entry of the other: an outer product, (V, K).", "eq. 2.2",
+            next="`torch.outer`, or `error[:, None] * k`."),
+        "fades the whole memory": Mistake(lambda S, k, v, beta: (1 - beta) * S + beta * outer(v, k),
+            "1 - β weakens everything that is stored, under every key. Only what the memory says for "
+            "*this* key is to be blended with v.",
+            "eq. 2.3", next="What should a write change for a key at a right angle to k?"),
+        "blends the wrong way round": Mistake(write_by_wrong_blend,
+            "β is the weight of the *new* value: β = 1 replaces, β = 0 leaves the memory "
+            "alone. Yours does the opposite.",
+            "eq. 2.5"),
+        "erases without writing": Mistake(lambda S, k, v, beta: S - beta * outer(S @ k, k),
+            "What the memory said about k is taken out, but v never goes in: the error is S k - v.", "eq. 2.3"),
+        "writes without the key": Mistake(lambda S, k, v, beta: S - beta * (S @ k - v)[:, None],
+            "Every column moves by the whole error. Column j should move by the error times the j-th entry of the key.",
+            "eq. 2.2", next="Which entries of S does the answer S k depend on, and how strongly?"),
+        "squares beta": Mistake(lambda S, k, v, beta: S - beta**2 * outer(S @ k - v, k),
+            "β stands before the bracket once. Is it in the error and in the step?", "eq. 2.3"),
+        "takes the mean over the entries of v": Mistake(
+            lambda S, k, v, beta: S - 2 * beta / len(v) * outer(S @ k - v, k),
+            "That is the gradient of `mse_loss`, which averages. The loss of this book is "
+            "*half the sum* of the squares.",
+            "eq. 2.2"),
+        "divides by the squared length of the key": Mistake(
+            lambda S, k, v, beta: S - beta * outer(S @ k - v, k) / (k @ k),
+            "A good rule with a name of its own (Kaczmarz, or normalized LMS), but the "
+            "gradient step uses the key as it comes.", "eq. 2.3"),
         "takes twice the step": Mistake(lambda S, k, v, beta: S - 2 * beta * outer(S @ k - v, k),
-            "That is the gradient of the squared error itself. The loss of this book has a ½ in front, and the 2 cancels.", "eq. 2.2"),
+            "That is the gradient of the squared error itself. The loss of this book has a ½ "
+            "in front, and the 2 cancels.", "eq. 2.2"),
         "returns the change alone": Mistake(lambda S, k, v, beta: -beta * outer(S @ k - v, k),
             "This is what has to be added to S. Return the memory after the write.", "eq. 2.3"),
         "normalizes the key": Mistake(lambda S, k, v, beta: write(S, normalize(k, dim=-1), v, beta),
             "DeltaNet does this *before* it calls the rule. The rule itself takes the key as it comes.", "eq. 2.3"),
         "changes the memory it was given": Mistake(write_in_place,
-            "The value is right, but `+=` writes into the caller's tensor. Return a new one.", next="Write `S = S + ...`."),
+            "The value is right, but `+=` writes into the caller's tensor. Return a new one.",
+            next="Write `S = S + ...`."),
     },
     hints=("First compute what the memory says about k, a vector with V entries.",
-           "The error is that answer minus v. The change has the shape of S: an outer product of the error and the key.",
+           "The error is that answer minus v. The change has the shape of S: "
+           "an outer product of the error and the key.",
            "`error = S @ k - v`, then subtract `beta * torch.outer(error, k)`."),
 )
 
 
-# -- 2.2 Erase, then write -------------------------------------------------------------------------------------------------
+# -- 2.2 Erase, then write ---------------------------------------------------------------------------------------------
 
 exercise(
     id="2.2", title="Erase, then write", kind="order", stars=1, minutes=5, equations=("2.5",),
-    reference="ECDABF", alternatives=("EDCABF", "ECADBF"), cases=lambda g: [
-        Case((torch.tensor([1.0, -1.0, 2.0], dtype=torch.float64)[:len(case.args[1])], *case.args), case.note) for case in writes(g)],
+    reference="ECDABF", alternatives=("EDCABF", "ECADBF"),
+    cases=lambda g: [Case((real([1.0, -1.0, 2.0])[:len(case.args[1])], *case.args), case.note) for case in writes(g)],
     prepare=order_the_lines(
         {"A": "S = S + torch.outer(v_new, k)", "B": "o = S @ q", "C": "v_new = beta * v + (1 - beta) * v_old",
          "D": "S = S - torch.outer(v_old, k)", "E": "v_old = S @ k", "F": "return o, S"},
         "def step(q, S, k, v, beta):", "step", distractors={"G": "S = S + torch.outer(v, k)"}),
     mutants={
         "reads before it writes": Mistake("BECDAF",
-            "The output uses the memory *after* this token's write: o_t = S_t q_t.", "eq. 2.4", next="Where must B stand?"),
+            "The output uses the memory *after* this token's write: o_t = S_t q_t.", "eq. 2.4",
+            next="Where must B stand?"),
         "reads between erasing and writing": Mistake("ECDBAF",
-            "At that moment the old value is gone and the new one is not there yet.", "eq. 2.4", next="Which line still has to run before B?"),
+            "At that moment the old value is gone and the new one is not there yet.", "eq. 2.4",
+            next="Which line still has to run before B?"),
         "reads before it has erased": Mistake("ECABDF",
-            "At that moment the old value and the new one are both in the memory.", "eq. 2.5", next="Which line still has to run before B?"),
+            "At that moment the old value and the new one are both in the memory.", "eq. 2.5",
+            next="Which line still has to run before B?"),
         "needs the old value before it has read it": Mistake("DECABF",
-            "C and D use v_old, and only E computes it.", "eq. 2.5", next="Which line needs nothing but the arguments?"),
+            "C and D use v_old, and only E computes it.", "eq. 2.5",
+            next="Which line needs nothing but the arguments?"),
         "writes a blend it has not computed yet": Mistake("EACDBF",
             "A needs v_new, and only C computes it.", "eq. 2.5", next="Which line must come before A?"),
         "returns an output it has not read yet": Mistake("ECDAFB",
@@ -108,7 +143,8 @@ exercise(
         "leaves the old value in": Mistake("ECABF",
             "Without D the old value stays, and the blend is added on top: the 8 of chapter 1.", "eq. 2.5"),
         "writes the new value at full strength": Mistake("EDGBF",
-            "G writes v itself, so β is ignored. The line that uses the blend is A.", "eq. 2.5", next="Which line must come before A?"),
+            "G writes v itself, so β is ignored. The line that uses the blend is A.", "eq. 2.5",
+            next="Which line must come before A?"),
         "writes twice": Mistake("ECDAGBF",
             "A and G both write. One of them is a decoy: which of them knows about β?", "eq. 2.5"),
     },
@@ -118,21 +154,25 @@ exercise(
 )
 
 
-# -- 2.3 A key that is too long --------------------------------------------------------------------------------------------
+# -- 2.3 A key that is too long ----------------------------------------------------------------------------------------
 
 exercise(
-    id="2.3", title="A key that is too long", kind="predict", stars=2, minutes=5, equations=("2.8",), reference=1.0, tolerance=1e-3,
+    id="2.3", title="A key that is too long", kind="predict", stars=2, minutes=5, equations=("2.8",),
+    reference=1.0, tolerance=1e-3,
     mutants={
         "takes the key for a unit key": Mistake(4.0,
             "With β = 1 the read becomes v only if ‖k‖ = 1. Here ‖k‖² = 1.5, and the step goes too far.", "eq. 2.8"),
         "gives the error instead of the read": Mistake(-3.0,
             "That is the new error. The question is what the memory says: the error plus v.", "eq. 2.8"),
         "drops the length from the write": Mistake(-1.0,
-            "Erasing was right: 10 - 15. But the write is also read back with the long key: it contributes 4 · 1.5.", "eq. 2.8"),
+            "Erasing was right: 10 - 15. But the write is also read back with the long key: it contributes 4 · 1.5.",
+            "eq. 2.8"),
         "drops the length from the erasure": Mistake(6.0,
-            "The write was right: 4 · 1.5. But the erased value is also read back with the long key: 10 - 10 · 1.5.", "eq. 2.8"),
+            "The write was right: 4 · 1.5. But the erased value is also read back with the long key: 10 - 10 · 1.5.",
+            "eq. 2.8"),
         "loses the sign of what is left": Mistake(7.0,
-            "The remaining fraction is 1 - 1.5 = -0.5: *minus* half of the error. The read lands on the other side of v.", "eq. 2.8"),
+            "The remaining fraction is 1 - 1.5 = -0.5: *minus* half of the error. The read "
+            "lands on the other side of v.", "eq. 2.8"),
         "scales the reading instead of the error": Mistake(-5.0,
             "10 · (1 - 1.5) = -5. The factor belongs to the *error*, 10 - 4.", "eq. 2.8"),
         "keeps what should go": Mistake(13.0,
@@ -145,14 +185,15 @@ exercise(
     hints=("How large is the error before the write, and which fraction of it is left afterwards?",
            "The fraction is 1 - β‖k‖² = -0.5.",
            "The new error is -0.5 · (10 - 4). Add v to get what the memory says."),
-    why="The error 10 - 4 = 6 is multiplied by 1 - β‖k‖² = -0.5 and becomes -3, so the read is 4 - 3 = 1: past the target, on the other side.",
+    why="The error 10 - 4 = 6 is multiplied by 1 - β‖k‖² = -0.5 and becomes -3, so the read is 4 - 3 = 1: past the "
+        "target, on the other side.",
 )
 
 
-# -- 2.4 A published formula -----------------------------------------------------------------------------------------------
+# -- 2.4 A published formula -------------------------------------------------------------------------------------------
 
 def transition(k, beta):
-    return torch.eye(len(k), dtype=k.dtype) - beta * outer(k, k)         # (K, K)
+    return eye_like(k) - beta * outer(k, k)                              # (K, K)
 
 
 def repaired(S, k, v, beta):
@@ -160,24 +201,34 @@ def repaired(S, k, v, beta):
     return S @ transition + beta * torch.outer(v, k)
 
 
+def bug_cases(g):
+    square = delta_inputs(g, "S k v beta", T=None, K=4, V=4, betas=("one", "zero", "large"))
+    return smallest_first(writes(g) + square)
+
+
 exercise(
     id="2.4", title="A published formula", kind="bug", stars=2, minutes=10, equations=("2.6",),
-    reference=repaired, alternatives=(transition_step, sgd_step, erase_then_write_step),
-    cases=lambda g: smallest_first(writes(g) + delta_inputs(g, "S k v beta", T=None, K=4, V=4, betas=("one", "zero", "large"))),
+    reference=repaired, alternatives=(transition_step, sgd_step, erase_then_write_step), cases=bug_cases,
     mutants={
         "keeps the published slip": Mistake(lambda S, k, v, beta: S @ transition(k, beta) + outer(v, k),
-            "It erases the fraction β of the old value, yet writes all of the new one. Both halves of one gradient step carry the same β.",
-            "eq. 2.6", next="Start from a memory that already answers v to a unit key. Whatever β is, it should stay as it is."),
+            "It erases the fraction β of the old value, yet writes all of the new one. Both halves of one gradient "
+            "step carry the same β.", "eq. 2.6",
+            next="Start from a memory that already answers v to a unit key. Whatever β is, it should stay as it is."),
         "removes beta from the erasure as well": Mistake(lambda S, k, v, beta: S @ transition(k, 1.0) + outer(v, k),
             "Now both halves agree, but always at full strength: β has no effect any more.", "eq. 2.6"),
-        "moves beta from the erasure to the write": Mistake(lambda S, k, v, beta: S @ transition(k, 1.0) + beta * outer(v, k),
+        "multiplies from the left": Mistake(lambda S, k, v, beta: transition(k, beta) @ S + beta * outer(v, k),
+            "The β is right. But S has one column per key dimension, so the transition, (K, K), stands on its right: "
+            "S (I - β k kᵀ).", "eq. 2.6"),
+        "moves beta from the erasure to the write": Mistake(
+            lambda S, k, v, beta: S @ transition(k, 1.0) + beta * outer(v, k),
             "The write is right now. The erasure was right before: it needs its β back.", "eq. 2.6"),
         "squares beta": Mistake(lambda S, k, v, beta: S @ transition(k, beta) + beta**2 * outer(v, k),
             "Writing β v with the key β k counts β twice. It belongs to one of them.", "eq. 2.6"),
         "blends the wrong way round": Mistake(lambda S, k, v, beta: S @ transition(k, beta) + (1 - beta) * outer(v, k),
             "The old value keeps the weight 1 - β, so the new one gets β.", "eq. 2.5"),
         "fades the whole memory": Mistake(lambda S, k, v, beta: (1 - beta) * S + beta * outer(v, k),
-            "1 - β weakens everything that is stored. Only what the memory says for *this* key is erased: S (I - β k kᵀ).", "eq. 2.6",
+            "1 - β weakens everything that is stored. Only what the memory says for *this* key "
+            "is erased: S (I - β k kᵀ).", "eq. 2.6",
             next="What should a write change for a key at a right angle to k?"),
         "adds where it should erase": Mistake(lambda S, k, v, beta: S @ transition(k, -beta) + beta * outer(v, k),
             "The sign before β k kᵀ is wrong: the old value is taken out.", "eq. 2.6"),
@@ -191,7 +242,7 @@ exercise(
 )
 
 
-# -- 2.5 The loop ----------------------------------------------------------------------------------------------------------
+# -- 2.5 The loop ------------------------------------------------------------------------------------------------------
 
 def delta_rule(q, k, v, beta, S):
     o = []
@@ -202,8 +253,7 @@ def delta_rule(q, k, v, beta, S):
 
 
 def delta_rule_of_the_package(q, k, v, beta, S):
-    o, S = delta_rule_recurrent(*(x[None, :, None] for x in (q, k, v, beta)), initial_state=S[None, None])
-    return o[0, :, 0], S[0, 0]
+    return one_head(delta_rule_recurrent, q, k, v, beta, S)
 
 
 def delta_rule_by_transitions(q, k, v, beta, S):
@@ -225,11 +275,12 @@ def delta_rule_by_corrections(q, k, v, beta, S):
 def loops_by_hand():
     """One token and two, with numbers that can be followed in the head."""
     q, k, v = real([[1.0, 0.0], [0.0, 1.0]]), real([[0.6, 0.8], [1.0, 0.0]]), real([[3.0], [2.0]])
-    return [Case((q[:T], k[:T], v[:T], real([0.5, 0.25])[:T], real([[1.0, 2.0]])), f"easy numbers, T = {T}") for T in (1, 2)]
+    beta, S = real([0.5, 0.25]), real([[1.0, 2.0]])
+    return [Case((q[:T], k[:T], v[:T], beta[:T], S), f"easy numbers, T = {T}") for T in (1, 2)]
 
 
 def looped(step, read=lambda S, S_before, q_t, k_t: S @ q_t, start=lambda S: S):
-    """A mutant of the loop: `step(S, S_0, k, v, beta, t)` replaces the write, `read` the read-out, `start` the first memory."""
+    """A mutant of the loop: `step(S, S_0, k, v, beta, t)` replaces the write, `read` the read, `start` the memory."""
     def f(q, k, v, beta, S):
         S, o = start(S), []
         S_0 = S
@@ -242,6 +293,22 @@ def looped(step, read=lambda S, S_before, q_t, k_t: S @ q_t, start=lambda S: S):
 
 def right_step(S, S_0, k, v, beta, t):
     return write(S, k, v, beta[t])
+
+
+def step_with_old_error(S, S_0, k, v, beta, t):
+    return S - beta[t] * outer(S_0 @ k - v, k)
+
+
+def with_error_of_the_query(q, k, v, beta, S):
+    o = []
+    for t in range(len(k)):
+        S = S - beta[t] * outer(S @ q[t] - v[t], k[t])
+        o.append(S @ q[t])
+    return torch.stack(o), S
+
+
+def memory_first(q, k, v, beta, S):
+    return delta_rule(q, k, v, beta, S)[::-1]
 
 
 def with_final_memory(q, k, v, beta, S):
@@ -264,35 +331,61 @@ def loop_in_place(q, k, v, beta, S):
 
 exercise(
     id="2.5", title="The loop", kind="code", stars=2, minutes=15, equations=("2.4",),
-    reference=delta_rule, alternatives=(delta_rule_of_the_package, delta_rule_by_transitions, delta_rule_by_corrections),
+    reference=delta_rule,
+    alternatives=(delta_rule_of_the_package, delta_rule_by_transitions, delta_rule_by_corrections),
     cases=lambda g: smallest_first(loops_by_hand() + delta_inputs(g, "q k v beta S", T=(1, 2), K=2, V=1)
                                    + delta_inputs(g, "q k v beta S", T=(2, 7))),
     mutants={
         "reads before it writes": Mistake(looped(right_step, read=lambda S, S_before, q_t, k_t: S_before @ q_t),
-            "o_t uses S_t, the memory *after* the write of token t: a token can read what it has just stored.", "eq. 2.4",
+            "o_t uses S_t, the memory *after* the write of token t: a token can read what it has just stored.",
+            "eq. 2.4",
             next="With an empty memory and T = 1, should the output be zero?"),
         "starts from an empty memory": Mistake(looped(right_step, start=torch.zeros_like),
             "The memory S that comes in is what earlier text has left behind. The loop starts from it.", "eq. 2.4"),
-        "takes every error from the first memory": Mistake(looped(lambda S, S_0, k, v, beta, t: S - beta[t] * outer(S_0 @ k - v, k)),
-            "The error must come from the memory as it is *now*, S_{t-1}. Yours asks the memory from before the loop every time, so it does not "
-            "see its own writes.", "eq. 2.4", next="Write the same pair twice with β = 1: what should the second write change?"),
+        "takes the error from S q": Mistake(with_error_of_the_query,
+            "What is corrected is what the memory says for the *key*, S k. The query only reads, after the write.",
+            "eq. 2.4",
+            next="When is a pair stored right: when S k = v, or when S q = v?"),
+        "takes every error from the first memory": Mistake(looped(step_with_old_error),
+            "The error must come from the memory as it is *now*, S_{t-1}. Yours asks the memory from before the loop "
+            "every time, so it does not see its own writes.", "eq. 2.4",
+            next="Write the same pair twice with β = 1: what should the second write change?"),
         "adds without erasing": Mistake(looped(lambda S, S_0, k, v, beta, t: S + beta[t] * outer(v, k)),
             "That is linear attention with a gate. The delta rule writes the *error*, S k - v.", "eq. 2.4"),
+        "starts every write from the first memory": Mistake(
+            looped(lambda S, S_0, k, v, beta, t: write(S_0, k, v, beta[t])),
+            "Each token's write is right, but it goes into the memory from before the loop: "
+            "what earlier tokens wrote is lost.",
+            "eq. 2.4", next="Which name has the new memory, and does the next round use it?"),
+        "fades the whole memory": Mistake(
+            looped(lambda S, S_0, k, v, beta, t: (1 - beta[t]) * S + beta[t] * outer(v, k)),
+            "1 - β weakens everything that is stored. The delta rule takes out only what the memory says for k_t.",
+            "eq. 2.4"),
+        "climbs instead of descending": Mistake(
+            looped(lambda S, S_0, k, v, beta, t: S + beta[t] * outer(S @ k - v, k)),
+            "The sign is flipped: the error S k - v is *subtracted*. Yours makes every error larger.", "eq. 2.4"),
+        "returns the memory first": Mistake(memory_first,
+            "Both results are right, in the wrong order: first the reads, (T, V), then the memory, (V, K).",
+            next="Exchange the two in the `return`."),
         "uses the first beta for every token": Mistake(looped(lambda S, S_0, k, v, beta, t: write(S, k, v, beta[0])),
             "Every token has its own β_t.", "eq. 2.4", next="Let the loop run over beta, too."),
         "ignores beta": Mistake(looped(lambda S, S_0, k, v, beta, t: write(S, k, v, 1.0)),
             "Every write has a strength of its own, β_t. Yours are all at full strength.", "eq. 2.4"),
         "reads with the key": Mistake(looped(right_step, read=lambda S, S_before, q_t, k_t: S @ k_t),
             "Keys are for writing, queries for reading: o_t = S_t q_t.", "eq. 2.4"),
-        "divides the queries by √K": Mistake(looped(right_step, read=lambda S, S_before, q_t, k_t: S @ q_t / len(q_t) ** 0.5),
+        "divides the queries by √K": Mistake(
+            looped(right_step, read=lambda S, S_before, q_t, k_t: S @ q_t / len(q_t) ** 0.5),
             "The factor s is 1 in this book: o_t = S_t q_t. Libraries that copy softmax attention divide.", "eq. 2.4"),
         "reads every token from the final memory": Mistake(with_final_memory,
-            "Token t must not see later tokens. Yours writes all of them and then reads: the outputs look into the future.", "eq. 2.4",
+            "Token t must not see later tokens. Yours writes all of them and then reads: the "
+            "outputs look into the future.", "eq. 2.4",
             next="Move the read into the loop."),
         "returns the state transposed": Mistake(with_transposed_state,
-            "The state is (V, K) in this book: one row per value dimension. flash-linear-attention keeps its transpose.", "eq. 2.4"),
+            "The state is (V, K) in this book: one row per value dimension. flash-linear-attention keeps its "
+            "transpose.", "eq. 2.4"),
         "changes the memory it was given": Mistake(loop_in_place,
-            "The result is right, but `-=` writes into the caller's S: a second call would start elsewhere.", next="Write `S = S - ...`."),
+            "The result is right, but `-=` writes into the caller's S: a second call would start elsewhere.",
+            next="Write `S = S - ...`."),
     },
     hints=("Start from your answer to 2.1. What does a loop add around it?",
            "For each token: write with k_t, v_t, β_t, then read with q_t. Collect the reads; keep the memory.",
@@ -300,7 +393,7 @@ exercise(
 )
 
 
-# -- 2.6 The largest stable beta -------------------------------------------------------------------------------------------
+# -- 2.6 The largest stable beta ---------------------------------------------------------------------------------------
 
 def largest_beta(k):
     return 2 / (k * k).sum(-1).max()                                     # ()
@@ -324,9 +417,11 @@ exercise(
         + [Case((torch.cat([normal(g, 3, 4), torch.zeros(1, 4, dtype=torch.float64)]),), "one key is zero, T = 4")]),
     mutants={
         "forgets to square the length": Mistake(lambda k: 2 / k.norm(dim=-1).max(),
-            "The key enters twice: once when the memory is asked, once when the answer is written. So ‖k‖² counts, not ‖k‖.", "eq. 2.9"),
+            "The key enters twice: once when the memory is asked, once when the answer is "
+            "written. So ‖k‖² counts, not ‖k‖.", "eq. 2.9"),
         "stops at the projection": Mistake(lambda k: 1 / (k * k).sum(-1).max(),
-            "β‖k‖² = 1 overwrites exactly. Beyond it a write overshoots, but the error still shrinks, up to another limit.", "eq. 2.10",
+            "β‖k‖² = 1 overwrites exactly. Beyond it a write overshoots, but the error still "
+            "shrinks, up to another limit.", "eq. 2.10",
             next="For which β is the eigenvalue 1 - β‖k‖² equal to -1?"),
         "listens to the shortest key": Mistake(lambda k: (2 / (k * k).sum(-1)).max(),
             "The *longest* key is the dangerous one: it is the first whose eigenvalue passes -1.", "eq. 2.10"),
@@ -335,13 +430,21 @@ exercise(
         "sums over the tokens instead of the entries": Mistake(lambda k: 2 / (k * k).sum(0).max(),
             "‖k‖² is the sum along a row: `dim=-1`. Yours adds up the column of an entry over all tokens.", "eq. 2.9"),
         "takes the average length": Mistake(lambda k: 2 / (k * k).sum(-1).mean(),
-            "One key that is too long is enough: repeat it, and the memory grows without bound. The average does not protect from it.", "eq. 2.10"),
+            "One key that is too long is enough: repeat it, and the memory grows without bound. The "
+            "average does not protect from it.", "eq. 2.10"),
         "adds up all tokens": Mistake(lambda k: 2 / (k * k).sum(),
-            "Tokens are written one after the other, each with its own transition matrix. Each has to be stable by itself.", "eq. 2.10"),
+            "Tokens are written one after the other, each with its own transition matrix. Each "
+            "has to be stable by itself.", "eq. 2.10"),
         "treats all tokens as one batch": Mistake(lambda k: 2 / torch.linalg.eigvalsh(k.mT @ k).max(),
-            "That is the limit of gradient descent on the *sum* of all losses. Here each token is a step of its own.", "eq. 2.10"),
+            "That is the limit of gradient descent on the *sum* of all losses. Here each token is a step of its own.",
+            "eq. 2.10"),
         "gives an answer for every token": Mistake(lambda k: 2 / (k * k).sum(-1),
-            "Each entry is the limit for one key. All tokens share one β: which of the limits must it respect?", "eq. 2.10"),
+            "Each entry is the limit for one key. All tokens share one β: which of the limits must it respect?",
+            "eq. 2.10"),
+        "takes the root of the limit": Mistake(lambda k: (2 / (k * k).sum(-1).max()).sqrt(),
+            "The limit is β‖k‖² = 2. β stands there once, and only the length of the key is squared.", "eq. 2.10"),
+        "takes the 1-norm for the length": Mistake(lambda k: 2 / k.abs().sum(-1).max() ** 2,
+            "‖k‖ is the 2-norm: the root of the sum of squares, not the sum of sizes.", "eq. 2.9"),
         "takes the largest entry for the length": Mistake(lambda k: 2 / k.abs().max() ** 2,
             "‖k‖² is the sum of the squared entries, not the square of the largest one.", "eq. 2.9"),
     },
@@ -351,7 +454,7 @@ exercise(
 )
 
 
-# -- 2.7 A memory that averages --------------------------------------------------------------------------------------------
+# -- 2.7 A memory that averages ----------------------------------------------------------------------------------------
 
 def averaging_betas(k, T):
     return 1 / (torch.arange(1, T + 1, dtype=k.dtype) * (k @ k))         # (T,)
@@ -371,7 +474,7 @@ def averaging_betas_by_recursion(k, T):
 
 
 def reads_with(betas):
-    """What the memory says about k after each of the writes k -> v_1, ..., k -> v_T, with the learner's write strengths."""
+    """What the memory says about k after each of the writes k -> v_1, ..., k -> v_T, with the learner's strengths."""
     if not callable(betas):
         raise AnswerError("give the function itself, not the result of calling it")
 
@@ -386,13 +489,14 @@ def reads_with(betas):
         return torch.stack(o)                                            # (T, V)
 
     reads.__signature__ = inspect.signature(reads)
-    reads.__wrapped__ = betas                                            # so that an error is shown at the learner's line, not at ours
+    reads.__wrapped__ = betas                          # an error is shown at the learner's line, not ours
     return reads
 
 
 exercise(
     id="2.7", title="A memory that averages", kind="code", stars=3, minutes=15, equations=("2.5", "2.8"),
-    reference=averaging_betas, alternatives=(averaging_betas_by_loop, averaging_betas_by_recursion), prepare=reads_with, sources=(averaging_betas,),
+    reference=averaging_betas, alternatives=(averaging_betas_by_loop, averaging_betas_by_recursion), prepare=reads_with,
+    sources=(averaging_betas,),
     cases=lambda g: smallest_first(
         [Case((real(k), real([[2.0], [4.0]])[:T]), f"easy numbers, {note}, T = {T}")
          for T in (1, 2) for k, note in (([0.6, 0.8], "unit key"), ([2.0, 1.0], "unnormalized key"))]
@@ -400,88 +504,36 @@ exercise(
            for T in (3, 7) for keys, note in ((unit_keys, "unit key"), (normal, "unnormalized key"))]),
     mutants={
         "lets the last value win": Mistake(lambda k, T: torch.ones(T, dtype=k.dtype) / (k @ k),
-            "β‖k‖² = 1 forgets everything but the last value. An average must give the first value as much weight as the last.", "eq. 2.5",
+            "β‖k‖² = 1 forgets everything but the last value. An average must give the first "
+            "value as much weight as the last.", "eq. 2.5",
             next="After two writes, which share of the first value should be left?"),
         "uses the same strength for every write": Mistake(lambda k, T: torch.full((T,), 1 / T, dtype=k.dtype) / (k @ k),
-            "With a constant β old values fade geometrically: a moving average. For the mean of all, later writes must be weaker.", "eq. 2.5",
+            "With a constant β old values fade geometrically: a moving average. For the mean of all, later "
+            "writes must be weaker.", "eq. 2.5",
             next="Which strength makes the memory right after the *first* write?"),
         "halves the error every time": Mistake(lambda k, T: torch.full((T,), 0.5, dtype=k.dtype) / (k @ k),
-            "Each write then counts twice as much as the one before it: 1/2, 1/4, 1/8, ... from the latest back.", "eq. 2.5"),
+            "Each write then counts twice as much as the one before it: 1/2, 1/4, 1/8, ... from the latest back.",
+            "eq. 2.5"),
         "ignores the length of the key": Mistake(lambda k, T: 1 / torch.arange(1, T + 1, dtype=k.dtype),
             "Right for a unit key. In general β‖k‖², not β, is the weight that the new value gets.", "eq. 2.8"),
         "forgets to square the length": Mistake(lambda k, T: 1 / (torch.arange(1, T + 1, dtype=k.dtype) * k.norm()),
             "The key is used twice, to ask and to write: ‖k‖² counts.", "eq. 2.8"),
         "multiplies by the squared length": Mistake(lambda k, T: (k @ k) / torch.arange(1, T + 1, dtype=k.dtype),
             "A longer key makes a write stronger, so its β must be smaller: β‖k‖² is the weight.", "eq. 2.8"),
-        "gives the new value the weight of the old ones": Mistake(lambda k, T: (1 - 1 / torch.arange(1, T + 1, dtype=k.dtype)) / (k @ k),
+        "gives the new value the weight of the old ones": Mistake(
+            lambda k, T: (1 - 1 / torch.arange(1, T + 1, dtype=k.dtype)) / (k @ k),
             "(t - 1)/t is what the old mean keeps. The strength of the write is the rest, 1/t.", "eq. 2.5"),
         "starts counting at two": Mistake(lambda k, T: 1 / (torch.arange(2, T + 2, dtype=k.dtype) * (k @ k)),
-            "The first write must store the whole first value, yet yours stores half of it and averages in the zero that was there before.",
-            "eq. 2.5",
+            "The first write must store the whole first value, yet yours stores half of it and averages in the zero "
+            "that was there before.", "eq. 2.5",
             next="What should the read be after one write?"),
         "counts from zero": Mistake(lambda k, T: 1 / (torch.arange(T, dtype=k.dtype) * (k @ k)),
-            "The first strength is 1/0. Tokens are numbered from 1: the first write has the strength of an overwrite.", "eq. 2.5"),
+            "The first strength is 1/0. Tokens are numbered from 1: the first write has the strength of an overwrite.",
+            "eq. 2.5"),
         "counts backwards": Mistake(lambda k, T: 1 / (torch.arange(T, 0, -1, dtype=k.dtype) * (k @ k)),
             "The last write then overwrites all others. The *first* one should be the full write.", "eq. 2.5"),
     },
     hints=("Let m be the mean of t - 1 values. How does it change when v_t comes in?",
            "The mean moves by (v_t - m) / t. Compare eq. 2.5 with a unit key: v_new = v_old + β (v - v_old).",
            "For a unit key β_t = 1/t. For any other, β_t‖k‖² must be 1/t."),
-)
-
-
-# -- 2.8 Beat the delta rule -----------------------------------------------------------------------------------------------
-
-def read_stream(answer):
-    """(k, v) as float64 tensors (T, 2) and (T,), or an AnswerError that says what is missing."""
-    try:
-        k, v = (torch.as_tensor(x, dtype=torch.float64) for x in answer)
-    except Exception:
-        raise AnswerError("give a pair (k, v): a list of keys, each with 2 entries, and a list of as many numbers") from None
-    if k.ndim != 2 or k.shape[1] != 2 or v.shape != k.shape[:1] or not 1 <= len(k) <= 4:
-        raise AnswerError(f"k has shape {tuple(k.shape)} and v has shape {tuple(v.shape)}, expected (T, 2) and (T,) with T from 1 to 4")
-    if (k.norm(dim=-1) - 1).abs().max() > 1e-6:
-        raise AnswerError("every key must have length 1; `(0.6, 0.8)` and `(cos a, sin a)` do")
-    return k, v
-
-
-def which_memory_wins(answer):
-    """Which memory reads the first value of the stream with the smaller error."""
-    k, v = read_stream(answer)
-    S, beta = torch.zeros(1, 2, dtype=k.dtype), torch.ones((), dtype=k.dtype)
-    for k_t, v_t in zip(k, v[:, None]):
-        S = write(S, k_t, v_t, beta)
-    delta, additive = (S @ k[0] - v[0]).abs().item(), (v @ (k @ k[0]) - v[0]).abs().item()
-    if len(k) == 1:
-        return "one pair: nothing interferes, both memories are right"
-    if abs(k[1:] @ k[0]).max() < 1e-6:
-        return "orthogonal keys: nothing interferes, both memories are right"
-    if abs(delta - additive) < 1e-6:
-        return "both memories are equally wrong"
-    return "the delta rule is nearer" if delta < additive else "the additive memory is nearer"
-
-
-exercise(
-    id="2.8", title="Beat the delta rule", kind="open", stars=3, minutes=20, equations=("2.3",),
-    reference=([(1.0, 0.0), (0.6, 0.8)], [1.0, -1.0]),
-    alternatives=(([(1.0, 0.0), (1.0, 0.0)], [3.0, -1.0]), ([(0.6, 0.8), (0.0, -1.0), (1.0, 0.0)], [1.0, 2.0, 0.0])), prepare=which_memory_wins,
-    mutants={
-        "stores a single pair": Mistake(([(0.6, 0.8)], [2.0]),
-            "The first write into an empty memory is the same for both rules. Interference needs a second pair.", "eq. 2.3"),
-        "uses keys at right angles": Mistake(([(1.0, 0.0), (0.0, 1.0)], [2.0, 3.0]),
-            "A write changes what other keys read in proportion to their overlap, and here it is zero.", "eq. 2.3",
-            next="Turn the second key toward the first."),
-        "lets the delta rule win": Mistake(([(1.0, 0.0), (0.6, 0.8)], [1.0, 1.0]),
-            "The delta rule writes only what is news in a value. Here the news is smaller than the value itself, so it disturbs the first pair less "
-            "than adding does. Let the second value *contradict* the first.", "eq. 2.3",
-            next="Let c = k₁ᵀk₂. What does each memory say about k₁ after both writes?"),
-        "makes both equally wrong": Mistake(([(1.0, 0.0), (0.6, 0.8)], [0.0, 1.0]),
-            "With c = k₁ᵀk₂, adding writes v₂ under the second key, and the delta rule v₂ - c v₁. Here the two are equally large.", "eq. 2.3",
-            next="Which v₂ makes v₂ - c v₁ larger than v₂?"),
-    },
-    hints=("Two pairs are enough. Let c be the overlap k₁ᵀk₂ of two unit keys; what does each memory say about k₁ at the end?",
-           "Additive: v₁ + c v₂. Delta: v₁ + c (v₂ - c v₁). Compare the two errors.",
-           "You need |v₂ - c v₁| > |v₂|. With c > 0, let v₂ have the opposite sign of v₁."),
-    why="Erasing is meant for the key that is written, but it takes away from every similar key too. If the second value contradicts the first, "
-        "the delta rule moves further than adding does, and the old pair pays for it.",
 )

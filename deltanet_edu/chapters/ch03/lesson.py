@@ -3,6 +3,7 @@
 import math
 
 import torch
+from torch import outer
 
 from deltanet_edu.bench.flops import flops
 from deltanet_edu.ops import delta_rule_recurrent, delta_rule_recurrent_backward, sgd_step
@@ -10,9 +11,10 @@ from deltanet_edu.ops.delta_rule.householder import householder
 
 from ...tutor import equation, prediction
 from ...tutor.cases import delta_inputs, normal
-from .problems import outer, real, row
+from ..common import real
+from .problems import row
 
-# -- equations -------------------------------------------------------------------------------------------------------------
+# -- equations ---------------------------------------------------------------------------------------------------------
 
 def sequences(g, **options):
     """(q, k, v, beta, S, do, dS, scale) of short sequences, one head, adversarial by construction."""
@@ -32,7 +34,8 @@ def by_autograd(q, k, v, beta, S, do, dS, scale):
     """(dq, dk, dv, dbeta) and [dS_0, ..., dS_T], the gradients of every memory on the way."""
     q, k, v, beta, S = (x.detach().clone().requires_grad_() for x in (q, k, v, beta, S))
     memories = states(k, v, beta, S)
-    loss = (memories[-1] * dS).sum() + sum((scale * (S_t @ q_t) * do_t).sum() for S_t, q_t, do_t in zip(memories[1:], q, do))
+    reads = torch.stack([scale * (S_t @ q_t) for S_t, q_t in zip(memories[1:], q)])
+    loss = (memories[-1] * dS).sum() + (reads * do).sum()
     gradients = torch.autograd.grad(loss, (q, k, v, beta, *memories))
     return gradients[:4], gradients[4:]
 
@@ -60,7 +63,8 @@ def _(g):
         T = len(k)
         yield "last token", expected[T], scale * outer(do[-1], q[-1]) + dS
         for t in range(1, T):
-            yield "autograd", expected[t], scale * outer(do[t - 1], q[t - 1]) + expected[t + 1] @ householder(k[t], beta[t])
+            later = expected[t + 1] @ householder(k[t], beta[t])
+            yield "autograd", expected[t], scale * outer(do[t - 1], q[t - 1]) + later
         yield "initial memory", expected[0], expected[1] @ householder(k[0], beta[0])
 
 
@@ -84,7 +88,8 @@ def _(g):
                 yield "autograd", dbeta[t], -(d[t + 1] @ k[t]) @ (S[t] @ k[t] - v[t])
 
 
-@equation("3.5", r"dk_t = -\beta_t\,\big(dS_t^\top e_t + S_{t-1}^\top\,dS_t\,k_t\big) = -\beta_t\,dS_t^\top e_t - S_{t-1}^\top\,dv_t")
+@equation("3.5", r"dk_t = -\beta_t\,\big(dS_t^\top e_t + S_{t-1}^\top\,dS_t\,k_t\big) "
+                 r"= -\beta_t\,dS_t^\top e_t - S_{t-1}^\top\,dv_t")
 def _(g):
     for q, k, v, beta, S, do, dS, scale in sequences(g):
         (_, dk, dv, _), d = by_autograd(q, k, v, beta, S, do, dS, scale)
@@ -101,7 +106,8 @@ def _(g):
         (dq, dk, dv, dbeta), d = by_autograd(q, k, v, beta, S, do, dS, scale)
         for t in range(1, len(k)):
             yield "autograd", d[t], d[t + 1] - outer(dv[t], k[t]) + scale * outer(do[t - 1], q[t - 1])
-        made = delta_rule_recurrent_backward(*row(q, k, v, beta, do), dS[None, None], initial_state=S[None, None], scale=scale)
+        entering = dict(initial_state=S[None, None], scale=scale)
+        made = delta_rule_recurrent_backward(*row(q, k, v, beta, do), dS[None, None], **entering)
         for name, mine, theirs in zip(("dq", "dk", "dv", "dbeta"), made, (dq, dk, dv, dbeta)):
             yield f"{name} of the package", mine[0, :, 0], theirs
         yield "dS of the package", made[-1][0, 0], d[0]
@@ -129,10 +135,12 @@ def _(g):
 def _(g):
     for K, V in ((3, 5), (128, 128)):
         for dtype, n in ((torch.float32, 4), (torch.float64, 8)):
-            q, k, v, beta, S = (torch.zeros(1, *shape, dtype=dtype) for shape in ((1, 1, K), (1, 1, K), (1, 1, V), (1, 1), (1, V, K)))
+            q, k, v, beta = (torch.zeros(1, *shape, dtype=dtype) for shape in ((1, 1, K), (1, 1, K), (1, 1, V), (1, 1)))
+            S = torch.zeros(1, 1, V, K, dtype=dtype)
             o, final = delta_rule_recurrent(q, k, v, beta, initial_state=S)
             moved = sum(x.nbytes for x in (q, k, v, beta, S, o, final))
-            yield "bytes that enter and leave one step", real(6 * K * V / moved), real(6 * K * V / (n * (2 * K * V + 2 * K + 2 * V + 1)))
+            right = 6 * K * V / (n * (2 * K * V + 2 * K + 2 * V + 1))
+            yield "bytes that enter and leave one step", real(6 * K * V / moved), real(right)
 
 
 @equation("3.10", r"\frac{F}{\max(F / P,\; B / b)} = \min\!\Big(P,\; \frac{F}{B}\,b\Big)")
@@ -151,31 +159,53 @@ def _(g):
         yield "numbers kept", sum(x.numel() for x in cache) == S.numel(), math.isclose(T, K * V / (K + V))
 
 
-# -- predictions -----------------------------------------------------------------------------------------------------------
+# -- predictions -------------------------------------------------------------------------------------------------------
 
-prediction("3.a", question="The loop does 25 million FLOPs for 1,024 tokens. One matrix product with as many FLOPs: how much sooner is it done?", options={
-    "at the same time": "FLOPs are FLOPs? Not by far: how they are grouped decides.",
-    "3 times sooner": "Dividing the work into small pieces costs much more than that.",
-    "dozens to hundreds of times sooner": "A thousand small steps, each of which waits for the one before, keep a processor from doing what it is good at.",
-}, answer="dozens to hundreds of times sooner")
+prediction(
+    "3.a", question="The loop does 25 million FLOPs for 1,024 tokens. One matrix product with as many FLOPs: "
+                    "how much sooner is it done?",
+    options={
+        "dozens to hundreds of times sooner": "A thousand small steps, each of which waits for the one before, "
+                                              "keep a processor from doing what it is good at.",
+        "3 times sooner": "Dividing the work into small pieces costs much more than that.",
+        "at the same time": "FLOPs are FLOPs? Not by far: how they are grouped decides.",
+    },
+    answer="dozens to hundreds of times sooner",
+)
 
-prediction("3.b", question="All keys lie in the first 16 of 32 dimensions, β = 1. A gradient of size 1 arrives at the last memory, spread evenly over all "
-                           "dimensions. How large is it 200 tokens earlier?", options={
-    "0": "In the 16 dimensions where keys write, yes. But what about the other 16?",
-    "about 0.7": "Half of its squared length lies where no key ever points, and there every transition is the identity: √½ remains, forever.",
-    "1": "The keys do erase something: what lies along them.",
-    "very large": "With unit keys and β between 0 and 2 no transition makes anything longer.",
-}, answer="about 0.7")
+prediction(
+    "3.b", question="All keys lie in the first 16 of 32 dimensions, β = 1. A gradient of size 1 arrives at the "
+                    "last memory, spread evenly over all dimensions. How large is it 200 tokens earlier?",
+    options={
+        "0": "In the 16 dimensions where keys write, yes. But what about the other 16?",
+        "about 0.7": "Half of its squared length lies where no key ever points, "
+                     "and there every transition is the identity: √½ remains, forever.",
+        "1": "The keys do erase something: what lies along them.",
+        "very large": "With unit keys and β between 0 and 2 no transition makes anything longer.",
+    },
+    answer="about 0.7",
+)
 
-prediction("3.c", question="K = V = 64, one head. How many numbers per token does autograd hold for the backward pass of the loop?", options={
-    "about 200": "That would be q, k, v and β: the inputs. But the gradients of k, q and β also need the memory at that token.",
-    "about 450": "That would be enough, as we shall see. But autograd does not know how.",
-    "about 4,400": "A copy of the memory for every token, 64 · 64 = 4,096 numbers, and a few hundred more.",
-}, answer="about 4,400")
+prediction(
+    "3.c", question="K = V = 64, one head. How many numbers per token does autograd hold for the backward pass "
+                    "of the loop?",
+    options={
+        "about 4,400": "A copy of the memory for every token, 64 · 64 = 4,096 numbers, and a few hundred more.",
+        "about 450": "That would be enough, as we shall see. But autograd does not know how.",
+        "about 200": "That would be q, k, v and β: the inputs. "
+                     "But the gradients of k, q and β also need the memory at that token.",
+    },
+    answer="about 4,400",
+)
 
-prediction("3.d", question="One H200, 16 heads of width 128: 8,192 tokens in one sequence take 9.53 ms. The same number of tokens as four sequences of 2,048?",
-           options={
-    "about 9.5 ms": "The work is the same, so this would be right if work decided.",
-    "about 2.5 ms": "A quarter of the steps, a quarter of the time. Each step did four times the work and took no longer.",
-    "about 38 ms": "Four sequences one after another? They are independent, so they run side by side.",
-}, answer="about 2.5 ms")
+prediction(
+    "3.d", question="One H200, 16 heads of width 128: 8,192 tokens in one sequence take 9.53 ms. "
+                    "The same number of tokens as four sequences of 2,048?",
+    options={
+        "about 2.5 ms": "A quarter of the steps, a quarter of the time. "
+                        "Each step did four times the work and took no longer.",
+        "about 9.5 ms": "The work is the same, so this would be right if work decided.",
+        "about 38 ms": "Four sequences one after another? They are independent, so they run side by side.",
+    },
+    answer="about 2.5 ms",
+)

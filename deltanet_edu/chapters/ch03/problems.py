@@ -1,19 +1,14 @@
 """The exercises of chapter 3, in order: each with its solutions, mistakes and hints."""
 
-
 import torch
+from torch import outer
 
 from deltanet_edu.ops import delta_rule_recurrent, delta_rule_recurrent_backward, sgd_step
 from deltanet_edu.ops.delta_rule.householder import householder
 
 from ...tutor import Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, smallest_first
-
-outer = torch.outer
-
-
-def real(x):
-    return torch.tensor(x, dtype=torch.float64)
+from ..common import eye_like, one_head, real
 
 
 def row(*tensors):
@@ -21,7 +16,7 @@ def row(*tensors):
     return tuple(x[None, :, None] for x in tensors)
 
 
-# -- 3.1 One gradient by hand ----------------------------------------------------------------------------------------------
+# -- 3.1 One gradient by hand ------------------------------------------------------------------------------------------
 
 exercise(
     id="3.1", title="One gradient by hand", kind="predict", stars=1, minutes=5, equations=("3.4",), reference=-2.4,
@@ -29,11 +24,19 @@ exercise(
         "climbs instead of descending": Mistake(2.4,
             "The size is right. But β multiplies *minus* the error in the rule, so the sign turns.", "eq. 3.4"),
         "multiplies by beta": Mistake(-0.6,
-            "That product belongs to dv. The derivative with respect to β is what β multiplies, without β itself.", "eq. 3.4"),
+            "That product belongs to dv. The derivative with respect to β is what β multiplies, without β itself.",
+            "eq. 3.4"),
         "forgets the gradient that arrives": Mistake(-1.2,
             "The output counts twice in the loss: do = 2, so dS = do qᵀ = (0, 2).", "eq. 3.2"),
+        "takes the first entry of the key": Mistake(-3.2,
+            "dS = (0, 2), so dS k picks the *second* entry of the key: 2 · 0.6.", "eq. 3.4"),
+        "forgets what the memory says": Mistake(0.24,
+            "The error is S₀k - v = 2.2 - 0.2. Yours is -v alone.", "eq. 3.4"),
+        "asks the memory with the query": Mistake(-0.96,
+            "The error is what the memory says for the *key*, minus v: S₀k = 2.2. S₀q = 1 is the read.", "eq. 3.4"),
         "takes the error after the write": Mistake(-1.8,
-            "e is the error the token *found*, before its write: S₀k - v = 2. After the write 1.5 is left of it.", "eq. 3.4"),
+            "e is the error the token *found*, before its write: S₀k - v = 2. After the write 1.5 is left of it.",
+            "eq. 3.4"),
         "forgets the value": Mistake(-2.64,
             "S₀k = 2.2 is what the memory says. The error is that minus v.", "eq. 3.4"),
         "reads the gradient with the query": Mistake(-4.0,
@@ -48,7 +51,14 @@ exercise(
 )
 
 
-# -- 3.2 One step back -----------------------------------------------------------------------------------------------------
+# -- 3.2 One step back -------------------------------------------------------------------------------------------------
+
+def one_token(g, args, betas=("random",)):
+    """Cases of one token that meets a memory, smallest first: unit keys and others, K ≠ V."""
+    options = dict(keys=("random", "unnormalized"), betas=betas, memories=("nonempty",))
+    sizes = (2, 1), (3, 5)
+    return smallest_first([case for K, V in sizes for case in delta_inputs(g, args, T=None, K=K, V=V, **options)])
+
 
 def step_back_by_matrix(S, dS, q, k, beta, do):
     dS = dS + outer(do, q)
@@ -57,12 +67,7 @@ def step_back_by_matrix(S, dS, q, k, beta, do):
 
 def steps_back(g):
     easy = (real([[1.24, 2.32]]), real([[0.0, 1.0]]), real([1.0, 0.0]), real([0.6, 0.8]), real(0.5), real([1.0]))
-    made = []
-    for K, V in ((2, 1), (3, 5)):
-        for case in delta_inputs(g, "q S dS k beta do", T=None, K=K, V=V, keys=("random", "unnormalized"), memories=("nonempty",)):
-            q, S, dS, k, beta, do = case.args
-            made.append(Case((S, dS, q, k, beta, do), case.note))
-    return [Case(easy, "easy numbers")] + smallest_first(made)
+    return [Case(easy, "easy numbers")] + one_token(g, "S dS q k beta do")
 
 
 exercise(
@@ -75,7 +80,8 @@ exercise(
         distractors={"C": "dS = dS + torch.outer(dv, k)", "G": "dS = dS - torch.outer(do, q)"}),
     mutants={
         "reads before its own output has been added": Mistake("EFBAD",
-            "Token t's output was read *after* its write, so on the way back it comes first: B belongs before F, which needs all of dS_t.", "eq. 3.2",
+            "Token t's output was read *after* its write, so on the way back it comes first: B belongs "
+            "before F, which needs all of dS_t.", "eq. 3.2",
             next="With no later token, dS comes in as zero. Should dv be zero then?"),
         "erases before it has read": Mistake("EBAFD",
             "A needs dv, and only F computes it.", "eq. 3.3", next="Which line must come before A?"),
@@ -83,21 +89,24 @@ exercise(
             "On the way back, too, the transition I - β k kᵀ *takes away* what lies along the key.", "eq. 3.6",
             next="A or C: which of them is dS M?"),
         "takes its own output away": Mistake("EGFAD",
-            "A larger output that the loss likes is liked by the memory as well: the gradient of the output is added.", "eq. 3.2"),
+            "A larger output that the loss likes is liked by the memory as well: the gradient of the output is added.",
+            "eq. 3.2"),
         "lets the gradient pass the write untouched": Mistake("EBFD",
-            "Without A before the return the gradient reaches S_{t-1} as if nothing had been erased: that is linear attention.", "eq. 3.6"),
+            "Without A before the return the gradient reaches S_{t-1} as if nothing had been "
+            "erased: that is linear attention.", "eq. 3.6"),
         "leaves out its own output": Mistake("EFAD",
             "Without B only later tokens are heard. Token t's own output depends on S_t as well.", "eq. 3.2"),
         "returns what it has not computed": Mistake("BFAD",
             "D returns dq, and only E computes it.", "eq. 3.3"),
     },
     hints=("Forward, the token writes and then reads. Backward, everything happens in reverse.",
-           "So the gradient of the read comes in first (B), then the write is differentiated (F), then the gradient passes it (A or C).",
+           "So the gradient of the read comes in first (B), then the write is differentiated (F), then the "
+           "gradient passes it (A or C).",
            "B F A in this order, E anywhere before the return. C and G have the wrong sign."),
 )
 
 
-# -- 3.3 Backward through time ---------------------------------------------------------------------------------------------
+# -- 3.3 Backward through time -----------------------------------------------------------------------------------------
 
 def backward(q, k, v, beta, S, do, dS):
     memories = [S]                                                       # S_0 ... S_T
@@ -119,8 +128,7 @@ def backward(q, k, v, beta, S, do, dS):
 def backward_by_autograd(q, k, v, beta, S, do, dS):
     inputs = [x.detach().clone().requires_grad_() for x in (q, k, v, beta, S)]
     q, k, v, beta, S = inputs
-    o, final = delta_rule_recurrent(*row(q, k, v, beta), initial_state=S[None, None])
-    return torch.autograd.grad((o[0, :, 0], final[0, 0]), inputs, (do, dS))
+    return torch.autograd.grad(one_head(delta_rule_recurrent, q, k, v, beta, S), inputs, (do, dS))
 
 
 def backward_of_the_package(q, k, v, beta, S, do, dS):
@@ -128,9 +136,12 @@ def backward_of_the_package(q, k, v, beta, S, do, dS):
     return *(x[0, :, 0] for x in gradients), dS[0, 0]
 
 
-def swept(own=lambda dS, do, q: dS + outer(do, q), dq=lambda before, after, do, dS: after.T @ do,
+def dk_of_a_token(dS, k, beta, error, before):
+    return -beta * (dS.T @ error + before.T @ (dS @ k))
+
+
+def swept(own=lambda dS, do, q: dS + outer(do, q), dq=lambda before, after, do, dS: after.T @ do, dk=dk_of_a_token,
           dv=lambda dS, k, beta: beta * (dS @ k), dbeta=lambda dS, k, error, after, v, beta: -(dS @ k) @ error,
-          dk=lambda dS, k, beta, error, before: -beta * (dS.T @ error + before.T @ (dS @ k)),
           leave=lambda dS, k, beta: dS - beta * outer(dS @ k, k), start=lambda dS: dS):
     """A mutant of the backward loop: one of its lines is replaced."""
     def f(q, k, v, beta, S, do, dS):
@@ -153,41 +164,81 @@ def swept(own=lambda dS, do, q: dS + outer(do, q), dq=lambda before, after, do, 
 
 
 def backward_cases(g):
-    easy = Case((real([[1.0, 0.0]]), real([[0.6, 0.8]]), real([[3.0]]), real([0.5]), real([[1.0, 2.0]]), real([[1.0]]), torch.zeros(1, 2).double()),
-                "the lesson's numbers, T = 1")
-    return [easy] + smallest_first(delta_inputs(g, "q k v beta S do dS", T=(1, 2), K=2, V=1, memories=("nonempty",))
-                                   + delta_inputs(g, "q k v beta S do dS", T=(2, 7)))
+    args = "q k v beta S do dS"
+    token = real([[1.0, 0.0]]), real([[0.6, 0.8]]), real([[3.0]]), real([0.5])
+    lesson = Case((*token, real([[1.0, 2.0]]), real([[1.0]]), real([[0.0, 0.0]])), "the lesson's numbers, T = 1")
+    small = delta_inputs(g, args, T=(1, 2), K=2, V=1, memories=("nonempty",))
+    return [lesson] + smallest_first(small + delta_inputs(g, args, T=(2, 7)))
+
+
+def asked_only(dS, k, beta, error, before):
+    return -beta * (before.T @ (dS @ k))
+
+
+def written_only(dS, k, beta, error, before):
+    return -beta * (dS.T @ error)
+
+
+def dk_without_beta(dS, k, beta, error, before):
+    return -(dS.T @ error + before.T @ (dS @ k))
+
+
+def dk_with_one_sign_wrong(dS, k, beta, error, before):
+    return -beta * (dS.T @ error - before.T @ (dS @ k))
+
+
+def dk_with_beta_squared(dS, k, beta, error, before):
+    return -beta * (dS.T @ error + beta * before.T @ (dS @ k))
+
+
+def dk_of_the_memory_after(dS, k, beta, error, before):
+    after = before - beta * outer(error, k)
+    return -beta * (dS.T @ error + after.T @ (dS @ k))
+
+
+def dbeta_of_the_error_after(dS, k, error, after, v, beta):
+    return -(dS @ k) @ (after @ k - v)
 
 
 exercise(
     id="3.3", title="Backward through time", kind="code", stars=3, minutes=25, equations=("3.3", "3.4", "3.5", "3.6"),
     reference=backward, alternatives=(backward_by_autograd, backward_of_the_package), cases=backward_cases,
     mutants={
-        "forgets that the key is also asked": Mistake(swept(dk=lambda dS, k, beta, error, before: -beta * (dS.T @ error)),
-            "The key stands twice in e kᵀ = (S k - v) kᵀ. This is the product rule with one of its two terms.", "eq. 3.5",
+        "forgets that the key is also asked": Mistake(swept(dk=written_only),
+            "The key stands twice in e kᵀ = (S k - v) kᵀ. This is the product rule with one of its two terms.",
+            "eq. 3.5",
             next="Through which key does the error e depend on k?"),
-        "forgets that the key is also written": Mistake(swept(dk=lambda dS, k, beta, error, before: -beta * (before.T @ (dS @ k))),
-            "The key stands twice in (S k - v) kᵀ. The kᵀ at the end, where the write is placed, is missing from your dk.", "eq. 3.5"),
-        "mixes before and after in dk": Mistake(swept(dk=lambda dS, k, beta, error, before: -beta * (
-                dS.T @ error + (before - beta * outer(error, k)).T @ (dS @ k))),
-            "dk takes the memory from *before* the write and dS from *after* it. Either you took `after`, or dS had gone past the write already: "
-            "both give these numbers.", "eq. 3.5", next="Is the line that changes dS the last of the five?"),
-        "forgets beta in dk": Mistake(swept(dk=lambda dS, k, beta, error, before: -(dS.T @ error + before.T @ (dS @ k))),
+        "forgets that the key is also written": Mistake(swept(dk=asked_only),
+            "The key stands twice in (S k - v) kᵀ. The kᵀ at the end, where the write is "
+            "placed, is missing from your dk.", "eq. 3.5"),
+        "mixes before and after in dk": Mistake(swept(dk=dk_of_the_memory_after),
+            "dk takes the memory from *before* the write and dS from *after* it. Either you took `after`, or dS had "
+            "gone past the write already: both give these numbers.", "eq. 3.5",
+            next="Is the line that changes dS the last of the five?"),
+        "forgets beta in dk": Mistake(swept(dk=dk_without_beta),
             "Both terms of dk carry the strength β of the write.", "eq. 3.5", next="What should dk be when β = 0?"),
-        "flips the sign of dk": Mistake(swept(dk=lambda dS, k, beta, error, before: beta * (dS.T @ error + before.T @ (dS @ k))),
+        "flips the sign of dk": Mistake(swept(dk=lambda *x: -dk_of_a_token(*x)),
             "The write is *minus* β e kᵀ.", "eq. 3.5"),
+        "flips one sign in dk": Mistake(swept(dk=dk_with_one_sign_wrong),
+            "Both terms of dk come from the same product, - β e kᵀ, so both carry its minus.", "eq. 3.5"),
+        "counts beta twice in dk": Mistake(swept(dk=dk_with_beta_squared),
+            "dv = β dS k has its β already. With dv, the second term is Sᵀ dv, and the β before the "
+            "bracket belongs to the first alone.", "eq. 3.5"),
+        "flips the sign of dv": Mistake(swept(dv=lambda dS, k, beta: -beta * (dS @ k)),
+            "The write is - β (S k - v) kᵀ, so v comes in with a plus.", "eq. 3.3"),
         "forgets beta in dv": Mistake(swept(dv=lambda dS, k, beta: dS @ k),
             "v is written with strength β, so its gradient carries β as well.", "eq. 3.3"),
         "flips the sign of dbeta": Mistake(swept(dbeta=lambda dS, k, error, after, v, beta: (dS @ k) @ error),
             "β multiplies *minus* the error.", "eq. 3.4"),
-        "takes the error after the write in dbeta": Mistake(swept(dbeta=lambda dS, k, error, after, v, beta: -(dS @ k) @ (after @ k - v)),
+        "takes the error after the write in dbeta": Mistake(swept(dbeta=dbeta_of_the_error_after),
             "β multiplies the error that the token found, S_{t-1} k - v.", "eq. 3.4"),
         "multiplies dbeta by beta": Mistake(swept(dbeta=lambda dS, k, error, after, v, beta: -beta * (dS @ k) @ error),
             "The derivative of β e with respect to β is e.", "eq. 3.4"),
         "reads the memory before the write in dq": Mistake(swept(dq=lambda before, after, do, dS: before.T @ do),
             "o_t = S_t q_t reads after the write, so dq_t = S_tᵀ do_t.", "eq. 3.3"),
         "lets the gradient pass the write untouched": Mistake(swept(leave=lambda dS, k, beta: dS),
-            "On its way to S_{t-1} the gradient passes M_t = I - β k kᵀ, which takes out what lies along the key.", "eq. 3.6",
+            "On its way to S_{t-1} the gradient passes M_t = I - β k kᵀ, which takes out what lies along the key.",
+            "eq. 3.6",
             next="The last line of the loop: dS - dv kᵀ."),
         "erases at full strength": Mistake(swept(leave=lambda dS, k, beta: dS - outer(dS @ k, k)),
             "The transition is I - β k kᵀ. Yours has no β.", "eq. 3.6"),
@@ -197,16 +248,20 @@ exercise(
             "The transition *takes away* along the key, on the way back as well.", "eq. 3.6"),
         "ignores the gradient of the final memory": Mistake(swept(start=torch.zeros_like),
             "dS comes in from what reads the final memory later on. The loop starts from it.", "eq. 3.6"),
+        "leaves out what the token reads": Mistake(swept(own=lambda dS, do, q: dS),
+            "o_t = S_t q_t reads the memory too, so do_t q_tᵀ is added to dS before it is used.", "eq. 3.2"),
         "forgets the later tokens": Mistake(swept(own=lambda dS, do, q: outer(do, q)),
             "Your dS holds token t's own output only. What later tokens have sent back must stay in it.", "eq. 3.6"),
     },
-    hints=("Five lines, one for each of dq, dv, dbeta, dk, and one that sends dS past the write. Differentiate S_t = S - β e kᵀ, with e = S k - v.",
-           "dq and dv are single products; dbeta = -(dS k) · e. In dk the product rule gives two terms, since k stands in e and in kᵀ.",
+    hints=("Five lines, one for each of dq, dv, dbeta, dk, and one that sends dS past the write. Differentiate S_t = S "
+           "- β e kᵀ, with e = S k - v.",
+           "dq and dv are single products; dbeta = -(dS k) · e. In dk the product rule gives two terms, "
+           "since k stands in e and in kᵀ.",
            "dk = -β (dSᵀ e + Sᵀ (dS k)), with S before the write; then dS = dS - outer(dv, k)."),
 )
 
 
-# -- 3.4 Find the bug: the gradient of a write that was not made -----------------------------------------------------------
+# -- 3.4 Find the bug: the gradient of a write that was not made -------------------------------------------------------
 
 def dbeta(dS, S, k, v, beta):
     return (dS @ k) @ (v - S @ k)
@@ -225,20 +280,32 @@ def divided(dS, S, k, v, beta, by=lambda beta: beta**2):
     return (beta * (v - S @ k)) @ (beta * (dS @ k)) / by(beta)
 
 
+SMALL = (1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
+
+
+def divided_by_more(small):
+    return lambda *x: divided(*x, by=lambda beta: beta**2 + small)
+
+
+def dbeta_after_the_write(dS, S, k, v, beta):
+    return (dS @ k) @ (v - sgd_step(S, k, v, beta) @ k)
+
+
 exercise(
-    id="3.4", title="Find the bug: a write that was not made", kind="bug", stars=2, minutes=10, equations=("3.4",), tolerance=1e-12,
-    reference=dbeta, alternatives=(dbeta_by_entries, dbeta_by_autograd),
-    cases=lambda g: smallest_first([case for K, V in ((2, 1), (3, 5)) for case in delta_inputs(
-        g, "dS S k v beta", T=None, K=K, V=V, keys=("random", "unnormalized"), betas=("random", "zero", "one"), memories=("nonempty",))]),
+    id="3.4", title="Find the bug: a write that was not made", kind="bug", stars=2, minutes=10, equations=("3.4",),
+    tolerance=1e-12, reference=dbeta, alternatives=(dbeta_by_entries, dbeta_by_autograd),
+    cases=lambda g: one_token(g, "dS S k v beta", betas=("random", "zero", "one")),
     mutants={
         "divides by beta squared": Mistake(divided,
-            "Right for every β but 0. There it is 0/0: one token with nothing to write, and the whole gradient is NaN.", "eq. 3.4",
+            "Right for every β but 0. There it is 0/0: one token with nothing to write, and the whole gradient is NaN.",
+            "eq. 3.4",
             next="Which quantities have no β in them from the start?"),
-        **{f"adds {small:g} to the divisor": Mistake(lambda *x, small=small: divided(*x, by=lambda beta: beta**2 + small),
-            "No NaN any more, but however small the number is, at β = 0 the gradient is now 0, and it should not be.", "eq. 3.4",
-            next="With β = 0, would a slightly larger β change the loss?") for small in (1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)},
+        **{f"adds {small:g} to the divisor": Mistake(divided_by_more(small),
+            "No NaN any more, but however small the number is, at β = 0 the gradient is now 0, and it should not be.",
+            "eq. 3.4", next="With β = 0, would a slightly larger β change the loss?") for small in SMALL},
         "replaces NaN by zero": Mistake(lambda *x: torch.nan_to_num(divided(*x), nan=0.0),
-            "The alarm is off, the error is still there. At β = 0 the gradient is not zero: it says whether to start writing.", "eq. 3.4",
+            "The alarm is off, the error is still there. At β = 0 the gradient is not zero: it says "
+            "whether to start writing.", "eq. 3.4",
             next="With β = 0, would a slightly larger β change the loss?"),
         "leaves the division out": Mistake(lambda *x: divided(*x, by=lambda beta: 1.0),
             "Both factors still carry a β that does not belong here: the result is β² times too large.", "eq. 3.4"),
@@ -247,8 +314,9 @@ exercise(
         "drops one beta only": Mistake(lambda dS, S, k, v, beta: (beta * (dS @ k)) @ (v - S @ k),
             "No division any more, but one of the two factors still carries β: at β = 0 you get 0.", "eq. 3.4"),
         "flips the sign": Mistake(lambda *x: -dbeta(*x),
-            "u = β (v - S k) is the write itself, with its sign: minus the error. Both conventions in one formula turn the result around.", "eq. 3.4"),
-        "asks the memory after the write": Mistake(lambda dS, S, k, v, beta: (dS @ k) @ (v - sgd_step(S, k, v, beta) @ k),
+            "u = β (v - S k) is the write itself, with its sign: minus the error. Both conventions in one "
+            "formula turn the result around.", "eq. 3.4"),
+        "asks the memory after the write": Mistake(dbeta_after_the_write,
             "β multiplies what the token found before it wrote, v - S_{t-1} k.", "eq. 3.4"),
     },
     hints=("Run it with β = 0. What do you get, and what should you get?",
@@ -257,10 +325,11 @@ exercise(
 )
 
 
-# -- 3.5 Which is smaller? -------------------------------------------------------------------------------------------------
+# -- 3.5 Which is smaller? ---------------------------------------------------------------------------------------------
 
 exercise(
-    id="3.5", title="When the cache overtakes the memory", kind="predict", stars=2, minutes=10, equations=("3.11",), reference=86,
+    id="3.5", title="When the cache overtakes the memory", kind="predict", stars=2, minutes=10, equations=("3.11",),
+    reference=86,
     mutants={
         "stops one token early": Mistake(85,
             "At 85 tokens the cache holds 85 · 192 · 2 = 32,640 bytes, the memory 32,768. Not yet.", "eq. 3.11"),
@@ -268,8 +337,11 @@ exercise(
             "That is where both are equal. The first *whole* number of tokens beyond it was asked for.", "eq. 3.11"),
         "ignores the precision": Mistake(43,
             "That is KV / (K + V) = 42.7: as many *numbers*. The memory's numbers are twice as wide.", "eq. 3.11"),
-        "swaps the precisions": Mistake(22,
-            "Here the memory is in float32, 4 bytes a number, and the cache in bfloat16, 2 bytes.", "eq. 3.11"),
+        "gives the memory too few bytes": Mistake(22,
+            "The memory is in float32: 128 · 64 numbers of 4 bytes. The cache is in bfloat16: 2 bytes a number. "
+            "Counting the memory's numbers as bytes, or swapping the two precisions, gives 22.", "eq. 3.11"),
+        "counts a number of the cache as one byte": Mistake(171,
+            "That is 32,768 / 192. A token of the cache is 128 + 64 numbers of 2 bytes: 384.", "eq. 3.11"),
         "caches keys only": Mistake(129,
             "A cache holds a key *and* a value for each token: 128 + 64 numbers.", "eq. 3.11"),
         "caches values only": Mistake(257,
@@ -282,7 +354,7 @@ exercise(
 )
 
 
-# -- 3.6 What a chunk would buy --------------------------------------------------------------------------------------------
+# -- 3.6 What a chunk would buy ----------------------------------------------------------------------------------------
 
 def intensity(K, V, C, n):
     work = 6 * K * V * C
@@ -302,29 +374,39 @@ def intensity_by_counting(K, V, C, n):
     return sum(2 * V * K + 2 * V * K + 2 * V * K for _ in range(C)) / (n * moved)
 
 
+SIZES = ((2, 1, 1, 4), (3, 5, 1, 2), (3, 5, 7, 2),
+         (128, 128, 1, 4), (128, 64, 64, 2), (128, 128, 64, 2), (64, 256, 1000, 4))        # K, V, C, n
+
+
 exercise(
     id="3.6", title="What a chunk would buy", kind="code", stars=2, minutes=15, equations=("3.8", "3.9"),
     reference=intensity, alternatives=(intensity_per_token, intensity_by_counting),
-    cases=lambda g: [Case(x, f"{'K ≠ V' if x[0] != x[1] else 'K = V'}, C = {x[2]}") for x in (
-        (2, 1, 1, 4), (3, 5, 1, 2), (3, 5, 7, 2), (128, 128, 1, 4), (128, 64, 64, 2), (128, 128, 64, 2), (64, 256, 1000, 4))],
+    cases=lambda g: [Case(x, f"{'K ≠ V' if x[0] != x[1] else 'K = V'}, C = {x[2]}") for x in SIZES],
     mutants={
         "moves the memory for every token": Mistake(lambda K, V, C, n: intensity(K, V, 1, n),
-            "That is C = 1. Here the memory is fetched once and stored once per *chunk*, so its cost is shared by C tokens.", "eq. 3.9",
+            "That is C = 1. Here the memory is fetched once and stored once per *chunk*, so "
+            "its cost is shared by C tokens.", "eq. 3.9",
             next="Count the bytes of a whole chunk first."),
         "counts the work of one token only": Mistake(lambda K, V, C, n: intensity(K, V, C, n) / C,
             "The bytes are those of a chunk, and so must the FLOPs be: C tokens do 6KV each.", "eq. 3.8"),
         "moves one token only": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + 2 * K + 2 * V + 1)),
-            "The memory is shared by the chunk, but each of its C tokens brings a q, k, v and β of its own, and takes an o away.", "eq. 3.9"),
+            "The memory is shared by the chunk, but each of its C tokens brings a q, k, v and β of its "
+            "own, and takes an o away.", "eq. 3.9"),
         "only fetches the memory": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (K * V + C * (2 * K + 2 * V + 1))),
             "The memory is read at the start of the chunk and written back at its end: 2KV numbers.", "eq. 3.9"),
         "forgets what the tokens bring": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * 2 * K * V),
-            "Without q, k, v, β and o the intensity would grow with C forever. They have to be moved however long the chunk is.", "eq. 3.9",
+            "Without q, k, v, β and o the intensity would grow with C forever. They have to be moved "
+            "however long the chunk is.", "eq. 3.9",
             next="Which number does the intensity approach for long chunks?"),
         "forgets the outputs": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + C * (2 * K + V + 1))),
             "Each token also writes its output, V numbers.", "eq. 3.9"),
         "forgets the queries": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + C * (K + 2 * V + 1))),
             "Each token brings a key *and* a query, 2K numbers.", "eq. 3.9"),
-        "forgets the write strengths": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + C * (2 * K + 2 * V))),
+        "counts the 3V as well": Mistake(lambda K, V, C, n: intensity(K, V, C, n) * (1 + 1 / (2 * K)),
+            "6KV + 3V is all of it, eq. 3.8. Here the 3V are to be neglected, so that the formula stays short.",
+            "eq. 3.8"),
+        "forgets the write strengths": Mistake(
+            lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + C * (2 * K + 2 * V))),
             "One number per token is missing: β. It hardly counts, but it is read.", "eq. 3.9"),
         "counts numbers instead of bytes": Mistake(lambda K, V, C, n: n * intensity(K, V, C, n),
             "Each number moved is n bytes.", "eq. 3.9"),
@@ -337,7 +419,7 @@ exercise(
 )
 
 
-# -- 3.7 Un-write ----------------------------------------------------------------------------------------------------------
+# -- 3.7 Un-write ------------------------------------------------------------------------------------------------------
 
 def unwrite(S, k, v, beta):
     found = (S @ k - v) / (1 - beta * (k @ k))                           # (V,)  the error that the token met, eq. 2.8
@@ -349,31 +431,50 @@ def unwrite_by_solving(S, k, v, beta):
 
 
 def unwrite_by_inverse_matrix(S, k, v, beta):
-    inverse = torch.eye(len(k), dtype=k.dtype) + beta / (1 - beta * (k @ k)) * outer(k, k)
+    inverse = eye_like(k) + beta / (1 - beta * (k @ k)) * outer(k, k)
     return (S - beta * outer(v, k)) @ inverse
+
+
+def written_memories(g):
+    lesson = Case((real([[1.24, 2.32]]), real([0.6, 0.8]), real([3.0]), real(0.5)), "the lesson's numbers")
+    return [lesson] + one_token(g, "S k v beta", betas=("random", "large", "zero"))
+
+
+def unwrite_without_beta(S, k, v, beta):
+    return S + outer((S @ k - v) / (1 - beta * (k @ k)), k)
+
+
+def shrink_the_error(S, k, v, beta):
+    return S + beta * outer((S @ k - v) * (1 - beta * (k @ k)), k)
+
+
+def transition_again(S, k, v, beta):
+    return (S - beta * outer(v, k)) @ householder(k, beta)
 
 
 exercise(
     id="3.7", title="Un-write", kind="open", stars=4, minutes=25, equations=("2.8", "3.7"), tolerance=1e-8,
     reference=unwrite, alternatives=(unwrite_by_solving, unwrite_by_inverse_matrix),
-    cases=lambda g: [Case((real([[1.24, 2.32]]), real([0.6, 0.8]), real([3.0]), real(0.5)), "the lesson's numbers")] + smallest_first(
-        [case for K, V in ((2, 1), (3, 5)) for case in delta_inputs(
-            g, "S k v beta", T=None, K=K, V=V, keys=("random", "unnormalized"), betas=("random", "large", "zero"), memories=("nonempty",))]),
+    cases=written_memories,
     mutants={
         "writes backwards with the error it sees": Mistake(lambda S, k, v, beta: S + beta * outer(S @ k - v, k),
-            "S k - v is the error that is *left*. The token had found a larger one, 1/(1 - β‖k‖²) times as large.", "eq. 2.8"),
+            "S k - v is the error that is *left*. The token had found a larger one, 1/(1 - β‖k‖²) times as large.",
+            "eq. 2.8"),
         "takes the value out again": Mistake(lambda S, k, v, beta: S - beta * outer(v, k),
             "That undoes half of the step. What the token had erased must come back as well.", "eq. 2.6",
             next="S_t = S_{t-1} M + β v kᵀ: what has to be done about M?"),
         "takes every key for a unit key": Mistake(lambda S, k, v, beta: S + beta * outer((S @ k - v) / (1 - beta), k),
             "The fraction of the error that is left is 1 - β‖k‖², which is 1 - β for unit keys only.", "eq. 2.8"),
         "leaves the value in": Mistake(lambda S, k, v, beta: S + beta / (1 - beta * (k @ k)) * outer(S @ k, k),
-            "You inverted the transition. But the value was added after it, and is still there: subtract β v kᵀ first.", "eq. 2.6"),
-        "multiplies by what is left": Mistake(lambda S, k, v, beta: S + beta * outer((S @ k - v) * (1 - beta * (k @ k)), k),
+            "You inverted the transition. But the value was added after it, and is still there: subtract β v kᵀ first.",
+            "eq. 2.6"),
+        "forgets beta in the write": Mistake(unwrite_without_beta,
+            "The error that the token had met is right. The write was β times it.", "eq. 2.3"),
+        "multiplies by what is left": Mistake(shrink_the_error,
             "The write multiplied the error by 1 - β‖k‖². To go back, divide.", "eq. 2.8"),
         "goes forward once more": Mistake(lambda S, k, v, beta: S - beta / (1 - beta * (k @ k)) * outer(S @ k - v, k),
             "The error is right, the sign is not: the write was *minus* β e kᵀ, so its inverse is plus.", "eq. 2.3"),
-        "applies the transition once more": Mistake(lambda S, k, v, beta: (S - beta * outer(v, k)) @ householder(k, beta),
+        "applies the transition once more": Mistake(transition_again,
             "M is its own inverse only if it is a reflection, β‖k‖² = 2.", "eq. 2.9",
             next="What is the eigenvalue of M along k, and what must it be for the inverse?"),
         "inverts with the key unscaled": Mistake(lambda S, k, v, beta: (S - beta * outer(v, k)) @ (

@@ -1,0 +1,83 @@
+"""Answers to the exercises of chapter 1, as readers write them."""
+
+import torch
+from torch.nn.functional import elu
+
+from .answers import assert_verdict, cases
+
+
+def features(q, k):
+    return ((elu(q) + 1) @ (elu(k) + 1).T).tril()
+
+
+def with_eps(eps):
+    def normalized(q, k, v):
+        scores = features(q, k)
+        return scores / (scores.sum(-1, keepdim=True) + eps) @ v
+    return normalized
+
+
+def masked_with_ones(q, k, v):
+    mask = torch.ones(len(q), len(q), dtype=q.dtype).tril()
+    scores = (elu(q) + 1) @ (elu(k) + 1).T * mask
+    return (scores @ v) / scores.sum(1)[:, None]
+
+
+def stays_at_the_start(q, k, v, S):
+    o = []
+    for t in range(len(q)):
+        now = S + torch.outer(v[t], k[t])
+        o.append(now @ q[t])
+    return torch.stack(o), S
+
+
+def transposed_write(q, k, v, S):
+    return (q @ k.T).tril() @ v + q @ S.T, S + k.T @ v
+
+
+ANSWERS = {
+    "1.1": {
+        "right": [-0.8],
+        "gives the first value full weight": [1.2],
+        "takes the other entry of the key": [-0.6],
+        "gives the memory instead of the answer": [(1.4, -0.8), [1.4, -0.8]],
+        "corrects while it writes": [-1.76],
+    },
+    "1.2": {
+        "divides the questions by √K": [lambda k, v, q, S: ((q / q.shape[-1] ** 0.5) @ (S + v.T @ k).T, S + v.T @ k)],
+        "returns the memory first": [lambda k, v, q, S: (S + v.T @ k, q @ (S + v.T @ k).T)],
+    },
+    "1.3": {
+        "does not keep what it has written": [stays_at_the_start],
+    },
+    "1.4": {
+        "divides the scores by √K": [
+            lambda q, k, v, S: ((q @ k.T / q.shape[1] ** 0.5).tril() @ v + q @ S.T, S + v.T @ k)],
+        "divides all that is read by √K": [
+            lambda q, k, v, S: (((q @ k.T).tril() @ v + q @ S.T) / q.shape[1] ** 0.5, S + v.T @ k)],
+        "asks the memory with the keys": [lambda q, k, v, S: ((q @ k.T).tril() @ v + k @ S.T, S + v.T @ k)],
+        "writes k vᵀ, the transpose": [transposed_write],
+    },
+    "1.5": {
+        "right": [masked_with_ones, with_eps(1e-12)],
+        "divides columns by the sums of rows": [lambda q, k, v: features(q, k) / features(q, k).sum(-1) @ v],
+        "divides by running sums": [lambda q, k, v: features(q, k) / features(q, k).cumsum(1) @ v],
+        "drops the 1 of the feature map": [
+            lambda q, k, v: ((s := (elu(q) @ elu(k).T).tril()) / s.sum(1, keepdim=True)) @ v],
+    },
+    "1.6": {
+        "right": ["DFACEB", "D F A E C B", list("dfaceb")],
+        "never updates the memory": ["DFAEB"],
+        "lets tokens see the rest of their chunk": ["DFGACEB"],
+    },
+    "1.7": {
+        "makes every overlap positive": [torch.relu, lambda x: torch.softmax(x, -1), lambda x: x * x],
+        "has many features in K directions": [lambda x: x.repeat(1, x.shape[1])],
+        "keeps K features": [torch.sin, lambda x: x],
+    },
+}
+
+
+@cases(ANSWERS)
+def test_verdicts(id, answer, name):
+    assert_verdict(id, answer, name)

@@ -1,0 +1,96 @@
+"""Answers to the exercises of chapter 2, as readers write them."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import mse_loss
+
+from deltanet_edu.tutor.grading import grade
+from deltanet_edu.tutor.registry import find
+
+from .answers import assert_verdict, cases
+
+
+def by_mse_loss(S, k, v, beta):
+    S = S.clone().requires_grad_()
+    mse_loss(S @ k, v).backward()
+    return (S - beta * S.grad).detach()
+
+
+def run(step, results=lambda o, S: (o, S)):
+    def loop(q, k, v, beta, S):
+        o = []
+        for t in range(len(k)):
+            S = step(S, q[t], k[t], v[t], beta[t])
+            o.append(S @ q[t])
+        return results(torch.stack(o), S)
+    return loop
+
+
+def error_of_the_query(S, q, k, v, beta):
+    return S - beta * torch.outer(S @ q - v, k)
+
+
+def every_write_from_the_start(q, k, v, beta, S):
+    o = []
+    for t in range(len(k)):
+        new = S + beta[t] * torch.outer(v[t] - S @ k[t], k[t])
+        o.append(new @ q[t])
+    return torch.stack(o), new
+
+
+def right(S, q, k, v, beta):
+    return S - beta * torch.outer(S @ k - v, k)
+
+
+ANSWERS = {
+    "2.1": {
+        "right": [lambda S, k, v, beta: S + beta * (v - S @ k)[:, None] * k],
+        "fades the whole memory": [lambda S, k, v, beta: (1 - beta) * S + beta * torch.outer(v, k)],
+        "blends the wrong way round": [
+            lambda S, k, v, beta: S + torch.outer(beta * (S @ k) + (1 - beta) * v - S @ k, k)],
+        "erases without writing": [lambda S, k, v, beta: S - beta * torch.outer(S @ k, k)],
+        "writes without the key": [lambda S, k, v, beta: S + beta * (v - S @ k)[:, None]],
+        "squares beta": [lambda S, k, v, beta: S - beta * torch.outer(beta * (S @ k - v), k)],
+        "takes the mean over the entries of v": [by_mse_loss],
+    },
+    "2.2": {"right": ["ECDABF", "e d c a b f"], "reads before it writes": ["EBCDAF"], "writes twice": ["ECDGABF"]},
+    "2.3": {"right": [1, 1.0, torch.tensor(1), np.int64(1)], "drops the length from the write": [-1]},
+    "2.4": {
+        "multiplies from the left": [
+            lambda S, k, v, beta: S - beta * torch.outer(k, k) @ S + beta * torch.outer(v, k)],
+        "fades the whole memory": [lambda S, k, v, beta: S * (1 - beta) + beta * v[:, None] * k],
+    },
+    "2.5": {
+        "right": [run(right), run(right, lambda o, S: [o, S])],
+        "takes the error from S q": [run(error_of_the_query)],
+        "starts every write from the first memory": [every_write_from_the_start],
+        "fades the whole memory": [run(lambda S, q, k, v, beta: (1 - beta) * S + beta * torch.outer(v, k))],
+        "climbs instead of descending": [run(lambda S, q, k, v, beta: S + beta * torch.outer(S @ k - v, k))],
+        "returns the memory first": [run(right, lambda o, S: (S, o))],
+    },
+    "2.6": {
+        "takes the root of the limit": [lambda k: 2**0.5 / k.norm(dim=-1).max()],
+        "takes the 1-norm for the length": [lambda k: 2 / k.norm(p=1, dim=-1).max() ** 2],
+    },
+    "2.8": {
+        "right": [([(1, 0), (0.8, 0.6)], [1, -2]), (torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.tensor([1.0, -1.0]))],
+        "leaves both memories right": [([(1.0, 0.0), (0.6, 0.8)], [0.0, 0.0]), ([(0.6, 0.8)] * 3, [0, 0, 0])],
+        "makes both equally wrong": [([(1.0, 0.0), (0.8, 0.6)], [0.0, 2.0])],
+    },
+}
+
+
+@cases(ANSWERS)
+def test_verdicts(id, answer, name):
+    assert_verdict(id, answer, name)
+
+
+@pytest.mark.parametrize("answer, says", [
+    (([(1.0, 0.0), (2.0, 0.0)], [1.0, 2.0]), "length 1"),
+    (([(1.0, 0.0)], [1.0, 2.0]), "v has shape (2,)"),
+    ("both", "give a pair"),
+])
+def test_a_stream_that_cannot_be_read_says_what_is_missing(answer, says):
+    verdict = grade(find("exercise", "2.8"), answer)
+    assert verdict.state == "fail" and says in verdict.text

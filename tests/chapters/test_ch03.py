@@ -1,0 +1,56 @@
+"""Answers to the exercises of chapter 3, as readers write them."""
+
+import torch
+
+from deltanet_edu.chapters.ch03.problems import swept
+
+from .answers import assert_verdict, cases
+
+
+def second_term_with_dv(dS, k, beta, error, before):
+    dv = beta * (dS @ k)
+    return -beta * (dS.T @ error + before.T @ dv)
+
+
+def right_with_dv(dS, k, beta, error, before):
+    return -beta * (dS.T @ error) - before.T @ (beta * (dS @ k))
+
+
+def opposite_signs(dS, k, beta, error, before):
+    return beta * (before.T @ (dS @ k) - dS.T @ error)
+
+
+ANSWERS = {
+    "3.1": {
+        "right": [-2.4],
+        "takes the first entry of the key": [-3.2],
+        "forgets what the memory says": [0.24],
+        "asks the memory with the query": [-0.96],
+    },
+    "3.3": {
+        "right": [swept(), swept(dk=right_with_dv)],
+        "counts beta twice in dk": [swept(dk=second_term_with_dv)],
+        "flips one sign in dk": [swept(dk=opposite_signs)],
+        "flips the sign of dv": [swept(dv=lambda dS, k, beta: -beta * dS @ k)],
+        "leaves out what the token reads": [swept(own=lambda dS, do, q: dS)],
+        "counts beta twice on the way back": [
+            swept(leave=lambda dS, k, beta: dS - beta * torch.outer(beta * (dS @ k), k))],
+    },
+    "3.5": {
+        "right": [86, 86.0, torch.tensor(86)],
+        "gives the memory too few bytes": [22],
+        "counts a number of the cache as one byte": [171],
+    },
+    "3.6": {
+        "counts the 3V as well": [
+            lambda K, V, C, n: (6 * K * V + 3 * V) * C / (n * (2 * K * V + C * (2 * K + 2 * V + 1)))],
+    },
+    "3.7": {
+        "forgets beta in the write": [lambda S, k, v, beta: S + torch.outer((S @ k - v) / (1 - beta * k @ k), k)],
+    },
+}
+
+
+@cases(ANSWERS)
+def test_verdicts(id, answer, name):
+    assert_verdict(id, answer, name)
