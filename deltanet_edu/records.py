@@ -38,9 +38,11 @@ def whole_file(path, mode="w"):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            error.filename = str(path)                                   # a full disk, say, does not name the file
         raise
 
 

@@ -19,16 +19,17 @@ from deltanet_edu.tutor import predict, show, verify
 torch.set_num_threads(1);                                              # a model this small is fastest on one thread
 
 # %%
-from deltanet_edu.layers import Block, DeltaNet, LinearAttention, Mixer, ShortConvolution, SwiGLU
+from deltanet_edu.layers import Block, DeltaNet, FastWeights, LinearAttention, ShortConvolution, SwiGLU
 from deltanet_edu.lm.config import Config
 from deltanet_edu.lm.corpus import load_corpus
 from deltanet_edu.lm.data import Batches, Data
 from deltanet_edu.lm.evaluate import bits_per_character
 from deltanet_edu.lm.generate import generate, generate_tokens
 from deltanet_edu.lm.model import LanguageModel, parameters, state_bytes
+from deltanet_edu.lm.optimizer import build_optimizers
 from deltanet_edu.lm.progress import NotebookProgress
 from deltanet_edu.lm.references import witten_bell
-from deltanet_edu.lm.train import build_optimizers, train, training_step
+from deltanet_edu.lm.train import train, training_step
 
 # %% [markdown]
 # ## The library of everything
@@ -234,7 +235,7 @@ show(ShortConvolution.forward)
 
 # %%
 verify("16.5")
-show(Mixer.forward)
+show(FastWeights.forward)
 
 # %% [markdown]
 # The rule is the one line that makes it a DeltaNet:

@@ -36,7 +36,7 @@ def compare(configs, seeds, data, progress=None):
     for seed in seeds:                                                   # seed by seed, so that a drifting machine slows all alike
         for name, config in configs.items():
             started = time.process_time()
-            run = train(replace(config, seed=seed), data=data, progress=progress)
+            run = train(replace(config, seed=seed), data=data, progress=progress, device="cpu")
             row = results[name]
             row["cpu_seconds"][seed] = round(time.process_time() - started, 1)
             row["parameters"] = parameters(run.model)

@@ -3,9 +3,11 @@
 import torch
 import torch.nn as nn
 
+from .mixer import integer
+
 
 class ShortConvolution(nn.Module):
-    """y_t = sum_{i<size} w_i * x_{t-size+1+i}, channel by channel (eq. 16.3). Parameters: channels * size, no bias.
+    """y_t = sum_{i<size} w_i * x_{t-size+1+i}, channel by channel (eq. 16.4). Parameters: channels * size, no bias.
 
     Causal: y_t sees x_t and the size - 1 inputs before it. `cache` holds those inputs, so a text can arrive in
     pieces of any length, down to one token, and give the same output.
@@ -13,19 +15,41 @@ class ShortConvolution(nn.Module):
 
     def __init__(self, channels, size=4):
         super().__init__()
-        if size < 1:
-            raise ValueError(f"size: got {size}, expected at least 1. To leave the convolution out, do not build one.")
+        integer("channels", channels)
+        integer("size", size)
         # Starts as "pass the present through", the last tap 1, plus a little of everything to break the symmetry.
         weight = 0.1 * torch.randn(size, channels)
         weight[-1] += 1.0
         self.weight = nn.Parameter(weight)                               # (size, D)  the last row meets the present
 
-    def forward(self, x, cache=None):
-        """x: (B, T, D), cache: (B, size - 1, D) or None for zeros. Returns y: (B, T, D) and the next cache."""
+    def forward(self, x, cache=None, cu_seqlens=None):
+        """x: (B, T, D), cache: (B, size - 1, D) or None for zeros. Returns y: (B, T, D) and the next cache.
+
+        With cu_seqlens, N sequences are packed in one row, B = 1, and the caches are (N, size - 1, D).
+        """
         size, T = len(self.weight), x.shape[1]
+        if cu_seqlens is not None:
+            return self.packed(x, cache, cu_seqlens)
         if cache is None:
             cache = x.new_zeros(x.shape[0], size - 1, x.shape[2])
         seen = torch.cat([cache, x], 1)                                  # (B, size - 1 + T, D)
-        # A sum of shifted copies: for four taps it is faster on a CPU than nn.Conv1d(groups=channels), and it reads like the equation.
+        # A sum of shifted copies: for four taps it is faster on a CPU than nn.Conv1d(groups=channels).
         y = sum(w_i * seen[:, i : i + T] for i, w_i in enumerate(self.weight))
-        return y, seen[:, T:]
+        return y, seen[:, T:].clone()                                    # a view would keep all of `seen` alive
+
+    def packed(self, x, cache, cu_seqlens):
+        """Every sequence gets its cache in front: then a tap that reaches back stays within its own sequence."""
+        size, T, D = len(self.weight), x.shape[1], x.shape[2]
+        cu_seqlens, back = cu_seqlens.long(), size - 1
+        N = len(cu_seqlens) - 1
+        n = torch.arange(N, device=x.device)
+        of = torch.repeat_interleave(n, cu_seqlens.diff(), output_size=T)                # (T,)  whose token t is
+        first = torch.arange(T, device=x.device) + back * of                             # (T,)  where its oldest tap is
+        starts = cu_seqlens[:-1] + back * n                                              # (N,)  where caches begin
+        after = (cu_seqlens[1:] + back * n)[:, None] + torch.arange(back, device=x.device)   # (N, back)  the next ones
+        seen = x.new_zeros(T + N * back, D).index_copy(0, first + back, x[0])
+        if cache is not None:
+            seen = seen.index_copy(0, (starts[:, None] + torch.arange(back, device=x.device)).flatten(),
+                                   cache.to(x.dtype).flatten(0, 1))
+        y = sum(w_i * seen[first + i] for i, w_i in enumerate(self.weight))              # (T, D)
+        return y[None], seen[after]

@@ -1,83 +1,98 @@
-"""What DeltaNet and its linear relatives share: everything around the rule (paper, section 3.3)."""
+"""What a mixer is, and where models find mixers by name."""
 
-from functools import partial
-from typing import NamedTuple
+import inspect
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 
-from ..checks import one_of
-from ..ops.common import unit
-from .convolution import ShortConvolution
+from ..checks import check_packing
 
-
-def elu_plus_1(x):
-    return F.elu(x) + 1
+MIXERS = {}                                                              # name -> class, filled by the files themselves
 
 
-def identity(x):
-    return x
+def mixer(name):
+    """Decorate a mixer: models find it by this name, and `torch.load` in its safe default reads its state."""
+    def add(cls):
+        if name in MIXERS and MIXERS[name].__qualname__ != cls.__qualname__:
+            raise ValueError(f"mixer: {name!r} is already the name of {MIXERS[name].__name__}.")
+        MIXERS[name] = cls
+        torch.serialization.add_safe_globals([cls.State])
+        return cls
+    return add
 
 
-# Named functions, so that a layer can be pickled.
-FEATURE_MAPS = {"silu": F.silu, "relu": F.relu, "elu+1": elu_plus_1, "identity": identity}
-NORMS = {"l2": partial(unit, p=2), "l1": partial(unit, p=1), "none": identity}
+def options_of(cls):
+    """{option: default} of a mixer: the keyword-only parameters of its constructor and of those it hands them to."""
+    options = {}
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(base.__init__).parameters.values()
+            options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY} | options
+            if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+                break
+    return options
 
 
-class State(NamedTuple):
-    """All that a mixer remembers of the past. Its size does not depend on how long the past is."""
-
-    conv: torch.Tensor | None                                            # (B, size - 1, 3D)  the last inputs of the convolution
-    S: torch.Tensor | None                                               # (B, H, V, K)       the memory
+def integer(name, value, least=1):
+    """Raise TypeError or ValueError unless an argument is an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: got {value!r}, expected an integer of at least {least}.")
+    if value < least:
+        raise ValueError(f"{name}: got {value}, expected at least {least}.")
 
 
 class Mixer(nn.Module):
-    """Project, convolve, activate, normalize; the rule; normalize each head; project. No biases, no positions.
+    """The part of a model that looks back in time:  y, state = mixer(x, state, cu_seqlens=None).
 
-    A subclass supplies `rule(x, q, k, v, S) -> (o, S)`. Here K = V = D / H, the width of a head.
-    Parameters: 3D^2 + D^2 for the projections, 12D for the convolution, D / H for the norm, and what the rule needs.
+    For any number of tokens, from a whole sequence to one: in one call or in many, the outputs are the same. A subclass
+    is decorated with `@mixer("name")`, takes (d_model, heads, *, its own options), and has
+      State: a NamedTuple of tensors, with the property `nbytes`: all that it keeps of the past. A state that was handed
+        out is never changed, so it can be kept and continued from several times;
+      forward(x, state, cu_seqlens): calls `check` first, and returns y: (B, T, D) and the next State;
+      check_state(state, sequences): raises ValueError unless a State fits so many sequences.
     """
 
-    def __init__(self, d_model, heads, *, conv_size=4, feature_map="silu", norm="l2"):
+    State = None
+
+    def __init__(self, d_model, heads):
         super().__init__()
-        if heads < 1:
-            raise ValueError(f"heads: got {heads}, expected at least 1.")
-        if d_model < 1 or d_model % heads:
+        integer("heads", heads)
+        integer("d_model", d_model)
+        if d_model % heads:
             raise ValueError(f"d_model: got {d_model}, which {heads} heads do not divide. Take a multiple of {heads}.")
-        one_of("feature_map", feature_map, FEATURE_MAPS)
-        one_of("norm", norm, NORMS)
-        self.heads, self.norm = heads, norm
-        self.activate, self.normalize = FEATURE_MAPS[feature_map], NORMS[norm]
-        self.to_qkv = nn.Linear(d_model, 3 * d_model, bias=False)        # W_q, W_k and W_v, one above the other
-        self.conv = ShortConvolution(3 * d_model, conv_size) if conv_size else None
-        self.out_norm = nn.RMSNorm(d_model // heads, eps=1e-5)
-        self.to_out = nn.Linear(d_model, d_model, bias=False)
+        self.d_model, self.heads = d_model, heads
 
-    def forward(self, x, state=None):
-        """x: (B, T, D) and a State (None: nothing seen yet). Returns y: (B, T, D) and the next State."""
-        self.check(x, state)
-        conv_cache, S = state or State(None, None)
-        z = self.to_qkv(x)                                               # (B, T, 3D)
-        if self.conv:
-            z, conv_cache = self.conv(z, conv_cache)
-        q, k, v = z.unflatten(-1, (3, self.heads, -1)).unbind(2)         # (B, T, H, K) twice, (B, T, H, V)
-        q, k = self.normalize(self.activate(q)), self.normalize(self.activate(k))
-        o, S = self.rule(x, q, k, F.silu(v), S)                          # (B, T, H, V), (B, H, V, K)
-        return self.to_out(self.out_norm(o).flatten(-2)), State(conv_cache, S)
+    def check(self, x, state=None, cu_seqlens=None):
+        """Raise TypeError or ValueError unless these are what `forward` expects; see there."""
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"x: got {type(x).__name__}, expected a torch.Tensor of shape (B, T, {self.d_model}).")
+        if x.ndim != 3 or x.shape[2] != self.d_model:
+            raise ValueError(f"x: got shape {tuple(x.shape)}, expected (B, T, {self.d_model}).")
+        if not x.numel():
+            raise ValueError(f"x: got shape {tuple(x.shape)}, expected at least one token.")
+        if cu_seqlens is not None and len(x) != 1:
+            raise ValueError(f"x: got batch size {len(x)} together with cu_seqlens, expected 1: "
+                             "pack the sequences end to end in one row.")
+        sequences = check_packing(x, cu_seqlens, None)
+        if state is not None:
+            if not isinstance(state, self.State):
+                raise TypeError(f"state: got {type(state).__name__}, expected what an earlier call has returned, "
+                                f"a {self.State.__name__}, or None.")
+            self.check_state(state, sequences)
 
-    def check(self, x, state):
-        """Raise TypeError or ValueError unless these can be what `forward` expects."""
-        D = self.to_qkv.in_features
-        if x.ndim != 3 or x.shape[2] != D:
-            raise ValueError(f"x: got shape {tuple(x.shape)}, expected (B, T, {D}).")
-        if state is not None and not isinstance(state, State):
-            raise TypeError(f"state: got {type(state).__name__}, expected what an earlier call has returned, a State, or None.")
-        B, width, taps = len(x), D // self.heads, len(self.conv.weight) if self.conv else 1
-        for name, expected in (("conv", (B, taps - 1, 3 * D)), ("S", (B, self.heads, width, width))):
-            part = getattr(state, name, None)
-            if part is not None and part.shape != expected:
-                raise ValueError(f"state.{name}: got shape {tuple(part.shape)}, expected {expected}: it is of other sequences or another layer.")
+    def check_state(self, state, sequences):
+        """Raise ValueError unless this State can be that of so many sequences."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how its states are checked.")
 
-    def rule(self, x, q, k, v, S):
-        raise NotImplementedError(f"{type(self).__name__} is a Mixer without a rule.")
+
+def check_part(state, name, expected):
+    """Raise ValueError unless a part of a state is None or has the shape that is expected."""
+    part = getattr(state, name)
+    if part is not None and tuple(part.shape) != expected:
+        raise ValueError(f"state.{name}: got shape {tuple(part.shape)}, expected {expected}: "
+                         "it is of other sequences or another layer.")
+
+
+def bytes_of(state):
+    """The bytes of the tensors in a State."""
+    return sum(part.numel() * part.element_size() for part in state if part is not None)

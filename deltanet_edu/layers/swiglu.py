@@ -3,6 +3,8 @@
 import torch.nn as nn
 import torch.nn.functional as F
 
+from .mixer import integer
+
 
 def swiglu_width(d_model, multiple_of=64):
     """The hidden width that gives three matrices the parameters of the usual two of width 4D: 8D / 3, rounded up."""
@@ -14,7 +16,9 @@ class SwiGLU(nn.Module):
 
     def __init__(self, d_model, hidden=None):
         super().__init__()
-        hidden = hidden or swiglu_width(d_model)
+        integer("d_model", d_model)
+        hidden = swiglu_width(d_model) if hidden is None else hidden
+        integer("hidden", hidden)
         self.to_hidden = nn.Linear(d_model, 2 * hidden, bias=False)      # W_gate above W_up
         self.to_out = nn.Linear(hidden, d_model, bias=False)
 

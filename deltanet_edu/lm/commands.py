@@ -1,41 +1,63 @@
 """`deltanet-edu train`, `evaluate` and `generate`."""
 
+import errno
+import inspect
+import json
+import shlex
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-# Everything heavy is imported inside the commands, so that --help answers at once. For that, it repeats what `Config` says the defaults
-# are; a test compares them.
+from .config import Config
+
+# Everything heavy is imported inside the commands, so that --help answers at once.
+
+RUNS = Path("runs")
+FLAGS = {dict: (list[str], "--option")}                                  # how a field of this type is given
 
 
 def register(app):
-    app.command("train")(train_command)
+    app.command("train")(with_settings(train_command))
     app.command("evaluate", short_help="Measure a trained model on text it has not seen.")(evaluate_command)
     app.command("generate")(generate_command)
 
 
+def with_settings(command):
+    """Give a command an option for every field of Config, in place of its **settings: there they are declared, once."""
+    own = inspect.signature(command)
+    parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    for f in fields(Config):
+        kind, *flags = FLAGS.get(f.type, (f.type,))
+        shown = "none" if kind is not f.type else str(f.default)
+        option = typer.Option(*flags, help=f.metadata["help"], show_default=shown)
+        parameters.append(inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None,
+                                            annotation=Annotated[kind | None, option]))
+
+    def with_all(**given):
+        return command(**given)
+    with_all.__doc__, with_all.__name__ = command.__doc__, command.__name__
+    with_all.__signature__ = own.replace(parameters=parameters)
+    return with_all
+
+
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads. More than one helps only if nothing else is running.")]
 Folder = Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="A run folder, such as runs/novels.")]
+Device = Annotated[str, typer.Option(help='"auto" (the GPU if there is one), "cpu", "cuda", "cuda:1".')]
 
 
 def train_command(
+    *,
     run: Annotated[str, typer.Option(help="Name of the run; it is kept in runs/NAME.")] = "novels",
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped, from its last checkpoint.")] = False,
-    corpus: Annotated[str | None, typer.Option(help='"books", "stories", "auto" (books if there) or a UTF-8 file.', show_default="auto")] = None,
-    mixer: Annotated[str | None, typer.Option(help='"delta" or "linear".', show_default="delta")] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps.", show_default="1200")] = None,
-    vocab: Annotated[int | None, typer.Option(help="Size of the vocabulary; 256 is one token a byte.", show_default="1024")] = None,
-    layers: Annotated[int | None, typer.Option(help="Layers of the model.", show_default="2")] = None,
-    d_model: Annotated[int | None, typer.Option(help="Width of the model.", show_default="128")] = None,
-    heads: Annotated[int | None, typer.Option(help="Heads of a layer.", show_default="2")] = None,
-    batch: Annotated[int | None, typer.Option(help="Windows a step.", show_default="8")] = None,
-    length: Annotated[int | None, typer.Option(help="Tokens a window.", show_default="128")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate of the matrices.", show_default="0.02")] = None,
-    seed: Annotated[int | None, typer.Option(help="Two runs with equal settings give equal weights.", show_default="0")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run from its last checkpoint.")] = False,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so many.", show_default="no limit")] = None,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help='Of matrix products: "auto", "float32", "bfloat16".')] = "auto",
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
     threads: Threads = 1,
-    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = RUNS,
+    **settings,
 ):
     """Train a small language model and keep it in runs/NAME.
 
@@ -45,46 +67,65 @@ def train_command(
     deltanet-edu train                                    the model of chapter 16: a few minutes on a laptop
     deltanet-edu train --run mine --corpus my.txt         learn from your own text
     deltanet-edu train --run mine --resume                go on after an interruption
+    deltanet-edu train --run mine --resume --steps 3000   train longer
     deltanet-edu train --run additive --mixer linear      the same model with a memory that only adds
     """
     if Path(run).name != run or run in ("", "..", "."):
-        raise typer.BadParameter(f"{run!r} is not a name. Runs are kept in {runs}/NAME; --runs chooses another place.", param_hint="--run")
-    given = dict(corpus=corpus, mixer=mixer, steps=steps, vocab=vocab, layers=layers, d_model=d_model, heads=heads, batch=batch,
-                 length=length, lr=lr, seed=seed)
+        raise typer.BadParameter(f"{run!r} is not a name. Runs are kept in {runs}/NAME; --runs chooses another place.",
+                                 param_hint="--run")
+    go_on = ["deltanet-edu", "train", "--run", run, *(["--runs", str(runs)] if runs != RUNS else []), "--resume"]
     with clear_errors():
-        run_training(runs / run, {name: value for name, value in given.items() if value is not None}, resume, save_every, threads)
+        given = {name: value for name, value in settings.items() if value is not None}
+        if "options" in given:
+            given["options"] = dict(map(parse_option, given["options"]))
+        run_training(runs / run, given, resume, threads, shlex.join(go_on),
+                     dict(seconds=seconds, device=device, precision=precision, save_every=save_every))
 
 
-def run_training(folder, given, resume, save_every, threads):
-    import json
+def parse_option(text):
+    """beta_max=2.0 as ("beta_max", 2.0): numbers, true, false and null as in JSON, all else as it stands."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"option: got {text!r}, expected NAME=VALUE, such as beta_max=2.")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
 
+
+def run_training(folder, given, resume, threads, go_on, how):
     import torch
 
-    from .config import Config
+    from .device import find_place
     from .evaluate import bits_per_character
     from .model import parameters
     from .progress import TerminalProgress
+    from .run_folder import SETTINGS, read_settings
     from .train import train
 
     torch.set_num_threads(threads)
-    settings = folder / "config.json"
-    if resume and settings.is_file():
-        given = json.loads(settings.read_text(encoding="utf-8")) | given
+    if resume and (folder / SETTINGS).is_file():
+        given = read_settings(folder) | given
     config = Config(**given)
+    typer.echo(f"Training on: {find_place(how['device'], how['precision'])}")
     bar = TerminalProgress(config)
     try:
-        done = train(config, folder, resume=resume, progress=bar, save_every=save_every)
+        done = train(config, folder, resume=resume, progress=bar, say=bar.say, **how)
     except KeyboardInterrupt:
-        typer.echo(f"\nStopped. Go on with: deltanet-edu train --run {folder.name} --resume")
+        bar.close()
+        typer.echo(f"\nStopped. Go on with: {go_on}")
         raise typer.Exit(130) from None
     finally:
         bar.close()
     bits = bits_per_character(done.model, done.data.held_out)
-    typer.echo(f"{parameters(done.model):,} parameters, {config.steps:,} steps: {bits:.3f} bits per character on held-out text.")
-    typer.echo(f"kept in {folder}; try: deltanet-edu generate {folder}")
+    typer.echo(f"{parameters(done.model):,} parameters, {done.steps:,} steps: "
+               f"{bits:.3f} bits per character on held-out text.")
+    if done.steps < config.steps:
+        typer.echo(f"Go on with: {go_on}")
+    typer.echo(f"kept in {folder}; try: {shlex.join(['deltanet-edu', 'generate', str(folder)])}")
 
 
-def evaluate_command(run: Folder, threads: Threads = 1):
+def evaluate_command(run: Folder, threads: Threads = 1, device: Device = "auto"):
     """Measure a trained model on the held-out text it was not trained on, book by book.
 
     Every held-out token is scored once, in windows of 128 tokens, each after 128 tokens of context.
@@ -95,26 +136,30 @@ def evaluate_command(run: Folder, threads: Threads = 1):
         from .corpus import load_corpus
         from .data import Data
         from .evaluate import bits_per_character
-        from .checkpoint import RunError, load_checkpoint
+        from .run_folder import RunError, load_checkpoint
         from .train import load_run
 
         torch.set_num_threads(threads)
-        config, model, tokenizer, step = load_run(run)
-        data = Data.prepare(load_corpus(config.corpus), tokenizer=tokenizer)
+        config, model, tokenizer, step = load_run(run, device)
+        corpus = load_corpus(config.corpus)
+        data = Data.prepare(corpus, tokenizer=tokenizer)
         if data.fingerprint != load_checkpoint(run)["corpus"]:
             raise RunError(f"{run}: its text, corpus {config.corpus!r}, is no longer what it was trained on, "
                            f"so what is held out now may have been seen.")
+
+        def row(name, parts, end=""):
+            chars, bits = sum(part.chars for part in parts), bits_per_character(model, parts)
+            typer.echo(f"{name:<24}{chars:>9,} characters{bits:>9.3f} bits per character{end}")
         for part in data.held_out:
-            typer.echo(f"{part.name:<24}{part.chars:>9,} characters{bits_per_character(model, [part]):>9.3f} bits per character")
-        typer.echo(f"{'all':<24}{sum(p.chars for p in data.held_out):>9,} characters{bits_per_character(model, data.held_out):>9.3f}"
-                   f" bits per character, after {step:,} steps")
+            row(part.name or corpus.name, [part])
+        row("all", data.held_out, f", after {step:,} steps")
 
 
 def generate_command(
     run: Folder,
     prompt: Annotated[str, typer.Option(help="The text to continue.", show_default="a new paragraph")] = "\n\n",
     tokens: Annotated[int, typer.Option(min=1, help="How many tokens to write.")] = 200,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0: always the likeliest token. 1: as the model believes.")] = 0.8,
+    temperature: Annotated[float, typer.Option(min=0, help="0: the likeliest token. 1: as the model believes.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=1, help="Draw from this many of the likeliest tokens.")] = 40,
     seed: Annotated[int, typer.Option(help="The same seed writes the same text.")] = 0,
 ):
@@ -130,19 +175,37 @@ def generate_command(
 
         torch.set_num_threads(1)
         _, model, tokenizer, _ = load_run(run)
-        typer.echo(prompt, nl=False)
-        for piece in generate(model, tokenizer, prompt, tokens, temperature=temperature, top_k=top_k, seed=seed):
+        pieces = generate(model, tokenizer, prompt, tokens, temperature=temperature, top_k=top_k, seed=seed)
+        first = next(pieces)                                             # before the prompt is shown: it may be refused
+        typer.echo(prompt + first, nl=False)
+        for piece in pieces:
             typer.echo(piece, nl=False)
         typer.echo()
 
 
+FIXES = {
+    errno.ENOSPC: "Make room on the disk; the last checkpoint is whole, and --resume continues from it.",
+    errno.EFBIG: "No larger file is allowed; the last checkpoint is whole. Raise the limit (ulimit -f), then --resume.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.ENOTDIR: "A file stands where a folder should be: move it away, or choose another place with --runs.",
+    errno.EEXIST: "A file stands where a folder should be: move it away, or choose another place with --runs.",
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS),
+                    "You may not read or write it: change its permissions, or choose another place with --runs."),
+}
+FIXES[getattr(errno, "EDQUOT", errno.ENOSPC)] = FIXES[errno.ENOSPC]
+
+
 class clear_errors:
-    """Say what is wrong in one line, without a traceback: these errors are about the input, not about the program."""
+    """Say in one line what is wrong, without a traceback: these errors are about the input, not about the program."""
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, traceback):
-        if isinstance(error, (ValueError, TypeError, FileNotFoundError, IsADirectoryError, FloatingPointError)):
-            typer.echo(f"Error: {error}", err=True)
-            raise typer.Exit(1) from None
+        if isinstance(error, OSError) and error.errno is not None:
+            where = f"{error.filename}: " if error.filename else ""
+            error = f"{where}{error.strerror}. {FIXES.get(error.errno, 'Look at the file, and try again.')}"
+        elif not isinstance(error, (ValueError, TypeError, FileNotFoundError, IsADirectoryError, FloatingPointError)):
+            return
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from None

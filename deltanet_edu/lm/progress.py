@@ -1,8 +1,19 @@
 """What a run looks like while it runs: a bar in a terminal, a growing curve in a notebook."""
 
+import sys
 import time
 
 from tqdm import tqdm
+
+
+def can_write(stream):
+    """Is there anybody to show a bar to? Without a terminal a program may have no stderr, or one that is closed."""
+    try:
+        stream.write("")
+        stream.flush()
+        return True
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 class TerminalProgress:
@@ -12,11 +23,16 @@ class TerminalProgress:
         self.total, self.bar = config.steps, None
 
     def __call__(self, entry):
-        if self.bar is None:                                             # not before the first step: reading the text may fail
-            self.bar = tqdm(total=self.total, initial=entry["step"] - 1, unit="step", dynamic_ncols=True)
+        if self.bar is None:                                             # not before the first step: that may fail
+            self.bar = tqdm(total=self.total, initial=entry["step"] - 1, unit="step", dynamic_ncols=True,
+                            disable=not can_write(sys.stderr))
         if "held_out" in entry:
             self.bar.set_postfix_str(f"loss {entry['loss']:.3f}, held-out {entry['held_out']:.3f} bits/char")
         self.bar.update(entry["step"] - self.bar.n)
+
+    def say(self, line):
+        """Show a line above the bar."""
+        tqdm.write(line)
 
     def close(self):
         if self.bar is not None:
@@ -48,5 +64,5 @@ class NotebookProgress:
         from ..figures.language import training_curves
 
         figure = training_curves(self.entries, self.lines, self.config.steps)
-        plt.close(figure)                                                # shown by its handle, not once more by the cell
+        plt.close(figure)                                                # shown by its handle, not again by the cell
         return figure

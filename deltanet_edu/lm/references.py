@@ -48,7 +48,7 @@ def witten_bell(corpus, longest=6):
         wanted = np.concatenate([grams(x, n + 1)[len(b) - n :] for x, b in zip(held_out, before)])
         seen, h = lookup(keys, counts, wanted), wanted >> np.uint64(8)
         followed, different = lookup(contexts, total, h), lookup(contexts, kinds, h)
-        known = followed > 0                                             # a context never seen says nothing: keep the shorter one
+        known = followed > 0                                             # one never seen says nothing: keep the shorter
         mixed = (seen + different * probability) / np.where(known, followed + different, 1)
         probability = np.where(known, mixed, probability)
         bits.append(float(-np.log2(probability).mean()))
@@ -56,7 +56,7 @@ def witten_bell(corpus, longest=6):
 
 
 def compressors(corpus):
-    """Bits per held-out character of three compressors that have read the training text: what the held-out text adds to the file."""
+    """Bits per held-out character of three compressors that have read the training text: what they add to its file."""
     train = "".join(text.train for text in corpus.texts).encode("latin-1", errors="replace")
     held_out = "".join(text.held_out for text in corpus.texts).encode("latin-1", errors="replace")
     programs = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lambda data: lzma.compress(data, preset=9)}

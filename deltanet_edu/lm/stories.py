@@ -7,12 +7,14 @@ last value: whoever remembers only the first one, or mixes both, is wrong. That 
 import random
 from typing import NamedTuple
 
-NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Ida", "Jacob", "Lily", "Max", "Nora", "Oscar", "Rosa", "Sam")
+NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Ida", "Jacob", "Lily", "Max", "Nora",
+         "Oscar", "Rosa", "Sam")
 THINGS = ("ball", "boat", "book", "box", "chair", "cup", "drum", "hat", "kite", "lamp", "robot", "wagon")
 COLORS = ("red", "blue", "green", "yellow", "white", "black", "pink", "brown")
 PLACES = ("garden", "kitchen", "attic", "barn", "school", "park", "cellar", "workshop", "library", "harbor")
 MOODS = ("happy", "tired", "curious", "proud", "hungry", "quiet", "brave")
-WEATHER = ("It was a sunny morning.", "It rained all day.", "The wind was strong.", "Snow lay on the roofs.", "The moon was bright.")
+WEATHER = ("It was a sunny morning.", "It rained all day.", "The wind was strong.", "Snow lay on the roofs.",
+           "The moon was bright.")
 
 OPENINGS = (
     "Once upon a time there was a child called {name}. {name} had a {color} {thing}.",
@@ -36,7 +38,7 @@ FILLERS = (
 
 
 class Story(NamedTuple):
-    text: str                                                            # ends with the question; the answer is not in it
+    text: str                                                            # ends with the question, without the answer
     answer: str
 
 
@@ -71,7 +73,7 @@ def story(rng):
 
 
 def stories(seed, characters):
-    """At least `characters` characters of stories with their answers, one story a paragraph; the same seed, the same text."""
+    """So many characters of stories with their answers, or a few more, one story a paragraph; a seed, a text."""
     rng, parts, length = random.Random(seed), [], 0
     while length < characters:
         text, answer = story(rng)

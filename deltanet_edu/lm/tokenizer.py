@@ -4,7 +4,7 @@ import torch
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-BYTES = 256
+from .config import BYTES
 
 
 class Tokenizer:

@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from deltanet_edu import functional, kernels
 from deltanet_edu.layers import DeltaNet
+from deltanet_edu.lm.config import Config
 from deltanet_edu.lm.model import LanguageModel
 
 from ..kernels.judge import DEVICE
@@ -19,12 +19,12 @@ from ..kernels.judge import DEVICE
 pytestmark = pytest.mark.skipif(not kernels.HAS_TRITON, reason="needs Triton")
 
 
-CONFIG = dict(mixer="delta", vocab=256, layers=2, d_model=32, heads=2, mlp_hidden=None, conv_size=4, feature_map="silu", norm="l2", beta_max=1.0)
+CONFIG = dict(vocab=256, layers=2, d_model=32, heads=2)
 
 
 def small_model(backend="auto", **options):
     torch.manual_seed(0)
-    model = LanguageModel(SimpleNamespace(**CONFIG | options)).to(DEVICE)
+    model = LanguageModel(Config(**CONFIG | options)).to(DEVICE)
     for block in model.blocks:
         block.mixer.how["backend"] = backend
     return model
@@ -74,7 +74,7 @@ def test_under_autocast_the_kernels_get_half_precision_and_a_float32_state(conv_
     monkeypatch.setattr(kernels, "why_not", lambda device, dtype: "")
     monkeypatch.setattr(kernels, "delta_rule_chunkwise", spy)
     monkeypatch.setattr(kernels, "delta_rule_recurrent", spy)
-    model = small_model(layers=1, conv_size=conv_size)
+    model = small_model(layers=1, options=dict(conv_size=conv_size))
     with torch.autocast(DEVICE, torch.bfloat16):
         _, states = model(tokens())
         model(tokens(T=1), states)
@@ -117,7 +117,7 @@ shared(tokens(B=4)[2 * rank:2 * rank + 2]).backward()
 assert len(used) == 4, used
 for p, g in zip(model.parameters(), alone, strict=True):
     assert (p.grad - g).norm() <= 1e-4 * g.norm()
-del shared                                                               # else what it leaves running may abort Python as it ends
+del shared                                                               # else what it leaves running may abort Python
 dist.barrier()
 dist.destroy_process_group()
 """
@@ -125,9 +125,11 @@ dist.destroy_process_group()
 
 def test_two_processes_share_a_batch(tmp_path):
     """DistributedDataParallel: each takes half, and the averaged gradients are those of the whole."""
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo", "OMP_NUM_THREADS": "1"}
-    started = [subprocess.Popen([sys.executable, "-c", TWO_PROCESSES, str(rank), str(tmp_path / "meeting")], env=environment, text=True,
-                                cwd=Path(__file__).parents[2], stderr=subprocess.PIPE) for rank in range(2)]
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": loopback, "OMP_NUM_THREADS": "1"}
+    commands = [[sys.executable, "-c", TWO_PROCESSES, str(rank), str(tmp_path / "meeting")] for rank in range(2)]
+    started = [subprocess.Popen(command, env=environment, text=True, cwd=Path(__file__).parents[2],
+                                stderr=subprocess.PIPE) for command in commands]
     try:
         said = [process.communicate(timeout=120)[1] for process in started]
     finally:
@@ -137,7 +139,7 @@ def test_two_processes_share_a_batch(tmp_path):
 
 
 def test_lengths_are_rounded_once():
-    """Normalized in bfloat16, a unit key would be off by up to 2^-8, all entries alike; rounded afterwards, errors cancel."""
+    """Normalized in bfloat16, a unit key would be off by up to 2^-8, all entries alike; rounded last, errors cancel."""
     layer = DeltaNet(128, 1)
     x = torch.randn(1000, 128).bfloat16()
     lengths = layer.normalize(x).double().norm(dim=-1)
@@ -150,7 +152,11 @@ def test_lengths_are_rounded_once():
 def test_two_steps_on_a_gpu(autocast, tolerance, d_model, heads, monkeypatch):
     """Both backends take the same two steps from the same start, up to rounding."""
     used, chunkwise = [], kernels.delta_rule_chunkwise
-    monkeypatch.setattr(kernels, "delta_rule_chunkwise", lambda q, *args, **options: used.append(q.dtype) or chunkwise(q, *args, **options))
+
+    def spy(q, *args, **options):
+        used.append(q.dtype)
+        return chunkwise(q, *args, **options)
+    monkeypatch.setattr(kernels, "delta_rule_chunkwise", spy)
     start, after, losses = small_model(d_model=d_model, heads=heads), {}, {}
     for backend in ("auto", "torch"):
         model, losses[backend] = copy.deepcopy(start), []
@@ -164,8 +170,9 @@ def test_two_steps_on_a_gpu(autocast, tolerance, d_model, heads, monkeypatch):
             optimizer.step()
             optimizer.zero_grad()
             losses[backend].append(loss.item())
-        after[backend] = [(name, (p - p0).detach()) for (name, p), p0 in zip(model.named_parameters(), start.parameters())]
-    assert used == [autocast or torch.float32] * 4                       # two layers, two steps, and none of them with "torch"
+        pairs = zip(model.named_parameters(), start.parameters())
+        after[backend] = [(name, (p - p0).detach()) for (name, p), p0 in pairs]
+    assert used == [autocast or torch.float32] * 4                       # two layers, two steps, and none with "torch"
     assert max(abs(a - e) for a, e in zip(losses["auto"], losses["torch"])) <= 0.1 * tolerance
     for (name, a), (_, e) in zip(after["auto"], after["torch"]):
         assert (a - e).norm() <= tolerance * e.norm(), name

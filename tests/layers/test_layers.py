@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deltanet_edu.layers import Block, DeltaNet, LinearAttention, Mixer, ShortConvolution, State, SwiGLU
+from deltanet_edu.layers import Block, DeltaNet, FastWeights, LinearAttention, ShortConvolution, State, SwiGLU
 from deltanet_edu.layers.swiglu import swiglu_width
 
 D, H, T = 12, 3, 13
@@ -66,8 +66,9 @@ def test_no_token_sees_a_later_one(mixer):
 
 
 def test_the_state_does_not_grow(mixer):
-    sizes = {sum(part.numel() for part in mixer(tokens(1, n))[1] if part is not None) for n in (1, 2, 5, 13, 40)}
-    assert len(sizes) == 1
+    states = [mixer(tokens(1, n))[1] for n in (1, 2, 5, 13, 40)]
+    assert len({state.nbytes for state in states}) == 1
+    assert states[0].nbytes == 8 * sum(part.numel() for part in states[0] if part is not None)
 
 
 def test_every_parameter_gets_a_gradient(mixer):
@@ -93,9 +94,9 @@ def test_keys_are_normalized_and_beta_is_in_range():
     seen = {}
 
     class Spy(DeltaNet):
-        def rule(self, x, q, k, v, S):
+        def rule(self, x, q, k, v, *entering):
             seen.update(q=q, k=k, beta=self.beta_max * self.to_beta(x).sigmoid())
-            return super().rule(x, q, k, v, S)
+            return super().rule(x, q, k, v, *entering)
     for norm, p in (("l2", 2), ("l1", 1)):
         Spy(D, H, norm=norm).double()(3 * tokens())
         for name in "qk":
@@ -119,6 +120,17 @@ def test_unnormalized_keys_are_caught_before_they_blow_up():
 
 
 @pytest.mark.parametrize("build, message", [
+    (lambda: DeltaNet(32, 2.0), "heads: got 2.0, expected an integer of at least 1"),
+    (lambda: DeltaNet(32.0, 2), "d_model: got 32.0, expected an integer"),
+    (lambda: DeltaNet(32, True), "heads: got True, expected an integer"),
+    (lambda: DeltaNet(12, 3, chunk_size=0), "chunk_size: got 0, expected at least 1"),
+    (lambda: DeltaNet(12, 3, chunk_size=8.0), "chunk_size: got 8.0, expected an integer"),
+    (lambda: LinearAttention(12, 3, chunk_size="64"), "chunk_size: got '64', expected an integer"),
+    (lambda: DeltaNet(12, 3, conv_size=-1), "conv_size: got -1, expected at least 0"),
+    (lambda: DeltaNet(12, 3, conv_size=4.0), "conv_size: got 4.0, expected an integer"),
+    (lambda: DeltaNet(12, 3, beta_max="1"), "beta_max: got '1', expected a number"),
+    (lambda: ShortConvolution(4.0), "channels: got 4.0, expected an integer"),
+    (lambda: SwiGLU(12, 0), "hidden: got 0, expected at least 1"),
     (lambda: DeltaNet(10, 3), "d_model: got 10, which 3 heads do not divide"),
     (lambda: DeltaNet(12, 3, feature_map="tanh"), "feature_map: got 'tanh', expected one of"),
     (lambda: DeltaNet(12, 3, norm="l3"), "norm: got 'l3', expected one of"),
@@ -132,11 +144,14 @@ def test_unnormalized_keys_are_caught_before_they_blow_up():
     (lambda: ShortConvolution(4, 0), "size: got 0, expected at least 1"),
 ])
 def test_wrong_arguments_are_named(build, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         build()
 
 
-@pytest.mark.parametrize("S", [torch.zeros(1, H, D // H, D // H), torch.zeros(D // H, D // H)], ids=["another batch", "no batch"])
+OTHER_STATES = {"another batch": torch.zeros(1, H, D // H, D // H), "no batch": torch.zeros(D // H, D // H)}
+
+
+@pytest.mark.parametrize("S", OTHER_STATES.values(), ids=OTHER_STATES)
 @pytest.mark.parametrize("mixer", [DeltaNet, LinearAttention])
 def test_a_state_of_another_shape_is_refused(mixer, S):
     with pytest.raises(ValueError, match="state.S: got shape"):
@@ -146,8 +161,12 @@ def test_a_state_of_another_shape_is_refused(mixer, S):
 @pytest.mark.parametrize("x, state, error, message", [
     (torch.randn(5, D), None, ValueError, "x: got shape (5, 12), expected (B, T, 12)"),
     (torch.randn(2, 5, 9), None, ValueError, "x: got shape (2, 5, 9), expected (B, T, 12)"),
-    (torch.randn(2, 5, D), torch.zeros(2, H, 4, 4), TypeError, "state: got Tensor, expected what an earlier call has returned"),
-    (torch.randn(2, 5, D), State(torch.zeros(1, 3, 3 * D), None), ValueError, "state.conv: got shape (1, 3, 36), expected (2, 3, 36)"),
+    (torch.randn(2, 0, D), None, ValueError, "x: got shape (2, 0, 12), expected at least one token"),
+    (None, None, TypeError, "x: got NoneType, expected a torch.Tensor"),
+    (torch.randn(2, 5, D), torch.zeros(2, H, 4, 4), TypeError,
+     "state: got Tensor, expected what an earlier call has returned"),
+    (torch.randn(2, 5, D), State(torch.zeros(1, 3, 3 * D), None), ValueError,
+     "state.conv: got shape (1, 3, 36), expected (2, 3, 36)"),
 ])
 def test_wrong_inputs_are_named(x, state, error, message):
     with pytest.raises(error, match=re.escape(message)):
@@ -162,5 +181,5 @@ def test_layers_can_be_pickled(feature_map, norm):
 
 
 def test_a_mixer_without_a_rule_says_so():
-    with pytest.raises(NotImplementedError, match="Mixer without a rule"):
-        Mixer(D, H)(torch.randn(1, 2, D))
+    with pytest.raises(NotImplementedError, match="mixer without a rule"):
+        FastWeights(D, H)(torch.randn(1, 2, D))

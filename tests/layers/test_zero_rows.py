@@ -5,7 +5,7 @@ import torch
 
 from deltanet_edu.compat import chunk_delta_rule
 from deltanet_edu.layers import Block, DeltaNet, LinearAttention
-from deltanet_edu.layers.mixer import NORMS
+from deltanet_edu.layers.fast_weights import NORMS
 from deltanet_edu.ops.common import unit
 
 D, H, T = 16, 2, 12

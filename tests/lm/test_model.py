@@ -43,7 +43,8 @@ def test_parameter_count():
     c = Config()
     layer = 4 * c.d_model**2 + c.d_model * c.heads + 12 * c.d_model + c.d_model // c.heads
     mlp = 3 * c.d_model * (64 * math.ceil(8 * c.d_model / 3 / 64))
-    assert parameters(LanguageModel(c)) == 2 * c.vocab * c.d_model + c.layers * (layer + mlp + 2 * c.d_model) + c.d_model
+    rest = 2 * c.vocab * c.d_model + c.d_model
+    assert parameters(LanguageModel(c)) == rest + c.layers * (layer + mlp + 2 * c.d_model)
 
 
 # -- bits per character ------------------------------------------------------------------------------------------------
@@ -110,6 +111,30 @@ def test_choosing():
     assert abs(drawn - math.e / (1 + math.e)) < 0.04
 
 
+@pytest.mark.parametrize("temperature", [1e-40, 1e-300, 5e-324])
+def test_a_tiny_temperature_is_almost_none(temperature):
+    g = torch.Generator().manual_seed(0)
+    assert {int(choose(torch.tensor([0.0, 3.0, 2.9]), temperature, None, g)) for _ in range(20)} == {1}
+
+
+def test_one_state_a_block_no_more_no_less(model, tiny):
+    tokens = torch.randint(tiny.vocab, (1, 9))
+    _, states = model(tokens)
+    for wrong in (states[:1], [*states, states[0]], []):
+        with pytest.raises(ValueError, match=f"states: got {len(wrong)}, expected 2, one for each block"):
+            model(tokens, wrong)
+    with pytest.raises(TypeError, match="state: got Tensor"):
+        model(tokens, states[0])                                         # a State is a tuple of two, as many as blocks
+
+
+def test_texts_packed_in_one_row_do_not_see_each_other(model, tiny):
+    texts = [torch.randint(tiny.vocab, (n,)) for n in (5, 1, 9)]
+    packed, states = model(torch.cat(texts)[None], cu_seqlens=torch.tensor([0, 5, 6, 15]))
+    alone = torch.cat([model(text[None])[0] for text in texts], 1)
+    torch.testing.assert_close(packed, alone, rtol=0, atol=1e-10)
+    assert all(len(state.S) == 3 for state in states)
+
+
 def test_streamed_pieces_are_whole_characters(model, data):
     pieces = list(generate(model, data.tokenizer, "ü", 40, seed=3))
     tokens = [token for token, _ in generate_tokens(model, data.tokenizer.encode("ü"), 40, seed=3)]
@@ -117,8 +142,13 @@ def test_streamed_pieces_are_whole_characters(model, data):
     assert all("\ufffd" not in piece for piece in pieces[:-1]) or "\ufffd" in data.tokenizer.decode(tokens)
 
 
-@pytest.mark.parametrize("options, message", [(dict(temperature=-1), "temperature: got -1"), (dict(top_k=0), "top_k: got 0"),
-                                              (dict(prompt=""), "prompt: it is empty")])
+@pytest.mark.parametrize("options, message", [
+    (dict(temperature=-1), "temperature: got -1"),
+    (dict(temperature=math.inf), "temperature: got inf, .*a finite number"),
+    (dict(temperature=math.nan), "temperature: got nan"), (dict(top_k=0), "top_k: got 0"),
+    (dict(prompt=""), "prompt: it is empty"), (dict(prompt="caf\udce9"), "prompt: character 3 is not text in UTF-8"),
+    (dict(seed=2**70), "seed: got 1180591620717411303424, expected an integer from 0"), (dict(seed=-1), "seed: got -1"),
+])
 def test_wrong_options_are_named(model, data, options, message):
     with pytest.raises(ValueError, match=message):
         next(generate(model, data.tokenizer, **({"prompt": "a"} | options)))
@@ -128,7 +158,8 @@ def test_wrong_options_are_named(model, data, options, message):
 
 def test_witten_bell_equals_its_definition():
     from collections import Counter, defaultdict
-    corpus = Corpus("x", (Text.cut("a", "the cat sat on the mat. " * 30 + "a dog ran. " * 20), Text.cut("b", "to be or not to be. " * 25)))
+    corpus = Corpus("x", (Text.cut("a", "the cat sat on the mat. " * 30 + "a dog ran. " * 20),
+                          Text.cut("b", "to be or not to be. " * 25)))
     longest = 3
     counts = [defaultdict(Counter) for _ in range(longest + 1)]
     for text in corpus.texts:

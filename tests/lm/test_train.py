@@ -12,11 +12,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deltanet_edu.lm.checkpoint import RunError, load_checkpoint, read_log
 from deltanet_edu.lm.config import Config
 from deltanet_edu.lm.data import Batches, Data
 from deltanet_edu.lm.model import LanguageModel, parameters
-from deltanet_edu.lm.train import build_optimizers, load_run, rate, train
+from deltanet_edu.lm.optimizer import build_optimizers, rate
+from deltanet_edu.lm.run_folder import FORMAT, RunError, load_checkpoint, read_log
+from deltanet_edu.lm.train import load_run, train
 
 
 def weights(run):
@@ -75,7 +76,8 @@ def test_the_learning_rate_rises_then_falls():
 
 def test_every_parameter_is_trained_by_exactly_one_optimizer(tiny):
     model = LanguageModel(tiny)
-    trained = [id(p) for optimizer in build_optimizers(model, tiny) for group in optimizer.param_groups for p in group["params"]]
+    groups = [group for optimizer in build_optimizers(model, tiny) for group in optimizer.param_groups]
+    trained = [id(p) for group in groups for p in group["params"]]
     assert sorted(trained) == sorted(id(p) for p in model.parameters())
 
 
@@ -107,7 +109,7 @@ def start(folder, resume):
 
 
 def test_a_killed_run_ends_as_if_nothing_had_happened(tiny, data, tmp_path):
-    """SIGKILL after some steps, twice; the third process finishes. Weights and losses equal those of an undisturbed run, bit for bit."""
+    """SIGKILL after some steps, twice; the third process finishes. All numbers are those of an undisturbed run."""
     undisturbed = train(tiny, tmp_path / "whole", data=data, save_every=7)
     folder, resume, died_at = tmp_path / "killed", False, []
     for steps in (10, 31):
@@ -129,7 +131,8 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(tiny, data, tmp_path):
         assert torch.equal(killed["model"][name], value), name
     curve = [(entry["step"], entry["loss"], entry.get("held_out")) for entry in read_log(folder)]
     assert curve == [(entry["step"], entry["loss"], entry.get("held_out")) for entry in undisturbed.log]
-    assert sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) == ["checkpoint.pt", "config.json", "log.jsonl"]
+    kept = sorted(p.name for p in folder.iterdir() if p.name != ".lock")
+    assert kept == ["checkpoint.pt", "config.json", "log.jsonl"], "nothing is left of interrupted saves"
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(tiny, data, tmp_path):
@@ -173,7 +176,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
     class Attack:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "attacked"),)
-    torch.save({"format": 1, "step": Attack()}, tmp_path / "checkpoint.pt")
+    torch.save({"format": FORMAT, "step": Attack()}, tmp_path / "checkpoint.pt")
     with pytest.raises(RunError):
         load_checkpoint(tmp_path)
     assert not (tmp_path / "attacked").exists()
@@ -183,16 +186,23 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
 
 @pytest.mark.parametrize("changes, message", [
     (dict(vocab=100), "vocab: got 100, expected at least 256"),
-    (dict(mixer="softmax"), "mixer: got 'softmax', expected one of 'delta', 'linear'"),
-    (dict(d_model=130, heads=4), "d_model: got 130, expected a multiple of heads = 4"),
+    (dict(mixer="softmax"), "mixer: got 'softmax', expected one of 'delta'"),
+    (dict(d_model=130, heads=4), "d_model: got 130, which 4 heads do not divide. Take a multiple of 4"),
     (dict(steps=0), "steps: got 0, expected a positive integer"),
     (dict(lr=-1.0), "lr: got -1.0, expected a positive number"),
     (dict(lr=math.nan), "lr: got nan"),
     (dict(warmup=1.0), "warmup: got 1.0"),
-    (dict(beta_max=3), "beta_max: got 3, expected"),
-    (dict(feature_map="gelu"), "feature_map: got 'gelu'"),
-    (dict(norm="max"), "norm: got 'max'"),
-    (dict(conv_size=-1), "conv_size: got -1"),
+    (dict(mixer="delta,gru"), "mixer: got 'gru', expected one of 'delta', 'linear'"),
+    (dict(mixer=["delta", 3]), "mixer: got .'delta', 3., expected a string"),
+    (dict(options=dict(beta_max=3)), "beta_max: got 3, expected"),
+    (dict(options=dict(feature_map="gelu")), "feature_map: got 'gelu'"),
+    (dict(options=dict(norm="max")), "norm: got 'max'"),
+    (dict(options=dict(conv_size=-1)), "conv_size: got -1"),
+    (dict(options={"delta.conv_size": 1.5}), "conv_size: got 1.5"),
+    (dict(options=dict(window=3)), "options: got 'window', which 'delta' does not have, expected one of 'backend'"),
+    (dict(options={"linear.norm": "l1"}), "options: got 'linear.norm', which 'delta' does not have"),
+    (dict(mixer="linear", options=dict(beta_max=2)), "options: got 'beta_max', which 'linear' does not have"),
+    (dict(options=[]), "options: got .., expected a dict"),
     (dict(seed=-1), "seed: got -1"),
     (dict(layers=2.0), "layers: got 2.0, expected an integer"),
     (dict(batch=True), "batch: got True, expected an integer"),
