@@ -5,6 +5,37 @@ import math
 import torch
 
 
+class Float32Muon(torch.optim.Muon):
+    """PyTorch's Muon, but with products in float32: its bfloat16 is emulated on most CPUs, 15 times slower."""
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            lr, momentum = group["lr"], group["momentum"]
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(p)
+                mean = state["momentum_buffer"].lerp_(p.grad, 1 - momentum)
+                ahead = p.grad.lerp(mean, momentum)                      # Nesterov's
+                update = orthogonal(ahead, group["ns_steps"], group["ns_coefficients"], group["eps"])
+                p.mul_(1 - lr * group["weight_decay"])
+                p.add_(update, alpha=-lr * math.sqrt(max(1, len(p) / p.shape[1])))
+
+
+def orthogonal(G, steps, coefficients, eps):
+    """Roughly the nearest matrix with orthonormal rows or columns: singular values near 1, by Newton and Schulz."""
+    a, b, c = coefficients
+    X = G / G.norm().clamp(min=eps)
+    X = X.T if len(X) > X.shape[1] else X                                # wide, so that X X^T is small
+    for _ in range(steps):                                               # singular values s become a s + b s^3 + c s^5
+        A = X @ X.T
+        X = torch.addmm(X, torch.addmm(A, A, A, beta=b, alpha=c), X, beta=a)
+    return X.T if len(G) > G.shape[1] else X
+
+
 def build_optimizers(model, config):
     """Muon for the matrices of the blocks, AdamW for embeddings, head, norms, convolutions and write strengths.
 
@@ -14,7 +45,8 @@ def build_optimizers(model, config):
     matrices = [m.weight for m in model.blocks.modules()
                 if isinstance(m, torch.nn.Linear) and len(m.weight) > config.heads]
     others = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
-    optimizers = [torch.optim.Muon(matrices, config.lr, weight_decay=config.weight_decay),
+    muon = Float32Muon if matrices[0].device.type == "cpu" else torch.optim.Muon
+    optimizers = [muon(matrices, config.lr, weight_decay=config.weight_decay),
                   torch.optim.AdamW(others, config.adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)]
     for optimizer in optimizers:
         for group in optimizer.param_groups:

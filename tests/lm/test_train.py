@@ -15,7 +15,7 @@ import torch
 from deltanet_edu.lm.config import Config
 from deltanet_edu.lm.data import Batches, Data
 from deltanet_edu.lm.model import LanguageModel, parameters
-from deltanet_edu.lm.optimizer import build_optimizers, rate
+from deltanet_edu.lm.optimizer import Float32Muon, build_optimizers, orthogonal, rate
 from deltanet_edu.lm.run_folder import FORMAT, RunError, load_checkpoint, read_log
 from deltanet_edu.lm.train import load_run, train
 
@@ -79,6 +79,51 @@ def test_every_parameter_is_trained_by_exactly_one_optimizer(tiny):
     groups = [group for optimizer in build_optimizers(model, tiny) for group in optimizer.param_groups]
     trained = [id(p) for group in groups for p in group["params"]]
     assert sorted(trained) == sorted(id(p) for p in model.parameters())
+
+
+def test_muon_in_float32_is_pytorch_s_up_to_its_rounding():
+    """Both take the same four steps, PyTorch's with products in bfloat16."""
+    torch.manual_seed(3)
+    starts = [torch.randn(*shape) for shape in ((12, 8), (8, 12), (9, 9))]
+    grads = [[torch.randn_like(p) for p in starts] for _ in range(4)]
+    after = []
+    for kind in (torch.optim.Muon, Float32Muon):
+        weights = [torch.nn.Parameter(p.clone()) for p in starts]
+        optimizer = kind(weights, 0.1, weight_decay=0.2)
+        for step in grads:
+            for p, g in zip(weights, step):
+                p.grad = g
+            optimizer.step()
+        after.append(weights)
+    for start, theirs, ours in zip(starts, *after):
+        moved = (theirs - start).norm()
+        assert 0 < (ours - theirs).norm() < 0.03 * moved, "bfloat16 has 8 bits"
+
+
+@pytest.mark.parametrize("shape", [(12, 8), (8, 12), (9, 9)])
+def test_orthogonal_keeps_the_directions_and_brings_singular_values_near_one(shape):
+    G = torch.randn(*shape, dtype=torch.float64)
+    U, s, Vh = torch.linalg.svd(orthogonal(G, 5, (3.4445, -4.7750, 2.0315), 1e-7), full_matrices=False)
+    assert s.min() > 0.5 and s.max() < 1.3
+    wanted_U, _, wanted_Vh = torch.linalg.svd(G, full_matrices=False)
+    assert ((U @ Vh) - (wanted_U @ wanted_Vh)).norm() < 1e-8
+
+
+def test_on_a_cpu_no_product_is_in_bfloat16(tiny, monkeypatch):
+    """Where it is emulated, with PyTorch's own Muon the CPU preset takes several times as long."""
+    model = LanguageModel(tiny)
+    optimizers = build_optimizers(model, tiny)
+    model.loss(torch.randint(tiny.vocab, (2, 9))).backward()
+    seen = set()
+
+    class Spy(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, f, types, args=(), kwargs=None):
+            seen.update(x.dtype for x in args if isinstance(x, torch.Tensor))
+            return f(*args, **kwargs or {})
+    with Spy():
+        for optimizer in optimizers:
+            optimizer.step()
+    assert torch.float32 in seen and torch.bfloat16 not in seen
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(tiny, data):
