@@ -1,5 +1,6 @@
 """What can go wrong with files: one line that names the file and the fix, and nothing is lost."""
 
+import ast
 import errno
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -173,3 +175,35 @@ def test_training_in_bfloat16_is_training(tiny, data):
     assert all(p.dtype == torch.float32 for p in low.model.parameters())
     for a, b in zip(low.log, exact.log):
         assert a["loss"] != b["loss"] and abs(a["loss"] - b["loss"]) < 0.05
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files and arguments are bytes on Linux only")
+def test_bytes_that_are_not_text(here):
+    """A corpus whose name is not UTF-8 is a corpus like any other; a prompt that is not UTF-8 is refused by name."""
+    def deltanet_edu(*words):
+        environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+        return subprocess.run([sys.executable, "-m", "deltanet_edu", *words], capture_output=True, timeout=120,
+                              env=environment)
+    corpus = os.fsencode(here) + b"/caf\xe9.txt"
+    os.rename(here / "my.txt", corpus)
+    done = deltanet_edu(*(corpus if word == "my.txt" else word for word in SMALL))
+    assert done.returncode == 0, done.stderr
+    assert deltanet_edu("train", "--run", "mine", "--resume").returncode == 0
+    assert "caf\ufffd.txt" in deltanet_edu("evaluate", "runs/mine").stdout.decode()
+    refused = deltanet_edu("generate", "runs/mine", "--prompt", b"caf\xe9")
+    assert refused.returncode == 1 and b"Error: prompt: character 3 is not text in UTF-8." in refused.stderr
+    assert refused.stdout == b"" and len(refused.stderr.splitlines()) == 1
+    missing = deltanet_edu("train", "--run", "x", "--corpus", corpus + b"2").stderr.decode()
+    assert "there is no file" in missing and "Traceback" not in missing
+
+
+def test_what_a_lesson_trains_has_a_time_budget():
+    """Whatever takes more than seconds must end on a busy machine too, and say how far it came."""
+    found = 0
+    for lesson in Path(__file__).parents[2].glob("book/lessons/*.py"):
+        for call in ast.walk(ast.parse(lesson.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "train":
+                short = getattr(call.args[0], "id", "") == "tiny"        # 20 steps of a model of one small layer
+                assert short or any(k.arg == "seconds" for k in call.keywords), f"{lesson.name}:{call.lineno}"
+                found += not short
+    assert found >= 2
