@@ -1,6 +1,9 @@
 """Is this the expected value? Tensors, arrays, numbers, strings, and tuples, lists, dicts and sets of them."""
 
+import math
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from numbers import Number
 
 import numpy as np
@@ -12,7 +15,7 @@ class Difference:
     """The first thing that differs, and how.
 
     kind: "type", "length", "keys", "shape", "dtype", "nan" or "value". `where` is "" or a path such as "[1]".
-    For "nan" and "value" of tensors: index of the first differing entry, how many differ, and the largest difference.
+    Where entries differ: the index of the first, how many differ, and the largest difference.
     """
 
     kind: str
@@ -27,8 +30,9 @@ class Difference:
 def difference(expected, actual, tolerance, where=""):
     """None if `actual` is `expected` up to `tolerance * max(1, largest expected entry)`, else the first Difference.
 
-    A number, a tensor without dimensions and a NumPy scalar stand for each other; so do a tuple and a list, and a tensor
-    and an array. Strings are compared without case and surrounding space. Shapes and dtypes of tensors must agree.
+    A number of any kind, a tensor without dimensions and a NumPy scalar stand for each other; so do a tuple and a list, and
+    a tensor and an array. Strings are compared without case and surrounding space. Shapes must agree. Dtypes need not while
+    the values do, but truth values are no numbers, and complex numbers are not real.
     """
     if isinstance(expected, (tuple, list)):
         if not isinstance(actual, (tuple, list)):
@@ -66,9 +70,12 @@ def as_tensor(x):
         if isinstance(x, (np.ndarray, np.generic)):
             x = np.asarray(x)
             return torch.as_tensor(np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")).reshape(x.shape))
+        if isinstance(x, (Fraction, Decimal)):
+            x = float(x)
         if isinstance(x, Number):
-            return torch.tensor(x, dtype=torch.float64 if isinstance(x, float) else None)
-    except (TypeError, ValueError, RuntimeError):                        # an array of objects, an integer of 100 digits
+            wide = {float: torch.float64, complex: torch.complex128}
+            return torch.tensor(x, dtype=next((wide[kind] for kind in wide if isinstance(x, kind)), None))
+    except (TypeError, ValueError, OverflowError, RuntimeError):         # an array of objects, an integer of 100 digits
         return None
     return None
 
@@ -87,24 +94,45 @@ def _other(expected, actual, expected_tensor, where):
 def _tensors(e, a, expected, actual, tolerance, where):
     if e.shape != a.shape:
         return Difference("shape", where, expected, actual)
-    loose = e.ndim == 0 and not (isinstance(expected, torch.Tensor) and isinstance(actual, torch.Tensor))
-    if e.dtype != a.dtype and not (loose and (e.dtype == torch.bool) == (a.dtype == torch.bool)):
+    if family(e) != family(a):
         return Difference("dtype", where, expected, actual)
+    wider = e.dtype != a.dtype and _holds(a.dtype, e.dtype)
+    if wider and e.is_floating_point():                                  # what is expected is no more exact than its dtype
+        tolerance = max(tolerance, 4 * torch.finfo(e.dtype).eps)
     far, gap = apart(e, a, tolerance)
     if not far.any():
         return None
+    tensors = isinstance(expected, torch.Tensor) and isinstance(actual, torch.Tensor)
     index = tuple(far.nonzero()[0].tolist())
     kind = "nan" if bool((a.isnan() & ~e.isnan()).any()) else "value"
+    if e.dtype != a.dtype and not wider and (tensors or e.ndim):
+        kind = "dtype"
     largest = gap[far].nan_to_num(float("inf")).max().item()
     return Difference(kind, where, expected, actual, index, int(far.sum()), largest)
+
+
+def _holds(wide, narrow):
+    """Whether every number of one dtype has its place in the other."""
+    try:
+        return torch.promote_types(wide, narrow) == wide
+    except RuntimeError:                                                 # PyTorch does not combine float8 with anything
+        return False
+
+
+def family(x):
+    """Of a tensor: "truth", "complex" or "real"."""
+    return "truth" if x.dtype == torch.bool else "complex" if x.is_complex() else "real"
 
 
 def apart(e, a, tolerance):
     """Which entries differ by more than the tolerance, and by how much; infinities and NaNs must be in the same places."""
     wide = torch.complex128 if e.is_complex() or a.is_complex() else torch.float64
     e, a = e.to(wide).cpu(), a.to(wide).cpu()
+    gap = (e - a).abs()                                                  # NaN for equal infinities: handled below
+    largest = e.abs().max().item() if e.numel() else 0.0
+    if math.isfinite(largest):
+        return ~(gap <= tolerance * max(1.0, largest)), gap
     finite = e.isfinite()
     largest = e[finite].abs().max().item() if finite.any() else 0.0
-    gap = (e - a).abs()                                                  # NaN for equal infinities: handled below
     matching = (e == a) | (e.isnan() & a.isnan())
     return ~matching & ~(gap <= tolerance * max(1.0, largest)), gap

@@ -11,29 +11,30 @@ from .compare import as_tensor
 FULL = 20        # tensors of up to this many entries are written out
 
 
-def number(x):
-    """Four significant digits, without noise: 0.5, 1.333, 1e-07, nan."""
+def number(x, digits=4):
+    """So many significant digits, without noise: 0.5, 1.333, 1e-07, nan."""
     if isinstance(x, complex):
-        return f"{number(x.real)}{'+' if x.imag >= 0 or x.imag != x.imag else ''}{number(x.imag)}j"
+        sign = "+" if x.imag >= 0 or x.imag != x.imag else ""
+        return f"{number(x.real, digits)}{sign}{number(x.imag, digits)}j"
     if isinstance(x, (bool, int, str)):
         return str(x)
-    text = f"{x:.4g}"
+    text = f"{x:.{digits}g}"
     return "0" if text == "-0" else text
 
 
-def value(x, depth=4):
+def value(x, depth=4, digits=4):
     """A value in one line: small tensors in full, large ones by shape and first entries."""
     if isinstance(x, str):
         return shorten(x)
     if isinstance(x, (tuple, list, dict)) and not depth:
         return "..."
     if isinstance(x, (tuple, list)):
-        inner = ", ".join(value(y, depth - 1) for y in x[:4]) + (", ..." if len(x) > 4 else "")
+        inner = ", ".join(value(y, depth - 1, digits) for y in x[:4]) + (", ..." if len(x) > 4 else "")
         if isinstance(x, list):
             return f"[{inner}]"
         return f"({inner},)" if len(x) == 1 else f"({inner})"
     if isinstance(x, dict):
-        return "{" + ", ".join(f"{name}: {value(y, depth - 1)}" for name, y in x.items()) + "}"
+        return "{" + ", ".join(f"{name}: {value(y, depth - 1, digits)}" for name, y in x.items()) + "}"
     if isinstance(x, (set, frozenset)):
         return "{" + ", ".join(sorted(map(printed, x))) + "}"
     t = as_tensor(x)
@@ -42,8 +43,8 @@ def value(x, depth=4):
     usual = t.dtype in (torch.float64, torch.int64, torch.bool) or not isinstance(x, torch.Tensor)
     dtype = "" if usual else f" {str(t.dtype)[6:]}"
     if 0 < t.numel() <= FULL:
-        return _nested(t.tolist()) + dtype
-    first = ", ".join(number(y) for y in t.flatten()[:4].tolist())
+        return _nested(t.tolist(), digits) + dtype
+    first = ", ".join(number(y, digits) for y in t.flatten()[:4].tolist())
     return f"{shape(t)}{dtype}" + (f" [{first}, ...]" if first else "")
 
 
@@ -63,20 +64,20 @@ def kind(x):
     return f"{special}tensor"
 
 
-def fits(x, width=80):
+def fits(x, width=80, digits=4):
     """Whether a value fits in one line."""
-    return len(value(x)) <= width
+    return len(value(x, digits=digits)) <= width
 
 
-def rows(x, width=80, split=False):
+def rows(x, width=80, split=False, digits=4):
     """A value as lines: one if it fits and is not to be split, else one per row of a matrix and per member of a tuple."""
-    text = value(x)
-    if fits(x, width) and not (split and isinstance(x, tuple) and x):
+    text = value(x, digits=digits)
+    if len(text) <= width and not (split and isinstance(x, tuple) and x):
         return [text]
     if isinstance(x, tuple):
         lines = []
         for i, member in enumerate(x):
-            inner = rows(member, width - 2)
+            inner = rows(member, width - 2, digits=digits)
             inner[-1] += "," if i + 1 < len(x) or len(x) == 1 else ""
             lines += [" " + line for line in inner]
         return ["(" + lines[0][1:], *lines[1:-1], lines[-1] + ")"] if len(lines) > 1 else ["(" + lines[0][1:] + ")"]
@@ -85,8 +86,8 @@ def rows(x, width=80, split=False):
     return [text]
 
 
-def _nested(x):
-    return "[" + ", ".join(map(_nested, x)) + "]" if isinstance(x, list) else number(x)
+def _nested(x, digits):
+    return "[" + ", ".join(_nested(y, digits) for y in x) + "]" if isinstance(x, list) else number(x, digits)
 
 
 def shape(t):

@@ -1,17 +1,19 @@
 """From an answer to a verdict: run the cases, compare, and find out which mistake it is."""
 
-import inspect
-import linecache
 import re
 import traceback
 
+import numpy as np
 import torch
 
+from . import rounding
 from .compare import difference
-from .formatting import argument_names, fits, kind, rows, shorten, size, summary, value
+from .formatting import kind, size, summary, value
 from .ordering import raising_line
 from .recognize import recognize
 from .registry import AnswerError
+from .showing import describe, your_line
+from .slips import of_value
 from .verdict import Part, Verdict
 
 
@@ -35,22 +37,26 @@ def grade(exercise, answer):
 
 def grade_value(exercise, answer):
     """The verdict on an answer that is a plain value. Where several numbers are asked for, a tensor of them will do."""
-    if isinstance(answer, torch.Tensor) and answer.ndim == 1 and isinstance(exercise.prepared(exercise.reference), (tuple, list)):
+    several = isinstance(exercise.prepared(exercise.reference), (tuple, list))
+    if several and isinstance(answer, (torch.Tensor, np.ndarray)) and answer.ndim == 1:
         answer = answer.tolist()
     if any(difference(exercise.prepared(right), answer, exercise.tolerance) is None
            for right in (exercise.reference, *exercise.alternatives)):
         return passed(exercise, "right")
     for name, mistake in exercise.mutants.items():
         if difference(exercise.prepared(mistake.answer), answer, exercise.tolerance) is None:
-            return named(exercise, name, mistake, [Part(f"yours    {value(answer)}", "learner", True)])
-    found = difference(exercise.prepared(exercise.reference), answer, exercise.tolerance)
+            return named(exercise, name, mistake, [_yours(answer)])
+    right = exercise.prepared(exercise.reference)
+    found = difference(right, answer, exercise.tolerance)
     if found.kind == "type":
-        headline = f"expected {_a(found.expected)}, got {_a(found.actual)}"
-    elif found.kind == "value" and difference(found.expected, found.actual, 0.01) is None:
-        headline = "close, but not exact"
+        headline, advice = f"expected {_a(found.expected)}, got {_a(found.actual)}", []
     else:
-        headline = "not yet"
-    return fail(exercise, headline, [Part(f"yours    {value(answer)}", "learner", True), _hint(exercise)])
+        headline, advice = of_value(right, answer, exercise.tolerance, exercise.givens) or ("not yet", [])
+    return fail(exercise, headline, [*map(Part, advice), _yours(answer), _hint(exercise)])
+
+
+def _yours(answer):
+    return Part(f"yours    {value(answer, digits=8)}", "learner", True)
 
 
 def grade_function(exercise, f):
@@ -61,22 +67,37 @@ def grade_function(exercise, f):
         if i == 0 and is_stub(outcomes[0].error, exercise.id):
             return not_attempted(exercise)
         if id := unsolved(outcomes[-1].error, exercise.id):
-            return Verdict(exercise.id, exercise.title, "open", f"your function of {id}, which it calls, is not done yet: solve {id} first")
+            needed = f"your function of {id}, which it calls, is not done yet: solve {id} first"
+            return Verdict(exercise.id, exercise.title, "open", needed)
     wrong = [not agree(e, o, exercise.tolerance) for e, o in zip(exercise.expected, outcomes)]
     if not any(wrong):
-        if decoys := getattr(exercise.prepare, "decoys", lambda f: [])(f):
-            which = f"line{'s' * (len(decoys) > 1)} {' and '.join(decoys)} do{'es' * (len(decoys) == 1)} not belong"
-            return fail(exercise, f"the results are right, but {which}", [Part("Take out what the result does not need.")])
-        count = f"{len(outcomes)} cases" if len(outcomes) > 1 else "1 case"
-        return passed(exercise, f"{count}: {summary(case.note for case in exercise.case_list)}")
+        return _right(exercise, f)
 
     smallest = min((i for i, bad in enumerate(wrong) if bad), key=lambda i: (size(exercise.case_list[i].args), i))
     shown = describe(exercise, f, smallest, outcomes[smallest])
     for name, mistake in exercise.mutants.items():
         if is_mutant(exercise, name, outcomes, wrong):
             return named(exercise, name, mistake, shown)
+    lost = None
+    if rounding.nearly_right(exercise, outcomes, wrong):
+        right, lost = rounding.look(exercise, f, wrong, agree)
+        if right:
+            return _right(exercise, f, lost)
     headline, advice = recognize(exercise, f, outcomes, wrong, smallest)
+    if lost:
+        headline, advice = (headline if "dtype" in headline else lost.headline), [lost.cause]
+        shown = shown + your_line(lost.line)
     return fail(exercise, headline, [*(Part(line) for line in advice), *shown, _hint(exercise)])
+
+
+def _right(exercise, f, remarks=()):
+    """The verdict on a function that is right on all cases."""
+    if decoys := getattr(exercise.prepare, "decoys", lambda f: [])(f):
+        which = f"line{'s' * (len(decoys) > 1)} {' and '.join(decoys)} do{'es' * (len(decoys) == 1)} not belong"
+        return fail(exercise, f"the results are right, but {which}", [Part("Take out what the result does not need.")])
+    n = len(exercise.case_list)
+    count = f"{n} cases" if n > 1 else "1 case"
+    return passed(exercise, f"{count}: {summary(case.note for case in exercise.case_list)}", remarks)
 
 
 def agree(expected, outcome, tolerance):
@@ -132,67 +153,6 @@ def unsolved(error, id):
     return other if other != id and re.fullmatch(r"\d+\.\d+", other) else ""
 
 
-def describe(exercise, f, i, outcome):
-    """The failing case: its inputs, what was expected, what came."""
-    case, expected = exercise.case_list[i], exercise.expected[i]
-    names = argument_names(exercise.prepared(exercise.reference), len(case.args))
-    table = [*zip(names, map(rows, case.args))]
-    if outcome.error is not None:
-        table += [("expected", _expectation(expected)), ("yours", [_raises(outcome.error)])]
-    elif expected.error is not None:
-        table += [("expected", _expectation(expected)), ("yours", rows(outcome.value))]
-    else:
-        table += _contrast(exercise, expected, outcome, names)
-    width = max(len(name) for name, _ in table)
-    block = "\n".join(f"{'' if i else name:<{width}}  {line}" for name, lines in table for i, line in enumerate(lines))
-    parts = [Part(f"Smallest failing case ({case.note}):"), Part(block, "learner", True)]
-    line = own_line(f, outcome.error)
-    return parts + ([Part("Your line:"), Part(line, "learner", True)] if line else [])
-
-
-def _expectation(expected):
-    if expected.error is None:
-        return rows(expected.value)
-    return [_raises(expected.error)]
-
-
-def _raises(error):
-    return f"raises {type(error).__name__}: {shorten(error)}"
-
-
-def _contrast(exercise, expected, outcome, names):
-    """Rows that set the expected value against the actual one: in full if small, else by the first entry that differs."""
-    found = difference(expected.value, outcome.value, exercise.tolerance)
-    if found is None:
-        i = min(expected.changed.keys() ^ outcome.changed.keys() or outcome.changed)
-        if i not in outcome.changed:
-            return [("expected", [f"{names[i]} becomes {value(expected.changed[i])}"])]
-        return [("yours", [f"{names[i]} becomes {value(outcome.changed[i])}"])]
-    if size(expected.value) <= 24 and size(outcome.value) <= 24:
-        split = not (fits(expected.value) and fits(outcome.value))
-        return [("expected", rows(expected.value, split=split)), ("yours", rows(outcome.value, split=split))]
-    part = f"result{found.where}" if found.where else "result"
-    if found.kind not in ("value", "nan") or not found.index:
-        return [("expected", [f"{part} {value(found.expected)}"]), ("yours", [f"{part} {value(found.actual)}"])]
-    at = f"{part}[{', '.join(map(str, found.index))}]"
-    spread = f"{found.count} of {size(found.expected)} entries differ, by up to {value(found.largest)}"
-    return [("expected", [f"{at} = {value(found.expected[found.index])}, in shape {tuple(found.expected.shape)}"]),
-            ("yours", [f"{at} = {value(found.actual[found.index])}; {spread}"])]
-
-
-def own_line(f, error):
-    """The learner's own line in the traceback: the innermost frame of the file in which f was written."""
-    if error is None:
-        return ""
-    frames = traceback.extract_tb(error.__traceback__)[1:]
-    code = getattr(inspect.unwrap(f), "__code__", None)
-    mine = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
-    if not mine:
-        return ""
-    line = linecache.getline(mine[-1].filename, mine[-1].lineno).strip()
-    return f"line {mine[-1].lineno}: {line}" if line else ""
-
-
 def not_attempted(exercise):
     headline = f'not attempted yet · about {exercise.minutes} minutes · hint("{exercise.id}")'
     return Verdict(exercise.id, exercise.title, "open", headline)
@@ -209,8 +169,8 @@ def named(exercise, name, mistake, shown):
     return Verdict(exercise.id, exercise.title, "fail", headline, (Part(diagnosis), *shown, following), name)
 
 
-def passed(exercise, headline):
-    return Verdict(exercise.id, exercise.title, "pass", headline, (Part(exercise.why),) if exercise.why else ())
+def passed(exercise, headline, remarks=()):
+    return Verdict(exercise.id, exercise.title, "pass", headline, tuple(map(Part, filter(None, [*remarks, exercise.why]))))
 
 
 def fail(exercise, headline, parts):

@@ -7,6 +7,8 @@ import torch
 from .compare import as_tensor, difference
 from .formatting import argument_names, kind, number, phrases
 from .running import same
+from .slips import mask, of_function, ordinal, power
+
 
 def recognize(exercise, f, outcomes, wrong, smallest):
     """(headline, advice) for the failing case. Advice is a list of sentences, possibly empty."""
@@ -78,14 +80,16 @@ def of_difference(found, exercise, outcomes, wrong, smallest):
         return headline + place, advice
     pairs = _wrong_pairs(exercise, outcomes, wrong)
     if pairs and (infinite := [i for i, bad in enumerate(wrong) if bad and _infinite(exercise, outcomes, i)]):
-        note = "" if smallest in infinite else f" Not in the case below, but in this one: {exercise.case_list[infinite[0]].note}."
+        elsewhere = f" Not in the case below, but in this one: {exercise.case_list[infinite[0]].note}."
+        note = "" if smallest in infinite else elsewhere
         return "it contains infinity" + (place if not note else ", in some cases"), [
             "It comes from a division by zero, or from numbers that outgrow their dtype." + note]
-    for tell in (_precision, _sign, _factor, _transposed, _shifted, _reversed):
+    for tell in (_sign, _factor, _transposed, _shifted, _reversed, mask, power):
         said = tell(pairs)
         if said:
             return said[0] + place, said[1]
-    return _partly(found, exercise, outcomes, wrong)
+    known = _returned(exercise, outcomes) or of_function(exercise, outcomes, wrong)
+    return known or _partly(found, exercise, outcomes, wrong, _small(pairs))
 
 
 def _entering(exercise, i, buffers):
@@ -150,7 +154,8 @@ def _shape(found, exercise):
     if sorted(a.shape) == sorted(e.shape) and a.ndim > 1:
         return shapes, ["The dimensions are right but in another order."]
     if a.numel() == e.numel() and [n for n in a.shape if n != 1] == [n for n in e.shape if n != 1]:
-        said = "one too many: `squeeze` it, or `torch.cat` what you `stack`" if a.ndim > e.ndim else "missing: `unsqueeze`, or keep it with `keepdim=True`"
+        too_many, missing = "`squeeze` it, or `torch.cat` what you `stack`", "`unsqueeze`, or keep it with `keepdim=True`"
+        said = f"one too many: {too_many}" if a.ndim > e.ndim else f"missing: {missing}"
         return shapes, [f"A dimension of size 1 is {said}."]
     if a.numel() == e.numel():
         return shapes, ["It has the right number of entries. Were pieces joined along another dimension, or is a `reshape` missing?"]
@@ -180,10 +185,15 @@ def _infinite(exercise, outcomes, i):
     return bool((as_tensor(found.actual).isinf() & as_tensor(found.expected).isfinite()).any())
 
 
-def _precision(pairs):
-    if pairs and all(difference(e, a, 1e-5) is None for e, a in pairs):
-        return "it loses precision", ["The values agree to about 1e-6, as if computed in float32: look for `.float()`, "
-                                      "or a tensor made without `dtype=`."]
+def _returned(exercise, outcomes):
+    """An argument that comes back unchanged, on every case."""
+    n = min(len(case.args) for case in exercise.case_list)
+    for i, name in enumerate(argument_names(exercise.prepared(exercise.reference), n)):
+        given = [case.args[i] for case in exercise.case_list]
+        if all(isinstance(x, torch.Tensor) and isinstance(o.value, torch.Tensor) and same(x, o.value)
+               for x, o in zip(given, outcomes)):
+            return f"it returns its input {name}", []
+    return None
 
 
 def _sign(pairs):
@@ -202,7 +212,8 @@ def _factor(pairs):
     factor = a0.flatten()[at] / e0.flatten()[at]
     scaled = [(factor * e, a) for e, a in pairs]
     if factor.isfinite() and factor != 0 and all(difference(e, a.to(e.dtype), 1e-8) is None for e, a in scaled):
-        return f"it is off by a constant factor {number(factor.item())}", []
+        written = next(text for d in (4, 6, 8, 10, 17) if (text := number(factor.item(), d)) != "1" or d == 17)
+        return f"it is off by a constant factor {written}", []
 
 
 def _transposed(pairs):
@@ -214,8 +225,8 @@ def _shifted(pairs):
     """Right values one step late or early along a dimension, on every case long enough to tell."""
     for d in range(4):
         long = [(e, a) for e, a in pairs if e.ndim > d and e.shape[d] >= 3]
-        if not long:
-            continue
+        if not any(difference(e.narrow(d, 1, e.shape[d] - 1), e.narrow(d, 0, e.shape[d] - 1), 1e-9) for e, _ in long):
+            continue                                                     # equal entries look the same when they are shifted
         for late, word in ((True, "late"), (False, "early")):
             if all(_equal_shift(e, a, d, late) for e, a in long):
                 other = "t - 1" if late else "t + 1"
@@ -236,25 +247,34 @@ def _reversed(pairs):
     return None
 
 
-def _partly(found, exercise, outcomes, wrong):
+def _small(pairs):
+    """What to say of a wrong result that is nearly right."""
+    if not pairs or any(difference(e, a.to(e.dtype), 1e-5) is not None for e, a in pairs):
+        return []
+    largest = max((e - a).abs().max().item() for e, a in pairs if e.numel())
+    return [f"It is off by at most {number(largest, 1)}: is something small added that does not belong?"]
+
+
+def _partly(found, exercise, outcomes, wrong, advice):
     """Which of several results is wrong, and how many entries."""
+    unknown = "not a mistake I know", advice
     if not isinstance(exercise.expected[0].value, (tuple, list)):
-        return "not a mistake I know", []
+        return unknown
     n, bad = len(exercise.expected[0].value), set()
     for is_wrong, expected, outcome in zip(wrong, exercise.expected, outcomes):
         if not is_wrong:
             continue
         if expected.error is not None or outcome.error is not None or not isinstance(outcome.value, (tuple, list)):
-            return "not a mistake I know", []
+            return unknown
         pairs = enumerate(zip(expected.value, outcome.value))
         bad |= {i for i, (e, a) in pairs if difference(e, a, exercise.tolerance) is not None}
     if n == 2 and len(bad) == 1:
         i = bad.pop()
-        return f"its {('first', 'second')[i]} result is wrong, the {('second', 'first')[i]} is right", []
+        return f"its {('first', 'second')[i]} result is wrong, the {('second', 'first')[i]} is right", advice
     if len(bad) < n:
-        which = ", ".join(("first", "second", "third")[i] if i < 3 else f"{i + 1}th" for i in sorted(bad))
-        return f"wrong among its {n} results: the {which}; the rest is right", []
-    return "not a mistake I know", []
+        which = ", ".join(map(ordinal, sorted(bad)))
+        return f"wrong among its {n} results: the {which}; the rest is right", advice
+    return unknown
 
 
 def failure_pattern(exercise, wrong):

@@ -83,6 +83,7 @@ class Exercise:
     tolerance: float = 1e-9
     why: str = ""
     sources: tuple = ()
+    givens: dict = field(default_factory=dict)
     module: str = field(default="", repr=False)
 
     @property
@@ -122,18 +123,29 @@ class Exercise:
         return [as_result(outcome, case.args, self.buffers(i))
                 for i, (outcome, case) in enumerate(zip(self._reference_outcomes, self.case_list))]
 
-    def run(self, f, i):
-        """The outcome of an answer on case i."""
-        return as_result(call(f, self.case_list[i].args, self.seed), self.case_list[i].args, self.buffers(i))
+    def run(self, f, i, **how):
+        """The outcome of an answer on case i; `how` is for `call`."""
+        return self.run_on(f, self.case_list[i].args, i, **how)
+
+    def run_on(self, f, args, i, **how):
+        """The outcome of an answer on arguments like those of case i."""
+        return as_result(call(f, args, self.seed, **how), args, self.buffers(i))
 
     def mutant_outcome(self, name, i):
         """A mutant's outcome on case i, computed once."""
-        if (name, i) not in self._mutant_outcomes:
-            self._mutant_outcomes[name, i] = self.run(self.prepared(self.mutants[name].answer), i)
-        return self._mutant_outcomes[name, i]
+        if (name, i) not in self._computed:
+            self._computed[name, i] = self.run(self.prepared(self.mutants[name].answer), i)
+        return self._computed[name, i]
+
+    def changed_outcome(self, name, change, i):
+        """The reference's outcome on case i with its arguments changed, computed once under the name of the change."""
+        if (change_of := (name, "changed", i)) not in self._computed:
+            reference = self.prepared(self.reference)
+            self._computed[change_of] = self.run_on(reference, change(self.case_list[i].args), i)
+        return self._computed[change_of]
 
     @cached_property
-    def _mutant_outcomes(self):
+    def _computed(self):
         return {}
 
 
@@ -164,7 +176,7 @@ _patterns = {
 
 
 def exercise(*, id, title, kind, stars, minutes, equations=(), reference, alternatives=(), cases=None, mutants, hints,
-             prepare=None, tolerance=1e-9, why="", sources=()):
+             prepare=None, tolerance=None, why="", sources=(), givens=None):
     """Register an exercise.
 
     Args:
@@ -177,16 +189,28 @@ def exercise(*, id, title, kind, stars, minutes, equations=(), reference, altern
         hints: three, of growing strength.
         prepare: maps an answer as the learner gives it to what is compared. Reference, alternatives and mutants go
             through it too. Raises AnswerError when the answer cannot be read.
-        tolerance: largest difference accepted, relative to max(1, largest expected entry).
+        tolerance: largest difference accepted, relative to max(1, largest expected entry). If None, 1e-9 for functions and
+            whole numbers, and three significant digits for a number that is computed by hand.
         why: one or two sentences shown with ✓ and with the solution; for answers that are values.
+        givens: {name: number} of what a numeric question gives, such as {"β": 0.5}; a missing one is recognized.
         sources: functions that `solution` shows, the reference if empty; for a kernel and the function that launches it.
     """
     entry = Exercise(id, title, kind, stars, minutes, tuple(equations), reference, tuple(alternatives), cases, dict(mutants),
-                     tuple(hints), prepare, tolerance, why, tuple(sources), _caller())
+                     tuple(hints), prepare, _tolerance(reference, cases, prepare) if tolerance is None else tolerance, why,
+                     tuple(sources), dict(givens or {}), _caller())
     for wrong, fix in _faults(entry):
         if wrong:
             raise RegistrationError(f"exercise {id}: {fix}")
     _register("exercise", entry)
+
+
+def _tolerance(reference, cases, prepare):
+    """What is accepted of an answer if its exercise does not say: three digits of what was computed by hand."""
+    numbers = reference if isinstance(reference, (tuple, list)) else [reference]
+    if cases is not None or prepare is not None or not any(isinstance(x, float) for x in numbers):
+        return 1e-9
+    largest = max((abs(x) for x in numbers if isinstance(x, (int, float))), default=0)
+    return 1e-3 * (min(largest, 1.0) or 1.0)
 
 
 def _faults(e):

@@ -2,7 +2,7 @@
 
 import copy
 import random
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,10 +19,10 @@ class Outcome:
 
 
 @contextmanager
-def settled(seed):
+def settled(seed, dtype=torch.float32):
     """Known settings inside, the notebook's own outside: random numbers, default dtype and device, gradient mode."""
     torch_state, python_state, numpy_state = torch.get_rng_state(), random.getstate(), np.random.get_state()
-    dtype = torch.get_default_dtype()
+    outside = torch.get_default_dtype()
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
@@ -32,10 +32,10 @@ def settled(seed):
             torch.default_generator.manual_seed(seed)
             random.seed(seed)
             np.random.seed(seed % 2**32)
-            torch.set_default_dtype(torch.float32)
+            torch.set_default_dtype(dtype)
             yield
         finally:
-            torch.set_default_dtype(dtype)
+            torch.set_default_dtype(outside)
             torch.set_rng_state(torch_state)
             random.setstate(python_state)
             np.random.set_state(numpy_state)
@@ -54,13 +54,17 @@ def fresh(x):
     return copy.deepcopy(x)
 
 
-def call(f, args, seed):
-    """Call f on copies of args. Exceptions become part of the outcome; only an interrupt passes."""
+def call(f, args, seed, dtype=torch.float32, watch=None):
+    """Call f on copies of args, inside the context `watch` if there is one, with `dtype` as the default of new tensors.
+
+    Exceptions become part of the outcome; only an interrupt passes.
+    """
     outcome = Outcome()
-    with settled(seed):
+    with settled(seed, dtype):
         given = fresh(args)
         try:
-            outcome.value = f(*given)
+            with watch or nullcontext():
+                outcome.value = f(*given)
         except (Exception, SystemExit) as error:
             outcome.error = error
         outcome.changed = {i: after for i, (before, after) in enumerate(zip(args, given)) if not same(before, after)}
