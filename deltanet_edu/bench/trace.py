@@ -105,6 +105,7 @@ class Launch:
     def __init__(self, kernel):
         self.kernel, self.grid, self.program = kernel, (1, 1, 1), (0, 0, 0)
         self.tensors, self.races, self.memories = {}, {}, {}
+        self.loads = {}                                                  # program -> how many loads it made
 
     @property
     def loaded(self):
@@ -113,6 +114,11 @@ class Launch:
     @property
     def stored(self):
         return sum(t.stored for t in self.tensors.values())
+
+    @property
+    def depth(self):
+        """How many loads the busiest program made, one after the other: what running many programs does not shorten."""
+        return max(self.loads.values(), default=0)
 
     def place(self, name, x):
         """x in a place of its own, if it is a tensor; whatever else it is, itself."""
@@ -130,6 +136,7 @@ class Launch:
     def touch(self, pointers, mask, store, atomic=False):
         """Note one load or store of the running program; raise OutOfBounds if it leaves its tensor."""
         itemsize, pointers, mask = pointers.get_element_ty().primitive_bitwidth // 8, pointers.data, mask.data
+        self.loads[self.program] = self.loads.get(self.program, 0) + (not store)
         pointers, mask = np.broadcast_arrays(pointers, mask)
         addresses = pointers[mask.astype(bool)].astype(np.int64)
         for memory in self.memories.values():
@@ -209,6 +216,11 @@ class Trace(contextlib.AbstractContextManager):
     def stored(self):
         """Bytes that all programs of all launches have stored."""
         return sum(launch.stored for launch in self.launches)
+
+    @property
+    def depth(self):
+        """How many loads come one after the other at least: those of the busiest program of each launch."""
+        return sum(launch.depth for launch in self.launches)
 
     @property
     def faults(self):
