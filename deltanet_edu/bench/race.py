@@ -95,7 +95,7 @@ def isolated(f, backward, seconds):
     elif copy.is_alive():
         copy.kill()
         verdict = Verdict(failed=f"it did not come to an end in {seconds} seconds",
-                          why="Is there a loop whose bound never comes? The interpreter is slow too; seconds= gives more.")
+                          why="Is there a loop whose bound never comes? The interpreter is slow: seconds= gives more.")
     copy.join()
     if verdict is None:
         how = signal.Signals(-copy.exitcode).name if copy.exitcode and copy.exitcode < 0 else f"status {copy.exitcode}"
@@ -106,7 +106,7 @@ def isolated(f, backward, seconds):
 
 def _child(f, backward, pipe):
     torch.set_num_threads(1)
-    faulthandler.disable()                                               # whose long report of a crash is not for readers
+    faulthandler.disable()                                              # whose long report of a crash is not for readers
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         verdict = judge(f, backward)
     pipe.send(verdict)
