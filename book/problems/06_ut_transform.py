@@ -5,6 +5,7 @@
 # first of three hints.
 #
 # One chunk, no batch and no heads: `k` is (C, K), `v` is (C, V), `beta` is (C,), and K ≠ V. Everything is in float64.
+# The matrix $\mathbf{T}$ of the lesson is called `UT` here, as in all code.
 
 # %%
 import torch
@@ -21,12 +22,12 @@ from deltanet_edu.tutor import check, hint, lines, solution
 # | 2 | (0.8, 0.6) | 0.5 |
 # | 3 | (0.6, 0.8) | 1 |
 #
-# What is the entry $T_{31}$ of $T = (I + A)^{-1}\,\mathrm{diag}(\beta)$? Use paths, pencil and paper.
+# What is the entry $\mathbf{T}_{31}$ of $\mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta)$? Use paths, pencil and paper.
 
 # %% tags=["nbval-check-output"]
-T31 = None
+UT31 = None
 
-check("6.1", T31)
+check("6.1", UT31)
 
 # %% [markdown]
 # ## 6.2
@@ -43,19 +44,20 @@ check("6.2", system)
 # %% [markdown]
 # ## 6.3
 #
-# Compute $T$ by substitution. The loop is there, and the sum over the finished rows. The last two steps are missing: finish row $t$, and make $T$ out of $(I + A)^{-1}$.
+# Compute $\mathbf{T}$ by substitution. The loop is there, and the sum over the finished rows of $(I + A)^{-1}$. The last two steps are
+# missing: finish row $t$, and make $\mathbf{T}$ out of the rows.
 
 # %% tags=["nbval-check-output"]
-def T_row_by_row(k, beta):
+def UT_row_by_row(k, beta):
     """(C, K), (C,) -> (C, C)."""
     A = ut_system(k, beta)                              # (C, C)
-    X = torch.eye(len(k), dtype=k.dtype)                # row t starts as e_t
+    rows = torch.eye(len(k), dtype=k.dtype)             # of (I + A)^-1; row t starts as e_t
     for t in range(1, len(k)):
-        finished = A[t, :t] @ X[:t]                     # (C,)  what the finished rows contribute
+        finished = A[t, :t] @ rows[:t]                  # (C,)  what the finished rows contribute
         raise NotImplementedError("6.3")        # one line: finish row t
-    raise NotImplementedError("6.3")            # one line: return T
+    raise NotImplementedError("6.3")            # one line: return UT
 
-check("6.3", T_row_by_row)
+check("6.3", UT_row_by_row)
 
 # %% [markdown]
 # ## 6.4
@@ -70,25 +72,25 @@ check("6.3", T_row_by_row)
 def inverse(A):
     """A: (C, C), strictly lower triangular. Returns (I + A)^-1."""
     raise NotImplementedError("6.4")            # delete this line, and find what is wrong below
-    T = A.clone()
+    rows = A.clone()
     for i in range(1, len(A)):
-        T[i, :i] = T[i, :i] + (T[i, :, None] * T[:, :i]).sum(-2)
-    return T + torch.eye(len(A), dtype=A.dtype)
+        rows[i, :i] = rows[i, :i] + (rows[i, :, None] * rows[:, :i]).sum(-2)
+    return rows + torch.eye(len(A), dtype=A.dtype)
 
 check("6.4", inverse)
 
 # %% [markdown]
 # ## 6.5
 #
-# A summary of the paper computes $T$ by the paper's equation 10, and then $W$ and $U$ as the paper's listing does. Each half is right. Repair the whole.
+# A summary of the paper computes $\mathbf{T}$ by the paper's equation 10, and then $W$ and $U$ as the paper's listing does. Each half is right. Repair the whole.
 
 # %% tags=["nbval-check-output"]
 def w_and_u(k, v, beta):
     """(C, K), (C, V), (C,) -> W: (C, K), U: (C, V)."""
-    T = ut_by_solve(k, beta)                            # (C, C)  (I + A)^-1 diag(beta)
+    UT = ut_by_solve(k, beta)                           # (C, C)  (I + A)^-1 diag(beta)
     raise NotImplementedError("6.5")            # delete this line, and repair the lines below
     k_beta, v_beta = beta[:, None] * k, beta[:, None] * v
-    return T @ k_beta, T @ v_beta
+    return UT @ k_beta, UT @ v_beta
 
 check("6.5", w_and_u)
 
@@ -122,13 +124,14 @@ check("6.7", count)
 # ## 6.8
 #
 # `a, tau = torch.geqrf(X)` returns a QR factorization as LAPACK stores it (exercise 5.7): below the diagonal, column $t$ of `a` holds the vector $y_t$ without its leading 1.
-# With the $y_t$ as the *columns* of $Y$, LAPACK writes $Q = I - Y\,T\,Y^\top$, and its routine `larft` computes the $n \times n$ matrix $T$.
+# With the $y_t$ as the *columns* of $Y$, LAPACK writes $Q = I - Y\,T\,Y^\top$, and its routine `larft` computes the
+# $n \times n$ matrix $T$: LAPACK's, and not quite ours.
 #
 # Compute LAPACK's $T$, by a way of your own choice. It must work for any `tau`, zero included.
 
 # %% tags=["nbval-check-output"]
-def lapack_T(a, tau):
+def larft(a, tau):
     """(m, n), (n,) -> (n, n)."""
     raise NotImplementedError("6.8")
 
-check("6.8", lapack_T)
+check("6.8", larft)

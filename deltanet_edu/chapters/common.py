@@ -1,11 +1,11 @@
-"""What the exercises and equations of several chapters share: inputs, the token loop, and the way from one head to the package."""
+"""What several chapters share: inputs of checks, the token loop, and the way from one head to the package."""
 
 import torch
 
 from ..tutor import Case
 from ..tutor.cases import delta_inputs
 
-KEYS = ("random", "repeated", "unnormalized")                           # the kinds of keys that most checks draw, see tutor/cases.py
+KEYS = ("random", "repeated", "unnormalized")                           # the kinds of keys that most checks draw
 
 
 def real(x):
@@ -58,7 +58,7 @@ def cases(args, **options):
 
 
 def lapack_keys(a):
-    """The vectors that LAPACK stores below the diagonal, as rows, each with the 1 that it leaves out: (m, n) -> (n, m)."""
+    """The vectors that LAPACK stores below the diagonal, as rows, each with its leading 1: (m, n) -> (n, m)."""
     m, n = a.shape
     return a.tril(-1).mT + torch.eye(n, m, dtype=a.dtype)
 

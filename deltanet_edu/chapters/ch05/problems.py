@@ -1,5 +1,7 @@
 """The exercises of chapter 5, in order: each with its solutions, mistakes and hints."""
 
+from typing import NamedTuple
+
 import torch
 
 from ...ops import delta_rule_recurrent
@@ -8,23 +10,43 @@ from ...tutor import Mistake, exercise, order_the_lines
 from ..common import cases, eye_like, lapack_cases, lapack_keys, one_head
 
 
-# -- 5.1 -----------------------------------------------------------------------------------------------------------------
+# -- 5.1 ---------------------------------------------------------------------------------------------------------------
 
 exercise(
-    id="5.1", title="Three writes by hand", kind="predict", stars=1, minutes=5, equations=("5.4",), reference=2.44, tolerance=1e-3,
+    id="5.1", title="Three writes by hand", kind="predict", stars=1, minutes=5, equations=("5.4",),
+    reference=2.44, tolerance=1e-3,
     mutants={
         "writes the value itself": Mistake(5.0,
-            "5 is what *arrives*. The memory already answers something for this key, and only the difference is written.", "eq. 5.4",
+            "5 is what *arrives*. The memory already answers something for this key, and only the difference is "
+            "written.", "eq. 5.4",
             next="What do tokens 1 and 2 together say about the key (1, 0)?"),
         "forgets the token in the middle": Mistake(3.0,
-            "You removed what token 1 wrote. Token 2 wrote along (0.8, 0.6), and that overlaps with the key as well.", "eq. 5.4",
+            "You removed what token 1 wrote. Token 2 wrote along (0.8, 0.6), and that overlaps with the key as well.",
+            "eq. 5.4",
             next="u₂ (k₂ᵀk₃) is missing."),
         "takes v₂ for u₂": Mistake(0.6,
-            "You subtracted 3 · 0.8. Token 2 did not write 3: it wrote half of what was *missing*.", "eq. 5.4", next="Compute u₂ first."),
+            "You subtracted 3 · 0.8. Token 2 did not write 3: it wrote half of what was *missing*.", "eq. 5.4",
+            next="Compute u₂ first."),
         "takes β₂v₂ for u₂": Mistake(1.8,
-            "You subtracted 1.5 · 0.8. Token 2 did not write half of 3, but half of what was *missing* from 3.", "eq. 5.4", next="Compute u₂ first."),
+            "You subtracted 1.5 · 0.8. Token 2 did not write half of 3, but half of what was *missing* from 3.",
+            "eq. 5.4", next="Compute u₂ first."),
+        "counts u₂ in full": Mistake(2.3,
+            "You subtracted 0.7. Of what token 2 wrote, the key (1, 0) hears only the overlap, 0.8 of it.", "eq. 5.4",
+            next="u₂ (k₂ᵀk₃) is 0.7 · 0.8."),
+        "gives what the memory says": Mistake(2.56,
+            "2.56 is what the memory says about (1, 0) before token 3. What is written is 5 minus that.", "eq. 5.4"),
+        "takes 0.6 for the overlap in u₃": Mistake(2.58,
+            "You subtracted 0.7 · 0.6. The overlap of (0.8, 0.6) with (1, 0) is 0.8.", "eq. 5.4"),
+        "takes 0.6 for the overlap in u₂": Mistake(2.28,
+            "Your u₂ is 0.9. The overlap of (0.8, 0.6) with (1, 0) is 0.8, not 0.6.", "eq. 5.4"),
+        "takes 0.6 for both overlaps": Mistake(2.46,
+            "The overlap of (0.8, 0.6) with (1, 0) is 0.8, not 0.6: in u₂, and again in u₃.", "eq. 5.4"),
+        "subtracts what arrived, whatever the overlap": Mistake(0.0,
+            "You took 2 and 3 from 5. What counts is what was *written*, 2 and 0.7, and how much of it this key hears.",
+            "eq. 5.4"),
         "forgets the first token": Mistake(4.44,
-            "You removed what token 2 wrote. Token 1 wrote under the very same key, (1, 0).", "eq. 5.4", next="u₁ (k₁ᵀk₃) is missing."),
+            "You removed what token 2 wrote. Token 1 wrote under the very same key, (1, 0).", "eq. 5.4",
+            next="u₁ (k₁ᵀk₃) is missing."),
         "forgets β₂": Mistake(1.88,
             "Your u₂ is 1.4, the whole difference. With β₂ = 0.5 only half of it is written.", "eq. 5.4"),
         "adds the overlaps": Mistake(7.56,
@@ -39,7 +61,7 @@ exercise(
 )
 
 
-# -- 5.2 -----------------------------------------------------------------------------------------------------------------
+# -- 5.2 ---------------------------------------------------------------------------------------------------------------
 
 def u_vectors(k, v, beta):
     u = []
@@ -64,14 +86,32 @@ def u_by_state(k, v, beta):
     return torch.stack(u)
 
 
-def u_from(k, v, beta, step):
-    """u_t = step(t, what the earlier u_i return for k_t, v_t, beta_t, overlaps with earlier keys, earlier u)."""
-    u = []
-    for t in range(len(k)):
-        overlap = k[:t] @ k[t]
-        before = torch.stack(u) if u else v[:0]
-        u.append(step(t, overlap @ before, v[t], beta[t], overlap, before))
-    return torch.stack(u)
+class Token(NamedTuple):
+    """What the recurrence has at hand when it comes to token t."""
+
+    v: torch.Tensor              # (V,)  its value
+    beta: torch.Tensor           # ()
+    said: torch.Tensor           # (V,)  what the earlier writes return for its key
+    overlaps: torch.Tensor       # (t,)  of its key with the earlier ones
+    u: torch.Tensor              # (t, V)  the earlier writes
+    values: torch.Tensor         # (t, V)  the earlier values
+    betas: torch.Tensor          # (t,)  the earlier strengths
+
+
+def u_by(step):
+    """A function for exercise 5.2 that makes each u_t by `step` of a Token."""
+    def f(k, v, beta):
+        u = []
+        for t in range(len(k)):
+            overlaps, before = k[:t] @ k[t], torch.stack(u) if u else v[:0]
+            u.append(step(Token(v[t], beta[t], overlaps @ before, overlaps, before, v[:t], beta[:t])))
+        return torch.stack(u)
+    return f
+
+
+def w_by(step):
+    """The same for exercise 5.3, where the keys stand in the place of the values."""
+    return lambda k, beta: u_by(step)(k, k, beta)
 
 
 def u_inclusive(k, v, beta):
@@ -81,40 +121,47 @@ def u_inclusive(k, v, beta):
 
 exercise(
     id="5.2", title="The u vectors", kind="code", stars=1, minutes=5, equations=("5.4",),
-    reference=wy_u, alternatives=(u_vectors, u_by_triangular_solve, u_by_state), sources=(u_vectors,),
+    reference=u_vectors, alternatives=(wy_u, u_by_triangular_solve, u_by_state),
     cases=cases("k v beta", T=(1, 2, 7), betas=("random", "zero", "large")),
     mutants={
-        "forgets beta": Mistake(lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: v_t - said),
+        "forgets beta": Mistake(u_by(lambda t: t.v - t.said),
             "Each u_t is scaled by its own β_t. Yours is not: your first row equals v₁.", "eq. 5.4"),
-        "sums over i ≤ t": Mistake(u_inclusive, "The sum runs over *earlier* tokens only; yours includes token t itself.", "eq. 5.4",
+        "sums over i ≤ t": Mistake(u_inclusive,
+            "The sum runs over *earlier* tokens only; yours includes token t itself.", "eq. 5.4",
             next="What should the sum be for the first token?"),
-        "uses v, not u, in the sum": Mistake(lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (v_t - o @ v[:t])),
-            "The sum must use the u_i you have just computed, not the raw v_i: the memory holds what was written, not what arrived.", "eq. 5.4",
+        "uses v, not u, in the sum": Mistake(u_by(lambda t: t.beta * (t.v - t.overlaps @ t.values)),
+            "The sum must use the u_i you have just computed, not the raw v_i: the memory holds what was written, not "
+            "what arrived.", "eq. 5.4",
             next="With three equal keys, how much does token 3 still have to remove?"),
-        "scales the value, not the difference": Mistake(
-            lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * v_t - said),
-            "β_t multiplies the whole bracket, v_t minus the sum. Yours scales v_t alone, so even β = 0 writes something.", "eq. 5.4"),
-        "scales the sum, not the difference": Mistake(
-            lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: v_t - b * said),
+        "scales the value, not the difference": Mistake(u_by(lambda t: t.beta * t.v - t.said),
+            "β_t multiplies the whole bracket, v_t minus the sum. Yours scales v_t alone, so even β = 0 writes "
+            "something.", "eq. 5.4"),
+        "scales the sum, not the difference": Mistake(u_by(lambda t: t.v - t.beta * t.said),
             "β_t multiplies the whole bracket, v_t minus the sum. Yours writes v_t at full strength.", "eq. 5.4"),
         "uses β v, not u, in the sum": Mistake(
-            lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (v_t - o @ (beta[:t, None] * v[:t]))),
-            "β_i v_i is what linear attention would have written. Here token i wrote u_i, which is less: its own past was taken off.", "eq. 5.4",
+            u_by(lambda t: t.beta * (t.v - (t.overlaps * t.betas) @ t.values)),
+            "β_i v_i is what linear attention would have written. Here token i wrote u_i, which is less: its own past "
+            "was taken off.", "eq. 5.4",
             next="With three equal keys and β = 1, what does token 2 write?"),
-        "gives the error its own sign": Mistake(
-            lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (said - v_t)),
-            "The error is what the memory says minus what it should say; it is *subtracted* from S. So u_t, which is added, is v_t minus the sum.", "eq. 5.4"),
-        "applies β of the earlier tokens again": Mistake(
-            lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (v_t - (o * beta[:t]) @ u)),
+        "gives the error its own sign": Mistake(u_by(lambda t: t.beta * (t.said - t.v)),
+            "The error is what the memory says minus what it should say; it is *subtracted* from S. So u_t, which is "
+            "added, is v_t minus the sum.", "eq. 5.4"),
+        "applies β of the earlier tokens again": Mistake(u_by(lambda t: t.beta * (t.v - (t.overlaps * t.betas) @ t.u)),
             "u_i already contains its β_i. Yours multiplies it in a second time.", "eq. 5.4"),
-        "adds the correction": Mistake(lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (v_t + said)),
+        "adds the correction": Mistake(u_by(lambda t: t.beta * (t.v + t.said)),
             "The sign of the sum is wrong: what the memory already says is *subtracted*.", "eq. 5.4"),
-        "looks at the previous token only": Mistake(
-            lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (v_t - (o[-1:] @ u[-1:]))),
+        "looks at the previous token only": Mistake(u_by(lambda t: t.beta * (t.v - (t.overlaps[-1:] @ t.u[-1:]))),
             "The sum runs over *all* earlier tokens. Yours stops at the one just before.", "eq. 5.4",
             next="Does your answer change if token 1 has the key of token 3?"),
-        "measures the overlap of values": Mistake(
-            lambda k, v, beta: u_from(k, v, beta, lambda t, said, v_t, b, o, u: b * (v_t - (v[:t] @ v_t) @ u)),
+        "multiplies β in twice": Mistake(u_by(lambda t: t.beta * (t.v - t.beta * t.said)),
+            "β_t stands before the bracket, once. Yours multiplies the sum with it a second time.", "eq. 5.4"),
+        "writes nothing": Mistake(u_by(lambda t: t.beta * t.said),
+            "Yours writes what the memory says already, and an empty memory says nothing: all rows stay zero. "
+            "v_t must come in.", "eq. 5.4"),
+        "ignores the earlier tokens": Mistake(u_by(lambda t: t.beta * t.v),
+            "β_t v_t is what linear attention would write. What the earlier writes return for k_t must be taken off.",
+            "eq. 5.4"),
+        "measures the overlap of values": Mistake(u_by(lambda t: t.beta * (t.v - (t.values @ t.v) @ t.u)),
             "The overlap is between keys, k_iᵀk_t: tokens interfere where their *keys* agree.", "eq. 5.4"),
     },
     hints=("Compute u₁ and u₂ by hand for two equal keys.",
@@ -123,7 +170,7 @@ exercise(
 )
 
 
-# -- 5.3 -----------------------------------------------------------------------------------------------------------------
+# -- 5.3 ---------------------------------------------------------------------------------------------------------------
 
 def w_vectors(k, beta):
     w = []
@@ -147,8 +194,18 @@ def w_by_triangular_solve(k, beta):
     return u_by_triangular_solve(k, k, beta)
 
 
-def w_gram_schmidt(k, beta):
-    return u_from(k, k, beta, lambda t, said, k_t, b, o, w: b * (k_t - (o / (k[:t] * k[:t]).sum(-1)) @ w))
+def w_through_the_first_erasure_first(k, beta):
+    w = []
+    for t in range(len(k)):
+        left = k[t]
+        for i in range(t):
+            left = left - beta[i] * k[i] * (k[i] @ left)
+        w.append(beta[t] * left)
+    return torch.stack(w)
+
+
+def w_gram_schmidt(t):
+    return t.beta * (t.v - (t.overlaps / (t.values * t.values).sum(-1)) @ t.u)
 
 
 def w_with_running_overlap(k, beta):
@@ -163,38 +220,62 @@ def w_with_running_overlap(k, beta):
 
 exercise(
     id="5.3", title="The w vectors", kind="code", stars=3, minutes=15, equations=("5.2", "5.3"),
-    reference=wy_w, alternatives=(w_vectors, w_by_product, w_by_triangular_solve), sources=(w_vectors,),
+    reference=w_vectors, alternatives=(wy_w, w_by_product, w_by_triangular_solve),
     cases=cases("k beta", T=(1, 2, 7), betas=("random", "zero", "large")),
     mutants={
         "forgets beta": Mistake(lambda k, beta: w_by_product(k, torch.ones_like(beta)),
             "Each w_t is scaled by its own β_t. Yours is right for β = 1 only.", "eq. 5.3"),
-        "subtracts keys instead of w": Mistake(
-            lambda k, beta: u_from(k, k, beta, lambda t, said, k_t, b, o, w: b * (k_t - o @ k[:t])),
-            "The sum is over the w_i found so far, not over the raw keys: Σ w_i k_iᵀ is what the product has taken away from I.", "eq. 5.3",
+        "subtracts keys instead of w": Mistake(w_by(lambda t: t.beta * (t.v - t.overlaps @ t.values)),
+            "The sum is over the w_i found so far, not over the raw keys: Σ w_i k_iᵀ is what the product has taken "
+            "away from I.", "eq. 5.3",
             next="In the induction, which matrix is multiplied with k_t?"),
-        "adds the correction": Mistake(
-            lambda k, beta: u_from(k, k, beta, lambda t, said, k_t, b, o, w: b * (k_t + said)),
+        "adds the correction": Mistake(w_by(lambda t: t.beta * (t.v + t.said)),
             "The sign of the sum is wrong: P_{t−1} is I *minus* Σ w_i k_iᵀ.", "eq. 5.3"),
         "multiplies in the opposite order": Mistake(lambda k, beta: w_by_product(k.flip(0), beta.flip(0)).flip(0),
-            "Your rows belong to M_C … M₂ M₁. In this book the state stands on the left, S₀ M₁ M₂ …, so the *first* token is leftmost.", "eq. 5.2",
+            "Your rows belong to M_C … M₂ M₁. In this book the state stands on the left, S₀ M₁ M₂ …, so the *first* "
+            "token is leftmost.", "eq. 5.2",
             next="Which w_t should be a plain multiple of its key, the first or the last?"),
         "uses β k in the place of w": Mistake(
-            lambda k, beta: u_from(k, k, beta, lambda t, said, k_t, b, o, w: b * (k_t - o @ (beta[:t, None] * k[:t]))),
-            "w_i is β_i k_i for the first token only. Later ones have been corrected, and the sum needs them as they came out.", "eq. 5.3",
+            w_by(lambda t: t.beta * (t.v - (t.overlaps * t.betas) @ t.values)),
+            "w_i is β_i k_i for the first token only. Later ones have been corrected, and the sum needs them as they "
+            "came out.", "eq. 5.3",
             next="Two tokens do not show it. What is w₂ for two equal keys, and what does token 3 need?"),
-        "measures the overlap with w": Mistake(
-            lambda k, beta: u_from(k, k, beta, lambda t, said, k_t, b, o, w: b * (k_t - (w @ k_t) @ w)),
-            "In Σ w_i k_iᵀ the key stands on the right, and it is the key that meets k_t: the overlap is k_iᵀk_t.", "eq. 5.3"),
+        "measures the overlap with w": Mistake(w_by(lambda t: t.beta * (t.v - (t.u @ t.v) @ t.u)),
+            "In Σ w_i k_iᵀ the key stands on the right, and it is the key that meets k_t: the overlap is k_iᵀk_t.",
+            "eq. 5.3"),
         "measures the overlap with what is left of the key": Mistake(w_with_running_overlap,
-            "The inner loop changes the vector that k_i is multiplied with. All overlaps are those of the keys as they came, k_iᵀk_t.", "eq. 5.3",
+            "The inner loop changes the vector that k_i is multiplied with. All overlaps are those of the keys as they "
+            "came, k_iᵀk_t.", "eq. 5.3",
             next="Keep k_t and the corrected vector under two names."),
-        "divides the overlap by the length of the key": Mistake(w_gram_schmidt,
-            "That is Gram-Schmidt, which makes keys orthogonal. Here the length of k_i matters and stays: the overlap is k_iᵀk_t.", "eq. 5.3"),
-        "scales only the key": Mistake(
-            lambda k, beta: u_from(k, k, beta, lambda t, said, k_t, b, o, w: b * k_t - said),
+        "sends the key through M₁ first": Mistake(w_through_the_first_erasure_first,
+            "Your rows are β_t M_{t−1} ⋯ M₂M₁ k_t. In P_{t−1} = M₁M₂ ⋯ M_{t−1} it is M_{t−1} that stands next to k_t, "
+            "so the "
+            "key meets the latest erasure first.", "eq. 5.3",
+            next="Run the inner loop backwards, or use w_i and the sum."),
+        "exchanges w and k in the sum": Mistake(w_by(lambda t: t.beta * (t.v - (t.u @ t.v) @ t.values)),
+            "The product is I − Σ w_i k_iᵀ: the key stands on the right and meets k_t, w_i is what is subtracted. "
+            "Yours subtracts k_i (w_iᵀk_t).", "eq. 5.2"),
+        "looks at the previous token only": Mistake(w_by(lambda t: t.beta * (t.v - (t.overlaps[-1:] @ t.u[-1:]))),
+            "The sum runs over *all* earlier tokens. Yours stops at the one just before.", "eq. 5.3"),
+        "scales the sum, not the difference": Mistake(w_by(lambda t: t.v - t.beta * t.said),
+            "β_t multiplies the whole bracket, k_t minus the sum. Yours takes k_t at full strength.", "eq. 5.3"),
+        "applies β of the earlier tokens again": Mistake(w_by(lambda t: t.beta * (t.v - (t.overlaps * t.betas) @ t.u)),
+            "w_i already contains its β_i. Yours multiplies it in a second time.", "eq. 5.3"),
+        "ignores the earlier tokens": Mistake(w_by(lambda t: t.beta * t.v),
+            "I − Σ β_t k_t k_tᵀ is the product only if no two keys overlap. Later keys meet a product that is no "
+            "longer I.",
+            "eq. 5.3"),
+        "sums over i ≤ t": Mistake(lambda k, beta: u_inclusive(k, k, beta),
+            "The sum runs over *earlier* tokens only; yours includes token t itself.", "eq. 5.3",
+            next="What is w₁ for one token with β = 1?"),
+        "divides the overlap by the length of the key": Mistake(w_by(w_gram_schmidt),
+            "That is Gram-Schmidt, which makes keys orthogonal. Here the length of k_i matters and stays: the overlap "
+            "is k_iᵀk_t.", "eq. 5.3"),
+        "scales only the key": Mistake(w_by(lambda t: t.beta * t.v - t.said),
             "β_t multiplies the whole bracket, not only k_t.", "eq. 5.3"),
         "stacks the w vectors as columns": Mistake(lambda k, beta: wy_w(k, beta).mT.contiguous(),
-            "The numbers are right, in columns. Tokens are rows in this book: W has shape (C, K).", "eq. 5.2", next="Stack along dimension 0."),
+            "The numbers are right, in columns. Tokens are rows in this book: W has shape (C, K).", "eq. 5.2",
+            next="Stack along dimension 0."),
     },
     hints=("Write M₁M₂ out for two tokens and collect everything that multiplies k₂ᵀ from the left.",
            "w_t = β_t P_{t−1} k_t, with P_{t−1} = I − Σ w_i k_iᵀ. You need no matrix P to compute P k_t.",
@@ -202,7 +283,7 @@ exercise(
 )
 
 
-# -- 5.4 -----------------------------------------------------------------------------------------------------------------
+# -- 5.4 ---------------------------------------------------------------------------------------------------------------
 
 both_lines = order_the_lines(
     {
@@ -237,26 +318,35 @@ exercise(
     cases=cases("k v beta", T=(1, 2, 7)),
     mutants={
         "scales by β before correcting": Mistake("EDABGFC",
-            "β_t scales k_t and v_t, but not the corrections. It belongs to the whole bracket: after the inner loop.", "eq. 5.3 and 5.4",
+            "β_t scales k_t and v_t, but not the corrections. It belongs to the whole bracket: after the inner loop.",
+            "eq. 5.3 and 5.4",
             next="With β_t = 0, is anything written?"),
         "stores w and u before scaling them": Mistake("EDBGFAC",
             "The lists receive w_t and u_t without β_t: line A comes too late to matter.", "eq. 5.3 and 5.4"),
         "lets a token correct itself": Mistake("EDFBGAC",
-            "The raw k_t and v_t are in the lists before the inner loop runs, so they are corrected by themselves and stored uncorrected.",
+            "The raw k_t and v_t are in the lists before the inner loop runs, so they are corrected by themselves and "
+            "stored uncorrected.",
             "eq. 5.3", next="Which tokens may the sum run over?"),
         "subtracts raw keys and values": Mistake("EDIHAFC",
-            "Lines H and I belong to another algorithm: the sum is over the w_i and u_i computed so far.", "eq. 5.3 and 5.4"),
+            "Lines H and I belong to another algorithm: the sum is over the w_i and u_i computed so far.",
+            "eq. 5.3 and 5.4"),
         "corrects with a value that the loop does not bring": Mistake("EDBHAFC",
             "H needs v_i, and B takes only w_i, u_i and k_i from the lists. But no loop that brings it would help: "
             "the sum is over the w_i and u_i computed so far.", "eq. 5.3 and 5.4"),
         "corrects with rows that the loop does not bring": Mistake("EDIGAFC",
-            "G needs w_i and u_i, the corrected rows that are in the lists already. I brings the raw keys and values instead.", "eq. 5.3 and 5.4",
+            "G needs w_i and u_i, the corrected rows that are in the lists already. I brings the raw keys and values "
+            "instead.", "eq. 5.3 and 5.4",
             next="Which of B and I goes through W and U?"),
         "corrects nothing": Mistake("EDAFC",
-            "No correction reaches the lists: W and U come out as β k and β v. The inner loop must run after the raw k_t and v_t are taken, "
-            "and before they are scaled.", "eq. 5.3 and 5.4", next="Where do B and G belong, if D starts a token and A scales?"),
+            "No correction reaches the lists: W and U come out as β k and β v. The inner loop must run after the raw "
+            "k_t and v_t are taken, "
+            "and before they are scaled.", "eq. 5.3 and 5.4",
+            next="Where do B and G belong, if D starts a token and A scales?"),
         "stores nothing": Mistake("EDBGAC",
-            "The lists stay empty, and there is nothing to stack: F puts w_t and u_t into them.", next="At which point are w_t and u_t finished?"),
+            "The lists stay empty, and there is nothing to stack: F puts w_t and u_t into them.",
+            next="At which point are w_t and u_t finished?"),
+        "returns nothing": Mistake("EDBGAF",
+            "Without C the function ends with nothing to give back.", next="Which line can only be the last?"),
         "returns after the first token": Mistake(
             lambda k, v, beta: (wy_w(k[:1], beta[:1]), wy_u(k[:1], v[:1], beta[:1])),
             "Only one row comes back: the function returns inside the loop.", next="Line C belongs at the very end."),
@@ -267,7 +357,7 @@ exercise(
 )
 
 
-# -- 5.5 -----------------------------------------------------------------------------------------------------------------
+# -- 5.5 ---------------------------------------------------------------------------------------------------------------
 
 def state_after(S, k, v, beta):
     U = wy_u(k, v, beta)                                                 # (C, V)
@@ -294,35 +384,44 @@ exercise(
     mutants={
         "lets the old memory through unchanged": Mistake(
             lambda S, k, v, beta: S + wy_u(k, v, beta).mT @ k,
-            "U is what a memory that started *empty* receives. An old memory S₀ also passes through the C erasures, and comes out as S₀ P_C.",
+            "U is what a memory that started *empty* receives. An old memory S₀ also passes through the C erasures, "
+            "and comes out as S₀ P_C.",
             "eq. 5.5", next="Which recurrence gives you P_C without a K × K product?"),
         "exchanges W and K": Mistake(
             lambda S, k, v, beta: S - S @ k.mT @ wy_w(k, beta) + wy_u(k, v, beta).mT @ k,
-            "S (I − KᵀW) is the product in the opposite order, M_C … M₁. Keys stand on the right, where the next token meets them: I − WᵀK.",
+            "S (I − KᵀW) is the product in the opposite order, M_C … M₁. Keys stand on the right, where the next token "
+            "meets them: I − WᵀK.",
             "eq. 5.2", next="For which C can the two not be told apart?"),
         "adds where it should erase": Mistake(
             lambda S, k, v, beta: S + S @ wy_w(k, beta).mT @ k + wy_u(k, v, beta).mT @ k,
             "The sign of WᵀK is wrong: P_C = I − WᵀK, and erasing takes away.", "eq. 5.2"),
         "erases with all raw keys at once": Mistake(
             lambda S, k, v, beta: S - S @ (beta[:, None] * k).mT @ k + wy_u(k, v, beta).mT @ k,
-            "β_t k_t in the place of w_t erases a repeated key again and again. w_t holds only what is still left to erase.", "eq. 5.3",
+            "β_t k_t in the place of w_t erases a repeated key again and again. w_t holds only what is still left to "
+            "erase.", "eq. 5.3",
             next="What is w₂ when both keys are equal and β = 1?"),
         "lets every token erase at full strength": Mistake(
             lambda S, k, v, beta: S + (wy_u(k, v, beta) - k @ S.mT).mT @ k,
-            "k_t in the place of w_t: every key erases the old memory at once, without β_t and without regard to what others have erased.", "eq. 5.6",
+            "k_t in the place of w_t: every key erases the old memory at once, without β_t and without regard to what "
+            "others have erased.", "eq. 5.6",
             next="Which vector stands beside u_t in u_t − S₀ w_t?"),
         "loses the old memory itself": Mistake(
             lambda S, k, v, beta: wy_u(k, v, beta).mT @ k - S @ wy_w(k, beta).mT @ k,
             "S₀ (I − WᵀK) is S₀ − S₀WᵀK: the first of the two is missing.", "eq. 5.5"),
+        "starts from an empty memory": Mistake(lambda S, k, v, beta: wy_u(k, v, beta).mT @ k,
+            "The old memory is gone altogether. What the erasures leave of it, S₀ P_C, is still there at the end.",
+            "eq. 5.5"),
         "loses the new writes": Mistake(
             lambda S, k, v, beta: S - S @ wy_w(k, beta).mT @ k,
             "The old memory is treated right, but what the tokens write, UᵀK, is gone.", "eq. 5.5"),
         "erases the new writes as well": Mistake(
             lambda S, k, v, beta: (S + wy_u(k, v, beta).mT @ k) @ householder_product(k, beta),
-            "U already accounts for every erasure that follows a write. Only the *old* memory is multiplied by P_C.", "eq. 5.5"),
+            "U already accounts for every erasure that follows a write. Only the *old* memory is multiplied by P_C.",
+            "eq. 5.5"),
         "writes raw values": Mistake(
             lambda S, k, v, beta: S @ householder_product(k, beta) + (beta[:, None] * v).mT @ k,
-            "The old memory is treated right, but β_t v_t is written instead of u_t: what earlier tokens wrote is not corrected.", "eq. 5.4"),
+            "The old memory is treated right, but β_t v_t is written instead of u_t: what earlier tokens wrote is not "
+            "corrected.", "eq. 5.4"),
     },
     hints=("Run it with an empty memory, then with k, v of one token. Which of the two is wrong?",
            "One token: S₁ = S₀ (I − β₁k₁k₁ᵀ) + β₁v₁k₁ᵀ. Which part of it does the function lack?",
@@ -330,26 +429,42 @@ exercise(
 )
 
 
-# -- 5.6 -----------------------------------------------------------------------------------------------------------------
+# -- 5.6 ---------------------------------------------------------------------------------------------------------------
 
 exercise(
-    id="5.6", title="When the loop is cheaper", kind="predict", stars=2, minutes=10, equations=("5.4",), reference=130, tolerance=1e-9,
+    id="5.6", title="When the loop is cheaper", kind="predict", stars=2, minutes=10, equations=("5.4",),
+    reference=130,
     mutants={
-        "compares the last token, not the totals": Mistake(66,
-            "From token 66 on, *that* token costs more than 2KV. But the tokens before it were cheaper, and the question is about the sum.",
+        "stops at half the length": Mistake(66,
+            "At 66 the *last* token alone costs more than 2KV; the tokens before it were cheaper, and the question is "
+            "about "
+            "the sum. One also gets 66 by charging the loop KV a token: it pays for reading and for writing.",
             next="Sum (t − 1)(K + V) over t = 1 … T."),
         "stops at a draw": Mistake(129,
             "At T = 129 the two are exactly equal. The question asks for more.", next="One token further."),
-        "counts T² / 2 for the sum": Mistake(128,
-            "0 + 1 + … + (T − 1) is T (T − 1) / 2: the first token costs nothing."),
+        "charges a token for itself": Mistake(128,
+            "0 + 1 + … + (T − 1) is T (T − 1) / 2. Yours is T (T + 1) / 2: token t has t − 1 earlier ones, the first "
+            "has none."),
+        "compares the last token, and stops at a draw": Mistake(65,
+            "At token 65 *that* token costs 2KV, as a step of the loop does. The question is about the sum, and about "
+            "more."),
+        "charges a token for itself, and stops at a draw": Mistake(127,
+            "Token t has t − 1 earlier ones, so the sum is T (T − 1) / 2; and the question asks for *more*."),
         "takes the crossing of the lesson's picture": Mistake(85,
-            "The package's function computes all T² overlaps at once, those with later tokens included, so its lines cross earlier. "
+            "The package's function computes all T² overlaps at once, those with later tokens included, so its lines "
+            "cross earlier. "
             "Here only overlaps with earlier tokens are paid for."),
         "takes the token after the crossing of the lesson's picture": Mistake(86,
-            "The package's function computes all T² overlaps at once, those with later tokens included, so its lines cross earlier. "
+            "The package's function computes all T² overlaps at once, those with later tokens included, so its lines "
+            "cross earlier. "
             "Here only overlaps with earlier tokens are paid for."),
-        "leaves the overlaps out": Mistake(258,
-            "An earlier token costs a dot product of length K *and* a scaled vector of length V. You counted only one of the two."),
+        "leaves out one of the two, and stops at a draw": Mistake(257,
+            "An earlier token costs a dot product of length K *and* a scaled vector of length V; and the question asks "
+            "for "
+            "*more*."),
+        "leaves out one of the two": Mistake(258,
+            "An earlier token costs a dot product of length K *and* a scaled vector of length V. You counted only one "
+            "of the two."),
     },
     hints=("The loop costs 2KV per token, whatever t is.",
            "Token t of the recurrence costs (t − 1)(K + V); sum it over t = 1 … T.",
@@ -358,7 +473,7 @@ exercise(
 )
 
 
-# -- 5.7 -----------------------------------------------------------------------------------------------------------------
+# -- 5.7 ---------------------------------------------------------------------------------------------------------------
 
 def q_from_lapack(a, tau):
     m, n = a.shape
@@ -388,16 +503,20 @@ exercise(
         "forgets the ones on the diagonal": Mistake(lambda a, tau: q_with_keys(a, tau, a.tril(-1).mT.contiguous()),
             "Each vector has a 1 in position t that is not stored, because it is always 1. Yours has a 0 there.",
             next="Add an identity of shape (n, m)."),
-        "takes the diagonal of R for part of the vectors": Mistake(lambda a, tau: q_with_keys(a, tau, a.tril().mT.contiguous()),
-            "The diagonal of `a` belongs to R. The vectors live strictly below it, with a 1 in its place.", next="`tril(-1)`, then add the ones."),
+        "takes the diagonal of R for part of the vectors": Mistake(
+            lambda a, tau: q_with_keys(a, tau, a.tril().mT.contiguous()),
+            "The diagonal of `a` belongs to R. The vectors live strictly below it, with a 1 in its place.",
+            next="`tril(-1)`, then add the ones."),
         "returns the transpose": Mistake(lambda a, tau: q_from_lapack(a, tau).mT.contiguous(),
             "Yours is Hₙ … H₁, the transpose of Q. LAPACK's Q is H₁ … Hₙ, in our order: I − WᵀK.", "eq. 5.2"),
         "computes β from the length of the vectors": Mistake(
             lambda a, tau: q_with_keys(a, 2 / (lapack_keys(a) ** 2).sum(-1), lapack_keys(a)),
-            "β = 2/‖k‖² makes every factor a reflection. LAPACK also uses tau = 0, for a column that needs none, and there the factor is I.",
+            "β = 2/‖k‖² makes every factor a reflection. LAPACK also uses tau = 0, for a column that needs none, and "
+            "there the factor is I.",
             next="tau is β: use it as it is."),
         "takes 2 for tau": Mistake(lambda a, tau: q_with_keys(a, torch.full_like(tau, 2), lapack_keys(a)),
-            "I − 2 y yᵀ is a reflection if y has length 1. These vectors are longer, and tau makes up for it.", next="tau is β: use it as it is."),
+            "I − 2 y yᵀ is a reflection if y has length 1. These vectors are longer, and tau makes up for it.",
+            next="tau is β: use it as it is."),
         "gives the vectors length 1": Mistake(
             lambda a, tau: q_with_keys(a, tau, torch.nn.functional.normalize(lapack_keys(a), dim=-1)),
             "tau belongs to the vectors as they are stored, with a leading 1 and whatever length that gives."),
@@ -405,9 +524,11 @@ exercise(
             "That is the thin Q. The product of the m × m reflections has all m columns."),
         "erases with raw keys": Mistake(
             lambda a, tau: torch.eye(a.shape[0], dtype=a.dtype) - (tau[:, None] * lapack_keys(a)).mT @ lapack_keys(a),
-            "tau_t k_t is right for the first vector only. The next ones meet a product that is no longer I.", "eq. 5.3"),
+            "tau_t k_t is right for the first vector only. The next ones meet a product that is no longer I.",
+            "eq. 5.3"),
     },
-    hints=("`a.tril(-1)` keeps what is strictly below the diagonal. Which shape must the keys have so that tokens are rows?",
+    hints=("`a.tril(-1)` keeps what is strictly below the diagonal. Which shape must the keys have so that tokens are "
+           "rows?",
            "The keys are `a.tril(-1).mT + torch.eye(n, m)`, of shape (n, m), and β is tau.",
            "Q = I − WᵀK with `W = wy_w(keys, tau)`."),
 )

@@ -6,10 +6,10 @@ import torch
 
 from ...ops.delta_rule import householder
 from ...tutor import equation, prediction
-from ..common import eye_like, inputs
-from .problems import T_by_inverse, system_by_loop, triangles
+from ..common import eye_like, inputs, real
+from .problems import UT_by_inverse, system_by_loop, triangles
 
-# -- equations -----------------------------------------------------------------------------------------------------------
+# -- equations ---------------------------------------------------------------------------------------------------------
 
 @equation("6.1", r"(I + A)\,U = \mathrm{diag}(\beta)\,V")
 def _(g):
@@ -18,27 +18,28 @@ def _(g):
         yield "the recurrence solves the system", (eye_like(A) + A) @ householder.wy_u(k, v, beta), beta[:, None] * v
 
 
-@equation("6.2", r"A = \mathrm{stril}\big(\mathrm{diag}(\beta)\, K K^\top\big), \qquad A_{ti} = \beta_t\, k_t^\top k_i \ \text{ for } i < t")
+@equation("6.2", r"A = \mathrm{stril}\big(\mathrm{diag}(\beta)\, K K^\top\big), "
+                 r"\qquad A_{ti} = \beta_t\, k_t^\top k_i \ \text{ for } i < t")
 def _(g):
     for k, beta in inputs(g, "k beta"):
         yield "matrix = entries", (torch.diag(beta) @ k @ k.mT).tril(-1), system_by_loop(k, beta)
 
 
-@equation("6.3", r"T = (I + A)^{-1}\,\mathrm{diag}(\beta), \qquad W = T K, \qquad U = T V")
+@equation("6.3", r"\mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta), \qquad W = \mathbf{T} K, \qquad U = \mathbf{T} V")
 def _(g):
     for k, v, beta in inputs(g, "k v beta"):
-        T = T_by_inverse(k, beta)
-        yield "T K = the w recurrence", T @ k, householder.wy_w(k, beta)
-        yield "T V = the u recurrence", T @ v, householder.wy_u(k, v, beta)
-        yield "the triangular solve gives T", householder.ut_by_solve(k, beta), T
+        UT = UT_by_inverse(k, beta)
+        yield "UT K = the w recurrence", UT @ k, householder.wy_w(k, beta)
+        yield "UT V = the u recurrence", UT @ v, householder.wy_u(k, v, beta)
+        yield "the triangular solve gives UT", householder.ut_by_solve(k, beta), UT
 
 
-@equation("6.4", r"X_t = e_t - \sum_{i<t} A_{ti}\, X_i")
+@equation("6.4", r"r_t = e_t - \sum_{i<t} A_{ti}\, r_i")
 def _(g):
     for (A,) in (case.args for case in triangles(g)):
-        X = torch.linalg.inv(eye_like(A) + A)
-        yield "rows of the inverse", X, torch.stack([eye_like(A)[t] - A[t, :t] @ X[:t] for t in range(len(A))])
-        yield "the loop = the inverse", householder.inverse_by_substitution(A), X
+        rows = torch.linalg.inv(eye_like(A) + A)
+        yield "rows of the inverse", rows, torch.stack([eye_like(A)[t] - A[t, :t] @ rows[:t] for t in range(len(A))])
+        yield "the loop = the inverse", householder.inverse_by_substitution(A), rows
 
 
 @equation("6.5", r"\begin{pmatrix} L_{11} & 0 \\ A_{21} & L_{22} \end{pmatrix}^{-1} = "
@@ -72,87 +73,109 @@ def path_sum(A, i, t):
     return sum((-A[t, s] * path_sum(A, i, s) for s in range(i, t)), A.new_zeros(()))
 
 
-@equation("6.7", r"\big[(I + A)^{-1}\big]_{ti} = \sum_{i = p_0 < p_1 < \cdots < p_n = t} (-A_{p_1 p_0})(-A_{p_2 p_1}) \cdots (-A_{p_n p_{n-1}})")
+@equation("6.7", r"\big[(I + A)^{-1}\big]_{ti} = \sum_{i = p_0 < p_1 < \cdots < p_n = t} "
+                 r"(-A_{p_1 p_0})(-A_{p_2 p_1}) \cdots (-A_{p_n p_{n-1}})")
 def _(g):
     for (A,) in (case.args for case in triangles(g)):
-        C = len(A)
-        paths = torch.stack([torch.stack([path_sum(A, i, t) if i <= t else A.new_zeros(()) for i in range(C)]) for t in range(C)])
+        paths = torch.zeros_like(A)
+        for t in range(len(A)):
+            for i in range(t + 1):
+                paths[t, i] = path_sum(A, i, t)
         yield "the inverse = the sum over paths", torch.linalg.inv(eye_like(A) + A), paths
 
 
-@equation("6.8", r"\big[(I + A)^{-1}\big]_{ti} = \sum_{n=1}^{t-i} \binom{t-i-1}{n-1} (-\beta)^n = -\beta\,(1-\beta)^{t-i-1} \qquad (i < t)")
+def by_number_of_hops(beta, d):
+    """The paths over d tokens, all equal: (-beta)^n for each of the paths with n hops."""
+    return sum(math.comb(d - 1, n - 1) * (-beta) ** n for n in range(1, d + 1))
+
+
+@equation("6.8", r"\big[(I + A)^{-1}\big]_{ti} = \sum_{n=1}^{t-i} \binom{t-i-1}{n-1} (-\beta)^n "
+                 r"= -\beta\,(1-\beta)^{t-i-1} \qquad (i < t)")
 def _(g):
     for beta in (0.0, 0.3, 1.0, 1.7):
         k = torch.nn.functional.normalize(torch.randn(1, 3, generator=g, dtype=torch.float64), dim=-1).expand(9, 3)
-        X = householder.inverse_by_substitution(householder.ut_system(k, torch.full((9,), beta, dtype=torch.float64)))
-        gaps = [d for t in range(9) for d in [t - i for i in range(t)]]
-        entries = torch.stack([X[t, i] for t in range(9) for i in range(t)])
-        terms = torch.tensor([sum(math.comb(d - 1, n - 1) * (-beta) ** n for n in range(1, d + 1)) for d in gaps], dtype=torch.float64)
-        yield "the inverse = the sum over hops", entries, terms
-        yield "the sum = the closed form", terms, torch.tensor([-beta * (1 - beta) ** (d - 1) for d in gaps], dtype=torch.float64)
+        inverse = householder.inverse_by_substitution(householder.ut_system(k, real([beta] * 9)))
+        pairs = [(t, i) for t in range(9) for i in range(t)]
+        entries = torch.stack([inverse[t, i] for t, i in pairs])
+        hops = real([by_number_of_hops(beta, t - i) for t, i in pairs])
+        yield "the inverse = the sum over hops", entries, hops
+        yield "the sum = the closed form", hops, real([-beta * (1 - beta) ** (t - i - 1) for t, i in pairs])
 
 
-@equation("6.9", r"T_{ti} = -\beta_t \beta_i\; k_i^\top M_{i+1} M_{i+2} \cdots M_{t-1}\, k_t \qquad (i < t)")
+@equation("6.9", r"\mathbf{T}_{ti} = -\beta_t \beta_i\; k_i^\top M_{i+1} M_{i+2} \cdots M_{t-1}\, k_t \qquad (i < t)")
 def _(g):
     for k, beta in inputs(g, "k beta"):
-        T, right = householder.ut_by_solve(k, beta), torch.diag(beta)
+        UT, right = householder.ut_by_solve(k, beta), torch.diag(beta)
         for t in range(len(k)):
             for i in range(t):
-                right[t, i] = -beta[t] * beta[i] * (k[i] @ householder.householder_product(k[i + 1:t], beta[i + 1:t]) @ k[t])
-        yield "entries of T = a key sent through the erasures", T, right
+                between = householder.householder_product(k[i + 1:t], beta[i + 1:t])
+                right[t, i] = -beta[t] * beta[i] * (k[i] @ between @ k[t])
+        yield "entries of UT = a key sent through the erasures", UT, right
 
 
-@equation("6.10", r"M_1 M_2 \cdots M_C = I - K^\top T^\top K, \qquad T^{-1} = \mathrm{diag}(\beta)^{-1} + \mathrm{stril}(K K^\top)")
+@equation("6.10", r"M_1 M_2 \cdots M_C = I - K^\top \mathbf{T}^\top K, "
+                  r"\qquad \mathbf{T}^{-1} = \mathrm{diag}(\beta)^{-1} + \mathrm{stril}(K K^\top)")
 def _(g):
     for k, beta in inputs(g, "k beta"):
-        T = householder.ut_by_solve(k, beta)
-        yield "the product from T", householder.householder_product(k, beta), torch.eye(k.shape[1], dtype=k.dtype) - k.mT @ T.mT @ k
+        UT = householder.ut_by_solve(k, beta)
+        yield "the product from UT", householder.householder_product(k, beta), eye_like(k) - k.mT @ UT.mT @ k
         if (beta != 0).all():
-            yield "the inverse of T", torch.linalg.inv(T), torch.diag(1 / beta) + (k @ k.mT).tril(-1)
+            yield "the inverse of UT", torch.linalg.inv(UT), torch.diag(1 / beta) + (k @ k.mT).tril(-1)
 
 
-# -- predictions -----------------------------------------------------------------------------------------------------------
+# -- predictions -------------------------------------------------------------------------------------------------------
 
 prediction(
-    "6.a", question="Everyone starts from u = βv and corrects with everyone else's current guess, round after round. After how many rounds is "
+    "6.a", question="Everyone starts from u = βv and corrects with everyone else's current guess, round after round. "
+                    "After how many rounds is "
                     "token t right for certain, whatever the keys?",
     options={
-        "1": "Only token 2 is certain after one round: it corrected with u₁, which was right from the start. Token 3 corrected with a wrong u₂.",
-        "log₂ t": "That would need every round to double what is known. But token t is right only when all tokens before it were right a round earlier.",
-        "t − 1": "Token 1 is right at once, token 2 one round later, and so on: each round makes one more token certain.",
         "never": "Corrections do come to an end: token 1 never changes, so token 2 settles, and then token 3.",
+        "1": "Only token 2 is certain after one round: it corrected with u₁, which was right from the start. Token 3 "
+             "corrected with a wrong u₂.",
+        "log₂ t": "That would need every round to double what is known. But token t is right only when all tokens "
+                  "before it were right a round earlier.",
+        "t − 1": "Token 1 is right at once, token 2 one round later, and so on: each round makes one more token "
+                 "certain.",
     },
     answer="t − 1",
 )
 
 prediction(
-    "6.b", question="The keys of tokens 1 and 3 are orthogonal, so A₃₁ = 0. Is the entry (3, 1) of (I + A)⁻¹ zero as well?",
+    "6.b", question="The keys of tokens 1 and 3 are orthogonal, so A₃₁ = 0. Is the entry (3, 1) of (I + A)⁻¹ zero as "
+                    "well?",
     options={
-        "yes": "Token 3 does not read what token 1 wrote. But it reads what token 2 wrote, and token 2 wrote less because of token 1.",
-        "no": "Token 1 reaches token 3 through token 2, which overlaps with both: the entry is A₃₂A₂₁ = 0.8 · 0.3 = 0.24.",
+        "no": "Token 1 reaches token 3 through token 2, which overlaps with both: the entry is A₃₂A₂₁ = 0.8 · 0.3 = "
+              "0.24.",
+        "yes": "Token 3 does not read what token 1 wrote. But it reads what token 2 wrote, and token 2 wrote less "
+               "because of token 1.",
     },
     answer="no",
 )
 
 prediction(
-    "6.c", question="64 equal unit keys with β = 1. The entries of (I + A)⁻¹ are 1, −1 and 0. The power series computes it in float32. How large is "
+    "6.c", question="64 equal unit keys with β = 1. The entries of (I + A)⁻¹ are 1, −1 and 0. The power series "
+                    "computes it in float32. How large is "
                     "its largest error?",
     options={
         "about 1e-7": "That is float32 at its best, and what the series gives for *random* keys.",
         "about 1e-3": "Each product loses a little, but this is not a little.",
-        "more than a million": "The powers of A grow to 5e17 before they cancel to 1, −1 and 0. Float32 keeps 7 digits of them, and what it drops is far larger "
+        "more than a million": "The powers of A grow to 5e17 before they cancel to 1, −1 and 0. Float32 keeps 7 digits "
+                               "of them, and what it drops is far larger "
                                "than the answer.",
     },
     answer="more than a million",
 )
 
 prediction(
-    "6.d", question="Which way to T needs the fewest steps that wait for each other, for C = 64?",
+    "6.d", question="Which way to UT needs the fewest steps that wait for each other, for C = 64?",
     options={
         "row substitution": "63 rows, each waiting for the one before.",
-        "inverse by halves": "6 levels with two products each, 12 in a row, and everything on one level runs side by side.",
-        "power series": "10 products, of which 5 squarings wait for each other and 5 more can follow along: about 6 in a row. Fewest steps, and ruined by repeated "
+        "power series": "10 products, of which 5 squarings wait for each other and 5 more can follow along: about 6 in "
+                        "a row. Fewest steps, and ruined by repeated "
                         "keys.",
+        "inverse by halves": "6 levels with two products each, 12 in a row, and everything on one level runs side by "
+                             "side.",
     },
     answer="power series",
 )

@@ -2,31 +2,27 @@
 
 import torch
 
-from deltanet_edu.bench.flops import flops
-from deltanet_edu.ops import (delta_rule_recurrent, delta_rule_scan, linear_attention_chunkwise, linear_attention_parallel,
-                              linear_attention_recurrent)
-from deltanet_edu.ops.delta_rule.householder import householder
-from deltanet_edu.ops.delta_rule.scan import compose
-
+from ...bench.flops import flops
+from ...ops import (delta_rule_recurrent, delta_rule_scan, linear_attention_chunkwise, linear_attention_parallel,
+                    linear_attention_recurrent)
+from ...ops.delta_rule.householder import householder
+from ...ops.delta_rule.scan import compose
 from ...tutor import equation, prediction
 from ...tutor.cases import delta_inputs, normal
+from ..common import one_head
 from .problems import all_at_once, chunk_by_chunk, chunk_by_package
 
-# -- equations -------------------------------------------------------------------------------------------------------------
+# -- equations ---------------------------------------------------------------------------------------------------------
 
-def one_head(case, names):
-    """The arguments of a case without batch and heads, with batch and one head added."""
-    return {name: x[None, None] if name == "S" else x[None, :, None] for name, x in zip(names, case.args)}
-
-
-def sequences(g, **options):
-    return [case.args for case in delta_inputs(g, "q k v S", T=(1, 2, 7), K=3, V=2, keys=("unnormalized", "repeated"), **options)]
+def sequences(g):
+    return [case.args for case in delta_inputs(g, "q k v S", K=3, V=2, keys=("unnormalized", "repeated"))]
 
 
-@equation("7.1", r"o_t = \Big(S_0 + \sum_{i=1}^{t} v_i k_i^\top\Big) q_t = S_0\, q_t + \sum_{i=1}^{t} v_i\,(k_i^\top q_t)")
+@equation("7.1", r"o_t = \Big(S_0 + \sum_{i=1}^{t} v_i k_i^\top\Big) q_t "
+                 r"= S_0\, q_t + \sum_{i=1}^{t} v_i\,(k_i^\top q_t)")
 def _(g):
     for q, k, v, S in sequences(g):
-        o = linear_attention_recurrent(*(x[None, :, None] for x in (q, k, v)), initial_state=S[None, None])[0][0, :, 0]
+        o = one_head(linear_attention_recurrent, q, k, v, S)[0]
         for t in range(len(k)):
             yield "memory first", (S + v[:t + 1].T @ k[:t + 1]) @ q[t], o[t]
             yield "overlaps first", S @ q[t] + sum(v[i] * (k[i] @ q[t]) for i in range(t + 1)), o[t]
@@ -38,8 +34,8 @@ def _(g):
         for C in (1, 2, 3, 16):
             carried = S
             for start in range(0, len(k), C):
-                part = [x[None, start:start + C, None] for x in (q, k, v)]
-                after = linear_attention_recurrent(*part, initial_state=carried[None, None])[1][0, 0]
+                part = [x[start:start + C] for x in (q, k, v)]
+                after = one_head(linear_attention_recurrent, *part, carried)[1]
                 yield "the loop over the chunk", carried + v[start:start + C].T @ k[start:start + C], after
                 carried = after
 
@@ -47,15 +43,16 @@ def _(g):
 @equation("7.3", r"O_{[n]} = Q_{[n]} S_{[n]}^\top + \operatorname{tril}\!\big(Q_{[n]} K_{[n]}^\top\big)\, V_{[n]}")
 def _(g):
     for q, k, v, S in sequences(g):
-        o = linear_attention_recurrent(*(x[None, :, None] for x in (q, k, v)), initial_state=S[None, None])[0][0, :, 0]
+        o = one_head(linear_attention_recurrent, q, k, v, S)[0]
         for C in (1, 2, 3, 16):
             yield "the token loop", chunk_by_chunk(q, k, v, S, C)[0], o
             yield "the package", chunk_by_package(q, k, v, S, C)[0], o
-        yield "C = T is the parallel form", all_at_once(q, k, v, S, None)[0], linear_attention_parallel(
-            *(x[None, :, None] for x in (q, k, v)), initial_state=S[None, None])[0][0, :, 0]
+        parallel = one_head(linear_attention_parallel, q, k, v, S)[0]
+        yield "C = T is the parallel form", all_at_once(q, k, v, S, None)[0], parallel
 
 
-@equation("7.4", r"\text{FLOPs}(C) = T\,\big(4d_kd_v + 2C(d_k + d_v)\big), \qquad \text{sequential steps}(C) = \lceil T / C\rceil")
+@equation("7.4", r"\text{FLOPs}(C) = T\,\big(4d_kd_v + 2C(d_k + d_v)\big), "
+                 r"\qquad \text{sequential steps}(C) = \lceil T / C\rceil")
 def _(g):
     for T, C, K, V in ((16, 4, 3, 5), (24, 8, 2, 7), (12, 1, 4, 4), (12, 12, 4, 3)):
         q, k, v = normal(g, 1, T, 1, K), normal(g, 1, T, 1, K), normal(g, 1, T, 1, V)
@@ -68,7 +65,7 @@ def _(g):
 def _(g):
     for case in delta_inputs(g, "S k v beta", T=None, betas=("random", "zero", "large")):
         S, k, v, beta = case.args
-        after = delta_rule_recurrent(*(x[None, None, None] for x in (k, k, v, beta)), initial_state=S[None, None])[1][0, 0]
+        after = one_head(delta_rule_recurrent, k[None], k[None], v[None], beta[None], S)[1]
         yield "a step of the rule", S @ householder(k, beta) + beta * torch.outer(v, k), after
 
 
@@ -92,41 +89,75 @@ def _(g):
         yield "both groupings", compose(compose(a, b), c), compose(a, compose(b, c))
     for case in delta_inputs(g, "q k v beta S", B=1, H=2, T=(1, 2, 7)):
         q, k, v, beta, S = case.args
-        yield "a scan, which regroups freely", delta_rule_scan(q, k, v, beta, initial_state=S), delta_rule_recurrent(q, k, v, beta, initial_state=S)
+        one_by_one = delta_rule_recurrent(q, k, v, beta, initial_state=S)
+        yield "a scan, which regroups freely", delta_rule_scan(q, k, v, beta, initial_state=S), one_by_one
 
 
-@equation("7.8", r"\text{memory} = T\,d_k\,(d_k + d_v), \qquad \text{one composition} = 2d_k^3 + 2d_vd_k^2 \text{ FLOPs}")
+@equation("7.8", r"\text{memory} = T\,d_k\,(d_k + d_v), "
+                 r"\qquad \text{one composition} = 2d_k^3 + 2d_vd_k^2 \text{ FLOPs}")
 def _(g):
     for T, K, V in ((4, 3, 5), (7, 2, 3)):
         M, X = normal(g, T, K, K), normal(g, T, V, K)
         yield "numbers held", M.numel() + X.numel(), T * K * (K + V)
         counted = flops(compose, (M[0], X[0]), (M[1], X[1]))
-        yield "counted in the products", sum(n for name, n in counted.items() if name in ("mm", "bmm")), 2 * K**3 + 2 * V * K**2
+        products = sum(n for name, n in counted.items() if name in ("mm", "bmm"))
+        yield "counted in the products", products, 2 * K**3 + 2 * V * K**2
 
 
-# -- predictions -----------------------------------------------------------------------------------------------------------
+# -- predictions -------------------------------------------------------------------------------------------------------
 
-prediction("7.a", question="Linear attention, T tokens on this CPU. As T grows from 512 to 4,096, whose time grows faster?",
-           options={"the loop": "Its work doubles, and so does its time. Each step is small, so it is slow from the start, but it stays in proportion.",
-                    "all at once": "Its work quadruples: a T × T matrix. It starts far ahead and gives the lead away.",
-                    "both alike": "One does T steps of fixed size, the other one step of size T². They cannot grow alike."},
-           answer="all at once")
+prediction(
+    "7.a", question="Linear attention, T tokens on this CPU. As T grows from 512 to 4,096, whose time grows faster?",
+    options={
+        "the loop": "Its work doubles when T does, and so does its time. Each step is small, so it is slow from the "
+                    "start, "
+                    "but it stays in proportion.",
+        "all at once": "Its work quadruples when T doubles: a T × T matrix. It starts far ahead and gives the lead "
+                       "away.",
+        "both alike": "One does T steps of fixed size, the other one step of size T². They cannot grow alike.",
+    },
+    answer="all at once",
+)
 
-prediction("7.b", question="A chunk's tokens are 9 to 12. How does token 11 learn what token 10 wrote?",
-           options={"through the state": "The state that enters the chunk was finished after token 8. It knows nothing of token 10.",
-                    "through tril(Q Kᵀ)": "Yes: entry (11, 10) of the small masked matrix is the overlap k₁₀ᵀq₁₁, and it weighs v₁₀.",
-                    "not at all": "It must: token 10 comes before token 11, chunk or no chunk."},
-           answer="through tril(Q Kᵀ)")
+prediction(
+    "7.b", question="A chunk's tokens are 9 to 12. How does token 11 learn what token 10 wrote?",
+    options={
+        "through tril(Q Kᵀ)": "Yes: entry (11, 10) of the small masked matrix is the overlap k₁₀ᵀq₁₁, and it weighs "
+                              "v₁₀.",
+        "through the state": "The state that enters the chunk was finished after token 8. It knows nothing of token "
+                             "10.",
+        "not at all": "It must: token 10 comes before token 11, chunk or no chunk.",
+    },
+    answer="through tril(Q Kᵀ)",
+)
 
-prediction("7.c", question="You double C from 64 to 128. What happens to the FLOPs, for K = V = 64?",
-           options={"they halve": "The number of sequential steps halves. The FLOPs do not.",
-                    "they stay": "The part with the state stays, but the masked triangles grow with C.",
-                    "they grow by half": "4KV = 16,384 stays; 2C(K + V) goes from 16,384 to 32,768. So 32,768 becomes 49,152 a token: half as much again.",
-                    "they double": "Only the part within the chunk doubles."},
-           answer="they grow by half")
+prediction(
+    "7.c", question="You double C from 64 to 128. What happens to the FLOPs, for K = V = 64?",
+    options={
+        "they halve": "The number of sequential steps halves. The FLOPs do not.",
+        "they stay": "The part with the state stays, but the masked triangles grow with C.",
+        "they double": "Only the part within the chunk doubles.",
+        "they grow by half": "4KV = 16,384 stays; 2C(K + V) goes from 16,384 to 32,768. So 32,768 becomes 49,152 a "
+                             "token: "
+                             "half as much again.",
+    },
+    answer="they grow by half",
+)
 
-prediction("7.d", question="Scanning the delta rule takes log₂ T rounds instead of T steps. For T = 2,048 and K = V = 64, is it faster than the loop on this CPU?",
-           options={"much faster": "11 rounds instead of 2,048 steps sounds like it. But look at what one round does: matrix products of 64 × 64 for every token.",
-                    "slower": "Yes. A composition costs 2K³ + 2VK² FLOPs where a step of the loop costs about 6KV: some 40 times as much, 11 times over.",
-                    "about the same": "It would take a machine with far more arithmetic than memory traffic; even then the state of every token must be stored."},
-           answer="slower")
+prediction(
+    "7.d", question="Scanning the delta rule takes log₂ T rounds instead of T steps. For T = 2,048 and K = V = 64, is "
+                    "it "
+                    "faster than the loop on this CPU?",
+    options={
+        "much faster": "11 rounds instead of 2,048 steps sounds like it. But look at what one round does: matrix "
+                       "products "
+                       "of 64 × 64 for every token.",
+        "about the same": "It would take a machine with far more arithmetic than memory traffic; even then the state "
+                          "of "
+                          "every token must be stored.",
+        "slower": "Yes. A composition costs 2K³ + 2VK² FLOPs where a step of the loop costs about 6KV: some 40 times "
+                  "as "
+                  "much, 11 times over.",
+    },
+    answer="slower",
+)

@@ -1,5 +1,7 @@
 """The exercises of chapter 7, in order: each with its solutions, mistakes and hints."""
 
+from typing import NamedTuple
+
 import torch
 
 from ...ops import delta_rule_recurrent, linear_attention_chunkwise, linear_attention_recurrent
@@ -9,16 +11,30 @@ from ...tutor import AnswerError, Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, normal, smallest_first
 from ..common import eye_like, one_head, real
 
-# -- 7.1 How many steps? ---------------------------------------------------------------------------------------------------
+# -- 7.1 How many steps? -----------------------------------------------------------------------------------------------
 
 exercise(
     id="7.1", title="How many steps?", kind="predict", stars=1, minutes=3, equations=("7.2",), reference=16,
     mutants={
-        "drops the ragged tail": Mistake(15, "15 chunks of 64 hold 960 tokens. The other 40 still need a chunk of their own.", "eq. 7.2"),
-        "counts the tokens": Mistake(1000, "That is the token loop. A chunk is one step, however many tokens it holds.", "eq. 7.2"),
-        "counts the tokens of a chunk": Mistake(64, "Within a chunk nothing waits: its 64 tokens are rows of the same matrix product.", "eq. 7.3"),
-        "counts a fraction of a step": Mistake(15.625, "There is no such thing as 0.625 of a step: the last chunk is padded and costs a whole one.", "eq. 7.2"),
-        "counts the padding": Mistake(24, "That is how many zero rows fill the last chunk. The question is how many chunks follow one another.", "eq. 7.2"),
+        "drops the ragged tail": Mistake(15,
+            "15 chunks of 64 hold 960 tokens. The other 40 still need a chunk of their own.", "eq. 7.2"),
+        "counts the tokens": Mistake(1000, "That is the token loop. A chunk is one step, however many tokens it holds.",
+            "eq. 7.2"),
+        "counts the tokens of a chunk": Mistake(64,
+            "Within a chunk nothing waits: its 64 tokens are rows of the same matrix product.", "eq. 7.3"),
+        "adds a chunk too many": Mistake(17, "16 chunks of 64 hold 1,024 tokens, and 1,000 fit into them.", "eq. 7.2"),
+        "counts the rounds of a tree over tokens": Mistake(10,
+            "log₂ 1,000 is what a scan would need, with products of whole matrices in each round. Here the state goes "
+            "from "
+            "chunk to chunk.", "eq. 7.2"),
+        "counts the rounds of a tree over chunks": Mistake(4,
+            "log₂ 16 is what a scan over the chunks would need. Here each chunk waits for the state of the one before.",
+            "eq. 7.2"),
+        "counts a fraction of a step": Mistake(15.625,
+            "There is no such thing as 0.625 of a step: the last chunk is padded and costs a whole one.", "eq. 7.2"),
+        "counts the padding": Mistake(24,
+            "That is how many zero rows fill the last chunk. The question is how many chunks follow one another.",
+            "eq. 7.2"),
     },
     hints=("What must be finished before the second chunk can know its entering state?",
            "One step a chunk. How many chunks of 64 cover 1,000 tokens?",
@@ -27,7 +43,7 @@ exercise(
 )
 
 
-# -- 7.2 Chunk by chunk ----------------------------------------------------------------------------------------------------
+# -- 7.2 Chunk by chunk ------------------------------------------------------------------------------------------------
 
 def chunk_by_chunk(q, k, v, S, C):
     o = []
@@ -54,106 +70,154 @@ def all_at_once(q, k, v, S, C):
     return q @ S.T + (q @ k.T).tril() @ v, S + v.T @ k
 
 
-def chunked(read, carry=lambda S, K, V: S + V.T @ K, whole_only=False, start=lambda S: S):
+class Chunk(NamedTuple):
+    """What a wrong answer to 7.2 has at hand in a chunk."""
+
+    Q: torch.Tensor              # (C, K)
+    K: torch.Tensor              # (C, K)
+    V: torch.Tensor              # (C, V)
+    before: torch.Tensor         # (V, K)  the state that enters
+    after: torch.Tensor          # (V, K)  the state that leaves
+    first: torch.Tensor          # (V, K)  the state from before the sequence
+
+
+def right_read(x):
+    return x.Q @ x.before.T + (x.Q @ x.K.T).tril() @ x.V
+
+
+def right_carry(S, K, V):
+    return S + V.T @ K
+
+
+def chunked(read=right_read, carry=right_carry, whole_only=False, start=lambda S: S):
     """A mutant of the loop over chunks: `read` replaces the output of a chunk, `carry` the state for the next one."""
     def f(q, k, v, S, C):
         S, o = start(S), []
-        S_0 = S
-        for first in range(0, len(k) - (len(k) % C if whole_only else 0), C):
-            Q, K, V = (x[first:first + C] for x in (q, k, v))
+        first = S
+        for n in range(0, len(k) - (len(k) % C if whole_only else 0), C):
+            Q, K, V = (x[n:n + C] for x in (q, k, v))
             before, S = S, carry(S, K, V)
-            o.append(read(Q, K, V, before, S, S_0))
+            o.append(read(Chunk(Q, K, V, before, S, first)))
         return torch.cat(o) if o else v[:0], S
     return f
 
 
-def right_read(Q, K, V, before, after, S_0):
-    return Q @ before.T + (Q @ K.T).tril() @ V
-
-
 def chunk_cases(g):
-    by_hand = [Case((real([[1.0, 0.0], [1.0, 1.0]])[:T], real([[1.0, 0.0], [0.0, 2.0]])[:T], real([[3.0], [5.0]])[:T], real([[1.0, 1.0]]), C),
-                    f"easy numbers, T = {T}, C = {C}") for T, C in ((1, 1), (2, 1), (2, 2))]
-    return smallest_first(by_hand + delta_inputs(g, "q k v S C", T=(3, 7), C=(1, 2, 3, 16), K=3, V=2, keys=("unnormalized", "repeated")))
+    q, k = real([[1.0, 0.0], [1.0, 1.0]]), real([[1.0, 0.0], [0.0, 2.0]])
+    v, S = real([[3.0], [5.0]]), real([[1.0, 1.0]])
+    by_hand = [Case((q[:T], k[:T], v[:T], S, C), f"easy numbers, T = {T}, C = {C}")
+               for T, C in ((1, 1), (2, 1), (2, 2))]
+    keys = ("unnormalized", "repeated")
+    return smallest_first(by_hand + delta_inputs(g, "q k v S C", T=(3, 7), C=(1, 2, 3, 16), K=3, V=2, keys=keys))
 
 
 exercise(
     id="7.2", title="Chunk by chunk", kind="code", stars=2, minutes=10, equations=("7.2", "7.3"),
     reference=chunk_by_chunk, alternatives=(chunk_by_package, token_by_token, all_at_once), cases=chunk_cases,
     mutants={
-        "forgets the entering state": Mistake(chunked(lambda Q, K, V, before, after, S_0: (Q @ K.T).tril() @ V),
+        "forgets the entering state": Mistake(chunked(lambda x: (x.Q @ x.K.T).tril() @ x.V),
             "Each chunk sees only itself. What earlier chunks stored reaches it through Q Sᵀ.", "eq. 7.3",
             next="With C = 1, what would the second token know of the first?"),
-        "adds the chunk's own writes twice": Mistake(chunked(lambda Q, K, V, before, after, S_0: Q @ after.T + (Q @ K.T).tril() @ V),
-            "It reads from the state that *leaves* the chunk, which already holds this chunk's writes. Q meets the state that *enters*.", "eq. 7.3",
+        "adds the chunk's own writes twice": Mistake(chunked(lambda x: x.Q @ x.after.T + (x.Q @ x.K.T).tril() @ x.V),
+            "It reads from the state that *leaves* the chunk, which already holds this chunk's writes. Q meets the "
+            "state that *enters*.", "eq. 7.3",
             next="Swap the two lines of the loop."),
-        "lets tokens see later ones": Mistake(chunked(lambda Q, K, V, before, after, S_0: Q @ before.T + (Q @ K.T) @ V),
-            "Inside the chunk, too, token t may only read what was written up to t.", "eq. 7.3", next="Which entries of Q Kᵀ must be zero?"),
-        "hides each token from itself": Mistake(chunked(lambda Q, K, V, before, after, S_0: Q @ before.T + (Q @ K.T).tril(-1) @ V),
+        "lets tokens see later ones": Mistake(chunked(lambda x: x.Q @ x.before.T + (x.Q @ x.K.T) @ x.V),
+            "Inside the chunk, too, token t may only read what was written up to t.", "eq. 7.3",
+            next="Which entries of Q Kᵀ must be zero?"),
+        "hides each token from itself": Mistake(chunked(lambda x: x.Q @ x.before.T + (x.Q @ x.K.T).tril(-1) @ x.V),
             "Writing comes before reading: o_t uses S_t. The diagonal of the mask belongs to it.", "eq. 7.3"),
-        "reads every chunk from the first state": Mistake(chunked(lambda Q, K, V, before, after, S_0: Q @ S_0.T + (Q @ K.T).tril() @ V),
-            "The state that enters a chunk is the one that left the chunk before, not the one from before the sequence.", "eq. 7.2"),
-        "keeps only the last chunk in the state": Mistake(chunked(right_read, carry=lambda S, K, V: V.T @ K),
+        "reads every chunk from the first state": Mistake(
+            chunked(lambda x: x.Q @ x.first.T + (x.Q @ x.K.T).tril() @ x.V),
+            "The state that enters a chunk is the one that left the chunk before, not the one from before the "
+            "sequence.", "eq. 7.2"),
+        "keeps only the last chunk in the state": Mistake(chunked(carry=lambda S, K, V: V.T @ K),
             "The state must add up: S + Vᵀ K. Yours forgets everything but the latest chunk.", "eq. 7.2"),
-        "never updates the state": Mistake(chunked(right_read, carry=lambda S, K, V: S),
+        "never updates the state": Mistake(chunked(carry=lambda S, K, V: S),
             "Every chunk meets the state from before the sequence, and that is also what comes back.", "eq. 7.2",
             next="What does a chunk hand on to the next?"),
-        "forgets the chunk's own writes": Mistake(chunked(lambda Q, K, V, before, after, S_0: Q @ before.T),
-            "Only the entering state is read. What the chunk itself has written up to t comes through tril(Q Kᵀ) V.", "eq. 7.3"),
-        "swaps queries and keys": Mistake(chunked(lambda Q, K, V, before, after, S_0: Q @ before.T + (K @ Q.T).tril() @ V),
+        "forgets the chunk's own writes": Mistake(chunked(lambda x: x.Q @ x.before.T),
+            "Only the entering state is read. What the chunk itself has written up to t comes through tril(Q Kᵀ) V.",
+            "eq. 7.3"),
+        "swaps queries and keys": Mistake(chunked(lambda x: x.Q @ x.before.T + (x.K @ x.Q.T).tril() @ x.V),
             "Row t must hold the overlaps of *query* t: Q Kᵀ. Yours is K Qᵀ, its transpose.", "eq. 7.3"),
-        "drops the tokens after the last whole chunk": Mistake(chunked(right_read, whole_only=True),
+        "drops the tokens after the last whole chunk": Mistake(chunked(whole_only=True),
             "T need not be a multiple of C. The last chunk is shorter, and it counts.", "eq. 7.2",
             next="A slice past the end is no error in Python: `range(0, T, C)` is enough."),
-        "starts from an empty memory": Mistake(chunked(right_read, start=torch.zeros_like),
+        "starts from an empty memory": Mistake(chunked(start=torch.zeros_like),
             "The S that comes in is what earlier text has left behind.", "eq. 7.2"),
-        "writes k vᵀ, the transpose": Mistake(lambda q, k, v, S, C: (chunk_by_chunk(q, k, v, S, C)[0], chunk_by_chunk(q, k, v, S, C)[1].T),
+        "keeps the wrong triangle": Mistake(chunked(lambda x: x.Q @ x.before.T + (x.Q @ x.K.T).triu() @ x.V),
+            "`triu` keeps what *later* tokens wrote. Row t may only read from columns up to t: `tril`.", "eq. 7.3"),
+        "masks nothing, and reads the state that leaves": Mistake(
+            chunked(lambda x: x.Q @ x.after.T + (x.Q @ x.K.T) @ x.V),
+            "Q meets the state that *enters*, and inside the chunk token t may only read what was written up to t.",
+            "eq. 7.3"),
+        "writes k vᵀ, the transpose": Mistake(
+            lambda q, k, v, S, C: (chunk_by_chunk(q, k, v, S, C)[0], chunk_by_chunk(q, k, v, S, C)[1].T),
             "The state is (V, K): values upright, keys flat. Vᵀ K has that shape.", "eq. 7.2"),
     },
     hints=("Two lines are missing: one makes the chunk's output, one makes the state for the next chunk.",
-           "The output has two parts: what the entering state says, and what the chunk's own tokens wrote, causally masked.",
+           "The output has two parts: what the entering state says, and what the chunk's own tokens wrote, causally "
+           "masked.",
            "`o.append(Q @ S.T + (Q @ K.T).tril() @ V)`, then `S = S + V.T @ K`. In this order."),
 )
 
 
-# -- 7.3 All chunks at once ------------------------------------------------------------------------------------------------
+# -- 7.3 All chunks at once --------------------------------------------------------------------------------------------
 
 def all_chunks_by_recurrence(q, k, v, S, C):
     return one_head(linear_attention_recurrent, q, k, v, S)
 
 
+def whole_chunks(g):
+    """T a multiple of C, as the exercise promises."""
+    common = dict(K=3, V=2, keys=("unnormalized",))
+    return (delta_inputs(g, "q k v S C", T=(2,), C=(1, 2), **common)
+            + delta_inputs(g, "q k v S C", T=(6,), C=(2, 3, 6), **common))
+
+
 exercise(
     id="7.3", title="All chunks at once", kind="order", stars=3, minutes=10, equations=("7.2", "7.3"),
     reference="DBFGAHE", alternatives=("DFGABHE", "DFBGAHE", all_chunks_by_recurrence),
-    cases=lambda g: [case for T in (2, 6) for case in delta_inputs(
-        g, "q k v S C", T=(T,), K=3, V=2, C=(1, 2) if T == 2 else (2, 3, 6), keys=("unnormalized",))],
+    cases=whole_chunks,
     prepare=order_the_lines(
-        {"A": "entering = leaving - writes                             # (N, V, K)", "B": "own = (Q @ K.mT).tril() @ V                             # (N, C, V)",
-         "D": "Q, K, V = (x.unflatten(0, (-1, C)) for x in (q, k, v))  # (N, C, ...)", "E": "return O.flatten(0, 1), leaving[-1]",
-         "F": "writes = V.mT @ K                                       # (N, V, K)", "G": "leaving = S + writes.cumsum(0)                          # (N, V, K)",
+        {"A": "entering = leaving - writes                             # (N, V, K)",
+         "B": "own = (Q @ K.mT).tril() @ V                             # (N, C, V)",
+         "D": "Q, K, V = (x.unflatten(0, (-1, C)) for x in (q, k, v))  # (N, C, ...)",
+         "E": "return O.flatten(0, 1), leaving[-1]",
+         "F": "writes = V.mT @ K                                       # (N, V, K)",
+         "G": "leaving = S + writes.cumsum(0)                          # (N, V, K)",
          "H": "O = own + Q @ entering.mT                               # (N, C, V)"},
         "def all_chunks(q, k, v, S, C):", "all_chunks",
-        distractors={"C": "O = own + Q @ leaving.mT                                # (N, C, V)", "I": "own = Q @ (K.mT @ V)                                    # (N, C, V)"}),
+        distractors={"C": "O = own + Q @ leaving.mT                                # (N, C, V)",
+                     "I": "own = Q @ (K.mT @ V)                                    # (N, C, V)"}),
     mutants={
         "reads the state that leaves": Mistake("DBFGCE",
-            "C reads the memory that already holds the chunk's own writes: B counts them a second time, and tokens see later ones.", "eq. 7.3",
+            "C reads the memory that already holds the chunk's own writes: B counts them a second time, and tokens see "
+            "later ones.", "eq. 7.3",
             next="Which state does equation 7.3 read?"),
         "lets tokens see the rest of their chunk": Mistake("DIFGAHE",
-            "I has no mask, and multiplies in an order that leaves no place for one. Without Q Kᵀ there is nothing to mask.", "eq. 7.3", next="Which of B and I is causal?"),
+            "I has no mask, and multiplies in an order that leaves no place for one. Without Q Kᵀ there is nothing to "
+            "mask.", "eq. 7.3", next="Which of B and I is causal?"),
         "makes both mistakes with the chunk's own writes": Mistake("DIFGCE",
-            "I lets a token see its whole chunk, and C adds the same writes once more.", "eq. 7.3", next="Which of B and I is causal, and which state enters?"),
+            "I lets a token see its whole chunk, and C adds the same writes once more.", "eq. 7.3",
+            next="Which of B and I is causal, and which state enters?"),
         "returns nothing": Mistake("DBFGAH",
-            "E is the only line that returns anything. Without it a function gives None.", next="Which line can only be the last?"),
+            "E is the only line that returns anything. Without it a function gives None.",
+            next="Which line can only be the last?"),
     },
-    hints=("First cut, last return. In between: which lines need a memory, and which only the tokens of their own chunk?",
-           "`cumsum` gives every chunk the memory that *leaves* it. Chunk n has to read the one that *enters*: one term less.",
+    hints=("First cut, last return. In between: which lines need a memory, and which only the tokens of their own "
+           "chunk?",
+           "`cumsum` gives every chunk the memory that *leaves* it. Chunk n has to read the one that *enters*: one "
+           "term less.",
            "D, then F G A for the states; B anywhere between D and the outputs; then H and E. C and I are the decoys."),
-    why="Only the cumulative sum runs along the chunks. Everything before and after it is one batched product over all of them: the way GPU kernels divide "
+    why="Only the cumulative sum runs along the chunks. Everything before and after it is one batched product over all "
+        "of them: the way GPU kernels divide "
         "the work, states first and outputs afterwards.",
 )
 
 
-# -- 7.4 A published operator ----------------------------------------------------------------------------------------------
+# -- 7.4 A published operator ------------------------------------------------------------------------------------------
 
 def joined(M1, X1, M2, X2):
     return M1 @ M2, X1 @ M2 + X2                                         # (K, K), (V, K)
@@ -187,8 +251,9 @@ def pair_cases(g):
         k, v, beta = normal(g, K), normal(g, V), torch.rand((), generator=g, dtype=torch.float64)
         return householder(k, beta), beta * torch.outer(v, k)
     cases = [Case((real([[2.0]]), real([[1.0]]), real([[3.0]]), real([[5.0]])), "K = V = 1")]
-    cases += [Case((normal(g, K, K), normal(g, V, K), normal(g, K, K), normal(g, V, K)), "K = V = 2" if K == V else f"K = {K}, V = {V}")
-              for K, V in ((2, 2), (3, 3), (3, 1), (2, 3))]
+    for K, V in ((2, 2), (3, 3), (3, 1), (2, 3)):
+        note = "K = V = 2" if K == V else f"K = {K}, V = {V}"
+        cases.append(Case((normal(g, K, K), normal(g, V, K), normal(g, K, K), normal(g, V, K)), note))
     return smallest_first([*cases, Case((*token(3, 3), *token(3, 3)), "two tokens of the delta rule")])
 
 
@@ -197,7 +262,8 @@ exercise(
     reference=joined, alternatives=(joined_by_package, joined_by_blocks, joined_by_probing), cases=pair_cases,
     mutants={
         "keeps the published slip": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, M2 @ X1 + X2),
-            "The second map takes what the first one has written and multiplies it by M₂ *from the right*, like everything else in S.", "eq. 7.6",
+            "The second map takes what the first one has written and multiplies it by M₂ *from the right*, like "
+            "everything else in S.", "eq. 7.6",
             next="Write out (S M₁ + X₁) M₂ + X₂."),
         "swaps the product of the transitions": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, X1 @ M2 + X2),
             "X is right. But S meets M₁ first, and S stands on the left: S M₁ M₂.", "eq. 7.6"),
@@ -206,19 +272,31 @@ exercise(
         "turns the other product around as well": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, M2 @ X1 + X2),
             "Consistent, but for a memory that stands on the *right*, S -> M S + X, as where the state is transposed. "
             "Here S stands on the left.", "eq. 7.6", next="Write out (S M₁ + X₁) M₂ + X₂."),
+        "sends the first write through both erasures": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 @ M2 + X2),
+            "X₁ is written after M₁ has acted. Of the two erasures it meets only M₂.", "eq. 7.6"),
+        "erases the second write, and not the first": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2 @ M2),
+            "M₂ acts on what was there before token 2, which is what token 1 wrote. X₂ is added after it.", "eq. 7.6"),
+        "forgets the first write": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X2),
+            "What token 1 wrote is gone. It passes through M₂ and stays.", "eq. 7.6"),
+        "adds the transitions": Mistake(lambda M1, X1, M2, X2: (M1 + M2, X1 @ M2 + X2),
+            "X is right. One map after the other *multiplies* what multiplies S.", "eq. 7.6"),
+        "multiplies entry by entry": Mistake(lambda M1, X1, M2, X2: (M1 * M2, X1 @ M2 + X2),
+            "X is right. `*` multiplies entry by entry; the product of two matrices is `@`.", "eq. 7.6"),
         "forgets the second write": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M2),
             "What the first token wrote is right. What the second one writes, X₂, is added to it.", "eq. 7.6"),
         "sends the second write through the first erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2 @ M1),
             "M₁ is over before X₂ is written. It is X₁ that still meets an erasure: M₂.", "eq. 7.6"),
         "adds the writes untouched": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2),
-            "What the first token wrote passes through the erasure of the second. That is what makes it the delta rule.", "eq. 7.6",
+            "What the first token wrote passes through the erasure of the second. That is what makes it the delta "
+            "rule.", "eq. 7.6",
             next="Same key twice, β = 1: is the first value still there?"),
         "sends the second write through its own erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, (X1 + X2) @ M2),
             "M₂ acts on what was there before token 2; X₂ is added after it.", "eq. 7.6"),
         "sends the first write through its own erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 + X2),
             "M₁ acts on what was there before token 1. Its write meets M₂ next.", "eq. 7.6"),
         "transposes the second transition": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M2.T + X2),
-            "For a single token M is symmetric and this goes unnoticed. A product of several is not, and a scan meets those.", "eq. 7.6"),
+            "For a single token M is symmetric and this goes unnoticed. A product of several is not, and a scan meets "
+            "those.", "eq. 7.6"),
     },
     hints=("A pair (M, X) is a map: it sends S to S M + X. Apply the first, then the second, to a letter S.",
            "(S M₁ + X₁) M₂ + X₂. Multiply out.",
@@ -226,10 +304,13 @@ exercise(
 )
 
 
-# -- 7.5 A witness ---------------------------------------------------------------------------------------------------------
+# -- 7.5 A witness -----------------------------------------------------------------------------------------------------
 
 def published(first, second):
     return first[0] @ second[0], second[0] @ first[1] + second[1]
+
+
+SHAPES = "three keys of 2 numbers each, three values of 2 numbers each, three strengths"
 
 
 def read_witness(answer):
@@ -237,58 +318,79 @@ def read_witness(answer):
     try:
         k, v, beta = (torch.as_tensor(x, dtype=torch.float64) for x in answer)
     except Exception:
-        raise AnswerError("give (k, v, beta): three keys with 2 entries each, three values with 2 entries each, three numbers") from None
+        raise AnswerError(f"give (k, v, beta): {SHAPES}") from None
     if k.shape != (3, 2) or v.shape != (3, 2) or beta.shape != (3,):
-        raise AnswerError(f"the shapes are {tuple(k.shape)}, {tuple(v.shape)}, {tuple(beta.shape)}, expected (3, 2), (3, 2), (3,)")
+        raise AnswerError(f"the shapes are {tuple(k.shape)}, {tuple(v.shape)}, {tuple(beta.shape)}; give {SHAPES}")
     if not all(x.isfinite().all() and x.abs().max() <= 10 for x in (k, v, beta)):
         raise AnswerError("all numbers should lie between -10 and 10")
     return k, v, beta
 
 
 def groupings(answer):
-    """What the published operator makes of three tokens, grouped from the left and from the right; if the same, why."""
+    """What the published operator makes of three tokens, grouped from the left and from the right; if the same, why.
+
+    The two differ by (M3 M2 - M2 M3) X1, and equation 4.11 says when the bracket is zero.
+    """
     k, v, beta = read_witness(answer)
     a, b, c = ((householder(k_t, b_t), b_t * torch.outer(v_t, k_t)) for k_t, v_t, b_t in zip(k, v, beta))
     left, right = published(published(a, b), c), published(a, published(b, c))
     if (left[1] - right[1]).abs().max() > 1e-6:
         return "the two groupings differ"
     overlap, lengths = (k[1] @ k[2]).abs(), k[1].norm() * k[2].norm()
-    reasons = {"nothing is written": (v == 0).all(), "all strengths are zero": (beta == 0).all(), "the first token writes nothing": (a[1] == 0).all(),
-               "the second or third token erases nothing": beta[1] * lengths == 0 or beta[2] * lengths == 0,
-               "the second and third key are parallel": (lengths - overlap).abs() < 1e-9, "the second and third key are orthogonal": overlap < 1e-9}
-    return "both groupings agree: " + next((reason for reason, holds in reasons.items() if holds), "by chance")
+    reasons = {"all values are zero": (v == 0).all(), "all strengths are zero": (beta == 0).all(),
+               "token 1 writes nothing": (a[1] == 0).all(),
+               "token 2 or 3 erases nothing": beta[1] * lengths == 0 or beta[2] * lengths == 0,
+               "keys 2 and 3 are parallel": (lengths - overlap).abs() < 1e-9,
+               "keys 2 and 3 are orthogonal": overlap < 1e-9}
+    return next((reason for reason, holds in reasons.items() if holds), "the difference is too small to see")
 
 
 WITNESS = ([(1.0, 0.0), (0.6, 0.8), (0.0, 1.0)], [(1.0, 2.0), (0.0, 1.0), (3.0, 0.0)], [0.5, 0.5, 0.5])
+ONE_VALUE = ([(1.0, 0.0), (0.8, 0.6), (0.6, 0.8)], [(1.0, 0.0), (0.0, 0.0), (0.0, 0.0)], [1.0, 1.0, 1.0])
+
+
+def witness(**changes):
+    """The right answer with its k, v or beta replaced."""
+    return tuple(changes.get(name, x) for name, x in zip(("k", "v", "beta"), WITNESS))
+
 
 exercise(
     id="7.5", title="A witness", kind="open", stars=3, minutes=15, equations=("7.7",), prepare=groupings,
-    reference=WITNESS, alternatives=(([(1.0, 0.0), (0.8, 0.6), (0.6, 0.8)], [(1.0, 0.0), (0.0, 0.0), (0.0, 0.0)], [1.0, 1.0, 1.0]),),
+    reference=WITNESS, alternatives=(ONE_VALUE,),
     mutants={
-        "uses the same key three times": Mistake(([(1.0, 0.0)] * 3, [(1.0, 2.0), (0.0, 1.0), (3.0, 0.0)], [0.5, 0.5, 0.5]),
-            "Erasures along one direction commute, so a wrong order does not show.", "eq. 7.7", next="Turn the keys away from each other, but not to a right angle."),
-        "turns the last two keys to a right angle": Mistake(([(0.6, 0.8), (0.0, 1.0), (1.0, 0.0)], [(1.0, 2.0), (0.0, 1.0), (3.0, 0.0)], [0.5, 0.5, 0.5]),
-            "Orthogonal erasures commute too: neither touches what the other does.", "eq. 7.7", next="Choose keys that overlap partly."),
-        "writes nothing": Mistake(([(1.0, 0.0), (0.6, 0.8), (0.0, 1.0)], [(0.0, 0.0)] * 3, [0.5, 0.5, 0.5]),
+        "gives keys 2 and 3 one direction": Mistake(witness(k=[(1.0, 0.0), (0.6, 0.8), (0.6, 0.8)]),
+            "The keys of tokens 2 and 3 are parallel. Erasures along one direction commute, so a wrong order does not "
+            "show.",
+            "eq. 4.11", next="Turn key 3 away from key 2, but not to a right angle."),
+        "turns keys 2 and 3 to a right angle": Mistake(witness(k=[(0.6, 0.8), (0.0, 1.0), (1.0, 0.0)]),
+            "Orthogonal erasures commute too: neither touches what the other does.", "eq. 4.11",
+            next="Choose keys that overlap partly."),
+        "writes nothing": Mistake(witness(v=[(0.0, 0.0)] * 3),
             "With all values zero every X is zero. The slip is in X.", "eq. 7.6", next="Give the first token a value."),
-        "sets every strength to zero": Mistake(([(1.0, 0.0), (0.6, 0.8), (0.0, 1.0)], [(1.0, 2.0), (0.0, 1.0), (3.0, 0.0)], [0.0, 0.0, 0.0]),
+        "sets every strength to zero": Mistake(witness(beta=[0.0, 0.0, 0.0]),
             "β = 0 makes every map the identity.", "eq. 7.6"),
-        "leaves only one real erasure": Mistake(([(1.0, 0.0), (0.6, 0.8), (0.0, 1.0)], [(1.0, 2.0), (0.0, 1.0), (3.0, 0.0)], [0.5, 0.0, 0.5]),
-            "Here M₂ is the identity, and what is left of the operator happens to agree with itself.", "eq. 7.7",
-            next="Let all three tokens erase."),
-        "writes only at the end": Mistake(([(1.0, 0.0), (0.6, 0.8), (0.8, 0.6)], [(0.0, 0.0), (0.0, 0.0), (3.0, 1.0)], [0.5, 0.5, 0.5]),
-            "The slip is in how an *earlier* write passes through later erasures. The last write passes through none.", "eq. 7.6",
-            next="Give the first token a value."),
+        "leaves token 2 or 3 without an erasure": Mistake(witness(beta=[0.5, 0.0, 0.5]),
+            "M₂ or M₃ is the identity, by a strength or a key of zero, and the identity commutes with everything.",
+            "eq. 4.11", next="Let tokens 2 and 3 both erase."),
+        "lets token 1 write nothing": Mistake(witness(v=[(0.0, 0.0), (0.0, 1.0), (3.0, 0.0)]),
+            "X₁ = β₁ v₁ k₁ᵀ is zero. The slip is in how the write of token 1 passes through M₂ and M₃; the later "
+            "writes pass "
+            "through one erasure or none, and there is no order to get wrong.", "eq. 7.6",
+            next="Give the first token a value, a key and a strength."),
+        "makes a difference too small to see": Mistake(witness(beta=[1e-7, 0.5, 0.5]),
+            "The two groupings agree to six digits, as rounding would make them. Larger numbers will do.", "eq. 7.7"),
     },
     hints=("Look at the X of both groupings: the write of token 1 passes M₂ and M₃, from the left, in which order?",
            "Grouped from the left: M₃M₂X₁. From the right: (M₂M₃)X₁. When are these different?",
-           "M₂ and M₃ must not commute: keys 2 and 3 neither parallel nor orthogonal, both β above 0, and token 1 must write something."),
-    why="Grouped from the left the printed operator sends X₁ to M₃M₂X₁, grouped from the right to M₂M₃X₁. A scan regroups freely, so its result "
-        "would depend on the number of processors.",
+           "M₂ and M₃ must not commute: keys 2 and 3 neither parallel nor orthogonal, both β above 0, and token 1 must "
+           "write something."),
+    why="Grouped from the left the printed operator sends X₁ to M₃M₂X₁, grouped from the right to M₂M₃X₁. A scan "
+        "regroups "
+        "freely, so its result would depend on the number of processors.",
 )
 
 
-# -- 7.6 The map of a chunk ------------------------------------------------------------------------------------------------
+# -- 7.6 The map of a chunk --------------------------------------------------------------------------------------------
 
 def chunk_map(k, v, beta):
     M, X = torch.eye(k.shape[1], dtype=k.dtype), torch.zeros(v.shape[1], k.shape[1], dtype=k.dtype)
@@ -314,43 +416,6 @@ def chunk_map_by_scan(k, v, beta):
     return M[-1], X[-1]
 
 
-exercise(
-    id="7.6", title="The map of a chunk", kind="code", stars=3, minutes=20, equations=("7.5", "7.6"),
-    reference=chunk_map, alternatives=(chunk_map_by_wy, chunk_map_by_scan, chunk_map_by_probing),
-    cases=lambda g: smallest_first([Case((real([[1.0, 0.0], [0.6, 0.8]])[:C], real([[3.0], [5.0]])[:C], real([1.0, 0.5])[:C]),
-                                         f"easy numbers, C = {C}") for C in (1, 2)]
-                                   + [Case(case.args, case.note.replace("T = ", "C = ")) for case in delta_inputs(g, "k v beta", T=(1, 2, 5), K=3, V=2)]),
-    mutants={
-        "multiplies the transitions backwards": Mistake(lambda k, v, beta: (householder_product(k.flip(0), beta.flip(0)), chunk_map(k, v, beta)[1]),
-            "X is right. M must be M₁M₂⋯: the first token stands leftmost, next to S.", "eq. 7.6"),
-        "runs the tokens backwards": Mistake(lambda k, v, beta: chunk_map(k.flip(0), v.flip(0), beta.flip(0)),
-            "The last token is applied first. `compose(first, second)` takes the earlier one first.", "eq. 7.6"),
-        "adds the writes untouched": Mistake(lambda k, v, beta: (chunk_map(k, v, beta)[0], (beta[:, None] * v).T @ k),
-            "Each write must pass through the erasures of all later tokens. Yours adds β v kᵀ as linear attention would.", "eq. 7.6"),
-        "forgets beta in the write": Mistake(lambda k, v, beta: chunk_map_with(k, v, beta, write=lambda v, b: v),
-            "One token is (I - β k kᵀ, β v kᵀ). The write has lost its β.", "eq. 7.5"),
-        "forgets beta in the erasure": Mistake(lambda k, v, beta: chunk_map_with(k, v, beta, erase=torch.ones_like),
-            "One token is (I - β k kᵀ, β v kᵀ). The erasure has lost its β.", "eq. 7.5"),
-        "forgets beta altogether": Mistake(lambda k, v, beta: chunk_map_with(k, v, beta, erase=torch.ones_like, write=lambda v, b: v),
-            "One token is (I - β k kᵀ, β v kᵀ). Yours is right for β = 1 only.", "eq. 7.5"),
-        "erases each write at once": Mistake(lambda k, v, beta: chunk_map_step(k, v, beta, lambda X, M, M_t, X_t: (X + X_t) @ M_t),
-            "M_t acts on what was there before token t; X_t is added after it. Yours sends it through its own erasure.", "eq. 7.6",
-            next="With a unit key and β = 1, what is left of your X after one token?"),
-        "erases with the product so far": Mistake(lambda k, v, beta: chunk_map_step(k, v, beta, lambda X, M, M_t, X_t: X @ M + X_t),
-            "What is in X has already met the earlier erasures. Each step it meets one more, M_t, not all of them again.", "eq. 7.6"),
-        "adds up everything": Mistake(lambda k, v, beta: (torch.eye(k.shape[1], dtype=k.dtype) - (beta[:, None] * k).T @ k, (beta[:, None] * v).T @ k),
-            "As if every token met the memory from before the chunk. Transitions are multiplied, and a write passes through later erasures.", "eq. 7.6"),
-        "returns only the last token": Mistake(lambda k, v, beta: chunk_map(k[-1:], v[-1:], beta[-1:]),
-            "The composition is thrown away in each round: keep it in a variable and go on from there.", "eq. 7.6"),
-        "adds up the transitions": Mistake(lambda k, v, beta: (torch.eye(k.shape[1], dtype=k.dtype) - (beta[:, None] * k).T @ k, chunk_map(k, v, beta)[1]),
-            "I - Σ β k kᵀ forgets that later tokens meet a memory that earlier ones have changed. The transitions are multiplied.", "eq. 7.6"),
-    },
-    hints=("Make the map of one token first: two matrices.",
-           "Then go through the chunk and join what you have with the next token, earlier one first.",
-           "`total = token if total is None else compose(total, token)`, with token = (I - β k kᵀ, β v kᵀ)."),
-)
-
-
 def chunk_map_with(k, v, beta, erase=lambda b: b, write=lambda v, b: b * v):
     total = None
     for k_t, v_t, beta_t in zip(k, v, beta):
@@ -359,36 +424,123 @@ def chunk_map_with(k, v, beta, erase=lambda b: b, write=lambda v, b: b * v):
     return total
 
 
-def chunk_map_step(k, v, beta, step):
-    """M and X token by token; `step` makes X from the X so far, the M after this token, and the token's own pair."""
-    M, X = torch.eye(k.shape[1], dtype=k.dtype), k.new_zeros(v.shape[1], k.shape[1])
-    for k_t, v_t, beta_t in zip(k, v, beta):
-        M_t = householder(k_t, beta_t)
-        M = M @ M_t
-        X = step(X, M, M_t, beta_t * torch.outer(v_t, k_t))
-    return M, X
+def chunk_map_by(step):
+    """A wrong answer that makes X by `step` of the X so far, the M after this token, and the token's own pair."""
+    def f(k, v, beta):
+        M, X = eye_like(k), k.new_zeros(v.shape[1], k.shape[1])
+        for k_t, v_t, beta_t in zip(k, v, beta):
+            M_t = householder(k_t, beta_t)
+            M = M @ M_t
+            X = step(X, M, M_t, beta_t * torch.outer(v_t, k_t))
+        return M, X
+    return f
 
 
-# -- 7.7 The bill ----------------------------------------------------------------------------------------------------------
+def sum_of_erasures(k, beta):
+    return eye_like(k) - (beta[:, None] * k).T @ k
+
+
+def sum_of_writes(k, v, beta):
+    return (beta[:, None] * v).T @ k
+
+
+def chunks(g):
+    k, v, beta = real([[1.0, 0.0], [0.6, 0.8]]), real([[3.0], [5.0]]), real([1.0, 0.5])
+    made = [Case((k[:C], v[:C], beta[:C]), f"easy numbers, C = {C}") for C in (1, 2)]
+    for case in delta_inputs(g, "k v beta", T=(1, 2, 5), K=3, V=2):
+        made.append(Case(case.args, case.note.replace("T = ", "C = ")))
+    return smallest_first(made)
+
+
+exercise(
+    id="7.6", title="The map of a chunk", kind="code", stars=3, minutes=20, equations=("7.5", "7.6"),
+    reference=chunk_map, alternatives=(chunk_map_by_wy, chunk_map_by_scan, chunk_map_by_probing),
+    cases=chunks,
+    mutants={
+        "multiplies the transitions backwards": Mistake(
+            lambda k, v, beta: (householder_product(k.flip(0), beta.flip(0)), chunk_map(k, v, beta)[1]),
+            "X is right. M must be M₁M₂⋯: the first token stands leftmost, next to S.", "eq. 7.6"),
+        "runs the tokens backwards": Mistake(lambda k, v, beta: chunk_map(k.flip(0), v.flip(0), beta.flip(0)),
+            "The last token is applied first. `compose(first, second)` takes the earlier one first.", "eq. 7.6"),
+        "adds the writes untouched": Mistake(lambda k, v, beta: (chunk_map(k, v, beta)[0], sum_of_writes(k, v, beta)),
+            "Each write must pass through the erasures of all later tokens. Yours adds β v kᵀ as linear attention "
+            "would.", "eq. 7.6"),
+        "forgets beta in the write": Mistake(lambda k, v, beta: chunk_map_with(k, v, beta, write=lambda v, b: v),
+            "One token is (I - β k kᵀ, β v kᵀ). The write has lost its β.", "eq. 7.5"),
+        "forgets beta in the erasure": Mistake(lambda k, v, beta: chunk_map_with(k, v, beta, erase=torch.ones_like),
+            "One token is (I - β k kᵀ, β v kᵀ). The erasure has lost its β.", "eq. 7.5"),
+        "forgets beta altogether": Mistake(
+            lambda k, v, beta: chunk_map_with(k, v, beta, erase=torch.ones_like, write=lambda v, b: v),
+            "One token is (I - β k kᵀ, β v kᵀ). Yours is right for β = 1 only.", "eq. 7.5"),
+        "erases each write at once": Mistake(
+            chunk_map_by(lambda X, M, M_t, X_t: (X + X_t) @ M_t),
+            "M_t acts on what was there before token t; X_t is added after it. Yours sends it through its own erasure.",
+            "eq. 7.6",
+            next="With a unit key and β = 1, what is left of your X after one token?"),
+        "erases with the product so far": Mistake(
+            chunk_map_by(lambda X, M, M_t, X_t: X @ M + X_t),
+            "What is in X has already met the earlier erasures. Each step it meets one more, M_t, not all of them "
+            "again.", "eq. 7.6"),
+        "adds up everything": Mistake(
+            lambda k, v, beta: (sum_of_erasures(k, beta), sum_of_writes(k, v, beta)),
+            "As if every token met the memory from before the chunk. Transitions are multiplied, and a write passes "
+            "through later erasures.", "eq. 7.6"),
+        "returns only the last token": Mistake(lambda k, v, beta: chunk_map(k[-1:], v[-1:], beta[-1:]),
+            "The composition is thrown away in each round: keep it in a variable and go on from there.", "eq. 7.6"),
+        "adds up the transitions": Mistake(
+            lambda k, v, beta: (sum_of_erasures(k, beta), chunk_map(k, v, beta)[1]),
+            "I - Σ β k kᵀ forgets that later tokens meet a memory that earlier ones have changed. The transitions are "
+            "multiplied.", "eq. 7.6"),
+    },
+    hints=("Make the map of one token first: two matrices.",
+           "Then go through the chunk and join what you have with the next token, earlier one first.",
+           "`total = token if total is None else compose(total, token)`, with token = (I - β k kᵀ, β v kᵀ)."),
+)
+
+
+# -- 7.7 The bill ------------------------------------------------------------------------------------------------------
 
 def scan_bytes(T, K, V, size):
     return T * K * (K + V) * size
 
 
+def scan_bytes_multiplied_out(T, K, V, size):
+    return size * (T * K * K + T * V * K)
+
+
+def scan_bytes_token_by_token(T, K, V, size):
+    return sum((K * K + V * K) * size for _ in range(T))
+
+
+def bills(g):
+    return [Case((1, 1, 2, 1), "one token"), Case((3, 2, 1, 2), "K ≠ V"), Case((10, 4, 3, 4), "float32"),
+            Case((64, 16, 16, 2), "K = V"), Case((4096, 128, 64, 4), "a real layer")]
+
+
 exercise(
     id="7.7", title="The bill", kind="code", stars=2, minutes=8, equations=("7.8",),
-    reference=scan_bytes, alternatives=(lambda T, K, V, size: size * T * (K * K + V * K), lambda T, K, V, size: sum(K * K + V * K for _ in range(T)) * size),
-    cases=lambda g: [Case(args, note) for args, note in (((1, 1, 2, 1), "one token"), ((3, 2, 1, 2), "K ≠ V"), ((10, 4, 3, 4), "float32"),
-                                                        ((64, 16, 16, 2), "K = V"), ((4096, 128, 64, 4), "a real layer"))],
+    reference=scan_bytes, alternatives=(scan_bytes_multiplied_out, scan_bytes_token_by_token), cases=bills,
     mutants={
-        "counts only the transitions": Mistake(lambda T, K, V, size: T * K * K * size, "Each token needs its X, (V, K), as well as its M.", "eq. 7.8"),
-        "counts only the writes": Mistake(lambda T, K, V, size: T * K * V * size, "Each token needs its M, (K, K), as well as its X.", "eq. 7.8"),
+        "counts only the transitions": Mistake(
+            lambda T, K, V, size: T * K * K * size, "Each token needs its X, (V, K), as well as its M.", "eq. 7.8"),
+        "counts only the writes": Mistake(
+            lambda T, K, V, size: T * K * V * size, "Each token needs its M, (K, K), as well as its X.", "eq. 7.8"),
         "counts one pair for all tokens": Mistake(lambda T, K, V, size: K * (K + V) * size,
             "A scan keeps a pair for every token: they all live at the same time.", "eq. 7.8"),
-        "counts numbers, not bytes": Mistake(lambda T, K, V, size: T * K * (K + V), "Multiply by the size of a number.", "eq. 7.8"),
-        "takes M to be as tall as X": Mistake(lambda T, K, V, size: 2 * T * K * V * size, "M acts on keys: it is (K, K) whatever V is.", "eq. 7.8"),
+        "counts numbers, not bytes": Mistake(
+            lambda T, K, V, size: T * K * (K + V), "Multiply by the size of a number.", "eq. 7.8"),
+        "takes M to be as tall as X": Mistake(
+            lambda T, K, V, size: 2 * T * K * V * size, "M acts on keys: it is (K, K) whatever V is.", "eq. 7.8"),
         "takes both matrices to be square": Mistake(lambda T, K, V, size: T * (K * K + V * V) * size,
             "M is (K, K), but X is shaped like the memory: (V, K).", "eq. 7.8"),
+        "takes X for a vector": Mistake(lambda T, K, V, size: T * (K * K + V) * size,
+            "X is what is *added to the memory*, v kᵀ: it has the memory's shape, (V, K).", "eq. 7.8"),
+        "takes M for a vector": Mistake(lambda T, K, V, size: T * (K + V * K) * size,
+            "M is what the memory is *multiplied* with: it is (K, K).", "eq. 7.8"),
+        "multiplies the two matrices": Mistake(lambda T, K, V, size: T * K * K * V * K * size,
+            "M and X lie side by side in memory: their sizes are added.", "eq. 7.8"),
+        "counts bits": Mistake(lambda T, K, V, size: 8 * T * K * (K + V) * size,
+            "`size` is in bytes already.", "eq. 7.8"),
         "counts what the tokens bring": Mistake(lambda T, K, V, size: T * (K + V) * size,
             "Those are the keys and values themselves. The scan makes a matrix out of each.", "eq. 7.8"),
     },
