@@ -200,7 +200,7 @@ draw.mirror({x: householder(key3, x * unit) for x in (1, 2)}, key3);
 # %% [markdown]
 # *A letter above the plane, its shadow at $\beta\|k\|^2 = 1$ (seen from its edge), and its mirror image at 2.*
 #
-# What are the points in these pictures? A memory $S$ is multiplied from the left, $SM$, so each *row* of $S$ is one such point.
+# What are the points in these pictures? A memory $S$ is multiplied from the right, $SM$, so each *row* of $S$ is one such point.
 # $M$ is symmetric, so it does not matter whether a vector lies or stands.
 
 # %% [markdown]
@@ -517,7 +517,12 @@ for name, Q in examples.items():
     print(f"{name:18} determinant {torch.linalg.det(Q):+.0f}   mirrors: {len(reflections(Q))}")
 
 # %% [markdown]
-# The sign of the determinant is the parity of the number of mirrors. A permutation takes $K$ minus the number of its cycles.
+# The sign of the determinant is the parity of the number of mirrors. And a permutation takes $K$ minus the number of its cycles:
+# 5 − 4 for the swap, 5 − 1 for "move all by one", 5 − 3 for the reversed order.
+#
+# *Proof.* A cycle of $n$ places is made of $n - 1$ swaps, so that many mirrors are enough. Fewer never are. A product of $m$ mirrors leaves every row
+# alone that is orthogonal to its $m$ keys, and such rows fill at least $K - m$ dimensions. A permutation leaves exactly those rows alone
+# that are constant along each cycle: one dimension a cycle. So $K - m$ is at most the number of cycles. ∎
 #
 # A head of a DeltaNet layer has *one* key a token, so one mirror: a swap, but not "move all by one" in a single step. Two ways out: spend
 # several tokens on it, or give a token several keys. The second is called DeltaProduct, chapter 17.

@@ -79,9 +79,9 @@ for C in (1, 2, 4, 8, 16, 32):
 #
 # Answer each in your head, then open it.
 #
-# <details><summary>1. Chapter 2: the delta rule is a linear recurrence, S<sub>t</sub> = S<sub>t−1</sub> M<sub>t</sub> + something. What are M<sub>t</sub> and the something?</summary>
+# <details><summary>1. Chapter 4: how is S (I − βkkᵀ) computed without the matrix, and what does it cost?</summary>
 #
-# $M_t = I - \beta_t k_t k_t^\top$, and $\beta_t v_t k_t^\top$. The state stands on the left of $M_t$.
+# Read, $Sk$, and take a share of the answer out again: $S - \beta\,(Sk)\,k^\top$. About $4d_vd_k$ FLOPs, where the matrix costs $2d_vd_k^2$.
 #
 # </details>
 #
@@ -112,7 +112,8 @@ verify("5.1")
 
 # %% [markdown]
 # Products of matrices may be computed in any grouping, so (5.1) *could* run in parallel. But look at the bill. We count the FLOPs of the
-# matrix products that PyTorch really executes.
+# matrix products that PyTorch really executes, and of nothing else. For the loop that is $4d_kd_v$ a token, the read $S k_t$ and the write
+# $(\dots)\,k_t^\top$. Equation 3.8 had $6d_kd_v$: it counted every operation, and it also read an output $S_t q_t$, which nobody asks for here.
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode
@@ -163,6 +164,9 @@ print("rank:", int(torch.linalg.matrix_rank(difference)))
 # $$ M_1 M_2 \cdots M_C = I - \sum_{t=1}^{C} w_t k_t^\top = I - W^\top K \tag{5.2} $$
 #
 # $W$ has one row per token, like $K$. This is the **WY representation** (Bischof and Van Loan, 1987).
+#
+# As lesson 0 announced: $K$ and $V$ in a formula are from here on the matrices with the keys and the values of the tokens as rows, and the widths of a
+# head are $d_k$ and $d_v$. In code and in shapes `K` and `V` stay widths. And $P$ is a product here, not the ceiling of equation 3.10.
 
 # %%
 verify("5.2")
@@ -258,7 +262,7 @@ show(householder.wy_w)
 # %% [markdown]
 # ## The other half: what the tokens add
 #
-# The second term of (5.1) is the memory that $C$ tokens build *from nothing*; call it $H_t$. Every write ends in a key, so it should be
+# The second term of (5.1) is the memory that $C$ tokens build *from nothing*; call it $H_t$, as the paper does (no mirror this time). Every write ends in a key, so it should be
 # $H_t = \sum_{i \le t} u_i k_i^\top$ for some $u_i$. Start from zero and do the same induction:
 #
 # 1. $H_t = H_{t-1} - \beta_t (H_{t-1} k_t - v_t)\, k_t^\top$, the delta rule itself

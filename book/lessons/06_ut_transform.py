@@ -71,7 +71,7 @@ ut.rounds({name: history(keys) for name, keys in families.items()});
 # After it you can
 #
 # * turn the recurrences of chapter 5 into one triangular system, and read every entry of its inverse as a sum over paths;
-# * compute $T$ in four ways, and say which of them to use where, and why one of them is a trap;
+# * compute its matrix in four ways, and say which of them to use where, and why one of them is a trap;
 # * tell from memory on which side $\mathrm{diag}(\beta)$ stands, and find it when it was counted twice.
 #
 # You need chapter 5. Reading and running takes about an hour, the exercises an hour and three quarters. In the package, the chapter completes
@@ -143,13 +143,16 @@ A
 # A triangle with ones on its diagonal always has an inverse. So all writes follow at once from all values. And $W$ solves the same system with
 # $K$ on the right, because its recurrence is the same. This is the **UT transform**:
 #
-# $$ T = (I + A)^{-1}\,\mathrm{diag}(\beta), \qquad W = T K, \qquad U = T V \tag{6.3} $$
+# $$ \mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta), \qquad W = \mathbf{T} K, \qquad U = \mathbf{T} V \tag{6.3} $$
+#
+# **Two letters T.** The paper calls this matrix $\mathbf{T}$, and so do our formulas, in bold. In code, and in what a check says, it is `UT`. A plain $T$, and
+# `T` in code, is the number of tokens, here and everywhere.
 
 # %%
 verify("6.3")
 
 # %% [markdown]
-# Two matrix products, once we have $T$. All that is sequential is now inside one $C \times C$ inverse, and that inverse depends on keys and $\beta$ only.
+# Two matrix products, once we have $\mathbf{T}$. All that is sequential is now inside one $C \times C$ inverse, and that inverse depends on keys and $\beta$ only.
 #
 # Before you look at it: the keys of tokens 1 and 3 are orthogonal.
 
@@ -158,9 +161,9 @@ predict("6.b")
 
 # %%
 inverse = torch.linalg.inv(torch.eye(3) + A)
-T = inverse @ torch.diag(beta)
-print(inverse, T, sep="\n")
-print("U =", (T @ v)[:, 0], "\nW =", T @ k)
+UT = inverse @ torch.diag(beta)
+print(inverse, UT, sep="\n")
+print("U =", (UT @ v)[:, 0], "\nW =", UT @ k)
 
 # %% [markdown]
 # The same $u = (5,\ 0.5,\ 1.6)$ and the same $w$ as in chapter 5. Keep the 0.24 in the corner in mind; we will come back to it.
@@ -170,15 +173,16 @@ print("U =", (T @ v)[:, 0], "\nW =", T @ k)
 # %% [markdown]
 # ## One: row by row
 #
-# Let $X = (I + A)^{-1}$. Row $t$ of $(I + A)\,X = I$ reads $X_t + \sum_{i<t} A_{ti} X_i = e_t$, and if the rows above are done, only $X_t$ is unknown:
+# Call the rows of the inverse $r_1, \dots, r_C$. Row $t$ of $(I + A)\,(I + A)^{-1} = I$ reads $r_t + \sum_{i<t} A_{ti}\, r_i = e_t$, and if the rows above
+# are done, only $r_t$ is unknown:
 #
-# $$ X_t = e_t - \sum_{i<t} A_{ti}\, X_i \tag{6.4} $$
+# $$ r_t = e_t - \sum_{i<t} A_{ti}\, r_i \tag{6.4} $$
 
 # %%
 verify("6.4")
 
 # %% [markdown]
-# By hand: $X_1 = (1, 0, 0)$. $\;X_2 = (0,1,0) - 0.3\,X_1 = (-0.3, 1, 0)$. $\;X_3 = (0,0,1) - 0\,X_1 - 0.8\,X_2 = (0.24, -0.8, 1)$.
+# By hand: $r_1 = (1, 0, 0)$. $\;r_2 = (0,1,0) - 0.3\,r_1 = (-0.3, 1, 0)$. $\;r_3 = (0,0,1) - 0\,r_1 - 0.8\,r_2 = (0.24, -0.8, 1)$.
 
 # %%
 show(householder.inverse_by_substitution)
@@ -334,23 +338,24 @@ print("rounding of the largest term:", {name: f"{largest * eps:.0e}" for name, e
 # %% [markdown]
 # ## The answer was tame all along
 #
-# What *is* an entry of $T$? Token $i$ writes $\beta_i v_i k_i^\top$; the erasures of the tokens between pass over it; token $t$ reads what is left and takes it off, times $\beta_t$:
+# What *is* an entry of $\mathbf{T}$? Token $i$ writes $\beta_i v_i k_i^\top$; the erasures of the tokens between pass over it; token $t$ reads what is left and takes it off, times $\beta_t$:
 #
-# $$ T_{ti} = -\beta_t \beta_i\; k_i^\top M_{i+1} M_{i+2} \cdots M_{t-1}\, k_t \qquad (i < t) \tag{6.9} $$
+# $$ \mathbf{T}_{ti} = -\beta_t \beta_i\; k_i^\top M_{i+1} M_{i+2} \cdots M_{t-1}\, k_t \qquad (i < t) \tag{6.9} $$
 
 # %%
 verify("6.9")
 
 # %% [markdown]
-# For unit keys and $0 \le \beta \le 2$ no $M$ makes a vector longer (question 3 above). So $|T_{ti}| \le \beta_t\beta_i$: *never larger than 4*. A tame answer, reached
+# For unit keys and $0 \le \beta \le 2$ no $M$ makes a vector longer (question 3 above). So below the diagonal $|\mathbf{T}_{ti}| \le \beta_t\beta_i$, and on it $\mathbf{T}_{tt} = \beta_t$:
+# *never larger than 4*. A tame answer, reached
 # by the series through numbers of $10^{17}$. **The problem is well posed; it is the method that is unstable.**
 
 # %%
 for name, keys in families.items():
     one = torch.ones(64)
-    A_64, T_64 = householder.ut_system(keys, one), householder.ut_by_solve(keys, one)
+    A_64, UT_64 = householder.ut_system(keys, one), householder.ut_by_solve(keys, one)
     largest = max(torch.linalg.matrix_power(A_64, n).abs().max().item() for n in range(1, 64))
-    print(f"{name:16} largest entry of T: {T_64.abs().max():.0f}   of any power of A: {largest:.0e}")
+    print(f"{name:16} largest entry of UT: {UT_64.abs().max():.0f}   of any power of A: {largest:.0e}")
 
 # %% [markdown]
 # ## Measured: six kinds of keys
@@ -468,16 +473,16 @@ for way in (householder.ut_by_solve, householder.ut_by_substitution,
 #
 # | | this book, and the paper's equations 10 and 11 | the paper's listing, flash-linear-attention |
 # |---|---|---|
-# | T | $(I + A)^{-1}\,\mathrm{diag}(\beta)$ | $(I + A)^{-1}$ |
-# | W, U | $TK,\; TV$ | $T\,(\mathrm{diag}(\beta)K),\; T\,(\mathrm{diag}(\beta)V)$ |
+# | $\mathbf{T}$ | $(I + A)^{-1}\,\mathrm{diag}(\beta)$ | $(I + A)^{-1}$ |
+# | W, U | $\mathbf{T}K,\; \mathbf{T}V$ | $\mathbf{T}\,(\mathrm{diag}(\beta)K),\; \mathbf{T}\,(\mathrm{diag}(\beta)V)$ |
 #
-# Take $T$ from the left column and $W$ from the right, and $\beta$ is counted twice. One summary of the paper does. How wrong is it?
+# Take $\mathbf{T}$ from the left column and $W$ from the right, and $\beta$ is counted twice. One summary of the paper does. How wrong is it?
 
 # %%
 torch.manual_seed(0)
 k64, beta64 = F.normalize(torch.randn(64, 64), dim=-1), torch.rand(64)
-W, T = householder.wy_w(k64, beta64), householder.ut_by_solve(k64, beta64)
-mixed = T @ (beta64[:, None] * k64)
+W, UT = householder.wy_w(k64, beta64), householder.ut_by_solve(k64, beta64)
+mixed = UT @ (beta64[:, None] * k64)
 print(f"error {(mixed - W).norm() / W.norm():.0%}")
 
 one = torch.ones(64)
@@ -490,9 +495,10 @@ print("right if every β is 1:", torch.allclose(mixed_one, householder.wy_w(k64,
 # %% [markdown]
 # ## W need not be stored either
 #
-# $P_C = I - W^\top K$ and $W = TK$, so the whole product of $C$ matrices is in the keys and one small triangle. The inverse of $T$ is even simpler (for $\beta \ne 0$):
+# $P_C = I - W^\top K$ and $W = \mathbf{T}K$, so the whole product of $C$ matrices is in the keys and one small triangle. The inverse of $\mathbf{T}$ is even
+# simpler (for $\beta \ne 0$):
 #
-# $$ M_1 M_2 \cdots M_C = I - K^\top T^\top K, \qquad T^{-1} = \mathrm{diag}(\beta)^{-1} + \mathrm{stril}(K K^\top) \tag{6.10} $$
+# $$ M_1 M_2 \cdots M_C = I - K^\top \mathbf{T}^\top K, \qquad \mathbf{T}^{-1} = \mathrm{diag}(\beta)^{-1} + \mathrm{stril}(K K^\top) \tag{6.10} $$
 
 # %%
 verify("6.10")
@@ -506,8 +512,8 @@ verify("6.10")
 torch.manual_seed(0)
 a, tau = torch.geqrf(torch.randn(5, 3))                 # as in chapter 5
 Y = a.tril(-1) + torch.eye(5, 3)                        # (m, n)  vectors as columns
-T = householder.ut_by_solve(Y.mT, tau)
-print((torch.linalg.inv(T) - torch.diag(1 / tau) - (Y.mT @ Y).tril(-1)).abs().max() < 1e-12)
+UT = householder.ut_by_solve(Y.mT, tau)
+print((torch.linalg.inv(UT) - torch.diag(1 / tau) - (Y.mT @ Y).tril(-1)).abs().max() < 1e-12)
 
 # %% [markdown]
 # ## Summary
@@ -515,9 +521,9 @@ print((torch.linalg.inv(T) - torch.diag(1 / tau) - (Y.mT @ Y).tril(-1)).abs().ma
 # | | |
 # |---|---|
 # | the system | $(I + A)\,U = \mathrm{diag}(\beta)V$, with $A = \mathrm{stril}(\mathrm{diag}(\beta)KK^\top)$ |
-# | the transform | $T = (I + A)^{-1}\mathrm{diag}(\beta)$, $W = TK$, $U = TV$ |
+# | the transform | $\mathbf{T} = (I + A)^{-1}\mathrm{diag}(\beta)$, in code `UT`; $W = \mathbf{T}K$, $U = \mathbf{T}V$ |
 # | an entry of the inverse | a sum over all paths from an earlier to a later token |
-# | an entry of $T$ | never larger than $\beta_t\beta_i$, for unit keys |
+# | an entry of $\mathbf{T}$ | $\beta_t$ on the diagonal; below it never larger than $\beta_t\beta_i$, for unit keys and $\beta \le 2$ |
 # | row by row | short steps, a long chain, always right |
 # | a library's solve | on a CPU |
 # | by halves | a short chain of matrix products, always right in float32 |
@@ -525,7 +531,8 @@ print((torch.linalg.inv(T) - torch.diag(1 / tau) - (Y.mT @ Y).tril(-1)).abs().ma
 #
 # **Added to the package**: `ut_system`, `ut_by_solve`, `ut_by_substitution`, `ut_by_blocks`, and, as a warning, `ut_by_power_series`, in `deltanet_edu/ops/delta_rule/householder.py`.
 #
-# **In other notations**: with vectors as columns, $Y = K^\top$, LAPACK and Schreiber and Van Loan write $I - Y\,T\,Y^\top$ with an *upper* triangle: the transpose of our $T$, and $\tau$ for $\beta$.
+# **In other notations**: with vectors as columns, $Y = K^\top$, LAPACK and Schreiber and Van Loan write $I - Y\,T\,Y^\top$ with an *upper* triangle: the transpose of our
+# $\mathbf{T}$, and $\tau$ for $\beta$.
 
 # %% [markdown]
 # ## Further reading

@@ -31,8 +31,8 @@ predict("7.a")
 # Measure both for growing T. One head, K = V = 64.
 
 # %%
-def seconds(f, *args, rounds=3, **options):
-    """The best of a few runs."""
+def seconds(f, *args, rounds=7, **options):
+    """The best of a few runs: the one that other programs disturbed least."""
     best = float("inf")
     for _ in range(rounds):
         start = time.perf_counter()
@@ -55,8 +55,10 @@ ax.minorticks_off()
 ax.legend();
 
 # %% [markdown]
-# The loop grows in proportion to T, but starts high: thousands of tiny steps, each waiting for the one before. The single
-# product starts low and grows with T²: most of its work is for pairs of tokens far apart.
+# The loop does the same work for every token, so its time doubles when T does, as far as the machine is left alone. (Where the
+# line is steeper, something else was running: twice the tokens are never more than twice the steps.) But it starts high: thousands
+# of tiny steps, each waiting for the one before. The single product starts low and ends up growing with T²: most of its work is for
+# pairs of tokens far apart.
 #
 # At T = 64 the product is cheap, though. **What if we cut the text into pieces of 64 tokens, used the product inside each
 # piece, and the memory from piece to piece?**
@@ -143,7 +145,7 @@ earlier = Q @ S.T                                                       # (C, V)
 # %% [markdown]
 # ## The general form
 #
-# Write $X_{[n]}$ for the C rows of chunk $n$. The state moves from chunk to chunk by adding all writes at once: a sum of outer
+# Write $Q_{[n]}$, $K_{[n]}$, $V_{[n]}$ for the C rows of chunk $n$. The state moves from chunk to chunk by adding all writes at once: a sum of outer
 # products is a matrix product.
 #
 # $$ S_{[n+1]} = S_{[n]} + V_{[n]}^\top K_{[n]} \tag{7.2} $$
@@ -280,6 +282,9 @@ right.legend();
 # There is a way that needs no new idea about keys. One token of the delta rule is an affine map of the memory:
 #
 # $$ S \;\mapsto\; S M_t + X_t, \qquad M_t = I - \beta_t k_t k_t^\top, \quad X_t = \beta_t v_t k_t^\top \tag{7.5} $$
+#
+# ($M_t$ is $d_k \times d_k$. $X_t$ has the shape of the memory, $d_v \times d_k$: what a token adds to it. Chapter 8 will call another matrix $X$, with
+# one row per token.)
 
 # %%
 verify("7.5")
@@ -334,7 +339,8 @@ show(inclusive_scan)
 # %%
 for T in (1, 5, 64, 100):
     q, k = (normalize(torch.randn(1, T, 2, 8, dtype=torch.float64), dim=-1) for _ in range(2))
-    v, beta, S0 = torch.randn(1, T, 2, 5, dtype=torch.float64), torch.rand(1, T, 2, dtype=torch.float64), torch.randn(1, 2, 5, 8, dtype=torch.float64)
+    v, beta = torch.randn(1, T, 2, 5, dtype=torch.float64), torch.rand(1, T, 2, dtype=torch.float64)
+    S0 = torch.randn(1, 2, 5, 8, dtype=torch.float64)
     o, S = delta_rule_scan(q, k, v, beta, initial_state=S0)
     o_loop, S_loop = delta_rule_recurrent(q, k, v, beta, initial_state=S0)
     print(f"T = {T:3}   equal: {torch.allclose(o, o_loop) and torch.allclose(S, S_loop)}")

@@ -1,0 +1,62 @@
+"""Wrong answers of readers to the exercises of chapter 4 have their own names, and right ones in another style are right."""
+
+import math
+
+import pytest
+import torch
+
+from .answers import assert_verdict
+
+
+def along(S, k, beta, update):
+    for k_t, beta_t in zip(k, beta):
+        S = update(S, k_t, beta_t)
+    return S
+
+
+def keys_at(*angles):
+    return torch.tensor([[math.cos(a), math.sin(a)] for a in angles], dtype=torch.float64)
+
+
+def swap_keys(p, scale):
+    """The right swaps for a permutation, the keys times `scale`; fails where nothing moves."""
+    keys, where = [], list(range(len(p)))
+    for place, column in enumerate(p.tolist()):
+        other = where.index(column)
+        if other != place:
+            e = torch.eye(len(p), dtype=torch.float64)
+            keys.append(scale * (e[place] - e[other]))
+            where[place], where[other] = where[other], where[place]
+    return torch.stack(keys)
+
+
+@pytest.mark.parametrize("id, answer, name", [
+    ("4.1", (-0.2, 0.8), "takes the number from every entry"),
+    ("4.1", [-0.5, -1.0], "scales the whole memory"),
+    ("4.1", (-0.2, -0.4), "takes out the memory in the place of the key"),
+    ("4.1", (-0.0733, 1.4633), "divides by the length of the key once"),
+    ("4.1", torch.tensor([-1.4, 0.8]), "right"),
+    ("4.2", lambda X, k: X - 2 * (X @ k)[:, None] * k / k.norm() ** 4, "divides by the length four times"),
+    ("4.2", lambda X, k: X + 2 * torch.outer(X @ k, k) / k.dot(k), "adds what it should take away"),
+    ("4.2", lambda X, k: X - 2 * torch.outer(X @ k, k) * k.dot(k), "multiplies by the squared length"),
+    ("4.2", lambda X, k: X - 2 * torch.outer(X @ (k / k.norm()), k / k.norm()), "right"),
+    ("4.3", lambda k, beta, n: -torch.log(1 - beta * k @ k) / (n * k @ k), "takes the limit of many small writes"),
+    ("4.3", lambda k, beta, n: (1 - torch.pow(1 - beta * k.norm() ** 2, 1 / n)) / k.norm() ** 2, "right"),
+    ("4.4", lambda S, k, beta: along(S, k, beta, lambda S, k, b: b * torch.outer(S @ k, k)), "keeps only what is taken out"),
+    ("4.4", lambda S, k, beta: along(S, k, beta, lambda S, k, b: S - b * torch.outer(b * S @ k, k)), "multiplies β in twice"),
+    ("4.5", "ade", "is wrong about b"),
+    ("4.5", "a, b", "is wrong about d, e"),
+    ("4.5", "abcde", "is wrong about c"),
+    ("4.5", ["e", "d", "b", "a"], "right"),
+    ("4.6", lambda n: keys_at(0, 1 / n), "forgets π"),
+    ("4.6", lambda n: keys_at(0, 360 / n), "writes the whole turn, in degrees"),
+    ("4.6", lambda n: -keys_at(2.0, 2.0 + math.pi / n), "right"),
+    ("4.7", "DEAB", "never makes a key"),
+    ("4.7", "DCEA", "returns nothing"),
+    ("4.7", "DCEB", "moves nothing"),
+    ("4.8", lambda p: swap_keys(p, 0.5**0.5), "has no answer where nothing moves"),
+    ("4.8", lambda p: swap_keys(p, 0.5) if len(set((p - torch.arange(len(p))).tolist())) > 1 else torch.zeros(0, len(p)).double(),
+     "makes the keys too short"),
+])
+def test_readers_answers(id, answer, name):
+    assert_verdict(id, answer, name)

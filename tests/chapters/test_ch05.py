@@ -1,0 +1,58 @@
+"""Wrong answers of readers to the exercises of chapter 5 have their own names, and right ones in another style are right."""
+
+import pytest
+import torch
+
+from deltanet_edu.ops.delta_rule.householder import wy_u
+
+from .answers import assert_verdict
+
+
+def u_by(bracket):
+    """u_t from bracket(beta_t, v_t, what the earlier writes say), with the loop of the stub."""
+    def f(k, v, beta):
+        u = []
+        for t in range(len(k)):
+            already = sum((u[i] * (k[i] @ k[t]) for i in range(t)), torch.zeros_like(v[t]))
+            u.append(bracket(beta[t], v[t], already))
+        return torch.stack(u)
+    return f
+
+
+def w_by(inner):
+    """w_t from a loop over earlier tokens, left = inner(left, k_t, k_i, w_i, beta_i)."""
+    def f(k, beta):
+        w = []
+        for t in range(len(k)):
+            left = k[t]
+            for i in range(t):
+                left = inner(left, k[t], k[i], w[i], beta[i])
+            w.append(beta[t] * left)
+        return torch.stack(w)
+    return f
+
+
+@pytest.mark.parametrize("id, answer, name", [
+    ("5.1", 2.3, "counts u₂ in full"),
+    ("5.1", 2.56, "gives what the memory says"),
+    ("5.1", 2.58, "takes 0.6 for the overlap in u₃"),
+    ("5.1", 2.46, "takes 0.6 for both overlaps"),
+    ("5.2", u_by(lambda b, v, said: b * said), "writes nothing"),
+    ("5.2", u_by(lambda b, v, said: b * (v - b * said)), "multiplies β in twice"),
+    ("5.2", lambda k, v, beta: beta[:, None] * v, "ignores the earlier tokens"),
+    ("5.3", w_by(lambda left, k_t, k, w, b: left - b * k * (k @ left)), "sends the key through M₁ first"),
+    ("5.3", w_by(lambda left, k_t, k, w, b: left - k * (w @ k_t)), "exchanges w and k in the sum"),
+    ("5.3", w_by(lambda left, k_t, k, w, b: left - b * w * (k @ k_t)), "applies β of the earlier tokens again"),
+    ("5.3", lambda k, beta: beta[:, None] * k, "ignores the earlier tokens"),
+    ("5.3", lambda k, beta: torch.linalg.solve(torch.eye(len(k), dtype=k.dtype) + (beta[:, None] * (k @ k.T)).tril(),
+                                               beta[:, None] * k), "sums over i ≤ t"),
+    ("5.4", "EDBGAF", "returns nothing"),
+    ("5.5", lambda S, k, v, beta: wy_u(k, v, beta).T @ k, "starts from an empty memory"),
+    ("5.5", lambda S, k, v, beta: S + wy_u(k, v - k @ S.T, beta).T @ k, "right"),
+    ("5.6", 128, "charges a token for itself"),
+    ("5.6", 65, "compares the last token, and stops at a draw"),
+    ("5.6", 257, "leaves out one of the two, and stops at a draw"),
+    ("5.6", torch.tensor(130), "right"),
+])
+def test_readers_answers(id, answer, name):
+    assert_verdict(id, answer, name)

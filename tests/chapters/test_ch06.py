@@ -1,0 +1,55 @@
+"""Wrong answers of readers to the exercises of chapter 6 have their own names, and right ones in another style are right."""
+
+import math
+
+import pytest
+import torch
+
+from deltanet_edu.ops.delta_rule.householder import inverse_by_substitution, ut_by_solve, ut_system
+
+from .answers import assert_verdict
+
+
+def listing(A, start, inside, end):
+    """The loop of 6.4: it starts from start(A), adds inside(sum) to each row, and returns end(rows, I)."""
+    rows = start(A)
+    for i in range(1, len(A)):
+        rows[i, :i] = rows[i, :i] + inside((rows[i, :, None] * rows[:, :i]).sum(-2))
+    return end(rows, torch.eye(len(A), dtype=A.dtype))
+
+
+def by_rows(k, beta, step):
+    """The loop of 6.3 with another step(rows[t], finished)."""
+    A, rows = ut_system(k, beta), torch.eye(len(k), dtype=k.dtype)
+    for t in range(1, len(k)):
+        rows[t] = step(rows[t], A[t, :t] @ rows[:t])
+    return rows * beta
+
+
+@pytest.mark.parametrize("id, answer, name", [
+    ("6.1", -0.6, "takes the direct path only, and forgets β₁"),
+    ("6.1", 0.384, "takes the detour only, and forgets β₁"),
+    ("6.1", 0.6, "gives A₃₁"),
+    ("6.1", -0.216, "does not scale by β₁"),
+    ("6.2", lambda k, beta: beta[:, None] * (k @ k.T), "masks nothing"),
+    ("6.2", lambda k, beta: torch.eye(len(k)).double() + (beta[:, None] * (k @ k.T)).tril(-1), "adds the identity"),
+    ("6.2", lambda k, beta: (beta[:, None] * (k @ k.T)).tril(1), "keeps one diagonal too many"),
+    ("6.2", lambda k, beta: torch.tril(torch.diag(beta) @ k @ k.T, -1), "right"),
+    ("6.3", lambda k, beta: by_rows(k, beta, lambda row, finished: finished), "keeps what should be taken off"),
+    ("6.3", lambda k, beta: beta[:, None] * by_rows(k, beta, torch.sub), "scales rows and columns"),
+    ("6.3", lambda k, beta: by_rows(k, beta, torch.sub), "right"),
+    ("6.4", lambda A: listing(A, torch.clone, torch.neg, lambda rows, eye: eye - rows), "right"),
+    ("6.4", lambda A: listing(A, torch.clone, torch.clone, lambda rows, eye: eye - rows), "counts every path minus"),
+    ("6.4", lambda A: listing(A, torch.neg, torch.neg, lambda rows, eye: eye + rows), "counts every path minus"),
+    ("6.4", lambda A: torch.eye(len(A), dtype=A.dtype) + A, "does nothing in the loop"),
+    ("6.5", lambda k, v, beta: (k, v), "leaves UT and β out"),
+    ("6.5", lambda k, v, beta: tuple(inverse_by_substitution(ut_system(k, beta)) @ (beta[:, None] * x) for x in (k, v)),
+     "right"),
+    ("6.6", "CFAEB", "returns nothing"),
+    ("6.7", 2**37, "leaves one token in between out"),
+    ("6.7", 780, "counts pairs of tokens"),
+    ("6.7", math.factorial(38), "counts orders"),
+    ("6.8", lambda a, tau: ut_by_solve(a.tril(-1).T + torch.eye(len(tau), len(a)).double(), tau), "returns UT, not LAPACK's T"),
+])
+def test_readers_answers(id, answer, name):
+    assert_verdict(id, answer, name)

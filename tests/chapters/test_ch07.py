@@ -1,0 +1,50 @@
+"""Wrong answers of readers to the exercises of chapter 7 have their own names, and right ones in another style are right."""
+
+import pytest
+import torch
+
+from deltanet_edu.ops.delta_rule.householder import wy_u, wy_w
+
+from .answers import assert_verdict
+
+KEYS, VALUES, BETAS = [(1.0, 0.0), (0.6, 0.8), (0.8, 0.6)], [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)], [1.0, 1.0, 1.0]
+
+
+def chunked(read):
+    def f(q, k, v, S, C):
+        o = []
+        for start in range(0, len(k), C):
+            Q, K, V = (x[start:start + C] for x in (q, k, v))
+            o.append(read(Q, K, V, S))
+            S = S + V.T @ K
+        return torch.cat(o), S
+    return f
+
+
+@pytest.mark.parametrize("id, answer, name", [
+    ("7.1", 17, "adds a chunk too many"),
+    ("7.1", 10, "counts the rounds of a tree over tokens"),
+    ("7.2", chunked(lambda Q, K, V, S: Q @ S.T + (Q @ K.T).triu() @ V), "keeps the wrong triangle"),
+    ("7.2", chunked(lambda Q, K, V, S: Q @ (S + V.T @ K).T), "lets tokens see later ones"),
+    ("7.2", chunked(lambda Q, K, V, S: (S @ Q.T).T + torch.tril(Q @ K.T) @ V), "right"),
+    ("7.4", lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 @ M2 + X2), "sends the first write through both erasures"),
+    ("7.4", lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2 @ M2), "erases the second write, and not the first"),
+    ("7.4", lambda M1, X1, M2, X2: (M1 * M2, X1 @ M2 + X2), "multiplies entry by entry"),
+    ("7.5", ([KEYS[0], KEYS[1], KEYS[1]], VALUES, BETAS), "gives keys 2 and 3 one direction"),
+    ("7.5", ([KEYS[0]] * 3, VALUES, BETAS), "gives keys 2 and 3 one direction"),
+    ("7.5", ([KEYS[0], (0.6, 0.8), (-6.0, -8.0)], VALUES, BETAS), "gives keys 2 and 3 one direction"),
+    ("7.5", (KEYS, [(0.0, 0.0), *VALUES[1:]], BETAS), "lets token 1 write nothing"),
+    ("7.5", (KEYS, VALUES, [0.0, 1.0, 1.0]), "lets token 1 write nothing"),
+    ("7.5", ([(0.0, 0.0), *KEYS[1:]], VALUES, BETAS), "lets token 1 write nothing"),
+    ("7.5", ([KEYS[0], (0.0, 0.0), KEYS[2]], VALUES, BETAS), "leaves token 2 or 3 without an erasure"),
+    ("7.5", (KEYS, VALUES, [1.0, 1.0, 0.0]), "leaves token 2 or 3 without an erasure"),
+    ("7.5", (KEYS, VALUES, [1e-8, 1.0, 1.0]), "makes a difference too small to see"),
+    ("7.5", (KEYS, [VALUES[0], (0.0, 0.0), (0.0, 0.0)], BETAS), "right"),
+    ("7.5", tuple(map(torch.tensor, (KEYS, VALUES, BETAS))), "right"),
+    ("7.6", lambda k, v, beta: (torch.eye(k.shape[1]).double() - k.T @ wy_w(k, beta), wy_u(k, v, beta).T @ k),
+     "multiplies the transitions backwards"),
+    ("7.7", lambda T, K, V, size: T * (K * K + V) * size, "takes X for a vector"),
+    ("7.7", lambda T, K, V, size: 8 * T * K * (K + V) * size, "counts bits"),
+])
+def test_readers_answers(id, answer, name):
+    assert_verdict(id, answer, name)
