@@ -1,4 +1,4 @@
-"""Wrong answers of readers to the exercises of chapter 4 have their own names, and right ones in another style are right."""
+"""Readers' answers to the exercises of chapter 4: wrong ones have their own names, right ones are right."""
 
 import math
 
@@ -8,10 +8,12 @@ import torch
 from .answers import assert_verdict
 
 
-def along(S, k, beta, update):
-    for k_t, beta_t in zip(k, beta):
-        S = update(S, k_t, beta_t)
-    return S
+def along(update):
+    def f(S, k, beta):
+        for k_t, beta_t in zip(k, beta):
+            S = update(S, k_t, beta_t)
+        return S
+    return f
 
 
 def keys_at(*angles):
@@ -42,8 +44,8 @@ def swap_keys(p, scale):
     ("4.2", lambda X, k: X - 2 * torch.outer(X @ (k / k.norm()), k / k.norm()), "right"),
     ("4.3", lambda k, beta, n: -torch.log(1 - beta * k @ k) / (n * k @ k), "takes the limit of many small writes"),
     ("4.3", lambda k, beta, n: (1 - torch.pow(1 - beta * k.norm() ** 2, 1 / n)) / k.norm() ** 2, "right"),
-    ("4.4", lambda S, k, beta: along(S, k, beta, lambda S, k, b: b * torch.outer(S @ k, k)), "keeps only what is taken out"),
-    ("4.4", lambda S, k, beta: along(S, k, beta, lambda S, k, b: S - b * torch.outer(b * S @ k, k)), "multiplies β in twice"),
+    ("4.4", along(lambda S, k, b: b * torch.outer(S @ k, k)), "keeps only what is taken out"),
+    ("4.4", along(lambda S, k, b: S - b * torch.outer(b * S @ k, k)), "multiplies β in twice"),
     ("4.5", "ade", "is wrong about b"),
     ("4.5", "a, b", "is wrong about d, e"),
     ("4.5", "abcde", "is wrong about c"),
@@ -55,7 +57,7 @@ def swap_keys(p, scale):
     ("4.7", "DCEA", "returns nothing"),
     ("4.7", "DCEB", "moves nothing"),
     ("4.8", lambda p: swap_keys(p, 0.5**0.5), "has no answer where nothing moves"),
-    ("4.8", lambda p: swap_keys(p, 0.5) if len(set((p - torch.arange(len(p))).tolist())) > 1 else torch.zeros(0, len(p)).double(),
+    ("4.8", lambda p: swap_keys(p, 0.5) if p.diff().ne(1).any() else torch.zeros(0, len(p)).double(),
      "makes the keys too short"),
 ])
 def test_readers_answers(id, answer, name):

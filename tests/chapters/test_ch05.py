@@ -1,4 +1,4 @@
-"""Wrong answers of readers to the exercises of chapter 5 have their own names, and right ones in another style are right."""
+"""Readers' answers to the exercises of chapter 5: wrong ones have their own names, right ones are right."""
 
 import pytest
 import torch

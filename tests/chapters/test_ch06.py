@@ -1,4 +1,4 @@
-"""Wrong answers of readers to the exercises of chapter 6 have their own names, and right ones in another style are right."""
+"""Readers' answers to the exercises of chapter 6: wrong ones have their own names, right ones are right."""
 
 import math
 
@@ -49,7 +49,8 @@ def by_rows(k, beta, step):
     ("6.7", 2**37, "leaves one token in between out"),
     ("6.7", 780, "counts pairs of tokens"),
     ("6.7", math.factorial(38), "counts orders"),
-    ("6.8", lambda a, tau: ut_by_solve(a.tril(-1).T + torch.eye(len(tau), len(a)).double(), tau), "returns UT, not LAPACK's T"),
+    ("6.8", lambda a, tau: ut_by_solve(a.tril(-1).T + torch.eye(len(tau), len(a)).double(), tau),
+     "returns UT, not LAPACK's T"),
 ])
 def test_readers_answers(id, answer, name):
     assert_verdict(id, answer, name)
