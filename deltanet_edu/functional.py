@@ -1,21 +1,32 @@
-"""The front door: `delta_rule(...)` checks its inputs, picks a form and a backend, and runs it. It and compat.py choose between ops and kernels."""
+"""The front door: `delta_rule(...)` checks its inputs and hands them to `dispatch`, which picks a form and a backend.
+
+compat.py is the other door: it checks what it is given and calls `dispatch` too, the only one to choose.
+"""
 
 from functools import wraps
+from typing import Literal, get_args
 
 import torch
+from torch import Tensor
 
-from .checks import autocast_dtype, can_look, check_input_values, check_inputs, one_of
+from .checks import (autocast_dtype, can_look, check_input_values, check_inputs, checked_ends, one_of,
+                     warn_if_head_first)
 from .ops import delta_rule_chunkwise_by_hand, delta_rule_parallel, delta_rule_recurrent
+from .ops.common import one_by_one, seen_through, unit
 
-FORMS = ("auto", "recurrent", "chunkwise", "parallel")
-BACKENDS = ("auto", "torch", "triton")
+__all__ = ["BACKENDS", "FORMS", "choose_backend", "delta_rule"]
+
+Form = Literal["auto", "recurrent", "chunkwise", "parallel"]
+Backend = Literal["auto", "torch", "triton"]
+FORMS, BACKENDS = get_args(Form), get_args(Backend)
 
 
 def cast_once(rule):
-    """Decorate a rule so that autocast treats it as it does a matrix product: q, k and v are cast first, and nothing inside again."""
+    """Decorate a rule so that autocast treats it as it does a matrix product: q, k and v are cast first, and nothing
+    inside again."""
     @wraps(rule)
     def cast_first(q, k, v, *args, **kwargs):
-        low, wide = autocast_dtype(q), (torch.float32, torch.bfloat16, torch.float16)                     # float64 stays, as in PyTorch
+        low, wide = autocast_dtype(q), (torch.float32, torch.bfloat16, torch.float16)  # float64 stays, as in PyTorch
         if low is None:
             return rule(q, k, v, *args, **kwargs)
         q, k, v = (x.to(low) if isinstance(x, torch.Tensor) and x.dtype in wide else x for x in (q, k, v))
@@ -25,83 +36,95 @@ def cast_once(rule):
 
 
 @cast_once
-def delta_rule(q, k, v, beta, *, initial_state=None, scale=1.0, form="auto", backend="auto",
-               chunk_size=None, check_values=None):
+def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, *, initial_state: Tensor | None = None,
+               scale: float = 1.0, form: Form = "auto", backend: Backend = "auto", chunk_size: int | None = None,
+               cu_seqlens: Tensor | None = None, check_values: bool | None = None) -> tuple[Tensor, Tensor]:
     """The delta rule over a sequence:  S_t = S_{t-1} - beta_t (S_{t-1} k_t - v_t) k_t^T,   o_t = scale * S_t q_t.
 
     Args:
         q, k: (B, T, H, K), floating point, of one dtype with v. Keys must satisfy beta |k|^2 <= 2, or the memory
-            grows without bound (eq. 2.10); unit keys, `torch.nn.functional.normalize(k, dim=-1)`, always do for beta <= 2.
+            grows without bound (eq. 2.10); unit keys, `torch.nn.functional.normalize(k, dim=-1)`, always do for
+            beta <= 2. B and T may be 0.
         v: (B, T, H, V).
         beta: (B, T, H), write strength, nonnegative; usually a sigmoid. 0 leaves the memory alone, 1 with a unit key
             replaces what was stored.
         initial_state: (B, H, V, K), the memory before the first token; zeros if None.
         scale: a factor on q. The paper uses 1; flash-linear-attention defaults to 1 / sqrt(K).
         form: "recurrent" (one token at a time), "chunkwise" (one chunk at a time), "parallel" (all at once), or "auto":
-            chunkwise, except for a single token. All give the same answer. The chunkwise form has its backward pass
-            written by hand and no second derivatives; the other two have them in PyTorch.
-        backend: "torch", or "triton" for the kernels: forms "recurrent" and "chunkwise", K and V up to 256, no float64, no
-            second derivatives. "auto": the kernels on a GPU where they can run, PyTorch elsewhere; see `choose_backend`.
-        chunk_size: C of the chunkwise form, which changes rounding and speed only. None means what is fast: in PyTorch 32 on
-            a CPU and 64 elsewhere, in the kernels what their table says. They know 16, 32 and 64.
+            chunkwise, except for a single token. All give the same answer.
+        backend: "torch", or "triton" for the kernels: forms "recurrent" and "chunkwise", K and V up to 256, no float64,
+            first derivatives only. "auto": the kernels on a GPU where they can run, else PyTorch; see `choose_backend`.
+        chunk_size: C of the chunkwise form, which changes rounding and speed only. None means what is fast: in PyTorch
+            32 on a CPU and 64 elsewhere, in the kernels what their table says. They know 16, 32 and 64.
+        cu_seqlens: (N + 1,) integers 0 = c_0 <= c_1 <= ... <= c_N = T: N sequences packed end to end in one row, B = 1,
+            each with a memory of its own; then states are (N, H, V, K). PyTorch's forms bring them to the host.
         check_values: look for NaN, infinity, negative beta and beta |k|^2 > 2 as well as at shapes and dtypes.
-            None means where a look costs nothing: on a CPU, outside compilers and function transforms. Elsewhere a NaN also reaches
-            earlier tokens, those of its chunk.
+            None means where a look costs nothing: on a CPU, outside compilers and function transforms. Elsewhere a NaN
+            also reaches earlier tokens, those of its chunk. False also silences the warning about head-first tensors.
     Returns:
         o: (B, T, H, V) in the dtype of v, and the state after the last token, (B, H, V, K), float32 for half precision.
         Under autocast q, k and v are first cast to its dtype.
+    Derivatives of every order, forward-mode ones and torch.func's transforms work in PyTorch; the kernels refuse all
+        but the first. Under torch.compile take first derivatives only: PyTorch may drop higher ones without a word.
     Raises:
         TypeError, ValueError: naming the argument, what came, what was expected, and the fix.
         RuntimeError: backend="triton", and the kernels cannot run on these tensors; says why.
     """
-    check_inputs(q, k, v, beta, initial_state=initial_state, scale=scale, chunk_size=chunk_size)
-    if 0 in q.shape:
-        raise ValueError(f"q: got shape {tuple(q.shape)}, expected at least one token.")
+    check_inputs(q, k, v, beta, initial_state=initial_state, scale=scale, chunk_size=chunk_size, cu_seqlens=cu_seqlens)
     one_of("form", form, FORMS)
     one_of("backend", backend, BACKENDS)
+    if check_values is not False:
+        warn_if_head_first(q, stacklevel=3)
     if can_look(q, k, v, beta) if check_values is None else check_values:
         check_input_values(q, k, v, beta, initial_state=initial_state)
+    return dispatch(q, k, v, beta, initial_state, scale=scale, form=form, backend=backend, chunk_size=chunk_size,
+                    cu_seqlens=cu_seqlens)
 
+
+def dispatch(q, k, v, beta, S, *, scale, form, backend, chunk_size, cu_seqlens=None, cu_seqlens_cpu=None,
+             normalize=False):
+    """Run the rule on arguments that a door has checked: the one place that picks a form and a backend.
+
+    normalize: first divide q and k by sqrt(|.|^2 + 1e-6).    cu_seqlens_cpu: a copy, so that a GPU need not be asked.
+    """
+    scale = float(scale)                                                 # of a Fraction, say
     if form == "auto":
         form = "recurrent" if q.shape[1] == 1 else "chunkwise"
-    arguments = dict(initial_state=initial_state, scale=scale)
-    if choose_backend(backend, form, q, v, scale=scale, chunk_size=chunk_size) == "triton":
-        from . import kernels
+    kernels_run = choose_backend(backend, form, q, v, scale=scale, chunk_size=chunk_size) == "triton"
+    fused = dict(normalize=True) if normalize and kernels_run and form == "chunkwise" else {}
+    if normalize and not fused:
+        q, k = unit(q), unit(k)
+    if kernels_run:
+        from . import kernels                                            # here, so that the package never needs Triton
 
+        options = dict(initial_state=S, scale=scale, cu_seqlens=cu_seqlens)
         if form == "recurrent":
-            return kernels.delta_rule_recurrent(q, k, v, beta, **arguments)
-        return kernels.delta_rule_chunkwise(q, k, v, beta, chunk_size=chunk_size, **arguments)
-    if form == "recurrent":
-        return delta_rule_recurrent(q, k, v, beta, **arguments)
-    if form == "parallel":
-        return delta_rule_parallel(q, k, v, beta, **arguments)
-    if chunk_size is None:
-        chunk_size = 32 if q.device.type == "cpu" else 64
-    return delta_rule_chunkwise_by_hand(q, k, v, beta, chunk_size=chunk_size, **arguments)
+            return kernels.delta_rule_recurrent(q, k, v, beta, **options)
+        return kernels.delta_rule_chunkwise(q, k, v, beta, chunk_size=chunk_size, **options, **fused)
+
+    def rule(q, k, v, beta, S):
+        if form == "recurrent":
+            return delta_rule_recurrent(q, k, v, beta, initial_state=S, scale=scale)
+        if form == "parallel":
+            return delta_rule_parallel(q, k, v, beta, initial_state=S, scale=scale)
+        C = chunk_size or (32 if q.device.type == "cpu" else 64)
+        return delta_rule_chunkwise_by_hand(q, k, v, beta, initial_state=S, scale=scale, chunk_size=C)
+
+    if cu_seqlens is None:
+        return rule(q, k, v, beta, S)
+    ends = checked_ends(cu_seqlens if cu_seqlens_cpu is None else cu_seqlens_cpu, q.shape[1])
+    return one_by_one(rule, q, k, v, beta, ends=ends, S=S)
 
 
 def choose_backend(backend, form, q, v, *, scale=1.0, chunk_size=None):
-    """"torch" or "triton": what `delta_rule` runs on with these arguments, of which only shapes, dtypes and devices matter.
+    """"torch" or "triton": what `delta_rule` runs on with these arguments; only shapes, dtypes and devices matter.
 
     Raises, for backend="triton", ValueError if there is no such kernel and RuntimeError if this machine cannot run it.
     """
     if backend == "torch" or backend == "auto" and not compiled_on(q.device):
         return "torch"
-    from . import kernels                                                # here, so that the package never needs Triton
-
-    K, V, unfit = q.shape[-1], v.shape[-1], ""
-    if form == "parallel":
-        unfit = 'form: got "parallel" together with backend="triton", which has no such kernel. Use "chunkwise".'
-    elif max(K, V) > 256:
-        unfit = f'backend: the kernels hold heads of at most 256, but K = {K} and V = {V}. Use backend="torch".'
-    elif scale == 0:
-        unfit = 'scale: got 0, by which the backward kernels divide. Use backend="torch".'
-    elif form == "chunkwise" and chunk_size not in (None, 16, 32, 64):
-        unfit = f'chunk_size: got {chunk_size}, but the kernels know 16, 32 and 64. Use one of these, None, or backend="torch".'
-    elif form == "chunkwise" and chunk_size == 64 and q.dtype == torch.float32 and max(K, V) > 128:
-        unfit = (f"chunk_size: 64 rows of {max(K, V)} float32 numbers do not fit into the shared memory of every GPU. "
-                 'Use 16, 32, None, or backend="torch".')
-    reason = kernels.why_not(q.device, q.dtype)
+    unfit = unfit_for_kernels(form, q, v, scale, chunk_size)
+    reason = "" if unfit and backend == "auto" else why_not(q)
     if backend == "auto":
         return "torch" if unfit or reason else "triton"
     if unfit:
@@ -109,6 +132,34 @@ def choose_backend(backend, form, q, v, *, scale=1.0, chunk_size=None):
     if reason:
         raise RuntimeError(f"backend: {reason}")
     return "triton"
+
+
+def unfit_for_kernels(form, q, v, scale, chunk_size):
+    """What has no kernel about this call, with the fix; "" if there is one."""
+    K, V = q.shape[-1], v.shape[-1]
+    if form == "parallel":
+        return 'form: got "parallel" together with backend="triton", which has no such kernel. Use "chunkwise".'
+    if max(K, V) > 256:
+        return f'backend: the kernels hold heads of at most 256, but K = {K} and V = {V}. Use backend="torch".'
+    if scale == 0:
+        return 'scale: got 0, by which the backward kernels divide. Use backend="torch".'
+    if form == "chunkwise" and chunk_size not in (None, 16, 32, 64):
+        return (f"chunk_size: got {chunk_size}, but the kernels know 16, 32 and 64. Use one of these, None, "
+                'or backend="torch".')
+    if form == "chunkwise" and chunk_size == 64 and q.dtype == torch.float32 and max(K, V) > 128:
+        return (f"chunk_size: 64 rows of {max(K, V)} float32 numbers do not fit into the shared memory of every GPU. "
+                'Use 16, 32, None, or backend="torch".')
+    return ""
+
+
+def why_not(q):
+    """The reason why kernels cannot run on q, here and now; "" if they can."""
+    from . import kernels
+
+    if not torch.compiler.is_compiling() and seen_through():
+        return ("the kernels have neither forward-mode derivatives nor vmap nor the other transforms of torch.func. "
+                'Use backend="torch".')
+    return kernels.why_not(q.device, q.dtype)
 
 
 def compiled_on(device):

@@ -1,4 +1,4 @@
-"""The bridge from flash-linear-attention: its arguments, defaults and layouts; the same answers from PyTorch and the kernels."""
+"""The bridge from flash-linear-attention: its arguments, defaults and layouts; PyTorch and the kernels say the same."""
 
 import inspect
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from deltanet_edu import functional, kernels
+from deltanet_edu import compat, functional, kernels
 from deltanet_edu.compat import chunk_delta_rule, fused_recurrent_delta_rule
 from deltanet_edu.ops import delta_rule_recurrent
 
@@ -22,12 +22,13 @@ needs_triton = pytest.mark.skipif(not kernels.HAS_TRITON, reason="needs Triton")
 @pytest.mark.parametrize("f, parameters", [
     (chunk_delta_rule, dict(q=..., k=..., v=..., beta=..., scale=None, initial_state=None, output_final_state=False,
                             use_qk_l2norm_in_kernel=False, cu_seqlens=None, cu_seqlens_cpu=None)),
-    (fused_recurrent_delta_rule, dict(q=..., k=..., v=..., beta=None, scale=None, initial_state=None, output_final_state=False,
-                                      use_qk_l2norm_in_kernel=False, cu_seqlens=None)),
+    (fused_recurrent_delta_rule, dict(q=..., k=..., v=..., beta=None, scale=None, initial_state=None,
+                                      output_final_state=False, use_qk_l2norm_in_kernel=False, cu_seqlens=None)),
 ])
 def test_arguments_come_in_the_library_s_order_with_its_defaults(f, parameters):
     """Of version 0.6.0, which takes chunk_size, and anything else, as further keywords."""
-    ours = {n: ... if p.default is p.empty else p.default for n, p in inspect.signature(f).parameters.items() if p.kind is not p.KEYWORD_ONLY}
+    ours = {n: ... if p.default is p.empty else p.default
+            for n, p in inspect.signature(f).parameters.items() if p.kind is not p.KEYWORD_ONLY}
     assert list(ours.items()) == list(parameters.items())
 
 
@@ -56,17 +57,56 @@ def test_normalization(f):
     assert (o - expected).abs().max() < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore:q. shape")                           # two tokens, three heads
 @pytest.mark.parametrize("with_state", [True, False])
 @both
 def test_packed_sequences(f, with_state):
     arguments = {name: x[:1] for name, x in good().items()}
     S = torch.randn(4, H, K, V) if with_state else torch.zeros(4, H, K, V)
-    o, final = f(**arguments, initial_state=S if with_state else None, output_final_state=True, cu_seqlens=torch.tensor([0, 1, 4, 4, 6]))
+    o, final = f(**arguments, initial_state=S if with_state else None, output_final_state=True,
+                 cu_seqlens=torch.tensor([0, 1, 4, 4, 6]))
     assert final.shape == (4, H, K, V)
     for n, (start, end) in {0: (0, 1), 1: (1, 4), 3: (4, 6)}.items():
-        o_n, final_n = f(**{name: x[:, start:end] for name, x in arguments.items()}, initial_state=S[n:n + 1], output_final_state=True)
+        rows = {name: x[:, start:end] for name, x in arguments.items()}
+        o_n, final_n = f(**rows, initial_state=S[n:n + 1], output_final_state=True)
         assert (o[:, start:end] - o_n).abs().max() < 1e-6 and (final[n] - final_n[0]).abs().max() < 1e-6
     assert torch.equal(final[2], S[2])                                   # an empty sequence leaves its state alone
+
+
+@pytest.mark.parametrize("empty", ["tokens", "batch", "packed"])
+@pytest.mark.parametrize("kernels_run", [False, pytest.param(True, marks=needs_triton)])
+@both
+def test_no_tokens_and_no_sequences_give_empty_tensors(f, kernels_run, empty, monkeypatch):
+    monkeypatch.setattr(functional, "compiled_on", lambda device: kernels_run)
+    arguments = {name: x[:0] if empty == "batch" else x[:1, :0] for name, x in good().items()}
+    S = torch.randn(0 if empty == "batch" else 1, H, K, V)
+    packing = dict(cu_seqlens=torch.tensor([0, 0])) if empty == "packed" else {}
+    o, final = f(**arguments, initial_state=S, output_final_state=True, use_qk_l2norm_in_kernel=True, **packing)
+    assert o.shape == arguments["v"].shape and torch.equal(final, S)
+
+
+@both
+def test_no_width_is_refused_by_name(f):
+    with pytest.raises(ValueError, match="^q: got shape .* with K = 0"):
+        f(**good(q=lambda x: x[..., :0], k=lambda x: x[..., :0]))
+
+
+@both
+def test_heads_before_time_are_noticed(f):
+    """As the library does, which warns of fewer tokens than heads."""
+    with pytest.warns(UserWarning, match="3 tokens with 6 heads") as caught:
+        f(**{name: x.transpose(1, 2) for name, x in good().items()})
+    assert caught[0].filename == __file__
+
+
+def test_the_bridge_checks_and_chooses_once(monkeypatch):
+    """Neither the checks of the front door nor its choice of a backend run again behind those of the bridge."""
+    calls = []
+    for module, name in ((compat, "check_inputs"), (functional, "check_inputs"), (functional, "choose_backend")):
+        f = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, f=f, name=name, **kw: calls.append(name) or f(*args, **kw))
+    chunk_delta_rule(**{n: x[:1] for n, x in good().items()}, cu_seqlens=torch.tensor([0, 2, 2, 6]))
+    assert calls == ["check_inputs", "choose_backend"]
 
 
 def test_beta_defaults_to_one():
@@ -157,7 +197,8 @@ def test_the_library_s_message_for_a_state_of_the_book():
 # -- on the kernels ----------------------------------------------------------------------------------------------------
 
 def library_inputs(ends=None, **shape):
-    q, k, v, beta, S = inputs(**dict(B=1 if ends else 2, T=ends[-1] if ends else 70, H=2, K=16, V=48) | shape, sequences=len(ends) - 1 if ends else None)
+    usual = dict(B=1, T=ends[-1], sequences=len(ends) - 1) if ends else dict(B=2, T=70)
+    q, k, v, beta, S = inputs(**dict(H=2, K=16, V=48) | usual | shape)
     return [q, k, v, beta, S.mT]
 
 
@@ -181,12 +222,13 @@ def compare_with_pytorch(f, tensors, tolerance, monkeypatch, **options):
 @pytest.mark.parametrize("l2norm", [False, True], ids=["", "l2norm"])
 @both
 def test_kernels_and_pytorch_agree(f, ends, l2norm, ran, monkeypatch):
-    tensors = library_inputs(ends, keys="unnormalized" if l2norm else "unit", **dict(T=37) if f is fused_recurrent_delta_rule else {})
+    short = dict(T=37) if f is fused_recurrent_delta_rule else {}
+    tensors = library_inputs(ends, keys="unnormalized" if l2norm else "unit", **short)
     options = dict(cu_seqlens=torch.tensor(ends, device=DEVICE)) if ends else {}
     compare_with_pytorch(f, tensors, 3e-6, monkeypatch, use_qk_l2norm_in_kernel=l2norm, scale=0.7, **options)
     (name, options), = ran
     assert name == ("delta_rule_chunkwise" if f is chunk_delta_rule else "delta_rule_recurrent")
-    assert options.get("normalize", False) == (l2norm and f is chunk_delta_rule)       # fused where there is a kernel for it
+    assert options.get("normalize", False) == (l2norm and f is chunk_delta_rule)
 
 
 @needs_triton
@@ -210,7 +252,8 @@ def test_nothing_is_read_from_the_device(f, with_copy, ran, monkeypatch):
     def step():
         q, k, v, beta, S = (torch.rand(*shape, device=DEVICE, requires_grad=True)
                             for shape in ((1, 20, 2, 16), (1, 20, 2, 16), (1, 20, 2, 32), (1, 20, 2), (2, 2, 16, 32)))
-        o, final = run(f, cu_seqlens=torch.zeros(3, dtype=torch.int64, device=DEVICE), use_qk_l2norm_in_kernel=True, **copy)(q, k, v, beta, S)
+        ends = torch.zeros(3, dtype=torch.int64, device=DEVICE)
+        o, final = run(f, cu_seqlens=ends, use_qk_l2norm_in_kernel=True, **copy)(q, k, v, beta, S)
         (o.sum() + final.sum()).backward()
         return final.shape, [x.grad.shape == x.shape for x in (q, k, v, beta, S)]
 
@@ -227,7 +270,8 @@ def test_nothing_is_read_from_the_device(f, with_copy, ran, monkeypatch):
 def test_compiles_without_graph_breaks(f, monkeypatch):
     monkeypatch.setattr(functional, "compiled_on", lambda device: True)
     tensors, cu_seqlens = library_inputs([0, 5, 20]), torch.tensor([0, 5, 20], device=DEVICE)
-    compiled = torch.compile(run(f, cu_seqlens=cu_seqlens), fullgraph=True, backend="inductor" if DEVICE == "cuda" else "aot_eager")
+    compiled = torch.compile(run(f, cu_seqlens=cu_seqlens), fullgraph=True,
+                             backend="inductor" if DEVICE == "cuda" else "aot_eager")
     for a, e in zip(everything(compiled, tensors), everything(run(f, cu_seqlens=cu_seqlens), tensors)):
         assert (a - e).abs().max() <= 1e-5 * max(1, e.abs().max())
 
@@ -235,12 +279,15 @@ def test_compiles_without_graph_breaks(f, monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.parametrize("ends", [None, [0, 64, 64, 65, 300]], ids=["batch", "packed"])
 @pytest.mark.parametrize("l2norm", [False, True], ids=["", "l2norm"])
-@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 1.5e-2), (torch.float16, 2e-3), (torch.float32, 3e-6)], ids=str)
+@pytest.mark.parametrize("dtype, tolerance",
+                         [(torch.bfloat16, 1.5e-2), (torch.float16, 2e-3), (torch.float32, 3e-6)], ids=str)
 @both
 def test_on_a_gpu(f, dtype, tolerance, l2norm, ends, monkeypatch):
     """Without a fixture that says so: the kernels are chosen, and the host does not wait for them."""
-    tensors = library_inputs(ends, **dict(T=300) if ends is None else {}, K=64, V=128, dtype=dtype, keys="unnormalized" if l2norm else "unit")
-    options = dict(use_qk_l2norm_in_kernel=l2norm) | (dict(cu_seqlens=torch.tensor(ends, device=DEVICE)) if ends else {})
+    long = dict(T=300) if ends is None else {}
+    tensors = library_inputs(ends, **long, K=64, V=128, dtype=dtype, keys="unnormalized" if l2norm else "unit")
+    packing = dict(cu_seqlens=torch.tensor(ends, device=DEVICE)) if ends else {}
+    options = dict(use_qk_l2norm_in_kernel=l2norm) | packing
     form = "chunkwise" if f is chunk_delta_rule else "recurrent"
     assert functional.choose_backend("auto", form, tensors[0], tensors[2]) == "triton"
     compare_with_pytorch(f, tensors, tolerance, monkeypatch, **options)

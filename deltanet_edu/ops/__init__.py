@@ -1,4 +1,6 @@
-"""The mathematics of one layer in PyTorch, one home per rule. Every form of a rule has the same arguments and gives the same answer.
+"""The mathematics of one layer in PyTorch, one home per rule.
+
+Every form of a rule has the same arguments and gives the same answer.
 
     delta_rule/           the rule of this book, in every form the book finds
     linear_attention.py   a memory that only adds

@@ -7,11 +7,13 @@ state after the last token, (B, H, V, K). Half precision is computed, and its st
 """
 
 import torch
+from torch import Tensor
 
 from .common import chunk, enter, unchunk
 
 
-def linear_attention_recurrent(q, k, v, *, initial_state=None, scale=1.0):
+def linear_attention_recurrent(q: Tensor, k: Tensor, v: Tensor, *,
+                               initial_state: Tensor | None = None, scale: float = 1.0) -> tuple[Tensor, Tensor]:
     """One token at a time. Cost per token and head: 4KV FLOPs on a state of KV numbers."""
     out_dtype = v.dtype
     q, k, v, S = enter(q, k, v, initial_state=initial_state)
@@ -19,10 +21,12 @@ def linear_attention_recurrent(q, k, v, *, initial_state=None, scale=1.0):
     for q_t, k_t, v_t in zip(q.unbind(1), k.unbind(1), v.unbind(1)):    # (B, H, K), (B, H, K), (B, H, V)
         S = S + v_t[..., :, None] * k_t[..., None, :]                    # (B, H, V, K)
         o.append((S @ q_t[..., None])[..., 0])                           # (B, H, V)
-    return (scale * torch.stack(o, 1)).to(out_dtype), S
+    o = torch.stack(o, 1) if o else v                                    # no tokens: v is empty, and has the shape
+    return (scale * o).to(out_dtype), S
 
 
-def linear_attention_parallel(q, k, v, *, initial_state=None, scale=1.0):
+def linear_attention_parallel(q: Tensor, k: Tensor, v: Tensor, *,
+                              initial_state: Tensor | None = None, scale: float = 1.0) -> tuple[Tensor, Tensor]:
     """All tokens at once, O = tril(Q K^T) V (eq. 1.3). Cost per head: 2T^2(K + V) FLOPs, and T^2 numbers of memory."""
     out_dtype = v.dtype
     q, k, v, S = enter(q, k, v, initial_state=initial_state)
@@ -32,14 +36,17 @@ def linear_attention_parallel(q, k, v, *, initial_state=None, scale=1.0):
     return (scale * o).transpose(1, 2).to(out_dtype), S
 
 
-def linear_attention_chunkwise(q, k, v, *, initial_state=None, scale=1.0, chunk_size=64):
+def linear_attention_chunkwise(q: Tensor, k: Tensor, v: Tensor, *,
+                               initial_state: Tensor | None = None, scale: float = 1.0,
+                               chunk_size: int = 64) -> tuple[Tensor, Tensor]:
     """Parallel within chunks of C tokens, recurrent across them; the next chunk meets S + V^T K (eq. 1.4, chapter 7).
 
     Cost per head: 4TKV + 2TC(K + V) FLOPs in ceil(T / C) sequential steps.
     """
     out_dtype, T = v.dtype, v.shape[1]
     q, k, v, S = enter(q, k, v, initial_state=initial_state)
-    Q, K, V = (chunk(x, chunk_size) for x in (q, k, v))                  # (N, B, H, C, K or V)
+    C = max(1, min(chunk_size, T))
+    Q, K, V = (chunk(x, C) for x in (q, k, v))                           # (N, B, H, C, K or V)
     states = [S]
     for KV_n in (V.mT @ K).unbind(0):                                    # what each chunk writes, (B, H, V, K)
         states.append(states[-1] + KV_n)

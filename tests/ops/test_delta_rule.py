@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deltanet_edu import delta_rule
-from deltanet_edu.ops import (delta_rule_attention, delta_rule_chunkwise, delta_rule_chunkwise_by_hand, delta_rule_parallel,
-                              delta_rule_recurrent, delta_rule_scan, erase_then_write_step, transition_step)
+from deltanet_edu.ops import (delta_rule_attention, delta_rule_chunkwise, delta_rule_chunkwise_by_hand,
+                              delta_rule_parallel, delta_rule_recurrent, delta_rule_scan, erase_then_write_step,
+                              transition_step)
 
 from .inputs import any_inputs, make
 
@@ -44,7 +45,8 @@ def unit_inputs(T=12, K=8, V=3, **kwargs):
 @given(any_inputs, st.sampled_from([1.0, 0.5]))
 def test_equals_the_recurrence(f, inputs, scale):
     q, k, v, beta, S = inputs
-    close(f(q, k, v, beta, initial_state=S, scale=scale), delta_rule_recurrent(q, k, v, beta, initial_state=S, scale=scale))
+    options = dict(initial_state=S, scale=scale)
+    close(f(q, k, v, beta, **options), delta_rule_recurrent(q, k, v, beta, **options))
     close(f(q, k, v, beta, scale=scale), delta_rule_recurrent(q, k, v, beta, scale=scale))
 
 
@@ -71,10 +73,22 @@ def test_a_sequence_can_be_cut_anywhere(f, inputs, where):
 
 
 @every
+@pytest.mark.parametrize("B, T", [(2, 0), (0, 5), (0, 0)])
+def test_no_tokens_or_no_sequences(f, B, T):
+    """Empty outputs, the memory as it came, and a backward pass that runs."""
+    q, k, v, beta, S = (x.requires_grad_() for x in (y[:B] for y in unit_inputs(T=5)))
+    o, final = f(q[:, :T], k[:, :T], v[:, :T], beta[:, :T], initial_state=S)
+    assert o.shape == (B, T, 2, 3) and torch.equal(final, S)
+    (o.sum() + final.sum()).backward()
+    assert torch.equal(S.grad, torch.ones_like(S))
+    assert torch.equal(f(q[:, :T], k[:, :T], v[:, :T], beta[:, :T])[1], torch.zeros_like(S))
+
+
+@every
 def test_beta_zero_writes_nothing(f):
     q, k, v, beta, S = unit_inputs()
     o, final = f(q, k, v, torch.zeros_like(beta), initial_state=S)
-    close([final], [S], 1e-14)                                            # erase-then-write rounds: it subtracts and adds v_old
+    close([final], [S], 1e-14)                                           # erase-then-write rounds v_old
     close([o], [torch.einsum("bhvk,bthk->bthv", S, q)])
 
 
@@ -137,7 +151,8 @@ def test_gradients_equal_those_of_the_recurrence(f, inputs):
 
 
 @every
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 2e-5), (torch.bfloat16, 2e-2), (torch.float16, 3e-3)], ids=str)
+@pytest.mark.parametrize("dtype, tolerance",
+                         [(torch.float32, 2e-5), (torch.bfloat16, 2e-2), (torch.float16, 3e-3)], ids=str)
 def test_dtypes(f, dtype, tolerance):
     q, k, v, beta, S = unit_inputs(T=40, K=8, V=5)
     low = [x.to(dtype) for x in (q, k, v, beta)]

@@ -35,7 +35,8 @@ def test_wy_is_the_product(C, keys):
 @sizes
 def test_wy_gives_the_state_after_the_chunk(C, keys):
     k, v, beta, S = keys_values(C, keys)
-    _, final = delta_rule_recurrent(k[:, :, None], k[:, :, None], v[:, :, None], beta[:, :, None], initial_state=S[:, None])
+    q, k_one, v_one, beta_one = (x[:, :, None] for x in (k, k, v, beta))     # one head
+    _, final = delta_rule_recurrent(q, k_one, v_one, beta_one, initial_state=S[:, None])
     close(S @ hh.householder_product(k, beta) + hh.wy_u(k, v, beta).mT @ k, final[:, 0])
 
 
@@ -73,7 +74,8 @@ def test_gradcheck(transform):
 
 def test_eigenvalues():
     k, beta = torch.tensor([0.9, -1.2, 0.4], dtype=torch.float64), torch.tensor(0.8, dtype=torch.float64)
-    close(torch.linalg.eigvalsh(hh.householder(k, beta)), torch.stack([1 - beta * k @ k, *torch.ones(2, dtype=torch.float64)]).sort().values)
+    expected = torch.stack([1 - beta * k @ k, *torch.ones(2, dtype=torch.float64)]).sort().values
+    close(torch.linalg.eigvalsh(hh.householder(k, beta)), expected)
 
 
 def test_order_matters():
@@ -102,7 +104,8 @@ def test_reflections(K, n, seed):
 
 def test_reflections_of_permutations():
     eye = torch.eye(5, dtype=torch.float64)
-    assert [len(hh.reflections(eye[:, p])) for p in ([0, 1, 2, 3, 4], [1, 0, 2, 3, 4], [1, 0, 3, 2, 4], [1, 2, 3, 4, 0])] == [0, 1, 2, 4]
+    permutations = [0, 1, 2, 3, 4], [1, 0, 2, 3, 4], [1, 0, 3, 2, 4], [1, 2, 3, 4, 0]
+    assert [len(hh.reflections(eye[:, p])) for p in permutations] == [0, 1, 2, 4]
 
 
 def test_counting_beta_twice_is_wrong():
@@ -122,7 +125,8 @@ def test_power_series_is_ruined_by_repeated_keys():
     k = torch.zeros(64, 4, dtype=torch.float64)
     k[:, 0] = 1.0
     beta = torch.ones(64, dtype=torch.float64)
-    exact = torch.eye(64, dtype=torch.float64) - torch.diag(torch.ones(63, dtype=torch.float64), -1)     # u_t = v_t - v_{t-1}
+    below = torch.diag(torch.ones(63, dtype=torch.float64), -1)
+    exact = torch.eye(64, dtype=torch.float64) - below                   # u_t = v_t - v_{t-1}
     for transform in UT.values():
         close(transform(k, beta), exact)
     assert (hh.ut_by_power_series(k, 0.99 * beta) - hh.ut_by_solve(k, 0.99 * beta)).abs().max() > 1e-3

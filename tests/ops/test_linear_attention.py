@@ -10,7 +10,8 @@ from deltanet_edu.ops import linear_attention_chunkwise, linear_attention_parall
 
 from .inputs import any_inputs, make
 
-FORMS = {"parallel": linear_attention_parallel, **{f"chunkwise_C{C}": partial(linear_attention_chunkwise, chunk_size=C) for C in (1, 4, 64)}}
+CHUNKWISE = {f"chunkwise_C{C}": partial(linear_attention_chunkwise, chunk_size=C) for C in (1, 4, 64)}
+FORMS = {"parallel": linear_attention_parallel, **CHUNKWISE}
 
 
 @pytest.mark.parametrize("f", FORMS.values(), ids=FORMS.keys())
@@ -18,8 +19,19 @@ FORMS = {"parallel": linear_attention_parallel, **{f"chunkwise_C{C}": partial(li
 def test_equals_the_recurrence(f, inputs):
     q, k, v, _, S = inputs
     for state in (S, None):
-        for actual, expected in zip(f(q, k, v, initial_state=state, scale=0.7), linear_attention_recurrent(q, k, v, initial_state=state, scale=0.7)):
+        results = (g(q, k, v, initial_state=state, scale=0.7) for g in (f, linear_attention_recurrent))
+        for actual, expected in zip(*results, strict=True):
             assert actual.shape == expected.shape and (actual - expected).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("f", [linear_attention_recurrent, *FORMS.values()], ids=["recurrent", *FORMS.keys()])
+@pytest.mark.parametrize("B, T", [(2, 0), (0, 5), (0, 0)])
+def test_no_tokens_or_no_sequences(f, B, T):
+    q, k, v, _, S = (x[:B].requires_grad_() for x in make(B=2, T=5))
+    o, final = f(q[:, :T], k[:, :T], v[:, :T], initial_state=S)
+    assert o.shape == v[:, :T].shape and torch.equal(final, S)
+    (o.sum() + final.sum()).backward()
+    assert torch.equal(S.grad, torch.ones_like(S))
 
 
 def test_the_recurrence_is_the_sum_over_the_past():

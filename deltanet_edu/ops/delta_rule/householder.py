@@ -4,7 +4,7 @@ Tokens are rows: k is (..., C, K), v is (..., C, V), beta is (..., C). Any leadi
 The product runs in the order the recurrence meets it, S_C = S_0 M_1 M_2 ... M_C, so the first token stands leftmost.
 
     WY representation:  M_1 ... M_C = I - W^T K          (chapter 5; Bischof & Van Loan 1987; paper, eq. 7)
-    UT transform:       W = T K,  U = T V                (chapter 6; Joffrain et al. 2006; paper, eq. 10-11)
+    UT transform:       W = UT K,  U = UT V              (chapter 6; Joffrain et al. 2006; paper, eq. 10-11)
 """
 
 import torch
@@ -62,7 +62,7 @@ def wy_w(k, beta):
 def wy_u(k, v, beta):
     """The rows u_t of U in S_C = S_0 M_1 ... M_C + sum_t u_t k_t^T (eq. 5.4; paper, eq. 7): pseudo-values.
 
-    u_t = beta_t (v_t - sum_{i<t} u_i (k_i^T k_t)).  Returns (..., C, V). Cost: C^2 (2K + V) FLOPs in C sequential steps.
+    u_t = beta_t (v_t - sum_{i<t} u_i (k_i^T k_t)).  Returns (..., C, V). Cost: C^2 (2K + V) FLOPs, C steps in sequence.
     """
     overlap = k @ k.mT                                                   # (..., C, C)  k_i^T k_t
     u = []
@@ -75,31 +75,31 @@ def wy_u(k, v, beta):
 
 
 def ut_system(k, beta):
-    """A = stril(diag(beta) K K^T), (..., C, C): how much token t (row) sees of each earlier token (column) (eq. 6.2)."""
+    """A = stril(diag(beta) K K^T), (..., C, C): how much token t (row) sees of earlier ones (columns) (eq. 6.2)."""
     return (beta[..., :, None] * (k @ k.mT)).tril(-1)
 
 
 def ut_by_solve(k, beta):
-    """T = (I + A)^-1 diag(beta) by one batched triangular solve (eq. 6.3). Returns (..., C, C).
+    """UT = (I + A)^-1 diag(beta) by one batched triangular solve (eq. 6.3). Returns (..., C, C).
 
-    Cost: C^3 FLOPs. The solver works through all C columns of the right side; one that knew it to be diagonal would need C^3 / 3.
+    Cost: C^3 FLOPs. The solver works through all C columns of the right side; a diagonal one needs only C^3 / 3.
     """
     A = ut_system(k, beta)
     return torch.linalg.solve_triangular(A, torch.diag_embed(beta), upper=False, unitriangular=True)
 
 
 def ut_by_substitution(k, beta):
-    """The same T, row by row (eq. 6.4). What a kernel would do."""
+    """The same UT, row by row (eq. 6.4). What a kernel would do."""
     return inverse_by_substitution(ut_system(k, beta)) * beta[..., None, :]
 
 
 def ut_by_blocks(k, beta):
-    """The same T by recursive block inverse (eq. 6.5)."""
+    """The same UT by recursive block inverse (eq. 6.5)."""
     return inverse_by_blocks(ut_system(k, beta)) * beta[..., None, :]
 
 
 def ut_by_power_series(k, beta):
-    """The same T from powers of A (eq. 6.6). A trap, kept to be measured: do not use it; see `inverse_by_power_series`."""
+    """The same UT from powers of A (eq. 6.6). A trap, kept to be measured; see `inverse_by_power_series`."""
     return inverse_by_power_series(ut_system(k, beta)) * beta[..., None, :]
 
 
@@ -126,15 +126,16 @@ def inverse_by_blocks(A):
     h = C // 2
     top, bottom = inverse_by_blocks(A[..., :h, :h]), inverse_by_blocks(A[..., h:, h:])
     corner = -bottom @ A[..., h:, :h] @ top                              # (..., C - h, h)
-    return torch.cat([torch.cat([top, corner.new_zeros(*A.shape[:-2], h, C - h)], -1), torch.cat([corner, bottom], -1)], -2)
+    above = corner.new_zeros(*A.shape[:-2], h, C - h)
+    return torch.cat([torch.cat([top, above], -1), torch.cat([corner, bottom], -1)], -2)
 
 
 def inverse_by_power_series(A):
-    """(I + A)^-1 for a strictly lower triangular A: (..., C, C), in about 2 log2 C products (eq. 6.6). A trap: do not use it.
+    """(I + A)^-1 for a strictly lower triangular A: (..., C, C), in about 2 log2 C products (eq. 6.6). A trap.
 
-    A^C = 0, so I - A + A^2 - ... ends, and it factors into (I - A)(I + A^2)(I + A^4)(I + A^8) ... Exact on paper, quick, and
-    right for random keys. But where keys repeat the entries of A^n count paths: for 64 equal unit keys and beta = 1 they
-    reach 5e17, the entries of (I + A)^-1 are 1, -1 and 0, and every digit cancels (chapter 6).
+    A^C = 0, so I - A + A^2 - ... ends, and factors into (I - A)(I + A^2)(I + A^4)(I + A^8) ... Exact on paper, quick,
+    and right for random keys. But where keys repeat the entries of A^n count paths: for 64 equal unit keys and beta = 1
+    they reach 5e17, the entries of (I + A)^-1 are 1, -1 and 0, and every digit cancels (chapter 6).
     """
     C = A.shape[-1]
     power = -A

@@ -1,20 +1,23 @@
 """The delta rule for the whole sequence at once: one chunk, C = T (paper, section 3.2)."""
 
+from torch import Tensor
+
 from ..common import enter
 from .householder import ut_by_solve
 
 
-def delta_rule_attention(q, k, beta, *, scale=1.0):
-    """The matrix that softmax attention would call its weights: scale * tril(Q K^T) T, (B, H, T, T) (eq. 8.7).
+def delta_rule_attention(q: Tensor, k: Tensor, beta: Tensor, *, scale: float = 1.0) -> Tensor:
+    """The matrix that softmax attention would call its weights: scale * tril(Q K^T) UT, (B, H, T, T) (eq. 8.7).
 
     o = matrix @ v when the memory starts empty. Lower triangular; entries may be negative and rows need not sum to 1.
-    q, k: (B, T, H, K); beta: (B, T, H). Cost per head: 3T^3 + 4T^2 K FLOPs, two thirds of the cubic part for the last product.
+    q, k: (B, T, H, K); beta: (B, T, H). Cost per head: 3T^3 + 4T^2 K FLOPs, 2T^3 for the last product.
     """
     q, k, beta = q.transpose(1, 2), k.transpose(1, 2), beta.transpose(1, 2)      # (B, H, T, K), (B, H, T)
     return scale * (q @ k.mT).tril() @ ut_by_solve(k, beta)
 
 
-def delta_rule_parallel(q, k, v, beta, *, initial_state=None, scale=1.0):
+def delta_rule_parallel(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, *,
+                        initial_state: Tensor | None = None, scale: float = 1.0) -> tuple[Tensor, Tensor]:
     """All tokens at once; same arguments and results as `delta_rule_recurrent`.
 
     O = A V with A from `delta_rule_attention`, plus what the entering state contributes.

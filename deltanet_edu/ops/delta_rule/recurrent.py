@@ -4,18 +4,21 @@ A step takes the memory S: (..., V, K), a key k: (..., K), a value v: (..., V) a
 and returns the new memory. The three steps are the same function.
 """
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from ..common import enter
 
 
-def sgd_step(S, k, v, beta):
+def sgd_step(S: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Tensor:
     """One step of gradient descent on 1/2 |S k - v|^2 with learning rate beta (eq. 2.3): S - beta (S k - v) k^T."""
-    error = (S @ k[..., None])[..., 0] - v                               # (..., V)  what the memory says, minus what it should say
+    error = (S @ k[..., None])[..., 0] - v         # (..., V)  what the memory says, minus what it should say
     return S - beta[..., None, None] * error[..., :, None] * k[..., None, :]
 
 
-def erase_then_write_step(S, k, v, beta):
+def erase_then_write_step(S: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Tensor:
     """Read the old value, blend it with the new one, erase the old, write the blend (eq. 2.5).
 
     v_old = S k,   v_new = beta v + (1 - beta) v_old,   S - v_old k^T + v_new k^T
@@ -25,14 +28,16 @@ def erase_then_write_step(S, k, v, beta):
     return S - v_old[..., :, None] * k[..., None, :] + v_new[..., :, None] * k[..., None, :]
 
 
-def transition_step(S, k, v, beta):
-    """A linear recurrence: S (I - beta k k^T) + beta v k^T (eq. 2.6). The bracket is a generalized Householder matrix."""
+def transition_step(S: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Tensor:
+    """A linear recurrence: S (I - beta k k^T) + beta v k^T (eq. 2.6). The bracket: a generalized Householder matrix."""
     eye = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)
     transition = eye - beta[..., None, None] * k[..., :, None] * k[..., None, :]     # (..., K, K)
     return S @ transition + beta[..., None, None] * v[..., :, None] * k[..., None, :]
 
 
-def delta_rule_recurrent(q, k, v, beta, *, initial_state=None, scale=1.0, step=sgd_step):
+def delta_rule_recurrent(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, *,
+                         initial_state: Tensor | None = None, scale: float = 1.0,
+                         step: Callable = sgd_step) -> tuple[Tensor, Tensor]:
     """The delta rule, one token at a time: the definition every other form is tested against.
 
     S_t = S_{t-1} - beta_t (S_{t-1} k_t - v_t) k_t^T,   o_t = scale * S_t q_t      (eq. 2.4; paper, section 2.2)
@@ -54,10 +59,13 @@ def delta_rule_recurrent(q, k, v, beta, *, initial_state=None, scale=1.0, step=s
     for q_t, k_t, v_t, beta_t in zip(q.unbind(1), k.unbind(1), v.unbind(1), beta.unbind(1)):
         S = step(S, k_t, v_t, beta_t)                                    # (B, H, V, K)
         o.append((S @ q_t[..., None])[..., 0])                           # (B, H, V)
-    return (scale * torch.stack(o, 1)).to(out_dtype), S
+    o = torch.stack(o, 1) if o else v                                    # no tokens: v is empty, and has the shape
+    return (scale * o).to(out_dtype), S
 
 
-def delta_rule_recurrent_backward(q, k, v, beta, do, dS=None, *, initial_state=None, scale=1.0):
+def delta_rule_recurrent_backward(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, do: Tensor,
+                                  dS: Tensor | None = None, *, initial_state: Tensor | None = None,
+                                  scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of `delta_rule_recurrent`, by hand, in three sweeps that keep no state (eq. 3.2 to 3.6).
 
     The gradient of the memory runs from the last token to the first and needs neither v nor the memory; the memory
