@@ -9,7 +9,8 @@ from torch.nn.functional import normalize
 
 from deltanet_edu.figures import chunkwise as picture
 from deltanet_edu.ops import (delta_rule_attention, delta_rule_chunkwise, delta_rule_recurrent,
-                              householder, linear_attention_chunkwise)
+                              linear_attention_chunkwise)
+from deltanet_edu.ops.delta_rule import householder
 from deltanet_edu.tutor import predict, show, verify
 
 torch.set_default_dtype(torch.float64)

@@ -166,7 +166,7 @@ def test_show_gives_the_source_and_its_file(capsys):
 
     show(sgd_step, find("exercise", "0.1").reference)
     said = capsys.readouterr().out
-    assert said.startswith("# deltanet_edu/ops/delta_rule/recurrent.py\ndef sgd_step(S, k, v, beta):") and "# deltanet_edu/chapters/ch00/problems.py\ndef write" in said
+    assert said.startswith("# deltanet_edu/ops/delta_rule/recurrent.py\ndef sgd_step(S: Tensor, k: Tensor, v: Tensor, beta: Tensor)") and "# deltanet_edu/chapters/ch00/problems.py\ndef write" in said
 
 
 def test_show_unwraps_what_a_kernel_is_wrapped_in(capsys):

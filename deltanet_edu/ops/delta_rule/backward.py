@@ -111,7 +111,7 @@ def backward_chunks(Q, K, V, beta, T1, P, X, S_in, dO, dS):
     chunks = list(zip(*(x.split(BH) for x in (dV, UTK, dOQ, K))))
     for n in reversed(range(N)):
         dV_n, UTK_n, dOQ_n, K_n = chunks[n]
-        dV_n.baddbmm_(UTK_n, dstates[n + 1].mT)                           # (BH, C, V)
+        dV_n.baddbmm_(UTK_n, dstates[n + 1].mT)                          # (BH, C, V)
         torch.baddbmm(dstates[n + 1], dV_n.mT, K_n, alpha=-1, out=dstates[n]).add_(dOQ_n)     # (BH, V, K)
     dS_out = dstates[1:].flatten(0, 1)                                   # (N*BH, V, K)
 
