@@ -69,7 +69,8 @@ class FastWeights(Mixer):
         q, k, v = z.unflatten(-1, (3, self.heads, -1)).unbind(2)         # (B, T, H, K) twice, (B, T, H, V)
         q, k = self.normalize(self.activate(q)), self.normalize(self.activate(k))
         o, S = self.rule(x, q, k, F.silu(v), S, cu_seqlens)              # (B, T, H, V), (N, H, V, K)
-        return self.to_out(self.out_norm(o).flatten(-2)), State(conv_cache, S)
+        o = self.out_norm(o.to(self.out_norm.weight.dtype))              # float32, also under autocast
+        return self.to_out(o.flatten(-2)), State(conv_cache, S)
 
     def check_state(self, state, sequences):
         D, width = self.d_model, self.d_model // self.heads

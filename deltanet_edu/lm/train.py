@@ -39,8 +39,8 @@ def train(config, folder=None, *, resume=False, data=None, progress=None, save_e
     Args:
         config: a Config. With the text it decides every number that follows, on one machine with one number of threads.
         folder: where to keep config.json, log.jsonl and checkpoint.pt; None keeps nothing.
-        resume: continue from the folder's checkpoint, which must be of this configuration and text. The result is bit
-            for bit that of a run that was never interrupted. config.steps alone may be larger: see `longer`.
+        resume: continue from the folder's checkpoint, which must be of this configuration and text. The result is that
+            of a run that was never interrupted, on a CPU bit for bit. Only config.steps may change: see `longer`.
         data: a Data prepared before, to save the seconds that tokenizing takes.
         progress: called with the log entry of every step; see `progress.py`.
         save_every, evaluate_every: in steps. held_out_share: the part of the held-out text used for the curve.

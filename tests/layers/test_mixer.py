@@ -17,6 +17,7 @@ from deltanet_edu.lm.config import Config
 from deltanet_edu.lm.generate import generate_tokens
 from deltanet_edu.lm.model import LanguageModel, state_bytes
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROOT = Path(__file__).resolve().parents[2]
 D, H, T = 12, 3, 13
 
@@ -51,7 +52,7 @@ class Toy(Mixer):
         q, k, v = (z.unflatten(-1, (self.heads, -1)).transpose(1, 2) for z in self.to_qkv(x).chunk(3, -1))
         if state is not None:
             k, v = torch.cat([state.k, k], 2), torch.cat([state.v, v], 2)
-        seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(k.shape[2] - q.shape[2])
+        seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=x.device).tril(k.shape[2] - q.shape[2])
         o = F.scaled_dot_product_attention(q * self.sharpness, k, v, attn_mask=seen)
         return self.to_out(o.transpose(1, 2).flatten(2)), Cache(k, v)
 
@@ -222,8 +223,8 @@ def test_a_state_has_an_entry_for_each_sequence(layer):
 
 
 def test_on_kernels_packed_sequences_are_one_launch(ran):
-    layer = DeltaNet(32, 2)
-    x, ends = torch.randn(1, 24, 32), torch.tensor([0, 10, 11, 24])
+    layer, x = DeltaNet(32, 2).to(DEVICE), torch.randn(1, 24, 32, device=DEVICE)
+    ends = torch.tensor([0, 10, 11, 24], device=DEVICE)
     y, state = layer(x, None, ends)
     assert [name for name, _ in ran] == ["delta_rule_chunkwise"]
     again, after = layer(x, state, ends)

@@ -144,7 +144,8 @@ from deltanet_edu.lm.data import Data
 from deltanet_edu.lm.stories import stories
 from deltanet_edu.lm.train import train
 corpus = Corpus("small", (Text.cut("one", stories(1, 40_000)), Text.cut("two", stories(2, 30_000))))
-train(Config(**TINY), {folder!r}, resume={resume}, data=Data.prepare(corpus, TINY["vocab"]), save_every=7)
+train(Config(**TINY), {folder!r}, resume={resume}, data=Data.prepare(corpus, TINY["vocab"]), save_every=7,
+      device="cpu")
 """
 
 
@@ -155,7 +156,7 @@ def start(folder, resume):
 
 def test_a_killed_run_ends_as_if_nothing_had_happened(tiny, data, tmp_path):
     """SIGKILL after some steps, twice; the third process finishes. All numbers are those of an undisturbed run."""
-    undisturbed = train(tiny, tmp_path / "whole", data=data, save_every=7)
+    undisturbed = train(tiny, tmp_path / "whole", data=data, save_every=7, device="cpu")
     folder, resume, died_at = tmp_path / "killed", False, []
     for steps in (10, 31):
         process = start(folder, resume)
