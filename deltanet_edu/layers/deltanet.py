@@ -5,9 +5,8 @@ from numbers import Real
 import torch.nn as nn
 
 from ..checks import one_of
-from ..compat import chunk_delta_rule
-from ..functional import BACKENDS, FORMS, choose_backend, delta_rule
-from .fast_weights import FastWeights, one_by_one
+from ..functional import BACKENDS, FORMS, delta_rule
+from .fast_weights import FastWeights
 from .mixer import integer, mixer
 
 
@@ -37,19 +36,4 @@ class DeltaNet(FastWeights):
     def rule(self, x, q, k, v, S, cu_seqlens=None):
         beta = self.beta_max * self.to_beta(x).sigmoid()                 # (B, T, H)
         check = None if self.norm == "none" else False                   # unit keys cannot blow up: skip the look
-
-        def run(q, k, v, beta, S):
-            return delta_rule(q, k, v, beta, initial_state=S, check_values=check, **self.how)
-        if cu_seqlens is None:
-            return run(q, k, v, beta, S)
-        if self.kernels_run(q, v):                                       # they know packed sequences
-            o, S = chunk_delta_rule(q, k, v, beta, 1.0, None if S is None else S.mT, True, cu_seqlens=cu_seqlens,
-                                    chunk_size=self.how["chunk_size"])
-            return o, S.mT
-        return one_by_one(run, q, k, v, beta, S=S, cu_seqlens=cu_seqlens)
-
-    def kernels_run(self, q, v):
-        form, backend, chunk_size = self.how.values()
-        if form not in ("auto", "chunkwise"):
-            return False
-        return choose_backend(backend, "chunkwise", q, v, chunk_size=chunk_size) == "triton"
+        return delta_rule(q, k, v, beta, initial_state=S, cu_seqlens=cu_seqlens, check_values=check, **self.how)

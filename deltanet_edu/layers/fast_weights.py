@@ -79,18 +79,3 @@ class FastWeights(Mixer):
 
     def rule(self, x, q, k, v, S, cu_seqlens=None):
         raise NotImplementedError(f"{type(self).__name__} is a mixer without a rule.")
-
-
-def one_by_one(rule, q, k, v, *others, S, cu_seqlens):
-    """Run a rule that knows of one sequence a row on packed ones: (1, T, H, ...) each, S: (N, H, V, K) or None.
-
-    Returns o: (1, T, H, V) and the states after each; an empty sequence keeps its own.
-    """
-    ends, rows, o = cu_seqlens.tolist(), (q, k, v, *others), []
-    after = [None] * (len(ends) - 1) if S is None else list(S.split(1))  # (1, H, V, K) each
-    for n, (start, end) in enumerate(zip(ends, ends[1:])):
-        if start < end:
-            o_n, after[n] = rule(*(x[:, start:end] for x in rows), after[n])
-            o.append(o_n)
-    blank = next(S_n for S_n in after if S_n is not None)
-    return torch.cat(o, 1), torch.cat([torch.zeros_like(blank) if S_n is None else S_n for S_n in after])

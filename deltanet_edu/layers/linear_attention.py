@@ -1,7 +1,8 @@
 """The baseline: the same layer with a memory that only adds."""
 
 from ..ops import linear_attention_chunkwise
-from .fast_weights import FastWeights, one_by_one
+from ..ops.common import one_by_one
+from .fast_weights import FastWeights
 from .mixer import integer, mixer
 
 
@@ -19,5 +20,5 @@ class LinearAttention(FastWeights):
 
     def rule(self, x, q, k, v, S, cu_seqlens=None):
         def run(q, k, v, S):
-            return linear_attention_chunkwise(q, k, v, initial_state=S, chunk_size=min(self.chunk_size, q.shape[1]))
-        return run(q, k, v, S) if cu_seqlens is None else one_by_one(run, q, k, v, S=S, cu_seqlens=cu_seqlens)
+            return linear_attention_chunkwise(q, k, v, initial_state=S, chunk_size=self.chunk_size)
+        return run(q, k, v, S) if cu_seqlens is None else one_by_one(run, q, k, v, ends=cu_seqlens.tolist(), S=S)

@@ -161,7 +161,6 @@ def test_a_state_of_another_shape_is_refused(mixer, S):
 @pytest.mark.parametrize("x, state, error, message", [
     (torch.randn(5, D), None, ValueError, "x: got shape (5, 12), expected (B, T, 12)"),
     (torch.randn(2, 5, 9), None, ValueError, "x: got shape (2, 5, 9), expected (B, T, 12)"),
-    (torch.randn(2, 0, D), None, ValueError, "x: got shape (2, 0, 12), expected at least one token"),
     (None, None, TypeError, "x: got NoneType, expected a torch.Tensor"),
     (torch.randn(2, 5, D), torch.zeros(2, H, 4, 4), TypeError,
      "state: got Tensor, expected what an earlier call has returned"),

@@ -194,6 +194,30 @@ def test_packed_is_the_same_as_one_by_one(layer, lengths, dtype):
     torch.testing.assert_close(y, torch.cat(wanted, 1), rtol=0, atol=1e-12)
 
 
+def test_no_tokens_are_no_tokens(layer):
+    x, empty = normal(2, 4, D), normal(2, 0, D)
+    y, state = layer(empty)
+    assert y.shape == (2, 0, D) and state.S.shape == (2, H, D // H, D // H)
+    assert torch.equal(layer(x, state)[0], layer(x)[0]), "nothing was written"
+    _, before = layer(x)
+    assert torch.equal(layer(x, layer(empty, before)[1])[0], layer(x, before)[0])
+    y, state = layer(empty[:1], None, torch.tensor([0, 0]))
+    assert y.shape == (1, 0, D) and len(state.S) == 1 and layer(normal(0, 3, D))[0].shape == (0, 3, D)
+
+
+def test_an_exported_layer_is_the_layer_with_gradients(layer):
+    """torch.export writes down what a layer does, operation by operation; what it writes has the same gradients."""
+    x = normal(2, 40, D)
+    found = []
+    for program in (layer, torch.export.export(layer, (x,)).module()):
+        inputs = x.clone().requires_grad_()
+        y, _ = program(inputs)
+        (slope,) = torch.autograd.grad(y.square().sum(), inputs)
+        found.append((y, slope))
+    for a, b in zip(*found):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
 def test_no_document_sees_another(layer):
     x, ends = normal(1, 15, D), torch.tensor([0, 5, 6, 15])
     x.requires_grad_()
