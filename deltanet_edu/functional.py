@@ -116,7 +116,8 @@ def dispatch(q, k, v, beta, S, *, scale, form, backend, chunk_size, cu_seqlens=N
     return one_by_one(rule, q, k, v, beta, ends=ends, S=S)
 
 
-def choose_backend(backend, form, q, v, *, scale=1.0, chunk_size=None):
+def choose_backend(backend: Backend, form: Form, q: Tensor, v: Tensor, *, scale: float = 1.0,
+                   chunk_size: int | None = None) -> str:
     """"torch" or "triton": what `delta_rule` runs on with these arguments; only shapes, dtypes and devices matter.
 
     Raises, for backend="triton", ValueError if there is no such kernel and RuntimeError if this machine cannot run it.

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from deltanet_edu import delta_rule, functional, kernels
+from deltanet_edu import delta_rule, kernels
 from deltanet_edu.functional import choose_backend
 from deltanet_edu.kernels import HAS_TRITON
 from deltanet_edu.ops import delta_rule_recurrent

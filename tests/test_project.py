@@ -1,6 +1,7 @@
 """The project as a whole: what depends on what, what is pinned, what is written in more than one place."""
 
 import ast
+import inspect
 import re
 import shutil
 import subprocess
@@ -129,6 +130,26 @@ def test_files_are_short():
             assert len(text.splitlines()) <= limit, (
                 f"{path} has {len(text.splitlines())} lines, expected at most {limit}"
             )
+
+
+def test_no_name_is_unknown_or_unused():
+    """ruff, with the rules of pyproject.toml."""
+    files = [path for path in tracked() if path.endswith(".py")]
+    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--quiet", "--output-format=concise", *files]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_whoever_installs_the_package_gets_its_types():
+    """py.typed says that the annotations count, and every public function of the doors and of ops has them."""
+    data = tomllib.loads(read("pyproject.toml"))["tool"]["setuptools"]["package-data"]
+    assert (PACKAGE / "py.typed").exists() and "py.typed" in data["deltanet_edu"]
+    from deltanet_edu import compat, functional, ops
+
+    named = [getattr(room, name) for room in (functional, compat, ops) for name in room.__all__]
+    for f in filter(callable, named):
+        missing = inspect.signature(f).parameters.keys() - f.__annotations__.keys()
+        assert not missing and "return" in f.__annotations__, f"{f.__name__}: {missing or 'the result'} has no type"
 
 
 BLOCKED = """
@@ -351,7 +372,8 @@ def test_the_sdist_is_the_package_alone(tmp_path):
     assert done.returncode == 0, done.stderr
     with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
-    assert "deltanet_edu/functional.py" in names and not any(n.startswith(("tests", "book")) for n in names)
+    assert {"deltanet_edu/functional.py", "deltanet_edu/py.typed"} <= {*names}
+    assert not any(n.startswith(("tests", "book")) for n in names)
 
 
 def test_no_registry_is_named():

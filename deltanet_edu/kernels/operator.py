@@ -150,7 +150,7 @@ def segments_of(q, V, C, cu_seqlens, asked):
     """How many segments; asked = 0 means that nobody said it."""
     if asked or cu_seqlens is not None or q.dtype == torch.float32 or not q.is_cuda:
         return asked or 1
-    (B, T, H, K), width = q.shape, configs.width_of(q.shape[3], V)
+    (B, T, H, _), width = q.shape, configs.width_of(q.shape[3], V)
     # as if every program held 64 rows of the memory, or 128 where heads are 256 wide: whatever the plan, the same answer for a shape
     return splitting.choose(B * H * triton.cdiv(V, max(64, width // 2)), triton.cdiv(T, C), width, gpu_of(q).multiprocessors)
 
@@ -189,7 +189,7 @@ def run_chunkwise(*inputs):
 
 def enter_segments(k, v, UT, betas, initial, cu_seqlens, T, P, M, final, C, PRECISION):
     """M of each segment, and the memory that enters it. `final`, if it is wanted: out, what leaves the last."""
-    (B, _, H, K), V, n = k.shape, v.shape[3], k.shape[0] * P
+    (_, _, H, K), V, n = k.shape, v.shape[3], k.shape[0] * P
     config, M, b, enters = plan_of(k, V, 2 * n * H).forward, exact(k, n, H, K, K) if M is None else M, exact(k, n, H, V, K), exact(k, n, H, V, K)
     launch(splitting.segment_kernel, n * H * (triton.cdiv(V, config.v_tile) + triton.cdiv(K, config.v_tile)), config, k, v, UT, betas,
            torch.eye(K, dtype=torch.float32, device=k.device), M, b, cu_seqlens, T, H, *strides(k, v),

@@ -1,6 +1,5 @@
 """A language model: embed, a stack of blocks, one score for every possible next token."""
 
-import torch
 import torch.nn as nn
 import torch.nn.functional as F
 

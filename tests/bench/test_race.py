@@ -12,12 +12,12 @@ if importlib.util.find_spec("triton") is None or torch.cuda.is_available():
     pytest.skip("raced is what runs in the interpreter, on a machine without a GPU", allow_module_level=True)
 os.environ["TRITON_INTERPRET"] = "1"                                     # read when a kernel is decorated
 
-import triton  # noqa: E402
-import triton.language as tl  # noqa: E402
+import triton
+import triton.language as tl
 
-from deltanet_edu.bench import race as racing  # noqa: E402
-from deltanet_edu.bench.race import board, from_file, judge, keep, race  # noqa: E402
-from deltanet_edu.ops import delta_rule_chunkwise  # noqa: E402
+from deltanet_edu.bench import race as racing
+from deltanet_edu.bench.race import board, from_file, judge, keep, race
+from deltanet_edu.ops import delta_rule_chunkwise
 
 
 @pytest.fixture(autouse=True)

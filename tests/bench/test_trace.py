@@ -10,10 +10,10 @@ if importlib.util.find_spec("triton") is None or torch.cuda.is_available():
     pytest.skip("watched is what runs in the interpreter, on a machine without a GPU", allow_module_level=True)
 os.environ["TRITON_INTERPRET"] = "1"                                     # read when a kernel is decorated
 
-import triton  # noqa: E402
-import triton.language as tl  # noqa: E402
+import triton
+import triton.language as tl
 
-from deltanet_edu.bench.trace import OutOfBounds, Trace, why_not  # noqa: E402
+from deltanet_edu.bench.trace import OutOfBounds, Trace, why_not
 
 
 @triton.jit

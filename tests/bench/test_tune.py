@@ -7,11 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 pytest.importorskip("triton")
-from deltanet_edu.bench import tune                                      # noqa: E402
-from deltanet_edu.bench.commands import bench                            # noqa: E402
-from deltanet_edu.kernels import configs, own                            # noqa: E402
+from deltanet_edu.bench import tune
+from deltanet_edu.bench.commands import bench
+from deltanet_edu.kernels import configs, own
 
-from .test_gpu_commands import imagined_gpu                              # noqa: E402,F401
+from .test_gpu_commands import imagined_gpu                              # noqa: F401
 
 A, B = configs.Config(32, 4, 1), configs.Config(64, 8, 2)
 PLAN = configs.FEW[64]._replace(forward=A, both=A, sweep=A, back=A, gradients=A)

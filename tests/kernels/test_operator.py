@@ -7,7 +7,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from deltanet_edu.kernels import configs, delta_rule_chunkwise, delta_rule_recurrent, delta_rule_step, operator, splitting
+from deltanet_edu.kernels import delta_rule_chunkwise, delta_rule_recurrent, delta_rule_step, operator, splitting
 
 from .judge import DEVICE, compare, everything, inputs
 
@@ -71,7 +71,7 @@ class Watching(TorchDispatchMode):
 def test_both_ways_in_give_the_same_bits(f, options):
     if options and f is delta_rule_recurrent:
         pytest.skip("has no options")
-    tensors, run = small(), lambda *x: f(*x[:4], initial_state=x[4], **options)                          # noqa: E731
+    tensors, run = small(), lambda *x: f(*x[:4], initial_state=x[4], **options)
     with Watching() as watching:
         watched = everything(run, tensors)
     name = "chunkwise" if f is delta_rule_chunkwise else "recurrent"

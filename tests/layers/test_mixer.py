@@ -5,14 +5,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from deltanet_edu.layers import MIXERS, DeltaNet, LinearAttention, Mixer, mixer
-from deltanet_edu.layers.mixer import bytes_of, check_part, options_of
+from deltanet_edu.layers import MIXERS, DeltaNet, LinearAttention, mixer
+from deltanet_edu.layers.mixer import options_of
 from deltanet_edu.lm.config import Config
 from deltanet_edu.lm.generate import generate_tokens
 from deltanet_edu.lm.model import LanguageModel, state_bytes

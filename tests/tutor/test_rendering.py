@@ -8,7 +8,7 @@ import nbformat
 import pytest
 import torch
 
-from deltanet_edu.tutor import Mistake, check, lines, predict, progress, show, storage, verify
+from deltanet_edu.tutor import Mistake, check, lines, predict, show, storage, verify
 from deltanet_edu.tutor.formatting import argument_names, number, summary, value
 from deltanet_edu.tutor.grading import grade
 from deltanet_edu.tutor.overview import progress_html, progress_text

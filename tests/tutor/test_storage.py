@@ -1,7 +1,6 @@
 """The progress file survives crashes, several writers, damage and folders that cannot be written."""
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
