@@ -7,6 +7,7 @@ import torch
 
 from deltanet_edu.lm.config import Config
 from deltanet_edu.lm.corpus import Corpus, Text
+from deltanet_edu.lm.device import device_of, find_place
 from deltanet_edu.lm.evaluate import bits_per_character, windows
 from deltanet_edu.lm.generate import choose, generate, generate_tokens
 from deltanet_edu.lm.model import LanguageModel, parameters, state_bytes
@@ -189,3 +190,24 @@ def test_compressors_profit_from_what_they_have_read():
         assert 2.9 < new[name] < 4, "eight equally likely letters cost 3 bits"
         if name != "bzip2":
             assert known[name] < 0.5 * new[name]
+
+
+# -- where it computes -------------------------------------------------------------------------------------------------
+
+def test_the_place_is_found_and_said(monkeypatch):
+    assert str(find_place("cpu")) == "CPU, 1 thread, float32, PyTorch"
+    assert str(find_place("cpu", "bfloat16")) == "CPU, 1 thread, bfloat16, PyTorch"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_place() == find_place("cpu", "float32")
+    for device in ("gpu", "cuda:99", None):
+        with pytest.raises(ValueError, match=f"device: got '{device}', which cannot be used here"):
+            find_place(device)
+    with pytest.raises(ValueError, match="precision: got 'half', expected one of 'auto', 'float32', 'bfloat16'"):
+        find_place("cpu", "half")
+
+
+def test_autocast_makes_products_half_precision_and_keeps_weights(model):
+    for precision in ("float32", "bfloat16"):
+        with find_place("cpu", precision).autocast():
+            assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == getattr(torch, precision)
+    assert device_of(model) == torch.device("cpu") == device_of(Guess(3))
