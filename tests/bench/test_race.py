@@ -145,6 +145,24 @@ def test_a_crash_and_an_endless_loop_are_verdicts():
     assert time.perf_counter() - started < 60 and board() == []
 
 
+def test_the_command_says_what_is_wrong_and_shows_the_board(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from deltanet_edu.cli import app
+
+    file = tmp_path / "mine.py"
+    file.write_text("def delta_rule(q, k, v, beta):\n    return v.mT\n\n\ndef broken(:", encoding="utf-8")
+    run = CliRunner().invoke
+    assert "SyntaxError" in run(app, ["race", str(file)]).output
+    file.write_text("def delta_rule(q, k, v, beta):\n    return v.mT\n", encoding="utf-8")
+    done = run(app, ["race", str(file), "--seconds", "60"])
+    assert done.exit_code == 1 and "✗ the output has another shape" in done.output and "transposed" in done.output
+    assert "defines no function other, but delta_rule" in run(app, ["race", str(file), "--name", "other"]).output
+    assert "Nothing on the board yet" in run(app, ["race"]).output
+    keep("mine.py:delta_rule", racing.Verdict(scores={"of the package's": "0.80 times (1 of 2)"}), backward=False)
+    assert "mine.py:delta_rule                   forward  0.80 times of the package's" in run(app, ["race"]).output
+
+
 def test_a_file_is_read_and_what_is_missing_is_named(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("def forward(q, k, v, beta):\n    return v\n", encoding="utf-8")
