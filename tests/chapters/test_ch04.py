@@ -46,6 +46,8 @@ def swap_keys(p, scale):
     ("4.3", lambda k, beta, n: (1 - torch.pow(1 - beta * k.norm() ** 2, 1 / n)) / k.norm() ** 2, "right"),
     ("4.4", along(lambda S, k, b: b * torch.outer(S @ k, k)), "keeps only what is taken out"),
     ("4.4", along(lambda S, k, b: S - b * torch.outer(b * S @ k, k)), "multiplies β in twice"),
+    ("4.4", along(lambda S, k, b: S - b * (S @ k)[:, None]), "forgets the key"),
+    ("4.4", along(lambda S, k, b: S - b * torch.outer(k, S @ k)), "turns the outer product around"),
     ("4.5", "ade", "is wrong about b"),
     ("4.5", "a, b", "is wrong about d, e"),
     ("4.5", "abcde", "is wrong about c"),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deltanet_edu.ops.delta_rule.householder import wy_u
+from deltanet_edu.ops.delta_rule.householder import wy_u, wy_w
 
 from .answers import assert_verdict
 
@@ -46,10 +46,13 @@ def w_by(inner):
     ("5.3", lambda k, beta: beta[:, None] * k, "ignores the earlier tokens"),
     ("5.3", lambda k, beta: torch.linalg.solve(torch.eye(len(k), dtype=k.dtype) + (beta[:, None] * (k @ k.T)).tril(),
                                                beta[:, None] * k), "sums over i ≤ t"),
+    ("5.3", lambda k, beta: beta[:, None] * wy_w(k, beta), "multiplies β in twice"),
     ("5.4", "EDBGAF", "returns nothing"),
     ("5.5", lambda S, k, v, beta: wy_u(k, v, beta).T @ k, "starts from an empty memory"),
+    ("5.5", lambda S, k, v, beta: S + (beta[:, None] * (v - k @ S.T)).T @ k, "lets all tokens look at the old memory"),
     ("5.5", lambda S, k, v, beta: S + wy_u(k, v - k @ S.T, beta).T @ k, "right"),
     ("5.6", 128, "charges a token for itself"),
+    ("5.6", 64, "counts the earlier tokens of one token"),
     ("5.6", 65, "compares the last token, and stops at a draw"),
     ("5.6", 257, "leaves out one of the two, and stops at a draw"),
     ("5.6", torch.tensor(130), "right"),

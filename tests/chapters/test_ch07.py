@@ -28,6 +28,8 @@ def chunked(read):
     ("7.2", chunked(lambda Q, K, V, S: Q @ (S + V.T @ K).T), "lets tokens see later ones"),
     ("7.2", chunked(lambda Q, K, V, S: (S @ Q.T).T + torch.tril(Q @ K.T) @ V), "right"),
     ("7.4", lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 @ M2 + X2), "sends the first write through both erasures"),
+    ("7.2", chunked(lambda Q, K, V, S: Q @ S.T + (Q @ K.T @ V).tril()), "masks the outputs, not the overlaps"),
+    ("7.4", lambda M1, X1, M2, X2: (M1 @ M2, (X1 @ M1 + X2) @ M2), "sends each write through its own erasure too"),
     ("7.4", lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2 @ M2), "erases the second write, and not the first"),
     ("7.4", lambda M1, X1, M2, X2: (M1 * M2, X1 @ M2 + X2), "multiplies entry by entry"),
     ("7.5", ([KEYS[0], KEYS[1], KEYS[1]], VALUES, BETAS), "gives keys 2 and 3 one direction"),

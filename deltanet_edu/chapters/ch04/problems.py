@@ -1,16 +1,14 @@
-"""The exercises of chapter 4, in order: each with its solutions, mistakes and hints."""
+"""The exercises of chapter 4, in order: each with its solutions, mistakes and hints. 4.6 to 4.8 are in mirrors.py."""
 
 import itertools
-import math
 
 import torch
 from torch.nn.functional import normalize
 
 from ...ops.delta_rule import delta_rule_recurrent, householder
-from ...tutor import AnswerError, Case, Mistake, exercise, order_the_lines
+from ...tutor import AnswerError, Case, Mistake, exercise
 from ...tutor.cases import delta_inputs, normal, smallest_first, unit_keys
 from ..common import KEYS, eye_like, one_head, real
-from .mirrors import by_neighbors, hand_of, shuffle_by, turned, with_a_swap_per_place, without_bookkeeping
 
 
 def M(k, beta):
@@ -21,7 +19,7 @@ def M(k, beta):
 
 exercise(
     id="4.1", title="One key by hand", kind="predict", stars=1, minutes=5, equations=("4.8",),
-    reference=(-1.4, 0.8), tolerance=1e-3,
+    reference=(-1.4, 0.8), givens={"β": 0.3},
     mutants={
         "takes the key for a unit key": Mistake((0.52, 1.76),
             "You divided by the length of the key. The matrix uses the key as it comes, twice.", "eq. 4.8"),
@@ -38,6 +36,8 @@ exercise(
             "You divided the key by its length at one of its two places. The matrix uses it as it comes.", "eq. 4.8"),
         "takes the number from every entry": Mistake((-0.2, 0.8),
             "β S k = 1.2 is what is taken out along the *key*: 1.2 · (2, 1), not 1.2 from each entry.", "eq. 4.8"),
+        "takes out the whole key": Mistake((-1.0, 1.0),
+            "You subtracted k itself. What is taken out is β times the *read*, 0.3 · 4, times the key.", "eq. 4.8"),
         "scales the whole memory": Mistake((-0.5, -1.0),
             "λ = −0.5 is what happens along the key. What is across the key stays as it is.", "eq. 4.4",
             next="Which part of (1, 2) lies along (2, 1)?"),
@@ -99,6 +99,10 @@ exercise(
             "The key is too long twice already, and yours makes it longer still. Divide by ‖k‖².", "eq. 4.1"),
         "divides by the length four times": Mistake(lambda X, k: X - 2 / (k @ k) ** 2 * (X @ k)[:, None] * k,
             "There are two k in k kᵀ, so ‖k‖² is what must go. Yours divides by ‖k‖⁴.", "eq. 4.1"),
+        "returns what is taken away": Mistake(lambda X, k: 2 / (k @ k) * (X @ k)[:, None] * k,
+            "That is twice the part along the key. The image is the row *minus* this.", "eq. 4.1"),
+        "takes β = 1": Mistake(lambda X, k: X - (X @ k)[:, None] * k,
+            "β = 1 is a mirror only if ‖k‖² happens to be 2. For a key of any length β‖k‖² must be 2.", "eq. 4.1"),
         "adds what it should take away": Mistake(lambda X, k: X + 2 / (k @ k) * (X @ k)[:, None] * k,
             "The factor is right. But a mirror takes away twice the part along the key.", "eq. 4.1"),
         "stops in the plane of the mirror": Mistake(lambda X, k: X - 1 / (k @ k) * (X @ k)[:, None] * k,
@@ -205,6 +209,20 @@ exercise(
         "makes one write of n": Mistake(lambda k, beta, n: (1 - (1 - beta * (k @ k)) ** n) / (k @ k),
             "That is the one strength which does the work of n writes with β. Here n small ones do the work of one: a "
             "root, not a power.", "eq. 4.6"),
+        "makes one write of n, for a unit key": Mistake(lambda k, beta, n: 1 - (1 - beta) ** n,
+            "That is the one strength which does the work of n writes with β, if ‖k‖ is 1. Here n small writes do the "
+            "work "
+            "of one, for any key.", "eq. 4.6"),
+        "multiplies by the squared length at the end": Mistake(
+            lambda k, beta, n: (1 - (1 - beta * (k @ k)) ** (1 / n)) * (k @ k),
+            "The root is right, and 1 − λ′ = β′‖k‖² is to be solved for β′: divide by ‖k‖².", "eq. 4.4"),
+        "gives what is left, divided": Mistake(lambda k, beta, n: (1 - beta * (k @ k)) ** (1 / n) / (k @ k),
+            "λ′ is what one small write leaves. What it *removes*, 1 − λ′, is β′‖k‖².", "eq. 4.4"),
+        "takes the root of what is removed": Mistake(lambda k, beta, n: (beta * (k @ k)) ** (1 / n) / (k @ k),
+            "β‖k‖² is the share that a write removes. What multiplies is what it *leaves*, 1 − β‖k‖².", "eq. 4.6"),
+        "takes what is removed for what is left": Mistake(
+            lambda k, beta, n: (1 - (beta * (k @ k)) ** (1 / n)) / (k @ k),
+            "Under the root belongs what one write leaves, 1 − β‖k‖². Yours has what it removes, β‖k‖².", "eq. 4.6"),
         "takes the limit of many small writes": Mistake(lambda k, beta, n: -torch.log1p(-beta * (k @ k)) / n / (k @ k),
             "λ^(1/n) is 1 + log(λ)/n only in the limit of many writes. n = 1 must give β itself.", "eq. 4.6"),
         "divides by the squared length twice": Mistake(
@@ -252,10 +270,13 @@ def reads_the_first_memory(S, k, beta):
     return S - (beta[:, None] * (k @ S.mT)).mT @ k
 
 
-def only_what_is_taken_out(S, k, beta):
-    for k_t, beta_t in zip(k, beta):
-        S = beta_t * torch.outer(S @ k_t, k_t)
-    return S
+def through_by(step):
+    """A wrong answer to 4.4: the loop with another last line, step(S, read, k_t, beta_t)."""
+    def f(S, k, beta):
+        for k_t, beta_t in zip(k, beta):
+            S = step(S, S @ k_t, k_t, beta_t)
+        return S
+    return f
 
 
 def many_tokens(g):
@@ -284,8 +305,20 @@ exercise(
         "multiplies entry by entry": Mistake(
             lambda S, k, beta: S * torch.stack([1 - b * x * x for x, b in zip(k, beta)]).prod(0),
             "You scaled each column by itself: the diagonal of k kᵀ. The read S k mixes all columns.", "eq. 4.8"),
-        "keeps only what is taken out": Mistake(only_what_is_taken_out,
+        "keeps only what is taken out": Mistake(through_by(lambda S, read, k, b: b * torch.outer(read, k)),
             "`β (S k) kᵀ` is what leaves the memory. The new S is the old one *minus* this.", "eq. 4.8"),
+        "turns the outer product around": Mistake(through_by(lambda S, read, k, b: S - b * torch.outer(k, read)),
+            "What is taken out is (S k) kᵀ: the read stands, (V,), and the key lies, (K,), like S itself.", "eq. 4.8"),
+        "forgets the key": Mistake(through_by(lambda S, read, k, b: S - b * read[:, None]),
+            "You took the read out of every column. It goes out along the key: an outer product with k.", "eq. 4.8"),
+        "forgets to read": Mistake(through_by(lambda S, read, k, b: S - b * k),
+            "You took out β kᵀ. How much of the key is to be taken out, the read S k says.", "eq. 4.8"),
+        "scales what is left by β": Mistake(through_by(lambda S, read, k, b: b * (S - torch.outer(read, k))),
+            "β scales what is taken *out*. Yours takes all of it, and scales what stays.", "eq. 4.8"),
+        "shrinks the whole memory by 1 − β": Mistake(through_by(lambda S, read, k, b: (1 - b) * S),
+            "Only what lies along the key shrinks. What is across the key stays as it is.", "eq. 4.4"),
+        "shrinks the whole memory by λ": Mistake(through_by(lambda S, read, k, b: (1 - b * (k @ k)) * S),
+            "λ is what happens along the key. What is across the key stays as it is.", "eq. 4.4"),
         "multiplies β in twice": Mistake(lambda S, k, beta: through(S, k, beta**2),
             "β_t once: it scales the read, or the outer product, not both.", "eq. 4.8"),
         "stops after the first token": Mistake(lambda S, k, beta: through(S, k[:1], beta[:1]),
@@ -364,215 +397,4 @@ exercise(
            "Check d by its overlap and e by its β. Only two pairs do not commute."),
     why="a: parallel. b and d: orthogonal. e: one of them is I. In c and f the overlap is 0.6, and the keys are not "
         "parallel.",
-)
-
-
-# -- 4.6 A clock -------------------------------------------------------------------------------------------------------
-
-def clock(n):
-    angle = math.pi / n                                                  # half of the turn
-    return torch.tensor([[1.0, 0.0], [math.cos(angle), math.sin(angle)]], dtype=torch.float64)
-
-
-def clock_started_elsewhere(n):
-    turn = torch.tensor([0.7, 0.7 + math.pi / n], dtype=torch.float64)
-    return torch.stack([turn.cos(), turn.sin()], -1)
-
-
-def clock_with_opposite_key(n):
-    return clock(n) * torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
-
-
-exercise(
-    id="4.6", title="A clock with n hours", kind="open", stars=3, minutes=15, equations=("4.9",), tolerance=1e-8,
-    reference=clock, alternatives=(clock_started_elsewhere, clock_with_opposite_key), prepare=hand_of, sources=(clock,),
-    cases=lambda g: [Case((n,), f"n = {n}") for n in (3, 4, 5, 12, 60)],
-    mutants={
-        "turns twice as far": Mistake(turned(lambda n: 2 * math.pi / n),
-            "Two mirrors turn by *twice* the angle between their keys. Your clock skips every second hour.", "eq. 4.9"),
-        "runs backwards": Mistake(turned(lambda n: -math.pi / n),
-            "The hand goes from k₁ towards k₂. Yours goes clockwise.", "eq. 4.9", next="Exchange the two keys."),
-        "turns half as far": Mistake(turned(lambda n: math.pi / (2 * n)),
-            "After n hours your hand has gone half way round. The angle between the keys is half the turn, and the "
-            "turn is 2π/n.", "eq. 4.9"),
-        "stands still": Mistake(turned(lambda n: 0.0),
-            "Both keys are the same, and a mirror undoes itself.", "eq. 4.2",
-            next="Which angle between the keys makes one hour?"),
-        "writes degrees where radians belong": Mistake(turned(lambda n: 180 / n),
-            "`math.cos` takes radians: half a turn is π, not 180.", "eq. 4.9"),
-        "writes the whole turn, in degrees": Mistake(turned(lambda n: 360 / n),
-            "`math.cos` takes radians: a whole turn is 2π, not 360. And the angle between the keys is half of an "
-            "hour's turn.",
-            "eq. 4.9"),
-        "forgets π": Mistake(turned(lambda n: 1 / n),
-            "Angles are in radians: half a turn is π, so the keys stand at π/n, not at 1/n.", "eq. 4.9"),
-        "always turns by a right angle": Mistake(turned(lambda n: math.pi / 4),
-            "That is the clock with 4 hours, for every n.", "eq. 4.9"),
-        "flips instead of turning": Mistake(turned(lambda n: math.pi / 2),
-            "Mirrors across orthogonal keys make half a turn: a clock with two hours.", "eq. 4.9"),
-    },
-    hints=("One hour is a turn by 2π/n. Two mirrors turn by twice the angle between their keys.",
-           "So the keys stand at an angle of π/n. The first may point anywhere.",
-           "(1, 0), and (cos π/n, sin π/n) as the second key, for the right sense of rotation."),
-)
-
-
-# -- 4.7 The shell game ------------------------------------------------------------------------------------------------
-
-def follow(S, swaps):
-    for i, j in swaps.tolist():
-        k = torch.zeros(S.shape[1], dtype=S.dtype)
-        k[i], k[j] = 1, -1
-        S = S - torch.outer(S @ k, k)
-    return S
-
-
-def follow_by_index(S, swaps):
-    order = list(range(S.shape[1]))
-    for i, j in swaps.tolist():
-        order[i], order[j] = order[j], order[i]
-    return S[:, order]
-
-
-def follow_by_unit_keys(S, swaps):
-    k = (torch.eye(S.shape[1], dtype=S.dtype)[swaps] * real([[1.0], [-1.0]])).sum(1) / math.sqrt(2)
-    return through(S, k, torch.full((len(k),), 2.0, dtype=S.dtype))
-
-
-def games(g):
-    S = real([[1.0, 2.0, 3.0]])
-    made = [Case((S, torch.tensor([[0, 1]])), "easy numbers, 1 swap"),
-            Case((S, torch.tensor([[0, 1], [1, 2]])), "easy numbers, 2 swaps")]
-    for V, K, n in ((2, 3, 1), (1, 4, 3), (2, 5, 8)):
-        swaps = torch.stack([torch.randperm(K, generator=g)[:2] for _ in range(n)])
-        made.append(Case((normal(g, V, K), swaps), f"random, {n} swap{'s' * (n > 1)}"))
-    return made
-
-
-exercise(
-    id="4.7", title="The shell game", kind="order", stars=2, minutes=10, equations=("4.13",),
-    reference="DCEAB", alternatives=(follow, follow_by_index, follow_by_unit_keys), cases=games,
-    prepare=order_the_lines(
-        {"A": "    S = S - torch.outer(S @ k, k)", "B": "return S",
-         "C": "    k = torch.zeros(S.shape[1], dtype=S.dtype)",
-         "D": "for i, j in swaps.tolist():", "E": "    k[i], k[j] = 1, -1"},
-        "def follow(S, swaps):", "follow", distractors={"F": "    S = S - 2 * torch.outer(S @ k, k)", "G": "    k[i], "
-                                                                                                           "k[j] = 1, "
-                                                                                                           "1"}),
-    mutants={
-        "takes β = 2 for a key of length √2": Mistake("DCEFB",
-            "k = (1, −1) has ‖k‖² = 2, so the mirror is at β = 1. With β = 2 the eigenvalue is −3.", "eq. 4.13",
-            next="A and F differ by one factor. What is β‖k‖² in each?"),
-        "mirrors across the sum": Mistake("DCGAB",
-            "With k = e_i + e_j the two entries change places *and* signs. The difference of the two is what must "
-            "flip.", "eq. 4.13"),
-        "moves nothing": Mistake("DCAEB",
-            "S is updated with a key of zeros, or not at all. E fills the key, and A comes after it.", "eq. 4.13"),
-        "never makes a key": Mistake("DEAB",
-            "E writes into k, and nothing has made it. C does, afresh for each swap.", "eq. 4.13"),
-        "returns nothing": Mistake("DCEA", "Without B the function ends with nothing to give back.", "eq. 4.13"),
-        "needs the key before there is one": Mistake("DECAB",
-            "One of your lines uses k, and C, which makes it, comes only later.",
-            next="Which line must stand right after D?"),
-        "makes both mistakes": Mistake("DCGFB",
-            "The key must be a difference, and β‖k‖² must be 2. Neither F nor G belongs.", "eq. 4.13"),
-        "swaps twice": Mistake("DCEAFB",
-            "A and F both update S. A mirror does the whole swap alone.", "eq. 4.13",
-            next="One of A and F is a decoy."),
-    },
-    hints=("The key is made afresh for each swap: zeros, then two entries.",
-           "Of A and F one belongs, of E and G one. What is β‖k‖² for k = (1, −1)?",
-           "D first, B last, and between them make the key before you use it."),
-)
-
-
-# -- 4.8 A shuffle as mirrors ------------------------------------------------------------------------------------------
-
-def mirrors(p):
-    keys, where = [], list(range(len(p)))                                # which column stands at each place by now
-    for place in range(len(p)):
-        other = where.index(int(p[place]))
-        if other != place:
-            k = torch.zeros(len(p), dtype=torch.float64)
-            k[place], k[other] = math.sqrt(0.5), -math.sqrt(0.5)
-            keys.append(k)
-            where[place], where[other] = where[other], where[place]
-    return torch.stack(keys) if keys else torch.zeros(0, len(p), dtype=torch.float64)
-
-
-def mirrors_of_any_matrix(p):
-    return householder.reflections(torch.eye(len(p), dtype=torch.float64)[:, p])
-
-
-def mirrors_by_cycles(p):
-    """Each cycle of n places is n - 1 swaps with its first member."""
-    keys, seen = [torch.zeros(0, len(p), dtype=torch.float64)], set()
-    for start in range(len(p)):
-        cycle = []
-        while start not in seen:
-            seen.add(start)
-            cycle.append(start)
-            start = int(p[start])
-        for a, b in zip(cycle, cycle[1:]):
-            e = torch.eye(len(p), dtype=torch.float64)
-            keys.append((e[a] - e[b])[None] * math.sqrt(0.5))
-    return torch.cat(keys)
-
-
-def with_a_key_per_place(p):
-    """Keeps the fixed places: their keys are zero."""
-    needed = mirrors(p)
-    return torch.cat([needed, torch.zeros(len(p) - len(needed), len(p), dtype=needed.dtype)])
-
-
-def shuffles(g):
-    fixed = ([1, 0], [0, 1, 2], [1, 2, 0], [2, 0, 1], [1, 0, 3, 2], [3, 0, 1, 2], [1, 3, 0, 2])
-    drawn = [torch.randperm(K, generator=g) for K in (5, 6, 8)]
-    return [Case((torch.as_tensor(p),), f"K = {len(p)}") for p in (*fixed, *drawn)]
-
-
-exercise(
-    id="4.8", title="A shuffle as mirrors", kind="code", stars=4, minutes=30, equations=("4.13", "4.14"),
-    reference=mirrors, alternatives=(mirrors_of_any_matrix, mirrors_by_cycles),
-    prepare=shuffle_by, sources=(mirrors,), cases=shuffles,
-    mutants={
-        "shuffles the other way": Mistake(lambda p: mirrors(p).flip(0),
-            "Your mirrors are right and stand in the opposite order: together they undo the shuffle. The first key "
-            "meets the memory first.",
-            "eq. 4.14", next="Try the cycle [1, 2, 0]: which column should stand first?"),
-        "spends a key on places that stay": Mistake(with_a_key_per_place,
-            "The shuffle is right. A column that is already in its place needs no mirror, and a key of length 0 is "
-            "none.",
-            "eq. 4.14"),
-        "swaps neighbors only": Mistake(by_neighbors,
-            "The shuffle is right, with more mirrors than necessary. A swap may reach as far as it likes.", "eq. 4.14",
-            next="After one mirror, at least one more column can be in its final place."),
-        "forgets what it has already moved": Mistake(without_bookkeeping,
-            "After a swap the columns stand elsewhere. Keep a list of who stands where.", "eq. 4.14",
-            next="In the cycle [1, 2, 0], where is column 0 after the first swap?"),
-        "swaps once for every displaced place": Mistake(with_a_swap_per_place,
-            "For p = [1, 0] those are two swaps of the same pair, and nothing has happened. After a swap, look again "
-            "who stands where.", "eq. 4.14"),
-        "leaves the keys too long": Mistake(lambda p: mirrors(p) * math.sqrt(2),
-            "With β = 2 the key must have length 1. Yours has length √2, and the mirror stretches.", "eq. 4.13"),
-        "makes the keys too short": Mistake(lambda p: mirrors(p) * math.sqrt(0.5),
-            "e_i − e_j has length √2: divided by √2 it has length 1, divided by 2 it has length √½, and with β = 2 "
-            "that erases.",
-            "eq. 4.13"),
-        "has no answer where nothing moves": Mistake(lambda p: torch.stack([*mirrors(p)]),
-            "For the identity the list of keys is empty, and `torch.stack` refuses an empty list: give a (0, K) "
-            "tensor.",
-            "eq. 4.14"),
-        "mirrors across the sums": Mistake(lambda p: mirrors(p).abs(),
-            "e_i + e_j swaps the two entries and flips both signs. The difference e_i − e_j must flip.", "eq. 4.13"),
-        "stops after the first swap": Mistake(lambda p: mirrors(p)[:1],
-            "One swap is not enough: a cycle of n columns takes n − 1.", "eq. 4.14"),
-        "loses the last swap": Mistake(lambda p: mirrors(p)[:-1],
-            "One mirror is missing at the end.", "eq. 4.14",
-            next="Does your loop reach the last place that has to move?"),
-    },
-    hints=("Go from left to right. At each place: which column should stand here, and where does it stand now?",
-           "If it stands elsewhere, swap the two places: one key, (e_i − e_j)/√2. Then note the swap in your list.",
-           "`where = list(range(K))`; for each place `other = where.index(p[place])`; after the key, "
-           "exchange `where[place]` and `where[other]`."),
 )

@@ -14,7 +14,7 @@ from ..common import cases, eye_like, lapack_cases, lapack_keys, one_head
 
 exercise(
     id="5.1", title="Three writes by hand", kind="predict", stars=1, minutes=5, equations=("5.4",),
-    reference=2.44, tolerance=1e-3,
+    reference=2.44, givens={"β₂": 0.5},
     mutants={
         "writes the value itself": Mistake(5.0,
             "5 is what *arrives*. The memory already answers something for this key, and only the difference is "
@@ -35,6 +35,7 @@ exercise(
             next="u₂ (k₂ᵀk₃) is 0.7 · 0.8."),
         "gives what the memory says": Mistake(2.56,
             "2.56 is what the memory says about (1, 0) before token 3. What is written is 5 minus that.", "eq. 5.4"),
+        "gives u₂": Mistake(0.7, "That is what token 2 writes. The question is about token 3.", "eq. 5.4"),
         "takes 0.6 for the overlap in u₃": Mistake(2.58,
             "You subtracted 0.7 · 0.6. The overlap of (0.8, 0.6) with (1, 0) is 0.8.", "eq. 5.4"),
         "takes 0.6 for the overlap in u₂": Mistake(2.28,
@@ -119,6 +120,11 @@ def u_inclusive(k, v, beta):
     return torch.linalg.solve(eye_like(A) + A, beta[:, None] * v)
 
 
+def scales_columns(k, v, beta):
+    A = (k @ k.T * beta).tril(-1)
+    return torch.linalg.solve(eye_like(A) + A, beta[:, None] * v)
+
+
 exercise(
     id="5.2", title="The u vectors", kind="code", stars=1, minutes=5, equations=("5.4",),
     reference=u_vectors, alternatives=(wy_u, u_by_triangular_solve, u_by_state),
@@ -155,6 +161,15 @@ exercise(
             next="Does your answer change if token 1 has the key of token 3?"),
         "multiplies β in twice": Mistake(u_by(lambda t: t.beta * (t.v - t.beta * t.said)),
             "β_t stands before the bracket, once. Yours multiplies the sum with it a second time.", "eq. 5.4"),
+        "gives what will be read": Mistake(u_by(lambda t: t.said + t.beta * (t.v - t.said)),
+            "That is what the memory says about k_t *after* the write. The write itself is β_t times the difference.",
+            "eq. 5.4"),
+        "divides by the squared length of the key": Mistake(lambda k, v, beta: u_vectors(k, v, beta / (k * k).sum(-1)),
+            "β_t is taken as it is. Dividing by ‖k_t‖² would be another rule, normalized least mean squares.",
+            "eq. 5.4"),
+        "scales the overlaps by the earlier β": Mistake(scales_columns,
+            "Row t of the system is scaled by β_t, the strength of the token that corrects itself. Yours has β_i.",
+            "eq. 5.4"),
         "writes nothing": Mistake(u_by(lambda t: t.beta * t.said),
             "Yours writes what the memory says already, and an empty memory says nothing: all rows stay zero. "
             "v_t must come in.", "eq. 5.4"),
@@ -202,6 +217,12 @@ def w_through_the_first_erasure_first(k, beta):
             left = left - beta[i] * k[i] * (k[i] @ left)
         w.append(beta[t] * left)
     return torch.stack(w)
+
+
+def w_with_products(k, beta, own=False):
+    """w_t = P k_t with P = M_1 ... M_{t-1}, or up to M_t, and no β before it."""
+    upto = [householder_product(k[:t + own], beta[:t + own]) for t in range(len(k))]
+    return torch.stack([P @ k_t for P, k_t in zip(upto, k)])
 
 
 def w_gram_schmidt(t):
@@ -252,6 +273,13 @@ exercise(
             "so the "
             "key meets the latest erasure first.", "eq. 5.3",
             next="Run the inner loop backwards, or use w_i and the sum."),
+        "forgets β before the product": Mistake(w_with_products,
+            "P_{t−1} is right, with its β. But w_t = β_t P_{t−1} k_t has one more of its own.", "eq. 5.3"),
+        "lets the token's own erasure in": Mistake(lambda k, beta: beta[:, None] * w_with_products(k, beta, own=True),
+            "You multiplied k_t with P_t, which holds M_t already. The new row comes from P_{t−1}, before it.",
+            "eq. 5.3"),
+        "multiplies β in twice": Mistake(lambda k, beta: beta[:, None] * wy_w(k, beta),
+            "Each row has its β_t already; yours scales the finished rows once more.", "eq. 5.3"),
         "exchanges w and k in the sum": Mistake(w_by(lambda t: t.beta * (t.v - (t.u @ t.v) @ t.values)),
             "The product is I − Σ w_i k_iᵀ: the key stands on the right and meets k_t, w_i is what is subtracted. "
             "Yours subtracts k_i (w_iᵀk_t).", "eq. 5.2"),
@@ -411,6 +439,17 @@ exercise(
         "starts from an empty memory": Mistake(lambda S, k, v, beta: wy_u(k, v, beta).mT @ k,
             "The old memory is gone altogether. What the erasures leave of it, S₀ P_C, is still there at the end.",
             "eq. 5.5"),
+        "lets all tokens look at the old memory": Mistake(
+            lambda S, k, v, beta: S + (beta[:, None] * (v - k @ S.mT)).mT @ k,
+            "Every token corrects against S₀, as at the start of the lesson. It has to see what the earlier ones "
+            "write.",
+            "eq. 5.6", next="What do U and W have that β v and β k lack?"),
+        "uses W in both places": Mistake(
+            lambda S, k, v, beta: S - S @ wy_w(k, beta).mT @ wy_w(k, beta) + wy_u(k, v, beta).mT @ k,
+            "P_C = I − WᵀK: the right factor are the keys as they came.", "eq. 5.2"),
+        "shrinks the old memory as a whole": Mistake(
+            lambda S, k, v, beta: S * (1 - beta).prod() + wy_u(k, v, beta).mT @ k,
+            "The erasures act along the keys only. What is across all of them stays as it is.", "eq. 5.5"),
         "loses the new writes": Mistake(
             lambda S, k, v, beta: S - S @ wy_w(k, beta).mT @ k,
             "The old memory is treated right, but what the tokens write, UᵀK, is gone.", "eq. 5.5"),
@@ -435,6 +474,8 @@ exercise(
     id="5.6", title="When the loop is cheaper", kind="predict", stars=2, minutes=10, equations=("5.4",),
     reference=130,
     mutants={
+        "counts the earlier tokens of one token": Mistake(64,
+            "With 64 earlier tokens *one* token costs 2KV, as a step of the loop does. The question is about the sum."),
         "stops at half the length": Mistake(66,
             "At 66 the *last* token alone costs more than 2KV; the tokens before it were cheaper, and the question is "
             "about "
@@ -522,6 +563,19 @@ exercise(
             "tau belongs to the vectors as they are stored, with a leading 1 and whatever length that gives."),
         "returns the first n columns": Mistake(lambda a, tau: q_from_lapack(a, tau)[:, :a.shape[1]].contiguous(),
             "That is the thin Q. The product of the m × m reflections has all m columns."),
+        "leaves out the identity": Mistake(lambda a, tau: wy_w(lapack_keys(a), tau).mT @ lapack_keys(a),
+            "WᵀK is what the product takes *away* from I.", "eq. 5.2"),
+        "adds what it should take away": Mistake(
+            lambda a, tau: torch.eye(len(a), dtype=a.dtype) + wy_w(lapack_keys(a), tau).mT @ lapack_keys(a),
+            "The sign is wrong: Q = I *minus* WᵀK.", "eq. 5.2"),
+        "adds 1 everywhere": Mistake(lambda a, tau: q_with_keys(a, tau, a.tril(-1).mT + 1),
+            "The leading 1 of vector t stands in position t only; above it are zeros.",
+            next="Add an identity of shape (n, m)."),
+        "uses `a` as it is": Mistake(lambda a, tau: q_with_keys(a, tau, a.mT.contiguous()),
+            "On and above its diagonal `a` holds R, which belongs to no vector.",
+            next="`tril(-1)`, then add the ones."),
+        "factorizes once more": Mistake(lambda a, tau: torch.linalg.qr(a, mode="complete").Q,
+            "`a` is not the matrix that was factorized: it is the result, R and the vectors in one array."),
         "erases with raw keys": Mistake(
             lambda a, tau: torch.eye(a.shape[0], dtype=a.dtype) - (tau[:, None] * lapack_keys(a)).mT @ lapack_keys(a),
             "tau_t k_t is right for the first vector only. The next ones meet a product that is no longer I.",

@@ -29,7 +29,7 @@ def triangles(g):
 
 exercise(
     id="6.1", title="One entry of UT by hand", kind="predict", stars=1, minutes=8, equations=("6.2", "6.3", "6.7"),
-    reference=-0.108, tolerance=1e-4,
+    reference=-0.108, givens={"β₁": 0.5},
     mutants={
         "does not scale by β₁": Mistake(-0.216,
             "−0.216 is the entry of (I + A)⁻¹. UT has diag(β) on its right: column 1 is scaled by β₁ = 0.5.",
@@ -52,13 +52,21 @@ exercise(
             "The keys of tokens 1 and 3 overlap too, so there is also the direct path, one hop, −A₃₁.", "eq. 6.7"),
         "adds both paths with one sign": Mistake(-0.492,
             "Each hop contributes a factor −A. Two hops make a plus.", "eq. 6.7"),
-        "flips every sign": Mistake(0.108,
-            "You computed with I − A: a path of one hop counts *minus* A₃₁.", "eq. 6.1",
-            next="What must be added to u₃ to give β₃v₃: what the memory says, or its opposite?"),
-        "forgets β in A₂₁": Mistake(0.084,
-            "The detour is A₃₂A₂₁ with A₂₁ = β₂ k₂ᵀk₁ = 0.4. You took the overlap alone, 0.8.", "eq. 6.2"),
-        "scales A by the β of the column": Mistake(-0.054,
-            "In A the row is scaled: A_ti = β_t k_tᵀk_i. β says how strongly the *later* token corrects.", "eq. 6.2"),
+        "has the opposite sign": Mistake(0.108,
+            "The size is right. The direct path, one hop, counts −0.3, and the detour, two hops, +0.192.", "eq. 6.7"),
+        "inverts I − A": Mistake(0.492,
+            "In (I − A)⁻¹ every path counts plus. u₃ *subtracts* what the memory says, so each hop brings a minus.",
+            "eq. 6.1"),
+        "has the detour twice as large": Mistake(0.084,
+            "The detour should be A₃₂A₂₁β₁ = 0.96 · 0.4 · 0.5 = 0.192; yours is 0.384. Either A₂₁ = β₂ k₂ᵀk₁ lacks its "
+            "β₂, or "
+            "the path lacks β₁.", "eq. 6.2"),
+        "scales the detour only by β₁": Mistake(-0.408,
+            "Your detour is 0.192, as it should be. The direct path, −0.6, is scaled by β₁ as well.", "eq. 6.3"),
+        "has a β too many, or in the wrong place": Mistake(-0.054,
+            "That is half of it. Either β₁ counts twice, or A is scaled by the β of its columns. A row is scaled by "
+            "its own "
+            "β_t, and β₁ comes in once, at the end.", "eq. 6.2"),
     },
     hints=("First A: A₂₁ = 0.5 · 0.8, A₃₁ = 0.6, A₃₂ = 0.96.",
            "There are two paths from token 1 to token 3: directly, and by way of token 2.",
@@ -115,6 +123,8 @@ exercise(
             "Without a mask tokens are corrected by themselves and by later ones. Only what lies below the diagonal "
             "stays.",
             "eq. 6.2"),
+        "divides by the root of the key width": Mistake(lambda k, beta: ut_system(k, beta) / k.shape[1] ** 0.5,
+            "There is no scale in A: the overlap is k_tᵀk_i as it is. 1/√K belongs to softmax attention.", "eq. 6.2"),
         "adds the identity": Mistake(lambda k, beta: eye_like(beta) + ut_system(k, beta),
             "That is I + A, the matrix of the system. A itself has zeros on its diagonal.", "eq. 6.1"),
         "normalizes the keys": Mistake(
@@ -172,6 +182,17 @@ exercise(
             lambda k, beta: beta[:, None] * inverse_by_substitution(ut_system(k, beta)) * beta,
             "diag(β) stands on the right of the inverse, once: it scales columns. The rows have their β inside A.",
             "eq. 6.3"),
+        "multiplies β in twice": Mistake(lambda k, beta: ut_by_solve(k, beta) * beta,
+            "`rows * beta` brings β once, and once is right.", "eq. 6.3"),
+        "divides by β": Mistake(lambda k, beta: inverse_by_substitution(ut_system(k, beta)) / beta,
+            "UT = (I + A)⁻¹ diag(β): multiply.", "eq. 6.3"),
+        "adds diag(β)": Mistake(lambda k, beta: inverse_by_substitution(ut_system(k, beta)) + torch.diag(beta),
+            "diag(β) is a factor, to the right of the inverse: it scales columns.", "eq. 6.3"),
+        "transposes the inverse": Mistake(lambda k, beta: inverse_by_substitution(ut_system(k, beta)).mT * beta,
+            "Row t belongs to the later token. Yours has the rows as columns.", "eq. 6.3"),
+        "subtracts the wrong way round": Mistake(
+            lambda k, beta: UT_by_rows(k, beta, lambda t, e, a, rows: a @ rows - e if t else e),
+            "Row t is e_t *minus* what the finished rows contribute; yours is the opposite.", "eq. 6.4"),
         "keeps what should be taken off": Mistake(
             lambda k, beta: UT_by_rows(k, beta, lambda t, e, a, rows: a @ rows if t else e),
             "`finished` is what the rows above contribute. Row t is e_t *minus* this.", "eq. 6.4"),
@@ -231,16 +252,21 @@ exercise(
             "The loop is consistent, but it inverts I − A. The delta rule needs (I + A)⁻¹: u_t *subtracts* what the "
             "memory already says.", "eq. 6.1",
             next="For C = 2, write down (I + A)⁻¹ and compare its lower left entry with rows[1, 0]."),
-        "flips the sign inside the loop instead": Mistake(lambda A: listing(A, sign=1, inside=-1),
-            "Now the loop ends with A − A² + …, which is I − (I + A)⁻¹: right up to a sign of the whole, so adding I "
-            "gives 2I − "
-            "(I + A)⁻¹.", "eq. 6.4",
-            next="Flip the sign where `rows` starts, and leave the loop alone."),
+        "gives 2I − (I + A)⁻¹": Mistake(lambda A: listing(A, sign=1, inside=-1),
+            "Below the diagonal yours is (I + A)⁻¹ with the opposite sign as a whole. One minus is needed, where "
+            "`rows` starts, "
+            "and it also turns the signs that the loop makes.", "eq. 6.4",
+            next="Leave the loop and the last line as they were."),
         "counts every path minus": Mistake(lambda A: listing(A, sign=-1, inside=-1),
             "Yours is I − A − A² − A³ − …: every path counts minus, by a second sign in the loop or by one before the "
             "result. "
             "Each hop brings a minus, so two hops make a plus: only the sign where `rows` starts is to change.",
             "eq. 6.7"),
+        "subtracts the identity": Mistake(lambda A: listing(A) - 2 * eye_like(A),
+            "The loop ends with (I + A)⁻¹ − I. The identity is to be *added*.", "eq. 6.4"),
+        "adds the identity twice": Mistake(lambda A: listing(A, identity="before") + eye_like(A),
+            "The identity comes in once, at the end. Ones on the diagonal during the loop count each row twice.",
+            "eq. 6.4"),
         "does nothing in the loop": Mistake(lambda A: eye_like(A) + A,
             "That is I + A, the matrix to be inverted.", "eq. 6.1"),
         "loses the identity": Mistake(lambda A: listing(A) - eye_like(A),
@@ -314,6 +340,9 @@ exercise(
         "divides β out of UT": Mistake(w_and_u_by(lambda UT, inverse, x, beta: UT @ (x / beta)),
             "k / β takes out the one β that belongs there, the one inside UT: now there is none, and β = 0 gives NaN. "
             "Divide nothing: UT @ k has one β.", "eq. 6.3"),
+        "divides β out again": Mistake(w_and_u_by(lambda UT, inverse, x, beta: (UT / beta[:, 0]) @ (beta * x)),
+            "That is right as long as no β is zero, and NaN where one is. Do not multiply the second β in at all.",
+            "eq. 6.3"),
         "moves the second β to the left": Mistake(w_and_u_by(lambda UT, inverse, x, beta: beta * (UT @ x)),
             "UT has its β already. Scaling the rows of UT @ k is one more, only at another place.", "eq. 6.3",
             next="With one token, what should W be?"),
@@ -404,7 +433,7 @@ exercise(
 
 exercise(
     id="6.7", title="How many paths?", kind="predict", stars=2, minutes=8, equations=("6.7",),
-    reference=2**38, tolerance=0,
+    reference=2**38, tolerance=0,                                        # 2^38 - 1 is another answer
     mutants={
         "counts token 40 as a choice": Mistake(2**39, "The end of the path is not a choice, and neither is its start.",
             next="Which tokens may a path visit or skip?"),
@@ -418,6 +447,10 @@ exercise(
             "39 is the largest number of hops. There is one such path, and many shorter ones."),
         "leaves one token in between out": Mistake(2**37,
             "Between token 1 and token 40 there are 38 tokens, 2 to 39.", next="Try token 1 to token 3 first."),
+        "counts all tokens": Mistake(40, "40 is how many tokens there are. Each of those in between is visited or not.",
+            next="How many ways are there to choose?"),
+        "counts pairs of the tokens but one": Mistake(math.comb(39, 2),
+            "741 is the number of pairs among 39 tokens. A path is a whole chain of hops."),
         "counts pairs of tokens": Mistake(math.comb(40, 2),
             "780 is the number of pairs among 40 tokens, that is, of possible hops. A path is a whole chain of hops."),
         "counts paths with two stops": Mistake(math.comb(38, 2),
@@ -474,6 +507,11 @@ exercise(
         "has diag(τ) on the wrong side": Mistake(
             lambda a, tau: (inverse_by_substitution(ut_system(lapack_keys(a), tau)).mT * tau).contiguous(),
             "diag(β) scales the columns of UT, so it scales the *rows* of its transpose.", "eq. 6.3"),
+        "counts tau twice": Mistake(lambda a, tau: larft(a, tau) * tau,
+            "`ut_by_solve` has multiplied with diag(τ) already.", "eq. 6.3"),
+        "uses `a` as it is": Mistake(lambda a, tau: ut_by_solve(a.mT.contiguous(), tau).mT.contiguous(),
+            "On and above its diagonal `a` holds R, which belongs to no vector.",
+            next="`a.tril(-1)`, plus an identity."),
         "has the wrong sign off the diagonal": Mistake(
             lambda a, tau: (inverse_by_substitution(-ut_system(lapack_keys(a), tau)) * tau).mT.contiguous(),
             "That comes from inverting I − A.", "eq. 6.1"),

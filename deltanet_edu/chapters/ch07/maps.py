@@ -1,0 +1,380 @@
+"""Exercises 7.4 to 7.7: tokens of the delta rule as maps S -> S M + X, which a scan composes."""
+
+import torch
+
+from ...ops import delta_rule_recurrent
+from ...ops.delta_rule.householder import householder, householder_product, wy_u, wy_w
+from ...ops.delta_rule.scan import compose, inclusive_scan
+from ...tutor import AnswerError, Case, Mistake, exercise
+from ...tutor.cases import delta_inputs, normal, smallest_first
+from ..common import eye_like, one_head, real
+
+# -- 7.4 A published operator ------------------------------------------------------------------------------------------
+
+def joined(M1, X1, M2, X2):
+    return M1 @ M2, X1 @ M2 + X2                                         # (K, K), (V, K)
+
+
+def joined_by_package(M1, X1, M2, X2):
+    return compose((M1, X1), (M2, X2))
+
+
+def joined_by_blocks(M1, X1, M2, X2):
+    """As one matrix product: a map is the block matrix [[M, 0], [X, I]]."""
+    K, V = M1.shape[0], X1.shape[0]
+
+    def block(M, X):
+        return torch.cat([torch.cat([M, M.new_zeros(K, V)], 1), torch.cat([X, torch.eye(V, dtype=X.dtype)], 1)], 0)
+    product = block(M1, X1) @ block(M2, X2)
+    return product[:K, :K], product[K:, :K]
+
+
+def joined_by_probing(M1, X1, M2, X2):
+    """Run both maps on the zero memory, which shows X, and on every unit row, which shows M."""
+    def run(S):
+        return (S @ M1 + X1) @ M2 + X2
+    X = run(torch.zeros_like(X1))
+    unit_rows = torch.eye(len(M1), dtype=M1.dtype)
+    return torch.stack([(run(row.expand_as(X1)) - X)[0] for row in unit_rows]), X
+
+
+def pair_cases(g):
+    def token(V, K):
+        k, v, beta = normal(g, K), normal(g, V), torch.rand((), generator=g, dtype=torch.float64)
+        return householder(k, beta), beta * torch.outer(v, k)
+    cases = [Case((real([[2.0]]), real([[1.0]]), real([[3.0]]), real([[5.0]])), "K = V = 1")]
+    for K, V in ((2, 2), (3, 3), (3, 1), (2, 3)):
+        note = "K = V = 2" if K == V else f"K = {K}, V = {V}"
+        cases.append(Case((normal(g, K, K), normal(g, V, K), normal(g, K, K), normal(g, V, K)), note))
+    return smallest_first([*cases, Case((*token(3, 3), *token(3, 3)), "two tokens of the delta rule")])
+
+
+exercise(
+    id="7.4", title="A published operator", kind="bug", stars=2, minutes=15, equations=("7.6",),
+    reference=joined, alternatives=(joined_by_package, joined_by_blocks, joined_by_probing), cases=pair_cases,
+    mutants={
+        "keeps the published slip": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, M2 @ X1 + X2),
+            "The second map takes what the first one has written and multiplies it by M₂ *from the right*, like "
+            "everything else in S.", "eq. 7.6",
+            next="Write out (S M₁ + X₁) M₂ + X₂."),
+        "swaps the product of the transitions": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, X1 @ M2 + X2),
+            "X is right. But S meets M₁ first, and S stands on the left: S M₁ M₂.", "eq. 7.6"),
+        "does the second map first": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, X2 @ M1 + X1),
+            "Composition of maps does not commute. The first token comes first.", "eq. 7.6"),
+        "turns the other product around as well": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, M2 @ X1 + X2),
+            "Consistent, but for a memory that stands on the *right*, S -> M S + X, as where the state is transposed. "
+            "Here S stands on the left.", "eq. 7.6", next="Write out (S M₁ + X₁) M₂ + X₂."),
+        "sends the first write through both erasures": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 @ M2 + X2),
+            "X₁ is written after M₁ has acted. Of the two erasures it meets only M₂.", "eq. 7.6"),
+        "erases the second write, and not the first": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2 @ M2),
+            "M₂ acts on what was there before token 2, which is what token 1 wrote. X₂ is added after it.", "eq. 7.6"),
+        "forgets the first write": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X2),
+            "What token 1 wrote is gone. It passes through M₂ and stays.", "eq. 7.6"),
+        "adds the transitions": Mistake(lambda M1, X1, M2, X2: (M1 + M2, X1 @ M2 + X2),
+            "X is right. One map after the other *multiplies* what multiplies S.", "eq. 7.6"),
+        "sends each write through its own erasure": Mistake(
+            lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 + X2 @ M2),
+            "M_t acts on what was there *before* token t, and X_t is added after it. So X₁ meets M₂ only, and X₂ "
+            "nothing.",
+            "eq. 7.6"),
+        "sends each write through its own erasure too": Mistake(
+            lambda M1, X1, M2, X2: (M1 @ M2, (X1 @ M1 + X2) @ M2),
+            "X₁ meets M₂, as it should, but not M₁ before it; and X₂ meets nothing.", "eq. 7.6"),
+        "sends each write through the other's erasure": Mistake(
+            lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M2 + X2 @ M1),
+            "X₁ is right. But M₁ is over before X₂ is written.", "eq. 7.6"),
+        "returns X before M": Mistake(lambda M1, X1, M2, X2: (X1 @ M2 + X2, M1 @ M2),
+            "Both are right, in the wrong order: first M, (K, K), then X, (V, K).", "eq. 7.6"),
+        "multiplies entry by entry": Mistake(lambda M1, X1, M2, X2: (M1 * M2, X1 @ M2 + X2),
+            "X is right. `*` multiplies entry by entry; the product of two matrices is `@`.", "eq. 7.6"),
+        "forgets the second write": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M2),
+            "What the first token wrote is right. What the second one writes, X₂, is added to it.", "eq. 7.6"),
+        "sends the second write through the first erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2 @ M1),
+            "M₁ is over before X₂ is written. It is X₁ that still meets an erasure: M₂.", "eq. 7.6"),
+        "adds the writes untouched": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2),
+            "What the first token wrote passes through the erasure of the second. That is what makes it the delta "
+            "rule.", "eq. 7.6",
+            next="Same key twice, β = 1: is the first value still there?"),
+        "sends the second write through its own erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, (X1 + X2) @ M2),
+            "M₂ acts on what was there before token 2; X₂ is added after it.", "eq. 7.6"),
+        "sends the first write through its own erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 + X2),
+            "M₁ acts on what was there before token 1. Its write meets M₂ next.", "eq. 7.6"),
+        "transposes the second transition": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M2.T + X2),
+            "For a single token M is symmetric and this goes unnoticed. A product of several is not, and a scan meets "
+            "those.", "eq. 7.6"),
+    },
+    hints=("A pair (M, X) is a map: it sends S to S M + X. Apply the first, then the second, to a letter S.",
+           "(S M₁ + X₁) M₂ + X₂. Multiply out.",
+           "S M₁M₂ + X₁M₂ + X₂: read off what multiplies S and what does not."),
+)
+
+
+# -- 7.5 A witness -----------------------------------------------------------------------------------------------------
+
+def published(first, second):
+    return first[0] @ second[0], second[0] @ first[1] + second[1]
+
+
+SHAPES = "three keys of 2 numbers each, three values of 2 numbers each, three strengths"
+
+
+def read_witness(answer):
+    """Three tokens as (k: (3, 2), v: (3, 2), beta: (3,)), or an AnswerError that says what is missing."""
+    try:
+        k, v, beta = (torch.as_tensor(x, dtype=torch.float64) for x in answer)
+    except Exception:
+        raise AnswerError(f"give (k, v, beta): {SHAPES}") from None
+    if k.shape != (3, 2) or v.shape != (3, 2) or beta.shape != (3,):
+        raise AnswerError(f"the shapes are {tuple(k.shape)}, {tuple(v.shape)}, {tuple(beta.shape)}; give {SHAPES}")
+    if not all(x.isfinite().all() and x.abs().max() <= 10 for x in (k, v, beta)):
+        raise AnswerError("all numbers should lie between -10 and 10")
+    return k, v, beta
+
+
+def groupings(answer):
+    """What the published operator makes of three tokens, grouped from the left and from the right; if the same, why.
+
+    The two differ by (M3 M2 - M2 M3) X1, and equation 4.11 says when the bracket is zero.
+    """
+    k, v, beta = read_witness(answer)
+    a, b, c = ((householder(k_t, b_t), b_t * torch.outer(v_t, k_t)) for k_t, v_t, b_t in zip(k, v, beta))
+    left, right = published(published(a, b), c), published(a, published(b, c))
+    if (left[1] - right[1]).abs().max() > 1e-6:
+        return "the two groupings differ"
+    overlap, lengths = (k[1] @ k[2]).abs(), k[1].norm() * k[2].norm()
+    reasons = {"all values are zero": (v == 0).all(), "all strengths are zero": (beta == 0).all(),
+               "token 1 writes nothing": (a[1] == 0).all(),
+               "token 2 or 3 erases nothing": beta[1] * lengths == 0 or beta[2] * lengths == 0,
+               "keys 2 and 3 are parallel": (lengths - overlap).abs() < 1e-9,
+               "keys 2 and 3 are orthogonal": overlap < 1e-9}
+    return next((reason for reason, holds in reasons.items() if holds), "the difference is too small to see")
+
+
+WITNESS = ([(1.0, 0.0), (0.6, 0.8), (0.0, 1.0)], [(1.0, 2.0), (0.0, 1.0), (3.0, 0.0)], [0.5, 0.5, 0.5])
+ONE_VALUE = ([(1.0, 0.0), (0.8, 0.6), (0.6, 0.8)], [(1.0, 0.0), (0.0, 0.0), (0.0, 0.0)], [1.0, 1.0, 1.0])
+
+
+def witness(**changes):
+    """The right answer with its k, v or beta replaced."""
+    return tuple(changes.get(name, x) for name, x in zip(("k", "v", "beta"), WITNESS))
+
+
+exercise(
+    id="7.5", title="A witness", kind="open", stars=3, minutes=15, equations=("7.7",), prepare=groupings,
+    reference=WITNESS, alternatives=(ONE_VALUE,),
+    mutants={
+        "gives keys 2 and 3 one direction": Mistake(witness(k=[(1.0, 0.0), (0.6, 0.8), (0.6, 0.8)]),
+            "The keys of tokens 2 and 3 are parallel. Erasures along one direction commute, so a wrong order does not "
+            "show.",
+            "eq. 4.11", next="Turn key 3 away from key 2, but not to a right angle."),
+        "turns keys 2 and 3 to a right angle": Mistake(witness(k=[(0.6, 0.8), (0.0, 1.0), (1.0, 0.0)]),
+            "Orthogonal erasures commute too: neither touches what the other does.", "eq. 4.11",
+            next="Choose keys that overlap partly."),
+        "writes nothing": Mistake(witness(v=[(0.0, 0.0)] * 3),
+            "With all values zero every X is zero. The slip is in X.", "eq. 7.6", next="Give the first token a value."),
+        "sets every strength to zero": Mistake(witness(beta=[0.0, 0.0, 0.0]),
+            "β = 0 makes every map the identity.", "eq. 7.6"),
+        "leaves token 2 or 3 without an erasure": Mistake(witness(beta=[0.5, 0.0, 0.5]),
+            "M₂ or M₃ is the identity, by a strength or a key of zero, and the identity commutes with everything.",
+            "eq. 4.11", next="Let tokens 2 and 3 both erase."),
+        "lets token 1 write nothing": Mistake(witness(v=[(0.0, 0.0), (0.0, 1.0), (3.0, 0.0)]),
+            "X₁ = β₁ v₁ k₁ᵀ is zero. The slip is in how the write of token 1 passes through M₂ and M₃; the later "
+            "writes pass "
+            "through one erasure or none, and there is no order to get wrong.", "eq. 7.6",
+            next="Give the first token a value, a key and a strength."),
+        "makes a difference too small to see": Mistake(witness(beta=[1e-7, 0.5, 0.5]),
+            "The two groupings agree to six digits, as rounding would make them. Larger numbers will do.", "eq. 7.7"),
+    },
+    hints=("Look at the X of both groupings: the write of token 1 passes M₂ and M₃, from the left, in which order?",
+           "Grouped from the left: M₃M₂X₁. From the right: (M₂M₃)X₁. When are these different?",
+           "M₂ and M₃ must not commute: keys 2 and 3 neither parallel nor orthogonal, both β above 0, and token 1 must "
+           "write something."),
+    why="Grouped from the left the printed operator sends X₁ to M₃M₂X₁, grouped from the right to M₂M₃X₁. A scan "
+        "regroups "
+        "freely, so its result would depend on the number of processors.",
+)
+
+
+# -- 7.6 The map of a chunk --------------------------------------------------------------------------------------------
+
+def chunk_map(k, v, beta):
+    M, X = torch.eye(k.shape[1], dtype=k.dtype), torch.zeros(v.shape[1], k.shape[1], dtype=k.dtype)
+    for k_t, v_t, beta_t in zip(k, v, beta):
+        M_t = householder(k_t, beta_t)                                   # (K, K)
+        M, X = M @ M_t, X @ M_t + beta_t * torch.outer(v_t, k_t)         # (K, K), (V, K)
+    return M, X
+
+
+def chunk_map_by_wy(k, v, beta):
+    return eye_like(k) - wy_w(k, beta).T @ k, wy_u(k, v, beta).T @ k
+
+
+def chunk_map_by_probing(k, v, beta):
+    """Run the recurrence from zero to get X, and from each unit row to get M."""
+    nothing = torch.zeros_like(k)                                        # values: the memory is a (K, K) of unit rows
+    M = one_head(delta_rule_recurrent, k, k, nothing, beta, eye_like(k))[1]
+    return M, one_head(delta_rule_recurrent, k, k, v, beta, None)[1]
+
+
+def chunk_map_by_scan(k, v, beta):
+    M, X = inclusive_scan(householder(k, beta), (beta[:, None] * v)[:, :, None] * k[:, None, :])
+    return M[-1], X[-1]
+
+
+def chunk_map_with(k, v, beta, erase=lambda b: b, write=lambda v, b: b * v):
+    total = None
+    for k_t, v_t, beta_t in zip(k, v, beta):
+        token = householder(k_t, erase(beta_t)), torch.outer(write(v_t, beta_t), k_t)
+        total = token if total is None else compose(total, token)
+    return total
+
+
+def chunk_map_by(step):
+    """A wrong answer that makes X by `step` of the X so far, the M after this token, and the token's own pair."""
+    def f(k, v, beta):
+        M, X = eye_like(k), k.new_zeros(v.shape[1], k.shape[1])
+        for k_t, v_t, beta_t in zip(k, v, beta):
+            M_t = householder(k_t, beta_t)
+            M = M @ M_t
+            X = step(X, M, M_t, beta_t * torch.outer(v_t, k_t))
+        return M, X
+    return f
+
+
+def sum_of_erasures(k, beta):
+    return eye_like(k) - (beta[:, None] * k).T @ k
+
+
+def sum_of_writes(k, v, beta):
+    return (beta[:, None] * v).T @ k
+
+
+def chunks(g):
+    k, v, beta = real([[1.0, 0.0], [0.6, 0.8]]), real([[3.0], [5.0]]), real([1.0, 0.5])
+    made = [Case((k[:C], v[:C], beta[:C]), f"easy numbers, C = {C}") for C in (1, 2)]
+    for case in delta_inputs(g, "k v beta", T=(1, 2, 5), K=3, V=2):
+        made.append(Case(case.args, case.note.replace("T = ", "C = ")))
+    return smallest_first(made)
+
+
+exercise(
+    id="7.6", title="The map of a chunk", kind="code", stars=3, minutes=20, equations=("7.5", "7.6"),
+    reference=chunk_map, alternatives=(chunk_map_by_wy, chunk_map_by_scan, chunk_map_by_probing),
+    cases=chunks,
+    mutants={
+        "multiplies the transitions backwards": Mistake(
+            lambda k, v, beta: (householder_product(k.flip(0), beta.flip(0)), chunk_map(k, v, beta)[1]),
+            "X is right. M must be M₁M₂⋯: the first token stands leftmost, next to S.", "eq. 7.6"),
+        "runs the tokens backwards": Mistake(lambda k, v, beta: chunk_map(k.flip(0), v.flip(0), beta.flip(0)),
+            "The last token is applied first. `compose(first, second)` takes the earlier one first.", "eq. 7.6"),
+        "adds the writes untouched": Mistake(lambda k, v, beta: (chunk_map(k, v, beta)[0], sum_of_writes(k, v, beta)),
+            "Each write must pass through the erasures of all later tokens. Yours adds β v kᵀ as linear attention "
+            "would.", "eq. 7.6"),
+        "forgets beta in the write": Mistake(lambda k, v, beta: chunk_map_with(k, v, beta, write=lambda v, b: v),
+            "One token is (I - β k kᵀ, β v kᵀ). The write has lost its β.", "eq. 7.5"),
+        "forgets beta in the erasure": Mistake(lambda k, v, beta: chunk_map_with(k, v, beta, erase=torch.ones_like),
+            "One token is (I - β k kᵀ, β v kᵀ). The erasure has lost its β.", "eq. 7.5"),
+        "forgets beta altogether": Mistake(
+            lambda k, v, beta: chunk_map_with(k, v, beta, erase=torch.ones_like, write=lambda v, b: v),
+            "One token is (I - β k kᵀ, β v kᵀ). Yours is right for β = 1 only.", "eq. 7.5"),
+        "erases each write at once": Mistake(
+            chunk_map_by(lambda X, M, M_t, X_t: (X + X_t) @ M_t),
+            "M_t acts on what was there before token t; X_t is added after it. Yours sends it through its own erasure.",
+            "eq. 7.6",
+            next="With a unit key and β = 1, what is left of your X after one token?"),
+        "erases with the product so far": Mistake(
+            chunk_map_by(lambda X, M, M_t, X_t: X @ M + X_t),
+            "What is in X has already met the earlier erasures. Each step it meets one more, M_t, not all of them "
+            "again.", "eq. 7.6"),
+        "returns X before M": Mistake(lambda k, v, beta: chunk_map(k, v, beta)[::-1],
+            "Both are right, in the wrong order: first M, (K, K), then X, (V, K).", "eq. 7.6"),
+        "leaves the identity out of M": Mistake(lambda k, v, beta: (wy_w(k, beta).T @ k, chunk_map(k, v, beta)[1]),
+            "WᵀK is what the product takes away from I.", "eq. 5.2"),
+        "adds what M should take away": Mistake(
+            lambda k, v, beta: (eye_like(k) + wy_w(k, beta).T @ k, chunk_map(k, v, beta)[1]),
+            "The sign is wrong: M = I − WᵀK.", "eq. 5.2"),
+        "adds raw values": Mistake(lambda k, v, beta: (chunk_map(k, v, beta)[0], v.T @ k),
+            "v_t comes with its β_t, and passes through the erasures of all later tokens.", "eq. 7.6"),
+        "sends all writes through all erasures": Mistake(
+            lambda k, v, beta: (chunk_map(k, v, beta)[0], sum_of_writes(k, v, beta) @ chunk_map(k, v, beta)[0]),
+            "A write passes through *later* erasures only, not through those before it, nor its own.", "eq. 7.6"),
+        "runs the writes backwards": Mistake(
+            lambda k, v, beta: (chunk_map(k, v, beta)[0], chunk_map(k.flip(0), v.flip(0), beta.flip(0))[1]),
+            "M is right. In X the first token must be erased by the later ones; yours has it the other way round.",
+            "eq. 7.6"),
+        "adds up everything": Mistake(
+            lambda k, v, beta: (sum_of_erasures(k, beta), sum_of_writes(k, v, beta)),
+            "As if every token met the memory from before the chunk. Transitions are multiplied, and a write passes "
+            "through later erasures.", "eq. 7.6"),
+        "returns only the last token": Mistake(lambda k, v, beta: chunk_map(k[-1:], v[-1:], beta[-1:]),
+            "The composition is thrown away in each round: keep it in a variable and go on from there.", "eq. 7.6"),
+        "adds up the transitions": Mistake(
+            lambda k, v, beta: (sum_of_erasures(k, beta), chunk_map(k, v, beta)[1]),
+            "I - Σ β k kᵀ forgets that later tokens meet a memory that earlier ones have changed. The transitions are "
+            "multiplied.", "eq. 7.6"),
+    },
+    hints=("Make the map of one token first: two matrices.",
+           "Then go through the chunk and join what you have with the next token, earlier one first.",
+           "`total = token if total is None else compose(total, token)`, with token = (I - β k kᵀ, β v kᵀ)."),
+)
+
+
+# -- 7.7 The bill ------------------------------------------------------------------------------------------------------
+
+def scan_bytes(T, K, V, size):
+    return T * K * (K + V) * size
+
+
+def scan_bytes_multiplied_out(T, K, V, size):
+    return size * (T * K * K + T * V * K)
+
+
+def scan_bytes_token_by_token(T, K, V, size):
+    return sum((K * K + V * K) * size for _ in range(T))
+
+
+def bills(g):
+    return [Case((1, 1, 2, 1), "one token"), Case((3, 2, 1, 2), "K ≠ V"), Case((10, 4, 3, 4), "float32"),
+            Case((64, 16, 16, 2), "K = V"), Case((4096, 128, 64, 4), "a real layer")]
+
+
+exercise(
+    id="7.7", title="The bill", kind="code", stars=2, minutes=8, equations=("7.8",),
+    reference=scan_bytes, alternatives=(scan_bytes_multiplied_out, scan_bytes_token_by_token), cases=bills,
+    mutants={
+        "counts only the transitions": Mistake(
+            lambda T, K, V, size: T * K * K * size, "Each token needs its X, (V, K), as well as its M.", "eq. 7.8"),
+        "counts only the writes": Mistake(
+            lambda T, K, V, size: T * K * V * size, "Each token needs its M, (K, K), as well as its X.", "eq. 7.8"),
+        "counts one pair for all tokens": Mistake(lambda T, K, V, size: K * (K + V) * size,
+            "A scan keeps a pair for every token: they all live at the same time.", "eq. 7.8"),
+        "counts numbers, not bytes": Mistake(
+            lambda T, K, V, size: T * K * (K + V), "Multiply by the size of a number.", "eq. 7.8"),
+        "takes M to be as tall as X": Mistake(
+            lambda T, K, V, size: 2 * T * K * V * size, "M acts on keys: it is (K, K) whatever V is.", "eq. 7.8"),
+        "takes both matrices to be square": Mistake(lambda T, K, V, size: T * (K * K + V * V) * size,
+            "M is (K, K), but X is shaped like the memory: (V, K).", "eq. 7.8"),
+        "takes X for a vector": Mistake(lambda T, K, V, size: T * (K * K + V) * size,
+            "X is what is *added to the memory*, v kᵀ: it has the memory's shape, (V, K).", "eq. 7.8"),
+        "takes M for a vector": Mistake(lambda T, K, V, size: T * (K + V * K) * size,
+            "M is what the memory is *multiplied* with: it is (K, K).", "eq. 7.8"),
+        "takes X to be as large as M": Mistake(lambda T, K, V, size: 2 * T * K * K * size,
+            "X is shaped like the memory, (V, K), and V need not be K.", "eq. 7.8"),
+        "takes M to be (V, V)": Mistake(lambda T, K, V, size: T * V * (K + V) * size,
+            "M acts on keys: it is (K, K) whatever V is.", "eq. 7.8"),
+        "takes one square matrix of both widths": Mistake(lambda T, K, V, size: T * (K + V) ** 2 * size,
+            "A token has two matrices, (K, K) and (V, K): K (K + V) numbers.", "eq. 7.8"),
+        "counts a pair for every two tokens": Mistake(lambda T, K, V, size: T * T * K * (K + V) * size,
+            "There is one pair for each token, not for each pair of tokens.", "eq. 7.8"),
+        "multiplies the two matrices": Mistake(lambda T, K, V, size: T * K * K * V * K * size,
+            "M and X lie side by side in memory: their sizes are added.", "eq. 7.8"),
+        "counts bits": Mistake(lambda T, K, V, size: 8 * T * K * (K + V) * size,
+            "`size` is in bytes already.", "eq. 7.8"),
+        "counts what the tokens bring": Mistake(lambda T, K, V, size: T * (K + V) * size,
+            "Those are the keys and values themselves. The scan makes a matrix out of each.", "eq. 7.8"),
+    },
+    hints=("Which two matrices stand for one token, and what are their shapes?",
+           "M is (K, K), X is (V, K), and every token has both.",
+           "T · (K² + VK) numbers, times the bytes of one."),
+    why="For T = 4,096, K = V = 128 in float32 that is 537 MB a head, to process 4 MB of keys and values.",
+)
