@@ -90,7 +90,7 @@ S = u[:1].mT @ cat + u[1:].mT @ cat                         # (V, K)
 #
 # <details><summary>2. Chapter 6: how do U and W come out of one triangular matrix?</summary>
 #
-# $U = TV$ and $W = TK$ with $T = (I + A)^{-1}\,\mathrm{diag}(\beta)$ and $A = \mathrm{stril}(\mathrm{diag}(\beta)KK^\top)$. One
+# $U = \mathbf{T}V$ and $W = \mathbf{T}K$ with $\mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta)$ and $A = \mathrm{stril}(\mathrm{diag}(\beta)KK^\top)$. One
 # solve, no loop over tokens.
 #
 # </details>
@@ -137,8 +137,8 @@ V3 = torch.tensor([[5.0], [4.0], [2.0]])                    # (C, V)
 beta3 = torch.tensor([1.0, 0.5, 1.0])                       # (C,)
 S = torch.tensor([[1.0, 2.0]])                              # (V, K)
 
-T3 = householder.ut_by_solve(K3, beta3)                     # (C, C)
-W3, U3 = T3 @ K3, T3 @ V3                                   # (C, K), (C, V)
+UT3 = householder.ut_by_solve(K3, beta3)                    # (C, C)
+W3, U3 = UT3 @ K3, UT3 @ V3                                 # (C, K), (C, V)
 X3 = U3 - W3 @ S.mT                                         # (C, V)
 X3[:, 0]
 
@@ -146,7 +146,8 @@ X3[:, 0]
 # Check one against the loop. After token 1 the memory is $(1, 2) + 4\,(1, 0) = (5, 2)$. It says
 # $5 \cdot 0.6 + 2 \cdot 0.8 = 4.6$ about $k_2$, and half of $4 - 4.6$ is $-0.3$. ✓
 #
-# All rows at once, with tokens as rows:
+# All rows at once, with tokens as rows: from here on $X$ is the matrix of what is written, one row a token. (The $X_t$ of the scan in
+# chapter 7 was one outer product, $\beta_t v_t k_t^\top$.)
 #
 # $$ X = U - W S^\top \tag{8.2} $$
 
@@ -218,8 +219,8 @@ def slipped(q, k, v, beta, C, diagonal=0, transpose=True):
     S, out = torch.zeros(v.shape[1], k.shape[1]), []
     for Q, K, V, b in zip(q.split(C), k.split(C), v.split(C), beta.split(C)):
         S_read = S.mT if transpose else S
-        solved = householder.ut_by_solve(K, b)              # (C, C)
-        X = solved @ V - solved @ K @ S_read                # (C, V)
+        UT = householder.ut_by_solve(K, b)                  # (C, C)
+        X = UT @ V - UT @ K @ S_read                        # (C, V)
         out.append(Q @ S_read + (Q @ K.mT).tril(diagonal) @ X)
         S = S + X.mT @ K
     return torch.cat(out)
@@ -240,13 +241,15 @@ for name, options in slips.items():
 # %% [markdown]
 # ## The whole algorithm
 #
-# The five labels of this book, for one chunk. The slicing that cuts a chunk out is the *load*.
+# The five labels of this book, for one chunk. The slicing that cuts a chunk out is the *load*. Inside the function `Q`, `K` and `V`
+# are the rows of the chunk; in the shapes beside them K and V are still the widths of a key and a value. `P` is
+# $\mathrm{tril}(QK^\top)$, who reads whom.
 
 # %%
 def one_chunk(Q, K, V, beta, S):
     # within the chunk: needs no S
-    T = householder.ut_by_solve(K, beta)                    # (C, C)
-    W, U = T @ K, T @ V                                     # (C, K), (C, V)
+    UT = householder.ut_by_solve(K, beta)                   # (C, C)
+    W, U = UT @ K, UT @ V                                   # (C, K), (C, V)
     P = (Q @ K.mT).tril()                                   # (C, C)
     # across chunks: the form is completed
     X = U - W @ S.mT                                        # (C, V)
@@ -284,9 +287,9 @@ show(delta_rule_chunkwise)
 # %% [markdown]
 # ## The same write without W and U
 #
-# Factor $T$ out of $X = TV - TKS^\top$:
+# Factor $\mathbf{T}$ out of $X = \mathbf{T}V - \mathbf{T}KS^\top$:
 #
-# $$ U - W S^\top = T\,(V - K S^\top) \tag{8.6} $$
+# $$ U - W S^\top = \mathbf{T}\,(V - K S^\top) \tag{8.6} $$
 
 # %%
 verify("8.6")
@@ -305,7 +308,7 @@ verify("8.6")
 # %%
 S = torch.tensor([[1.0, 2.0]])
 print("V - K Sᵀ     ", (V3 - K3 @ S.mT)[:, 0])
-print("T (V - K Sᵀ) ", (T3 @ (V3 - K3 @ S.mT))[:, 0])
+print("UT (V - K Sᵀ)", (UT3 @ (V3 - K3 @ S.mT))[:, 0])
 
 # %% [markdown]
 # Which form is better? The first prepares $W$ and $U$ for all chunks beforehand, so less is left for the chain. The second needs
@@ -325,11 +328,11 @@ from deltanet_edu.ops.common import chunk
 
 Kp = chunk(row(k[:10]), 4)                                  # (N, B, H, C, K)
 Bp = chunk(row(beta[:10])[..., None], 4)[..., 0]            # (N, B, H, C)
-T_tail = householder.ut_by_solve(Kp, Bp)[-1, 0, 0]          # (C, C)  of the last chunk
-T_tail
+UT_tail = householder.ut_by_solve(Kp, Bp)[-1, 0, 0]         # (C, C)  of the last chunk
+UT_tail
 
 # %% [markdown]
-# `chunk` fills up with zeros, and the zeros stay among themselves: rows and columns 3 and 4 of $T$ are zero, so no padded token
+# `chunk` fills up with zeros, and the zeros stay among themselves: rows and columns 3 and 4 of $\mathbf{T}$ are zero, so no padded token
 # writes, erases or is erased. Their outputs are dropped. Every length with every chunk length:
 
 # %%
@@ -347,16 +350,15 @@ print("largest difference below 1e-12:", worst < 1e-12)
 #
 # The chunk length is free, from one token to all of them.
 #
-# **One chunk for the whole sequence.** No chain at all. If the memory starts empty, $X = TV$ and (8.5) becomes
+# **One chunk for the whole sequence.** No chain at all. If the memory starts empty, $X = \mathbf{T}V$ and (8.5) becomes
 #
-# $$ O = \Big(s\,\mathrm{tril}(Q K^\top)\,T\Big)\,V \tag{8.7} $$
+# $$ O = \Big(s\,\mathrm{tril}(Q K^\top)\,\mathbf{T}\Big)\,V \tag{8.7} $$
 
 # %%
 verify("8.7")
 
 # %% [markdown]
-# *Outputs are a matrix of weights times values*: this is the shape of attention. (The letter T is overworked in this
-# literature. Here it is the triangular matrix of chapter 6; in shapes it is the length.)
+# *Outputs are a matrix of weights times values*: this is the shape of attention.
 #
 # Let us look at those weights beside the ones of linear and of softmax attention, for the same queries and keys.
 # (Softmax gets the scores times $4 = \sqrt{d_k}$; between unit vectors they are too small for it to choose.)
@@ -402,9 +404,9 @@ picture.weights(three_kinds(q_abcd, k_abcd, torch.ones(10)), written=written, re
 #
 # The whole sequence as one chunk is fine for pictures. For training it is not, and we will count why.
 #
-# **One token per chunk**, at the other end: $A$ is empty, $T$ is the number $\beta$, and (8.4) *is* the delta rule.
+# **One token per chunk**, at the other end: $A$ is empty, $\mathbf{T}$ is the number $\beta$, and (8.4) *is* the delta rule.
 #
-# $$ C = 1: \qquad T = \beta, \qquad S' = S + \beta\,(v - S k)\,k^\top, \qquad o = s\,S' q \tag{8.8} $$
+# $$ C = 1: \qquad \mathbf{T} = \beta, \qquad S' = S + \beta\,(v - S k)\,k^\top, \qquad o = s\,S' q \tag{8.8} $$
 
 # %%
 verify("8.8")
@@ -438,8 +440,8 @@ print("kept between pieces:", S.numel(), "numbers, whatever the length")
 #
 # | product | FLOPs per chunk | | product | FLOPs per chunk |
 # |---|---|---|---|---|
-# | $KK^\top$, $QK^\top$, $TK$ | $2C^2 d_k$ each | | $WS^\top$, $X^\top K$, $QS^\top$ | $2C d_k d_v$ each |
-# | $TV$, $\mathrm{tril}(QK^\top) X$ | $2C^2 d_v$ each | | the solve for $T$ | $C^3$ |
+# | $KK^\top$, $QK^\top$, $\mathbf{T}K$ | $2C^2 d_k$ each | | $WS^\top$, $X^\top K$, $QS^\top$ | $2C d_k d_v$ each |
+# | $\mathbf{T}V$, $\mathrm{tril}(QK^\top) X$ | $2C^2 d_v$ each | | the solve for $\mathbf{T}$ | $C^3$ |
 #
 # Divide by the $C$ tokens of the chunk:
 #
@@ -476,7 +478,7 @@ for C in (1, 8, 32, 64, 256, 1024):
 #
 # ### A cost that is printed too small
 #
-# Summaries of the paper give the cost for a sequence of length $L$ as $O(LCd + Ld^2)$ and add that $C = L$ is the fully
+# Summaries of the paper give the cost for a sequence of length $L$ (our T) as $O(LCd + Ld^2)$ and add that $C = L$ is the fully
 # parallel form. Then the parallel form would cost $O(L^2 d)$, as attention does. Count it:
 
 # %%
@@ -560,11 +562,11 @@ print(f"\nfastest: {max(result['speedup'].values()):.0f} times the token loop; t
 #
 # | | |
 # |---|---|
-# | what token t really writes | $X = U - WS^\top = T\,(V - KS^\top)$ |
+# | what token t really writes | $X = U - WS^\top = \mathbf{T}\,(V - KS^\top)$ |
 # | the memory that leaves | $S' = S + X^\top K$ |
 # | the outputs | $O = s\,(QS^\top + \mathrm{tril}(QK^\top)\,X)$, diagonal included |
 # | sequential | two products per chunk, $\lceil T/C \rceil$ times; all else for all chunks at once |
-# | two ends | $C = 1$: the delta rule. $C$ = length: attention with weights $\mathrm{tril}(QK^\top)\,T$, of either sign |
+# | two ends | $C = 1$: the delta rule. $C$ = length: attention with weights $\mathrm{tril}(QK^\top)\,\mathbf{T}$, of either sign |
 # | cost per token | $6d_kd_v + C(6d_k + 4d_v) + C^2$ |
 #
 # **Added to the package**: `delta_rule_chunkwise` in `ops/delta_rule/chunkwise.py`; `delta_rule_attention` and `delta_rule_parallel` in
@@ -576,8 +578,8 @@ print(f"\nfastest: {max(result['speedup'].values()):.0f} times the token loop; t
 # |---|---|
 # | the paper, eq. 8 and 9 | the same, with the chunk index as $[t]$, and $(QK^\top \odot M)$ for our tril; $M$ has ones on the diagonal |
 # | flash-linear-attention | state transposed, $h = S^\top$: `v_new = u - w @ h`, `h += k.T @ v_new`. Our $X$ is its `v_new` |
-# | papers that define $T$ without diag(β) | then $U = T\,\mathrm{diag}(\beta)\,V$ and $W = T\,\mathrm{diag}(\beta)\,K$: β must appear once |
-# | linear attention, chapter 7 | $T = I$: nobody erases anybody, $X = V$ |
+# | papers that define $\mathbf{T}$ without diag(β) | then $U = \mathbf{T}\,\mathrm{diag}(\beta)\,V$ and $W = \mathbf{T}\,\mathrm{diag}(\beta)\,K$: β must appear once |
+# | linear attention, chapter 7 | $\mathbf{T} = I$: nobody erases anybody, $X = V$ |
 
 # %% [markdown]
 # ## Further reading

@@ -10,7 +10,8 @@ from torch.nn.functional import normalize
 from deltanet_edu.bench.flops import flops
 from deltanet_edu.bench.roofline import kept
 from deltanet_edu.figures import backward as picture
-from deltanet_edu.ops import delta_rule_chunkwise, delta_rule_chunkwise_by_hand, delta_rule_recurrent
+from deltanet_edu.ops import (delta_rule_chunkwise, delta_rule_chunkwise_by_hand, delta_rule_recurrent,
+                              linear_attention_recurrent)
 from deltanet_edu.ops.delta_rule.backward import ChunkwiseDeltaRule, backward_chunks
 from deltanet_edu.tutor import predict, show, verify
 
@@ -19,10 +20,36 @@ torch.set_num_threads(1)
 torch.set_printoptions(precision=4, sci_mode=False)
 
 # %% [markdown]
+# ## Who is to blame?
+#
+# `cat → 3`, then `cat → 5`, then somebody asks for `cat`, and the answer should have been larger. Which of the two values should
+# have been larger? The gradient of the answer says by how much each of them moves it. Guess the two numbers, for a memory that adds
+# and for one that overwrites, before you run the cell.
+
+# %%
+def blame(rule, *strength):
+    """What is read for cat after the second write, and its gradient with respect to both values."""
+    cat = torch.tensor([[1.0, 0.0], [1.0, 0.0]])[None, :, None]  # (1, T, 1, K)
+    v = torch.tensor([3.0, 5.0]).view(1, 2, 1, 1).requires_grad_()
+    answer = rule(cat, cat, v, *strength)[0][0, -1, 0, 0]
+    return answer.item(), torch.autograd.grad(answer, v)[0].flatten().tolist()
+
+print("adds               ", blame(linear_attention_recurrent))
+print("overwrites, β = 1  ", blame(delta_rule_recurrent, torch.tensor([1.0, 1.0]).view(1, 2, 1)))
+print("overwrites, β = 0.5", blame(delta_rule_recurrent, torch.tensor([1.0, 0.5]).view(1, 2, 1)))
+
+# %% [markdown]
+# The memory that adds blames both values. The one that overwrites blames the second alone: the 3 is gone, and so is its gradient. At
+# half strength half of it is left, and half of its gradient.
+#
+# So the backward pass must know what each write has erased. Token by token that is chapter 3. **The question of this chapter**: how
+# does the blame pass through a whole chunk at once?
+
+# %% [markdown]
 # ## Why not leave it to autograd?
 #
-# Autograd differentiates every form in this book, correctly and without our help. What does it ask in return? It keeps tensors
-# from the forward pass until the backward pass has used them. Chapter 3 weighed what it keeps of the token loop: a memory per
+# Autograd has just answered, correctly and without our help, as it does for every form in this book. What does it ask in return? It
+# keeps tensors from the forward pass until the backward pass has used them. Chapter 3 weighed what it keeps of the token loop: a memory per
 # token. The chunkwise form makes a memory per *chunk*. Problem solved?
 
 # %%
@@ -43,7 +70,7 @@ print(f"chunkwise   {chunkwise / 2**20:5.2f} MiB")
 print(f"token loop  {kept(delta_rule_recurrent, *args) / 2**20:5.2f} MiB")
 
 # %% [markdown]
-# Better than the loop, and still four times what comes in: $T$, $W$, $U$, $X$, the masked products, the memories between chunks,
+# Better than the loop, and still four times what comes in: $\mathbf{T}$, $W$, $U$, $X$, the masked products, the memories between chunks,
 # the inputs cut into chunks. In a model of modest size that becomes
 
 # %%
@@ -88,7 +115,7 @@ print(f"{chunkwise / 1024 * layers * heads * batch * length / 2**30:.0f} GiB")
 #
 # <details><summary>3. Chapter 8: write X in residual form. What is it when the memory is already right about every key?</summary>
 #
-# $X = T\,(V - KS^\top)$. If $V = KS^\top$ it is zero: nothing is written.
+# $X = \mathbf{T}\,(V - KS^\top)$. If $V = KS^\top$ it is zero: nothing is written.
 #
 # </details>
 
@@ -128,8 +155,8 @@ L = torch.tensor([[1.0, 0.0], [0.3, 1.0]])
 torch.linalg.solve(L.mT, torch.tensor([1.0, 10.0]))
 
 # %% [markdown]
-# The long way round is to form $T_1 = L^{-1}$ and to differentiate the inverse: $dL = -T_1^\top\,dT_1\,T_1^\top$ with
-# $dT_1 = dX\,Z^\top$. It is the same matrix:
+# The long way round is to form the inverse, call it $\mathbf{T}_1 = L^{-1}$ (in code `UT1`), and to differentiate it:
+# $dL = -\mathbf{T}_1^\top\,d\mathbf{T}_1\,\mathbf{T}_1^\top$ with $d\mathbf{T}_1 = dX\,Z^\top$. It is the same matrix:
 #
 # $$ -\,L^{-\top}\,\big(dX\,Z^\top\big)\,L^{-\top} = -\,dZ\,X^\top \tag{9.3} $$
 
@@ -140,9 +167,9 @@ verify("9.3")
 # But not at the same price, for a chunk of 64 tokens with $d_v = 64$:
 
 # %%
-T1, X, Z, dX = torch.randn(64, 64).tril(), *torch.randn(3, 64, 64)
-dZ = T1.mT @ dX                                             # needed in any case
-print("long ", flops(lambda: T1.mT @ (dX @ Z.mT) @ T1.mT))
+UT1, X, Z, dX = torch.randn(64, 64).tril(), *torch.randn(3, 64, 64)
+dZ = UT1.mT @ dX                                            # needed in any case
+print("long ", flops(lambda: UT1.mT @ (dX @ Z.mT) @ UT1.mT))
 print("short", flops(lambda: dZ @ X.mT))
 
 # %% [markdown]
@@ -152,24 +179,24 @@ print("short", flops(lambda: dZ @ X.mT))
 # %% [markdown]
 # ## The forward pass, as a list
 #
-# We use the residual form (8.6), with $T = T_1\,\mathrm{diag}(\beta)$ taken apart: $T_1 = (I + A)^{-1}$ is the inverse alone.
+# We use the residual form (8.6), with $\mathbf{T} = \mathbf{T}_1\,\mathrm{diag}(\beta)$ taken apart: $\mathbf{T}_1 = (I + A)^{-1}$ is the inverse alone.
 # (A scale $s$ is a factor on $q$: we multiply it in before and forget it.)
 #
 # | | line | uses of the memory $S$ and of $X$ |
 # |---|---|---|
 # | across chunks | $R = V - KS^\top$ | $S$ |
-# | within the chunk | $X = T_1\,(\beta \odot R)$ | |
+# | within the chunk | $X = \mathbf{T}_1\,(\beta \odot R)$ | |
 # | store | $O = QS^\top + PX$, with $P = \mathrm{tril}(QK^\top)$ | $S$ and $X$ |
 # | update | $S' = S + X^\top K$ | $S$ and $X$ |
 
 # %%
 def forward(Q, K, V, beta, S):
     A = (beta[:, None] * (K @ K.mT)).tril(-1)               # (C, C)
-    T1 = torch.linalg.solve_triangular(A, torch.eye(len(K)), upper=False, unitriangular=True)
+    UT1 = torch.linalg.solve_triangular(A, torch.eye(len(K)), upper=False, unitriangular=True)
     P = (Q @ K.mT).tril()                                   # (C, C)
     R = V - K @ S.mT                                        # (C, V)
-    X = T1 @ (beta[:, None] * R)                            # (C, V)
-    return Q @ S.mT + P @ X, S + X.mT @ K, (T1, P, R, X)
+    X = UT1 @ (beta[:, None] * R)                           # (C, V)
+    return Q @ S.mT + P @ X, S + X.mT @ K, (UT1, P, R, X)
 
 # %% [markdown]
 # Going back, a tensor's gradient is the sum over its uses. The table shows what to collect: $X$ is used twice, $S$ three times.
@@ -181,11 +208,11 @@ def forward(Q, K, V, beta, S):
 # (9.1) or (9.2):
 #
 # 1. $X$ is used by the outputs and by the leaving memory: two terms.
-# 2. Through the system: $dZ = T_1^\top\,dX$ for $Z = \beta \odot R$; then $dR = \beta \odot dZ$, and $V$ enters $R$ as it is,
+# 2. Through the system: $dZ = \mathbf{T}_1^\top\,dX$ for $Z = \beta \odot R$; then $dR = \beta \odot dZ$, and $V$ enters $R$ as it is,
 #    so $dV = dR$.
 # 3. $S$ is used in $S'$, in $O$, and with a minus in $R$: three terms.
 #
-# $$ dX = P^\top dO + K\,dS'^\top, \qquad dV = \beta \odot T_1^\top\,dX, \qquad
+# $$ dX = P^\top dO + K\,dS'^\top, \qquad dV = \beta \odot \mathbf{T}_1^\top\,dX, \qquad
 # dS = dS' + dO^\top Q - dV^\top K \tag{9.4} $$
 
 # %%
@@ -295,7 +322,7 @@ verify("9.6")
 # system reads $x_t = \beta_t\,e_t$, where $e_t$ is the error that token $t$ met: $e_t = v_t - S_{t-1}k_t$. A change of
 # $\beta_t$ acts on that row like a change of $z_t$ by $e_t$, and what a change of $z_t$ does is $dz_t$:
 #
-# $$ d\beta_t = (T_1^\top\,dX)_t^\top\, e_t, \qquad e_t = v_t - S_{t-1} k_t = \big(R - \mathrm{stril}(KK^\top)\,X\big)_t \tag{9.7} $$
+# $$ d\beta_t = (\mathbf{T}_1^\top\,dX)_t^\top\, e_t, \qquad e_t = v_t - S_{t-1} k_t = \big(R - \mathrm{stril}(KK^\top)\,X\big)_t \tag{9.7} $$
 
 # %%
 verify("9.7")
@@ -320,7 +347,7 @@ keys = torch.eye(4)[["ABCD".index(name[0]) for name in names]]  # (T, K)
 values = torch.tensor([[float(name[-1])] for name in names])  # (T, V)
 strength, everything = torch.ones(9, requires_grad=True), torch.ones(9, 4)
 
-O, S_out, (T1, P, R, X) = forward(everything, keys, values, strength, torch.zeros(1, 4))
+O, S_out, (UT1, P, R, X) = forward(everything, keys, values, strength, torch.zeros(1, 4))
 O.sum().backward()
 error = R - (keys @ keys.mT).tril(-1) @ X                   # (T, V)
 picture.surprises(names, error[:, 0], strength.grad);
@@ -336,7 +363,7 @@ picture.surprises(names, error[:, 0], strength.grad);
 # %% [markdown]
 # ## Backward, the memory forgets the same things
 #
-# Put the first two formulas of (9.4) into the third and collect what is multiplied with $dS'$. With $W = TK$ from chapter 5,
+# Put the first two formulas of (9.4) into the third and collect what is multiplied with $dS'$. With $W = \mathbf{T}K$ from chapter 5,
 #
 # $$ dS = dS'\,(I - K^\top W) + dO^\top\,(Q - P\,W) \tag{9.8} $$
 
@@ -346,8 +373,8 @@ verify("9.8")
 # %% [markdown]
 # Forward, the memory goes through $S \mapsto S\,(I - W^\top K)$ (eq. 5.5). Backward, its gradient goes through the transposed
 # matrix. What the tokens of a chunk have erased, later losses cannot see; and no gradient grows on the way as long as
-# $\beta\|k\|^2 \le 2$ (eq. 2.10), because $I - W^\top K$ is a product of the $M_t$ of chapter 3. In the
-# example, nothing of the first entry came through: $dS = (0, -0.24)$.
+# $\beta\|k\|^2 \le 2$ (eq. 2.10), because $I - W^\top K$ is a product of the $M_t = I - \beta_t k_t k_t^\top$ of chapter 2. In
+# the example, nothing of the first entry came through: $dS = (0, -0.24)$.
 
 # %% [markdown]
 # ## The whole backward pass
@@ -357,9 +384,9 @@ verify("9.8")
 
 # %%
 def backward(Q, K, V, beta, S, saved, dO, dS):
-    T1, P, R, X = saved
+    UT1, P, R, X = saved
     dX = P.mT @ dO + K @ dS.mT                              # (C, V)   across chunks
-    dZ = T1.mT @ dX                                         # (C, V)
+    dZ = UT1.mT @ dX                                        # (C, V)
     dV = beta[:, None] * dZ                                 # (C, V)
     dS_in = dS + dO.mT @ Q - dV.mT @ K                      # (V, K)   update
     dP = (dO @ X.mT).tril()                                 # (C, C)   within the chunk
@@ -467,9 +494,10 @@ except RuntimeError as error:
 # ## Save or recompute?
 #
 # The package leaves the choice to you: `recompute=True` saves the inputs and the entering memory; otherwise the results of each
-# chunk are kept as well. For $L$ tokens of one head, in numbers:
+# chunk are kept as well. For $T$ tokens of one head, in numbers:
 #
-# $$ M_{\text{save}} = L\,(2d_k + 2d_v + 2C + 1) + \Big(\frac{L}{C} + 1\Big)\,d_k d_v, \qquad M_{\text{recompute}} = L\,(2d_k + d_v + 1) + d_k d_v \tag{9.9} $$
+# $$ M_{\text{save}} = T\,(2d_k + 2d_v + 2C + 1) + \Big(\frac{T}{C} + 1\Big)\,d_k d_v, \qquad
+# M_{\text{recompute}} = T\,(2d_k + d_v + 1) + d_k d_v \tag{9.9} $$
 
 # %%
 verify("9.9")
@@ -556,7 +584,7 @@ print(f"largest entry {loop.abs().max():.1f}, largest difference {(loop - ours).
 # | | |
 # |---|---|
 # | through a triangular system | $dZ = L^{-\top}dX$, $\;dL = -dZ\,X^\top$: no derivative of an inverse |
-# | the chain, last chunk first | $dX = P^\top dO + K\,dS'^\top$, $\;dV = \beta \odot T_1^\top dX$, $\;dS = dS' + dO^\top Q - dV^\top K$ |
+# | the chain, last chunk first | $dX = P^\top dO + K\,dS'^\top$, $\;dV = \beta \odot \mathbf{T}_1^\top dX$, $\;dS = dS' + dO^\top Q - dV^\top K$ |
 # | what it needs | keys, queries, β and $dO$; no values, no memory |
 # | $d\beta_t$ | gradient on the write, times the error the token met |
 # | memory | recompute: the inputs. Save: $2C + d_v + d_kd_v/C$ numbers more per token |
@@ -570,7 +598,7 @@ print(f"largest entry {loop.abs().max():.1f}, largest difference {(loop - ours).
 # |---|---|
 # | the paper | says that hidden states are recomputed in the backward pass to save memory, as here with `recompute=True` |
 # | flash-linear-attention | `dh` is our $dS^\top$; `dv` is first our $dX$ and, after the WY step, our $dV$; the scale is explicit |
-# | papers in W/U form | $dU = dX$ and $dW = -dX\,S$, and both go through $T$; the gradients are the same |
+# | papers in W/U form | $dU = dX$ and $dW = -dX\,S$, and both go through $\mathbf{T}$; the gradients are the same |
 
 # %% [markdown]
 # ## Further reading
@@ -583,5 +611,5 @@ print(f"largest entry {loop.abs().max():.1f}, largest difference {(loop - ours).
 # * S. Yang, B. Wang, Y. Zhang, Y. Shen and Y. Kim, "Parallelizing Linear Transformers with the Delta Rule over Sequence
 #   Length", *NeurIPS* 2024, arXiv 2406.06484.
 #
-# **Next**: the exercises, and with them a review of everything so far. After that the book changes its ground: chapter 10
-# starts on the GPU, from zero.
+# **Next**: the exercises, and with them a review of everything so far. After that the book changes its ground and goes to the GPU,
+# from zero, in chapters 10 to 13. Where one of them is not written yet, the link below skips it.

@@ -42,7 +42,7 @@ check("16.2", conv_step)
 # ## 16.3
 #
 # What comes out of the convolution is not yet a key. Turn `q`, `k` and `b` into what the delta rule expects; `b` is $W_\beta x_t$, before the
-# sigmoid.
+# sigmoid. The $10^{-6}$ under the root of a length may be there or not.
 
 # %% tags=["nbval-check-output"]
 def prepare(q, k, b):
@@ -54,8 +54,8 @@ check("16.3", prepare)
 # %% [markdown]
 # ## 16.4
 #
-# All heads at once: write with the delta rule, read, and normalize what each head has read; $\varepsilon = 10^{-5}$, and the weights of the
-# RMSNorm are 1. This is the whole cost of a token, however long the text before it was.
+# All heads at once: write with the delta rule, read, and normalize what each head has read; the $\varepsilon$ under the root is $10^{-5}$, and
+# the weights of the RMSNorm are 1. This is the whole cost of a token, however long the text before it was.
 
 # %% tags=["nbval-check-output"]
 def decode_step(q, k, v, beta, S):

@@ -58,6 +58,18 @@ exercise(
         "counts the zero half of the columns out": Mistake(solve_costs(lambda C, K, V: C * C / 3),
             "C³/3 is what a solver needs that knows that the right side is diagonal. `solve_triangular` does not know "
             "and works through all C columns.", "eq. 8.9"),
+        "counts the zero half of the columns out, per chunk": Mistake(solve_costs(lambda C, K, V: C**3 / 3),
+            "C³/3 for a chunk is what a solver needs that knows that the right side is diagonal. `solve_triangular` "
+            "works through all C columns; and a chunk serves C tokens.", "eq. 8.9"),
+        "counts to the last operation": Mistake(solve_costs(lambda C, K, V: C * (C - 1)),
+            "Exact for a diagonal of ones: C (C − 1). The counter, like every table of costs, takes C² for a "
+            "triangular system.", "eq. 8.9"),
+        "counts half of every masked product": Mistake(lambda C, K, V: 6 * K * V + C * (3 * K + 2 * V) + C * C,
+            "A kernel that skips zeros would get by with half. `@` multiplies them, and the counter counts what is "
+            "executed.", "eq. 8.9"),
+        "counts the solve as a matrix product, per chunk": Mistake(solve_costs(lambda C, K, V: 2 * C**3),
+            "2C³ would be a full C × C × C product, and for a chunk. Substitution is half of it, C³, and serves C "
+            "tokens.", "eq. 8.9"),
         "counts the solve as a matrix product": Mistake(solve_costs(lambda C, K, V: 2 * C * C),
             "2C³ would be a full C × C × C product. Substitution touches half the entries of a triangle: C³.",
             "eq. 8.9"),
@@ -136,11 +148,13 @@ exercise(
             ("a short tail", 1e-5, 1e-11, 100, 64, 32), ("half a tail", 1.8e-5, 1e-11, 80, 64, 64),
             ("two equally fast", 38.0, 1.0, 2, 2, 1))],
     mutants={
-        "counts work only": Mistake(fastest(lambda C, step, flop, T, K, V: cost_per_token(C, K, V)),
-            "The work alone is always smallest at C = 1, the token loop. What you pay there is the T steps that wait "
-            "for each other.", "eq. 8.9", next="How many steps are there, and what does each cost?"),
-        "counts steps only": Mistake(fastest(lambda C, step, flop, T, K, V: math.ceil(T / C)),
-            "Fewer steps are not free: the work per token grows with C and, in the end, with C².", "eq. 8.9"),
+        "always chooses C = 1": Mistake(fastest(lambda C, step, flop, T, K, V: cost_per_token(C, K, V)),
+            "C = 1 comes out if only the work counts, or if the steps do not become fewer. There are ⌈T / C⌉ steps "
+            "that wait for each other.",
+            "eq. 8.9", next="How many steps are there for C = 1 and for C = 64, and what do they cost?"),
+        "always chooses the longest chunk": Mistake(fastest(lambda C, step, flop, T, K, V: math.ceil(T / C)),
+            "The longest chunk comes out if only steps count. The work per token grows with C and, in the end, with C².",
+            "eq. 8.9"),
         "leaves the solve out": Mistake(with_work(lambda C, T, K, V: T * (6 * K * V + C * (6 * K + 4 * V))),
             "That is the published cost without C². For narrow heads it recommends chunks that are far too long.",
             "eq. 8.9"),
@@ -161,6 +175,13 @@ exercise(
             fastest(sizes=lambda T: [*powers_of_two(T), 2**T.bit_length()]),
             "Only powers of two that are not longer than the sequence are asked for.",
             next="For 96 tokens, which is the largest?"),
+        "stops one power of two early": Mistake(fastest(sizes=lambda T: powers_of_two(T // 2)),
+            "The largest power of two that is not longer than the sequence is missing among your candidates. When "
+            "steps are expensive, it wins.", next="For 96 tokens, is 64 among them?"),
+        "never takes C = 1": Mistake(fastest(sizes=lambda T: powers_of_two(T)[1:]),
+            "1 is a power of two as well, and where steps cost nothing it wins."),
+        "charges one token a chunk": Mistake(with_work(lambda C, T, K, V: math.ceil(T / C) * cost_per_token(C, K, V)),
+            "Equation 8.9 is the work per *token*, and a chunk has C of them."),
         "never takes the whole sequence": Mistake(fastest(sizes=lambda T: powers_of_two(T - 1)),
             "The largest power of two that is not longer than the sequence is missing among your candidates. When "
             "steps are expensive, it wins.", next="For 64 tokens, is 64 among them?"),

@@ -7,7 +7,8 @@ from ...ops.delta_rule.householder import ut_by_solve, wy_u, wy_w
 from ...tutor import equation, prediction
 from ..common import eye_like, inputs, loop, one_head
 from .cost import count
-from .problems import chunkwise, one_chunk, one_chunk_by_loop
+from .one_chunk import one_chunk, one_chunk_by_loop
+from .problems import chunkwise
 
 # -- equations ---------------------------------------------------------------------------------------------------------
 

@@ -1,13 +1,18 @@
-"""The exercises of chapter 8, each with its solutions, mistakes and hints; 8.5 and 8.7 are in cost.py."""
+"""The exercises of chapter 8, with their mistakes and hints; 8.5 and 8.7 are in cost.py, 8.6 in weights.py."""
 
 import torch
 import torch.nn.functional as F
 
-from ...ops import delta_rule_attention, delta_rule_chunkwise
+from ...ops import delta_rule_chunkwise
 from ...ops.delta_rule.householder import ut_by_solve
-from ...tutor import AnswerError, Mistake, exercise, order_the_lines
+from ...tutor import Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, smallest_first
 from ..common import KEYS, loop, one_head
+from .one_chunk import (one_chunk, one_chunk_residual, one_chunk_by_loop, from_an_empty_memory, without_the_solve,
+                        by_the_transition, update_along, update_with_outputs, chunk_with, reading_and_writing,
+                        reading_with, softmax_of_the_past, U_for_X, V_for_X, beta_once_more, without_diagonal,
+                        without_mask, after_the_update, within_the_chunk_only, all_scaled, scores_scaled, change_only,
+                        transposed_change)
 
 # -- 8.1 ---------------------------------------------------------------------------------------------------------------
 
@@ -40,6 +45,9 @@ exercise(
         "gives the error, not the write": Mistake(-0.7,
             "The size is right. The memory said too little, so what is written must be positive: v minus what it says.",
             "eq. 8.1"),
+        "writes the value": Mistake(2.5,
+            "0.5 · 5 is written by a memory that only adds. The delta rule writes half of what is *missing*.",
+            "eq. 8.1"),
         "gives the value": Mistake(5.0, "5 is what arrives. Only half of what is *missing* is written.", "eq. 8.1"),
         "gives what the memory says": Mistake(3.6,
             "3.6 is what the memory says about k₂ after token 1. Token 2 writes β₂ times what is missing from 5.",
@@ -56,89 +64,6 @@ exercise(
 
 
 # -- 8.2 ---------------------------------------------------------------------------------------------------------------
-
-def one_chunk(Q, K, V, beta, S):
-    UT = ut_by_solve(K, beta)                                            # (C, C)
-    W, U = UT @ K, UT @ V                                                # (C, K), (C, V)
-    X = U - W @ S.mT                                                     # (C, V)
-    O = Q @ S.mT + (Q @ K.mT).tril() @ X                                 # (C, V)
-    S_out = S + X.mT @ K                                                 # (V, K)
-    return O, S_out
-
-
-def one_chunk_residual(Q, K, V, beta, S):
-    X = ut_by_solve(K, beta) @ (V - K @ S.T)
-    mask = torch.ones(len(Q), len(Q), dtype=Q.dtype).tril()
-    return torch.einsum("tk,vk->tv", Q, S) + torch.einsum("tk,ik,ti,iv->tv", Q, K, mask, X), S + X.T @ K
-
-
-def one_chunk_by_loop(Q, K, V, beta, S):
-    O, states = loop(Q, K, V, beta, S)
-    return O, states[-1]
-
-
-def chunk_with(read=None, update=None):
-    """A mutant of `one_chunk`: the outputs are read(Q, K, S, X), the memory that leaves is update(K, S, X)."""
-    def f(Q, K, V, beta, S):
-        O, S_out = one_chunk(Q, K, V, beta, S)
-        X = ut_by_solve(K, beta) @ (V - K @ S.T)
-        return read(Q, K, S, X) if read else O, update(K, S, X) if update else S_out
-    return f
-
-
-def reading_and_writing(write, read=True, update=True):
-    """A mutant that takes write(V, U, X, beta) for X, in the outputs, in the update, or in both."""
-    def f(Q, K, V, beta, S):
-        UT = ut_by_solve(K, beta)
-        X = UT @ (V - K @ S.T)
-        Y = write(V, UT @ V, X, beta)
-        return Q @ S.T + (Q @ K.T).tril() @ (Y if read else X), S + (Y if update else X).T @ K
-    return f
-
-
-def U_for_X(V, U, X, beta):
-    return U
-
-
-def V_for_X(V, U, X, beta):
-    return V
-
-
-def beta_once_more(V, U, X, beta):
-    return beta[:, None] * X
-
-
-def without_diagonal(Q, K, S, X):
-    return Q @ S.T + (Q @ K.T).tril(-1) @ X
-
-
-def without_mask(Q, K, S, X):
-    return Q @ S.T + Q @ K.T @ X
-
-
-def after_the_update(Q, K, S, X):
-    return Q @ (S + X.T @ K).T + (Q @ K.T).tril() @ X
-
-
-def within_the_chunk_only(Q, K, S, X):
-    return (Q @ K.T).tril() @ X
-
-
-def all_scaled(Q, K, S, X):
-    return K.shape[1] ** -0.5 * (Q @ S.T + (Q @ K.T).tril() @ X)
-
-
-def scores_scaled(Q, K, S, X):
-    return Q @ S.T + K.shape[1] ** -0.5 * (Q @ K.T).tril() @ X
-
-
-def change_only(K, S, X):
-    return X.T @ K
-
-
-def transposed_change(K, S, X):
-    return S + K.T @ X
-
 
 exercise(
     id="8.2", title="Read and update", kind="code", stars=2, minutes=15, equations=("8.4", "8.5"),
@@ -185,6 +110,8 @@ exercise(
         "scales Q Kᵀ by 1/√K": Mistake(chunk_with(read=scores_scaled),
             "Softmax attention divides its scores by √K. Here the scale is 1; and another scale would have to stand "
             "before Q Sᵀ as well.", "eq. 8.5"),
+        "takes a softmax": Mistake(reading_with(softmax_of_the_past),
+            "Softmax attention ends in a softmax. Here the scores themselves are the weights: tril(Q Kᵀ).", "eq. 8.5"),
         "reads U instead of U - W Sᵀ": Mistake(reading_and_writing(U_for_X, update=False),
             "U is what would be written into an *empty* memory. This one was not: the line above has computed X.",
             "eq. 8.5"),
@@ -207,8 +134,26 @@ exercise(
             "eq. 8.4 and 8.5"),
         "multiplies by β once more": Mistake(reading_and_writing(beta_once_more),
             "X contains β already, through UT = (I + A)⁻¹ diag(β).", "eq. 8.2"),
+        "reads what is written times β once more": Mistake(reading_and_writing(beta_once_more, update=False),
+            "X contains β already, through UT = (I + A)⁻¹ diag(β).", "eq. 8.2"),
         "multiplies the update by β once more": Mistake(reading_and_writing(beta_once_more, read=False),
             "X contains β already, through UT = (I + A)⁻¹ diag(β).", "eq. 8.2"),
+        "ignores the memory that enters": Mistake(from_an_empty_memory,
+            "Outputs and memory are those of a chunk that begins empty. Here S enters, and it is read, and written to.",
+            "eq. 8.4 and 8.5"),
+        "forgets what the tokens do to each other": Mistake(without_the_solve,
+            "β (V − K Sᵀ) is the error against the memory from before the chunk. The triangular system lets later "
+            "tokens see what earlier ones have written; X, of the line above, has passed through it.", "eq. 8.6"),
+        "only erases": Mistake(by_the_transition(writes=False),
+            "S (I − WᵀK) is what is left of the old memory. What the chunk stores, UᵀK, is missing.", "eq. 8.4"),
+        "multiplies S with the transposed transition": Mistake(by_the_transition(right=False),
+            "(U − W Sᵀ)ᵀ K = UᵀK − S WᵀK: it is WᵀK that S is multiplied with, not KᵀW.", "eq. 8.4"),
+        "writes along the queries": Mistake(update_along(lambda Q, K, W: Q),
+            "A write ends in the *key*, x kᵀ: that is where it will be found. The query only reads.", "eq. 8.1"),
+        "writes along W": Mistake(update_along(lambda Q, K, W: W),
+            "w is the question put to the old memory. The write ends in the key itself, x kᵀ.", "eq. 8.1"),
+        "writes the outputs": Mistake(update_with_outputs,
+            "O is what the tokens read. What they write is X.", "eq. 8.4"),
         "replaces the memory": Mistake(chunk_with(update=change_only),
             "XᵀK is the *change*. What was there before is still there: add S.", "eq. 8.4"),
         "takes the writes away": Mistake(chunk_with(update=lambda K, S, X: S - X.T @ K),
@@ -312,6 +257,31 @@ def with_ones(x, n):
     return torch.cat([x, x.new_ones(n, *x.shape[1:])])
 
 
+def cut_with(stop):
+    """A mutant whose chunks end at stop(n, C) instead of n + C."""
+    def f(q, k, v, beta, S, C):
+        o = []
+        for n in range(0, len(k), C):
+            O, S = one_chunk(*(x[n:stop(n, C)] for x in (q, k, v, beta)), S)
+            o.append(O)
+        return torch.cat(o), S
+    return f
+
+
+def returning_the_first(q, k, v, beta, S, C):
+    return chunkwise(q, k, v, beta, S, C)[0], S.clone()
+
+
+def adding_memories(Q, K, V, beta, S):
+    O, S_out = one_chunk(Q, K, V, beta, S)
+    return O, S + S_out
+
+
+def without_the_writes_of_the_tail(q, k, v, beta, S, C):
+    n = len(k) // C * C
+    return chunkwise(q, k, v, beta, S, C)[0], loop(q, k, v, beta, S)[1][n]
+
+
 def padded(*pads, cut=True):
     """A mutant: q, k, v and β are lengthened to whole chunks, each by its own pad(x, n)."""
     def f(q, k, v, beta, S, C):
@@ -368,6 +338,15 @@ exercise(
             "Every chunk starts from the memory that came in, and that one is returned too: what the chunks leave is "
             "thrown away.",
             "eq. 8.4", next="`one_chunk` returns two things. Where does the second one go?"),
+        "returns the memory that came in": Mistake(returning_the_first,
+            "The outputs are right, so the memory was handed on. The one that leaves the last chunk is what should be "
+            "returned.", "eq. 8.4"),
+        "adds each memory to the one before": Mistake(by_chunks(adding_memories),
+            "What a chunk leaves, S′, contains what it was given. It takes the place of S and is not added to it.",
+            "eq. 8.4"),
+        "loses what the tail writes": Mistake(without_the_writes_of_the_tail,
+            "The outputs are right. But the last, shorter chunk writes as well, and the memory that you return was "
+            "taken before it.", "eq. 8.4"),
         "starts every chunk from an empty memory": Mistake(each_from(torch.zeros_like),
             "The chunks do not know of each other. The memory that comes in, and then the one each chunk leaves, must "
             "be handed on.",
@@ -431,6 +410,15 @@ exercise(
         "returns the padding's outputs too": Mistake(padded(with_zeros, with_zeros, with_zeros, with_zeros, cut=False),
             "Zeros that fill the last chunk do no harm to the memory, but they have no place in the outputs: T tokens "
             "came, T rows leave.", next="Cut with `[:T]`."),
+        "cuts chunks that are too short": Mistake(cut_with(lambda n, C: n + C - 1),
+            "A slice leaves its end out: n:n+C has C entries. Yours skip the last token of every chunk.",
+            next="How many entries has `k[0:2]`?"),
+        "cuts chunks that are too long": Mistake(cut_with(lambda n, C: n + C + 1),
+            "A slice leaves its end out: n:n+C has C entries. Yours take the first token of the next chunk along.",
+            next="How many entries has `k[0:2]`?"),
+        "counts tokens as chunks": Mistake(starting_at(lambda T, C: range(0, T * C, C * C)),
+            "n runs over tokens already, in steps of C. Multiplied by C once more it leaves the sequence.",
+            next="Print the slices for T = 7 and C = 3."),
         "moves on by one token": Mistake(starting_at(lambda T, C: range(T)),
             "The next chunk starts C tokens further on. Yours starts at the next token, so the chunks overlap, and "
             "tokens are written again and again.", next="Which third argument does `range` need?"),
@@ -499,70 +487,4 @@ exercise(
     hints=("Two of the lines are decoys: one would write into an empty memory, one would mask too much.",
            "UT and R need nothing but the arguments; X needs both; O and the new S need X.",
            "O must see the S that *enters*: H comes before C. The beginning is D F A."),
-)
-
-
-# -- 8.6 ---------------------------------------------------------------------------------------------------------------
-
-def read_friendly(answer):
-    """(k, beta, q) as float64 tensors (T, 2), (T,), (2,), or an AnswerError that says what is missing."""
-    try:
-        k, beta, q = (torch.as_tensor(x, dtype=torch.float64) for x in answer)
-    except Exception:
-        raise AnswerError("give (k, beta, q): a list of keys with 2 entries each, as many numbers, and a query with 2 "
-                          "entries"
-                          ) from None
-    if k.ndim != 2 or k.shape[1] != 2 or beta.shape != k.shape[:1] or q.shape != (2,) or not 1 <= len(k) <= 4:
-        shapes = ", ".join(str(tuple(x.shape)) for x in (k, beta, q))
-        raise AnswerError(f"the shapes are {shapes}, expected (T, 2), (T,), (2,) with T from 1 to 4")
-    if not all(x.isfinite().all() for x in (k, beta, q)) or ((beta < 0) | (beta > 1)).any():
-        raise AnswerError("every β must lie between 0 and 1, and every entry must be a number")
-    return k, beta, q
-
-
-def sign_of_the_weights(answer):
-    """In a few words, what the last row of the attention matrix looks like."""
-    k, beta, q = read_friendly(answer)
-    if min(k.min(), q.min()) < 0:
-        return "an entry of a key or of the query is negative"
-    if len(k) == 1:
-        return "one token: its weight is β kᵀq, which cannot be negative"
-    row = delta_rule_attention(q.expand_as(k)[None, :, None], k[None, :, None], beta[None, :, None])[0, 0, -1]
-    if row.min() < -1e-12 * row.abs().max():                             # rounding has no sign, a faint weight has
-        return "a weight is negative"
-    if not (k @ k.T).tril(-1).any():
-        return "no weight is negative: the keys do not overlap"
-    if not beta[1:].any():
-        return "no weight is negative: nothing is erased after the first token"
-    return "no weight is negative"
-
-
-exercise(
-    id="8.6", title="A negative weight from friendly vectors", kind="open", stars=3, minutes=15, equations=("8.7",),
-    reference=([(1.0, 0.0), (0.6, 0.8)], [1.0, 1.0], (0.0, 1.0)),
-    alternatives=(([(2.0, 1.0), (1.0, 1.0), (1.0, 2.0)], [0.2, 0.1, 0.3], (0.0, 1.0)),
-                  ([(1.0, 0.0), (1.0, 1.0)], [1e-6, 1e-6], (0.0, 1.0))),
-    prepare=sign_of_the_weights,
-    mutants={
-        "uses a negative entry": Mistake(([(1.0, 0.0), (-0.6, 0.8)], [1.0, 1.0], (1.0, 0.0)),
-            "With negative entries any dot product can be negative, and linear attention has negative weights too. "
-            "Here all entries must be at least 0.", "eq. 8.7"),
-        "stops after one token": Mistake(([(0.6, 0.8)], [1.0], (0.0, 1.0)),
-            "The first token has nothing to erase. A negative weight is an *erasure* seen from the reader's side.",
-            "eq. 8.7"),
-        "uses keys at right angles": Mistake(([(1.0, 0.0), (0.0, 1.0)], [1.0, 1.0], (0.6, 0.8)),
-            "UT is then diag(β): nobody erases anybody. The second key must overlap the first.", "eq. 8.7",
-            next="Turn the second key toward the first."),
-        "writes nothing after the first token": Mistake(([(1.0, 0.0), (0.6, 0.8)], [1.0, 0.0], (0.0, 1.0)),
-            "A token with β = 0 does not write and does not erase.", "eq. 8.7"),
-        "keeps more than it erases": Mistake(([(1.0, 0.0), (0.6, 0.8)], [1.0, 1.0], (1.0, 0.0)),
-            "The last query overlaps each earlier key at least as much as the later tokens take away from it, so every "
-            "weight stays positive or zero.", "eq. 8.7",
-            next="Which query does not overlap the first key at all, but does overlap the second?"),
-    },
-    hints=("Two tokens are enough. Write down the 2 × 2 matrix UT for unit keys with overlap c.",
-           "The weight of token 1 is β₁ (k₁ᵀq − β₂ (k₂ᵀk₁)(k₂ᵀq)) for the query of token 2.",
-           "Make k₁ᵀq zero, and k₂ᵀk₁ and k₂ᵀq positive."),
-    why="Token 2 writes v₂ minus what the memory says about k₂, and that contains v₁. Whoever reads token 2's write "
-        "reads *minus* v₁ with it. Softmax weights cannot do that: they are positive by construction.",
 )
