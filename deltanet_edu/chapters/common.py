@@ -1,8 +1,11 @@
 """What several chapters share: inputs of checks, the token loop, and the way from one head to the package."""
 
+import itertools
+from dataclasses import replace
+
 import torch
 
-from ..tutor import Case
+from ..tutor import Case, Mistake
 from ..tutor.cases import delta_inputs
 
 KEYS = ("random", "repeated", "unnormalized")                           # the kinds of keys that most checks draw
@@ -73,3 +76,17 @@ def lapack_cases(g):
             if kind == "one tau = 0":
                 tau[0] = 0
             yield Case((a, tau), f"{kind}, {'square' if m == n else 'tall'}, m = {m}")
+
+
+def alone_and_paired(build, slips):
+    """Mistakes from slips, {name: Mistake(options, ...)}: build(**options) for each and for two that go together.
+
+    Two slips in one answer are as common as one, and a name for each is worth more than "not a mistake I know".
+    """
+    made = {name: replace(slip, answer=build(**slip.answer)) for name, slip in slips.items()}
+    for (a, x), (b, y) in itertools.combinations(slips.items(), 2):
+        if not x.answer.keys() & y.answer.keys():
+            equations = [e.removeprefix("eq. ") for e in dict.fromkeys((x.equation, y.equation)) if e]
+            made[f"{a}, and {b}"] = Mistake(build(**x.answer, **y.answer), f"{x.diagnosis} {y.diagnosis}",
+                                            "eq. " + " and ".join(equations) if equations else "")
+    return made

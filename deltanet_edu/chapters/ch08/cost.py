@@ -153,7 +153,8 @@ exercise(
             "that wait for each other.",
             "eq. 8.9", next="How many steps are there for C = 1 and for C = 64, and what do they cost?"),
         "always chooses the longest chunk": Mistake(fastest(lambda C, step, flop, T, K, V: math.ceil(T / C)),
-            "The longest chunk comes out if only steps count. The work per token grows with C and, in the end, with C².",
+            "The longest chunk comes out if only steps count. The work per token grows with C and, in the end, with "
+            "C².",
             "eq. 8.9"),
         "leaves the solve out": Mistake(with_work(lambda C, T, K, V: T * (6 * K * V + C * (6 * K + 4 * V))),
             "That is the published cost without C². For narrow heads it recommends chunks that are far too long.",

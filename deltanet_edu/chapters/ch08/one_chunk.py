@@ -78,14 +78,9 @@ def reading_and_writing(write, read=True, update=True):
     return f
 
 
-def reading_with(scores):
-    """A mutant of the read that takes scores(Q, K) for tril(Q Kᵀ)."""
-    return chunk_with(read=lambda Q, K, S, X: Q @ S.T + scores(Q, K) @ X)
-
-
-def softmax_of_the_past(Q, K):
+def with_softmax(Q, K, S, X):
     scores = Q @ K.T
-    return scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -torch.inf).softmax(-1)
+    return Q @ S.T + scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -torch.inf).softmax(-1) @ X
 
 
 def U_for_X(V, U, X, beta):

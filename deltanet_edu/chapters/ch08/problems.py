@@ -7,12 +7,11 @@ from ...ops import delta_rule_chunkwise
 from ...ops.delta_rule.householder import ut_by_solve
 from ...tutor import Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, smallest_first
-from ..common import KEYS, loop, one_head
-from .one_chunk import (one_chunk, one_chunk_residual, one_chunk_by_loop, from_an_empty_memory, without_the_solve,
-                        by_the_transition, update_along, update_with_outputs, chunk_with, reading_and_writing,
-                        reading_with, softmax_of_the_past, U_for_X, V_for_X, beta_once_more, without_diagonal,
-                        without_mask, after_the_update, within_the_chunk_only, all_scaled, scores_scaled, change_only,
-                        transposed_change)
+from ..common import KEYS, alone_and_paired, loop, one_head
+from .one_chunk import (after_the_update, all_scaled, beta_once_more, by_the_transition, change_only, chunk_with,
+                        from_an_empty_memory, one_chunk, one_chunk_by_loop, one_chunk_residual, reading_and_writing,
+                        scores_scaled, transposed_change, U_for_X, update_along, update_with_outputs, V_for_X,
+                        with_softmax, within_the_chunk_only, without_diagonal, without_mask, without_the_solve)
 
 # -- 8.1 ---------------------------------------------------------------------------------------------------------------
 
@@ -65,6 +64,61 @@ exercise(
 
 # -- 8.2 ---------------------------------------------------------------------------------------------------------------
 
+SLIPS = {
+    "excludes the diagonal": Mistake(dict(read=without_diagonal),
+        "Token t reads *after* it has written: o_t = S_t q_t, and x_t is part of S_t. The mask keeps the diagonal.",
+        "eq. 8.5",
+        next="With an empty memory and one token, should the output be zero?"),
+    "reads what later tokens write": Mistake(dict(read=without_mask),
+        "Without the mask every token reads the memory that *leaves* the chunk, S′, with the writes of later "
+        "tokens in it. Row t of Q Kᵀ may use columns i ≤ t only.", "eq. 8.5",
+        next="What would a language model learn if token t could see token t + 1?"),
+    "keeps the wrong triangle": Mistake(dict(read=lambda Q, K, S, X: Q @ S.T + (Q @ K.T).triu() @ X),
+        "Rows are readers and columns are writers, so what was written earlier is on the *left* of the diagonal.",
+        "eq. 8.5"),
+    "has readers and writers exchanged": Mistake(dict(read=lambda Q, K, S, X: Q @ S.T + (K @ Q.T).tril() @ X),
+        "Row t of K Qᵀ belongs to the key of token t. Row t of Q Kᵀ belongs to its query, and it is the query that "
+        "reads.",
+        "eq. 8.5"),
+    "cuts the product with X": Mistake(dict(read=lambda Q, K, S, X: Q @ S.T + (Q @ K.T @ X).tril()),
+        "`tril` must cut Q Kᵀ, tokens against tokens, before X is multiplied. After it, the columns are entries of "
+        "values.",
+        "eq. 8.5"),
+    "forgets what was in the memory": Mistake(dict(read=within_the_chunk_only),
+        "S_t holds the entering memory too: S itself answers S q_t to every query.", "eq. 8.3"),
+    "reads the entering memory only": Mistake(dict(read=lambda Q, K, S, X: Q @ S.T),
+        "Your tokens do not see what this chunk writes, not even what they write themselves.", "eq. 8.3"),
+    "updates before it reads": Mistake(dict(read=after_the_update),
+        "S was overwritten with the memory that leaves before the outputs were read from it. So every write counts "
+        "once too often, even those of later tokens. The S in eq. 8.5 is the one that *enters*.",
+        "eq. 8.5", next="Compute O first."),
+    "takes away what the chunk writes": Mistake(dict(read=lambda Q, K, S, X: Q @ S.T - (Q @ K.T).tril() @ X),
+        "X is what is written, the erasing included, and the tokens read it with a plus.", "eq. 8.3"),
+    "reads with the keys": Mistake(dict(read=lambda Q, K, S, X: K @ S.T + (K @ K.T).tril() @ X),
+        "The key says where a token writes; the *query* says what it reads.", "eq. 8.3"),
+    "scales the outputs by 1/√K": Mistake(dict(read=all_scaled),
+        "Softmax attention divides by √K. Here the scale is 1, as the head of this page says: nothing is "
+        "exponentiated.",
+        "eq. 8.5"),
+    "scales Q Kᵀ by 1/√K": Mistake(dict(read=scores_scaled),
+        "Softmax attention divides its scores by √K. Here the scale is 1; and another scale would have to stand "
+        "before Q Sᵀ as well.", "eq. 8.5"),
+    "takes a softmax": Mistake(dict(read=with_softmax),
+        "Softmax attention ends in a softmax. Here the scores themselves are the weights: tril(Q Kᵀ).", "eq. 8.5"),
+    "replaces the memory": Mistake(dict(update=change_only),
+        "XᵀK is the *change*. What was there before is still there: add S.", "eq. 8.4"),
+    "takes the writes away": Mistake(dict(update=lambda K, S, X: S - X.T @ K),
+        "X is what is written, the erasing included, so it is *added* to S.", "eq. 8.4"),
+    "hands on the memory that entered": Mistake(dict(update=lambda K, S, X: S.clone()),
+        "The chunk has written: what leaves is S + XᵀK.", "eq. 8.4"),
+    "reads with the transposed memory": Mistake(dict(read=lambda Q, K, S, X: Q @ S + (Q @ K.T).tril() @ X),
+        "One token reads S q, so a row of tokens reads (S Qᵀ)ᵀ = Q Sᵀ. With K = V both run, and one is wrong.",
+        "eq. 8.5",
+        next="S is (V, K). Which of Q S and Q Sᵀ has shape (C, V)?"),
+    "writes the transposed memory": Mistake(dict(update=transposed_change),
+        "The change is Σ x_i k_iᵀ, values upright and keys flat: XᵀK, of shape (V, K).", "eq. 8.4"),
+}
+
 exercise(
     id="8.2", title="Read and update", kind="code", stars=2, minutes=15, equations=("8.4", "8.5"),
     reference=one_chunk, alternatives=(one_chunk_residual, one_chunk_by_loop),
@@ -72,46 +126,7 @@ exercise(
                                    + delta_inputs(g, "q k v beta S", T=(2, 5), keys=KEYS)
                                    + delta_inputs(g, "q k v beta S", T=(2, 5), K=4, V=4, betas=("large",))),
     mutants={
-        "excludes the diagonal": Mistake(chunk_with(read=without_diagonal),
-            "Token t reads *after* it has written: o_t = S_t q_t, and x_t is part of S_t. The mask keeps the diagonal.",
-            "eq. 8.5",
-            next="With an empty memory and one token, should the output be zero?"),
-        "reads what later tokens write": Mistake(chunk_with(read=without_mask),
-            "Without the mask every token reads the memory that *leaves* the chunk, S′, with the writes of later "
-            "tokens in it. Row t of Q Kᵀ may use columns i ≤ t only.", "eq. 8.5",
-            next="What would a language model learn if token t could see token t + 1?"),
-        "keeps the wrong triangle": Mistake(chunk_with(read=lambda Q, K, S, X: Q @ S.T + (Q @ K.T).triu() @ X),
-            "Rows are readers and columns are writers, so what was written earlier is on the *left* of the diagonal.",
-            "eq. 8.5"),
-        "has readers and writers exchanged": Mistake(chunk_with(read=lambda Q, K, S, X: Q @ S.T + (K @ Q.T).tril() @ X),
-            "Row t of K Qᵀ belongs to the key of token t. Row t of Q Kᵀ belongs to its query, and it is the query that "
-            "reads.",
-            "eq. 8.5"),
-        "cuts the product with X": Mistake(chunk_with(read=lambda Q, K, S, X: Q @ S.T + (Q @ K.T @ X).tril()),
-            "`tril` must cut Q Kᵀ, tokens against tokens, before X is multiplied. After it, the columns are entries of "
-            "values.",
-            "eq. 8.5"),
-        "forgets what was in the memory": Mistake(chunk_with(read=within_the_chunk_only),
-            "S_t holds the entering memory too: S itself answers S q_t to every query.", "eq. 8.3"),
-        "reads the entering memory only": Mistake(chunk_with(read=lambda Q, K, S, X: Q @ S.T),
-            "Your tokens do not see what this chunk writes, not even what they write themselves.", "eq. 8.3"),
-        "updates before it reads": Mistake(chunk_with(read=after_the_update),
-            "S was overwritten with the memory that leaves before the outputs were read from it. So every write counts "
-            "once too often, even those of later tokens. The S in eq. 8.5 is the one that *enters*.",
-            "eq. 8.5", next="Compute O first."),
-        "takes away what the chunk writes": Mistake(chunk_with(read=lambda Q, K, S, X: Q @ S.T - (Q @ K.T).tril() @ X),
-            "X is what is written, the erasing included, and the tokens read it with a plus.", "eq. 8.3"),
-        "reads with the keys": Mistake(chunk_with(read=lambda Q, K, S, X: K @ S.T + (K @ K.T).tril() @ X),
-            "The key says where a token writes; the *query* says what it reads.", "eq. 8.3"),
-        "scales the outputs by 1/√K": Mistake(chunk_with(read=all_scaled),
-            "Softmax attention divides by √K. Here the scale is 1, as the head of this page says: nothing is "
-            "exponentiated.",
-            "eq. 8.5"),
-        "scales Q Kᵀ by 1/√K": Mistake(chunk_with(read=scores_scaled),
-            "Softmax attention divides its scores by √K. Here the scale is 1; and another scale would have to stand "
-            "before Q Sᵀ as well.", "eq. 8.5"),
-        "takes a softmax": Mistake(reading_with(softmax_of_the_past),
-            "Softmax attention ends in a softmax. Here the scores themselves are the weights: tril(Q Kᵀ).", "eq. 8.5"),
+        **alone_and_paired(chunk_with, SLIPS),
         "reads U instead of U - W Sᵀ": Mistake(reading_and_writing(U_for_X, update=False),
             "U is what would be written into an *empty* memory. This one was not: the line above has computed X.",
             "eq. 8.5"),
@@ -154,18 +169,6 @@ exercise(
             "w is the question put to the old memory. The write ends in the key itself, x kᵀ.", "eq. 8.1"),
         "writes the outputs": Mistake(update_with_outputs,
             "O is what the tokens read. What they write is X.", "eq. 8.4"),
-        "replaces the memory": Mistake(chunk_with(update=change_only),
-            "XᵀK is the *change*. What was there before is still there: add S.", "eq. 8.4"),
-        "takes the writes away": Mistake(chunk_with(update=lambda K, S, X: S - X.T @ K),
-            "X is what is written, the erasing included, so it is *added* to S.", "eq. 8.4"),
-        "hands on the memory that entered": Mistake(chunk_with(update=lambda K, S, X: S.clone()),
-            "The chunk has written: what leaves is S + XᵀK.", "eq. 8.4"),
-        "reads with the transposed memory": Mistake(chunk_with(read=lambda Q, K, S, X: Q @ S + (Q @ K.T).tril() @ X),
-            "One token reads S q, so a row of tokens reads (S Qᵀ)ᵀ = Q Sᵀ. With K = V both run, and one is wrong.",
-            "eq. 8.5",
-            next="S is (V, K). Which of Q S and Q Sᵀ has shape (C, V)?"),
-        "writes the transposed memory": Mistake(chunk_with(update=transposed_change),
-            "The change is Σ x_i k_iᵀ, values upright and keys flat: XᵀK, of shape (V, K).", "eq. 8.4"),
     },
     hints=("S_t = S + Σ x_i k_iᵀ over i ≤ t. What does S_t q_t give, and what is S_t for the last token?",
            "Σ over i ≤ t of x_i (k_iᵀ q_t): row t of tril(Q Kᵀ) X.",

@@ -4,7 +4,7 @@ import torch
 
 from ...tutor import AnswerError, Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, normal, smallest_first
-from ..common import KEYS, eye_like
+from ..common import KEYS, alone_and_paired, eye_like
 from .chunk import by_autograd, forward_chunk, inverse, token_loop
 
 # -- 9.1 ---------------------------------------------------------------------------------------------------------------
@@ -37,6 +37,11 @@ exercise(
         "gives the gradient of the write": Mistake(1.8,
             "1.8 is dx, what the loss gains from a larger write. A larger β makes the write larger by the error, 0.8.",
             "eq. 9.7"),
+        "gives the output": Mistake(1.12,
+            "1.12 = S q + β e (kᵀq) is what is read. Its derivative with respect to β is asked for.", "eq. 9.7"),
+        "gives the write as it reaches the output": Mistake(0.12,
+            "0.12 = x (kᵀq), with x = β e = 0.2. The derivative with respect to β has the whole error, and the "
+            "gradient 3 that arrives.", "eq. 9.7"),
         "gives the error": Mistake(0.8,
             "0.8 is the error. Two factors are missing: how far a write reaches the output, and the gradient that "
             "arrives there.", "eq. 9.7"),
@@ -70,18 +75,19 @@ def through_by_autograd(A, Z, dX):
     return dZ, dA.tril(-1)
 
 
-def through_with(dA):
-    """A mutant of the last line: dA(X, Z, dX, dZ, L)."""
+def through_with(left=None, right=None, product=None, mask=lambda x: x.tril(-1), sign=-1):
+    """A mutant of the last line, -stril(dZ Xᵀ): left(dX, dZ, L), right(Z, X), product(left, right), a mask, a sign."""
     def f(A, Z, dX):
         L = eye_like(A) + A
         X, dZ = torch.linalg.solve(L, Z), torch.linalg.solve(L.T, dX)
-        return dZ, dA(X, Z, dX, dZ, L)
+        a, b = left(dX, dZ, L) if left else dZ, right(Z, X) if right else X
+        return dZ, sign * mask(product(a, b) if product else a @ b.T)
     return f
 
 
-def inverse_without_transposes(X, Z, dX, dZ, L):
-    inv = torch.linalg.inv(L)
-    return (-inv @ (dX @ Z.T) @ inv).tril(-1)
+def by_the_inverse_without_transposes(A, Z, dX):
+    inv = torch.linalg.inv(eye_like(A) + A)
+    return inv.T @ dX, (-inv @ (dX @ Z.T) @ inv).tril(-1)
 
 
 def solve_cases(g):
@@ -89,45 +95,43 @@ def solve_cases(g):
         yield Case((normal(g, C, C).tril(-1), normal(g, C, V), normal(g, C, V)), f"C = {C}, V = {V}")
 
 
+SLIPS_OF_THE_SOLVE = {
+    "forgets the mask": Mistake(dict(mask=lambda x: x),
+        "A has entries below the diagonal only. The rest of the product belongs to entries that do not exist.",
+        "eq. 9.5"),
+    "keeps the diagonal": Mistake(dict(mask=torch.tril),
+        "The diagonal of I + A is always 1: nothing there can change, so it has no gradient. The mask is *strictly* "
+        "lower.", "eq. 9.5"),
+    "leaves the other triangle": Mistake(dict(mask=lambda x: x.triu(1)),
+        "A lives *below* the diagonal: rows are later tokens, columns earlier ones.", "eq. 9.5"),
+    "forgets the sign": Mistake(dict(sign=1),
+        "X = Z − A X: a larger A subtracts more. The gradient has a minus.", "eq. 9.2"),
+    "uses dX instead of dZ": Mistake(dict(left=lambda dX, dZ, L: dX),
+        "dX must first pass through the solve backwards: a change of x₂ goes on to change x₃. That is what dZ has "
+        "collected.", "eq. 9.2",
+        next="For which A are dX and dZ equal?"),
+    "solves once more": Mistake(dict(left=lambda dX, dZ, L: torch.linalg.solve(L.T, dZ)),
+        "dZ has passed through the transposed system already. Once is enough.", "eq. 9.2"),
+    "cuts dZ instead of the product": Mistake(dict(left=lambda dX, dZ, L: dZ.tril(-1), mask=lambda x: x),
+        "The mask is for tokens against tokens: cut the product dZ Xᵀ, (C, C). The columns of dZ are entries of "
+        "values.",
+        "eq. 9.5"),
+    "uses Z instead of X": Mistake(dict(right=lambda Z, X: Z),
+        "In the system A multiplies X, the solution, not the right side Z.", "eq. 9.2"),
+    "transposes the product": Mistake(dict(product=lambda a, b: b @ a.T),
+        "A_ti multiplies x_i and lands in equation t. So the row of dA comes from dZ and the column from X.",
+        "eq. 9.2"),
+    "adds the other triangle": Mistake(dict(product=lambda a, b: a @ b.T + b @ a.T),
+        "A is not symmetric: its entries above the diagonal are zero and stay so. Only dZ Xᵀ belongs to A_ti; the "
+        "transposed product comes in when A is made of K Kᵀ, where a key stands in a row and in a column.", "eq. 9.2"),
+}
+
 exercise(
     id="9.2", title="Through a triangular solve", kind="code", stars=2, minutes=10, equations=("9.2", "9.5"),
     reference=through_the_solve, alternatives=(through_the_inverse, through_by_autograd), cases=solve_cases,
     mutants={
-        "forgets the mask": Mistake(through_with(lambda X, Z, dX, dZ, L: -dZ @ X.T),
-            "A has entries below the diagonal only. The rest of the product belongs to entries that do not exist.",
-            "eq. 9.5"),
-        "keeps the diagonal": Mistake(through_with(lambda X, Z, dX, dZ, L: -(dZ @ X.T).tril()),
-            "The diagonal of I + A is always 1: nothing there can change, so it has no gradient. The mask is "
-            "*strictly* lower.", "eq. 9.5"),
-        "forgets the sign": Mistake(through_with(lambda X, Z, dX, dZ, L: (dZ @ X.T).tril(-1)),
-            "X = Z − A X: a larger A subtracts more. The gradient has a minus.", "eq. 9.2"),
-        "forgets the sign and the mask": Mistake(through_with(lambda X, Z, dX, dZ, L: dZ @ X.T),
-            "X = Z − A X: a larger A subtracts more, so there is a minus. And A has entries below the diagonal only.",
-            "eq. 9.2 and 9.5"),
-        "uses dX instead of dZ": Mistake(through_with(lambda X, Z, dX, dZ, L: -(dX @ X.T).tril(-1)),
-            "dX must first pass through the solve backwards: a change of x₂ goes on to change x₃. That is what dZ has "
-            "collected.", "eq. 9.2",
-            next="For which A are dX and dZ equal?"),
-        "uses Z instead of X": Mistake(through_with(lambda X, Z, dX, dZ, L: -(dZ @ Z.T).tril(-1)),
-            "In the system A multiplies X, the solution, not the right side Z.", "eq. 9.2"),
-        "uses neither solution": Mistake(through_with(lambda X, Z, dX, dZ, L: -(dX @ Z.T).tril(-1)),
-            "dX and Z are what goes into the two solves. The formula needs what comes out of them: dZ and X.",
-            "eq. 9.2"),
-        "transposes the product": Mistake(through_with(lambda X, Z, dX, dZ, L: -(X @ dZ.T).tril(-1)),
-            "A_ti multiplies x_i and lands in equation t. So the row of dA comes from dZ and the column from X.",
-            "eq. 9.2"),
-        "leaves the other triangle": Mistake(through_with(lambda X, Z, dX, dZ, L: -(dZ @ X.T).triu(1)),
-            "A lives *below* the diagonal: rows are later tokens, columns earlier ones.", "eq. 9.5"),
-        "adds the other triangle": Mistake(through_with(lambda X, Z, dX, dZ, L: -(dZ @ X.T + X @ dZ.T).tril(-1)),
-            "A is not symmetric: its entries above the diagonal are zero and stay so. Only dZ Xᵀ belongs to A_ti; the "
-            "transposed product comes in when A is made of K Kᵀ, where a key stands in a row and in a column.",
-            "eq. 9.2"),
-        "cuts dZ instead of the product": Mistake(through_with(lambda X, Z, dX, dZ, L: -dZ.tril(-1) @ X.T),
-            "The mask is for tokens against tokens: cut the product dZ Xᵀ, (C, C). The columns of dZ are entries of "
-            "values.", "eq. 9.5"),
-        "solves once more": Mistake(through_with(lambda X, Z, dX, dZ, L: -(torch.linalg.solve(L.T, dZ) @ X.T).tril(-1)),
-            "dZ has passed through the transposed system already. Once is enough.", "eq. 9.2"),
-        "leaves out the transposes of the inverse": Mistake(through_with(inverse_without_transposes),
+        **alone_and_paired(through_with, SLIPS_OF_THE_SOLVE),
+        "leaves out the transposes of the inverse": Mistake(by_the_inverse_without_transposes,
             "The derivative of an inverse is −L⁻ᵀ (dX Zᵀ) L⁻ᵀ, with both inverses transposed: gradients run backward.",
             "eq. 9.3"),
     },
@@ -191,54 +195,58 @@ def link_cases(g):
         yield Case((q, k, beta, inverse(k, beta), (q @ k.T).tril(), do, dS), case.note)
 
 
+SLIPS_OF_A_LINK = {
+    "hears the outputs only": Mistake(dict(dX=lambda K, P, dO, dS: P.T @ dO),
+        "X is used twice: by the outputs of this chunk *and* by the memory that leaves. The second use brings K "
+        "dS′ᵀ.", "eq. 9.4",
+        next="Who reads what this chunk has written, after the chunk is over?"),
+    "hears the leaving memory only": Mistake(dict(dX=lambda K, P, dO, dS: K @ dS.T),
+        "X is used twice: by the leaving memory *and* by this chunk's own outputs, through P.", "eq. 9.4"),
+    "subtracts what the leaving memory says": Mistake(dict(dX=lambda K, P, dO, dS: P.T @ dO - K @ dS.T),
+        "X enters the leaving memory with a plus, S′ = S + XᵀK, so K dS′ᵀ is added.", "eq. 9.4"),
+    "does not transpose P": Mistake(dict(dX=lambda K, P, dO, dS: P @ dO + K @ dS.T),
+        "O = P X sends x_i to later outputs. Gradients go the other way, from later outputs to x_i: Pᵀ dO.",
+        "eq. 9.1"),
+    "does not transpose the inverse": Mistake(dict(dV=lambda UT1, b, dX: b * (UT1 @ dX)),
+        "Forward, the solve sends information to later tokens. Backward it must flow to *earlier* ones: UT₁ᵀ.",
+        "eq. 9.2"),
+    "forgets the solve": Mistake(dict(dV=lambda UT1, b, dX: b * dX),
+        "What token t writes changes what later tokens find and therefore write. UT₁ᵀ collects all of that.",
+        "eq. 9.2"),
+    "forgets beta": Mistake(dict(dV=lambda UT1, b, dX: UT1.T @ dX),
+        "V enters as β ⊙ R, so its gradient carries β as well. With β = 0 a value has no influence at all.",
+        "eq. 9.4"),
+    "applies beta before the solve": Mistake(dict(dV=lambda UT1, b, dX: UT1.T @ (b * dX)),
+        "Forward: first β, then UT₁. Backward the order is reversed: first UT₁ᵀ, then β.", "eq. 9.4"),
+    "applies beta twice": Mistake(dict(dV=lambda UT1, b, dX: b * (UT1.T @ (b * dX))),
+        "β stands once between V and X, in β ⊙ R, so it stands once in the gradient.", "eq. 9.4"),
+    "forgets that the outputs read the entering memory": Mistake(dict(dS_in=lambda dS, reads, asks: dS - asks),
+        "O contains Q Sᵀ. That use of S brings dOᵀQ.", "eq. 9.4"),
+    "forgets that the errors read the entering memory": Mistake(dict(dS_in=lambda dS, reads, asks: dS + reads),
+        "R = V − K Sᵀ asks the memory too. Without −dVᵀK this is the backward pass of linear attention: nothing is "
+        "ever forgotten.", "eq. 9.4"),
+    "adds what the errors have read": Mistake(dict(dS_in=lambda dS, reads, asks: dS + reads + asks),
+        "R = V − K Sᵀ contains the memory with a minus, so its gradient comes with a minus.", "eq. 9.4"),
+    "subtracts what the outputs have read": Mistake(dict(dS_in=lambda dS, reads, asks: dS - reads - asks),
+        "O = Q Sᵀ + P X contains the memory with a plus: dOᵀQ is added. Only the errors contain it with a minus.",
+        "eq. 9.4"),
+    "drops the gradient that came in": Mistake(dict(dS_in=lambda dS, reads, asks: reads - asks),
+        "S′ = S + XᵀK contains S itself: dS′ passes straight through.", "eq. 9.4"),
+    "passes the gradient on unchanged": Mistake(dict(dS_in=lambda dS, reads, asks: dS.clone()),
+        "dS′ passes through S′ = S + XᵀK, but S is used twice more: by the outputs and by the errors of this "
+        "chunk.",
+        "eq. 9.4"),
+}
+
 exercise(
     id="9.3", title="One link of the backward chain", kind="code", stars=3, minutes=20, equations=("9.4",),
     reference=one_link, alternatives=(one_link_by_w, one_link_by_autograd), cases=link_cases,
     mutants={
-        "hears the outputs only": Mistake(link_with(dX=lambda K, P, dO, dS: P.T @ dO),
-            "X is used twice: by the outputs of this chunk *and* by the memory that leaves. The second use brings K "
-            "dS′ᵀ.", "eq. 9.4",
-            next="Who reads what this chunk has written, after the chunk is over?"),
-        "hears the leaving memory only": Mistake(link_with(dX=lambda K, P, dO, dS: K @ dS.T),
-            "X is used twice: by the leaving memory *and* by this chunk's own outputs, through P.", "eq. 9.4"),
-        "subtracts what the leaving memory says": Mistake(link_with(dX=lambda K, P, dO, dS: P.T @ dO - K @ dS.T),
-            "X enters the leaving memory with a plus, S′ = S + XᵀK, so K dS′ᵀ is added.", "eq. 9.4"),
-        "does not transpose P": Mistake(link_with(dX=lambda K, P, dO, dS: P @ dO + K @ dS.T),
-            "O = P X sends x_i to later outputs. Gradients go the other way, from later outputs to x_i: Pᵀ dO.",
-            "eq. 9.1"),
-        "does not transpose the inverse": Mistake(link_with(dV=lambda UT1, b, dX: b * (UT1 @ dX)),
-            "Forward, the solve sends information to later tokens. Backward it must flow to *earlier* ones: UT₁ᵀ.",
-            "eq. 9.2"),
-        "forgets the solve": Mistake(link_with(dV=lambda UT1, b, dX: b * dX),
-            "What token t writes changes what later tokens find and therefore write. UT₁ᵀ collects all of that.",
-            "eq. 9.2"),
-        "forgets beta": Mistake(link_with(dV=lambda UT1, b, dX: UT1.T @ dX),
-            "V enters as β ⊙ R, so its gradient carries β as well. With β = 0 a value has no influence at all.",
-            "eq. 9.4"),
-        "applies beta before the solve": Mistake(link_with(dV=lambda UT1, b, dX: UT1.T @ (b * dX)),
-            "Forward: first β, then UT₁. Backward the order is reversed: first UT₁ᵀ, then β.", "eq. 9.4"),
-        "applies beta twice": Mistake(link_with(dV=lambda UT1, b, dX: b * (UT1.T @ (b * dX))),
-            "β stands once between V and X, in β ⊙ R, so it stands once in the gradient.", "eq. 9.4"),
-        "forgets that the outputs read the entering memory": Mistake(link_with(dS_in=lambda dS, reads, asks: dS - asks),
-            "O contains Q Sᵀ. That use of S brings dOᵀQ.", "eq. 9.4"),
-        "forgets that the errors read the entering memory": Mistake(link_with(dS_in=lambda dS, reads, asks: dS + reads),
-            "R = V − K Sᵀ asks the memory too. Without −dVᵀK this is the backward pass of linear attention: nothing is "
-            "ever forgotten.", "eq. 9.4"),
-        "adds what the errors have read": Mistake(link_with(dS_in=lambda dS, reads, asks: dS + reads + asks),
-            "R = V − K Sᵀ contains the memory with a minus, so its gradient comes with a minus.", "eq. 9.4"),
-        "subtracts what the outputs have read": Mistake(link_with(dS_in=lambda dS, reads, asks: dS - reads - asks),
-            "O = Q Sᵀ + P X contains the memory with a plus: dOᵀQ is added. Only the errors contain it with a minus.",
-            "eq. 9.4"),
+        **alone_and_paired(link_with, SLIPS_OF_A_LINK),
         "takes dZ for dR": Mistake(subtracting_dZ,
             "Z = β ⊙ R, so dR = β ⊙ dZ, and that is dV.", "eq. 9.4"),
         "takes dX for dR": Mistake(subtracting_dX,
             "Between R and X stand β and the solve. The gradient of R is dV, not dX.", "eq. 9.4"),
-        "drops the gradient that came in": Mistake(link_with(dS_in=lambda dS, reads, asks: reads - asks),
-            "S′ = S + XᵀK contains S itself: dS′ passes straight through.", "eq. 9.4"),
-        "passes the gradient on unchanged": Mistake(link_with(dS_in=lambda dS, reads, asks: dS.clone()),
-            "dS′ passes through S′ = S + XᵀK, but S is used twice more: by the outputs and by the errors of this "
-            "chunk.",
-            "eq. 9.4"),
     },
     hints=("Write the four lines of the forward pass under each other. For dX, look for every line that uses X; for "
            "dS, every line that uses S.",
@@ -359,6 +367,17 @@ exercise(
             next="Subtract stril(K Kᵀ) X."),
         "lets a token see its own write": Mistake(dbeta_with(lambda K, b, R, X: R - (K @ K.T).tril() @ X),
             "That is the error *after* the write. With the diagonal left out it is the one the token met.", "eq. 9.7"),
+        "takes away the errors of earlier tokens": Mistake(dbeta_with(lambda K, b, R, X: R - (K @ K.T).tril(-1) @ R),
+            "What stands in the memory is what the earlier tokens have *written*, X, and not R.", "eq. 9.7"),
+        "takes away its own write": Mistake(dbeta_with(lambda K, b, R, X: R - X),
+            "R − X takes what the token itself writes out of its error. The writes of *earlier* tokens belong there, "
+            "as far as their keys overlap with k_t.", "eq. 9.7"),
+        "solves for the errors without β": Mistake(dbeta_with(lambda K, b, R, X: torch.linalg.solve(
+                torch.eye(len(K), dtype=K.dtype) + (b * (K @ K.T)).tril(-1), R)),
+            "UT₁ R is the solution of (I + A) X = R, with β in A by rows. The error itself is R − stril(K Kᵀ) X.",
+            "eq. 9.7"),
+        "averages over the entries of a value": Mistake(dbeta_with(rule=lambda dX, dZ, X, e: dZ * e / e.shape[-1]),
+            "β_t scales every entry of the write, so their gradients are *added*.", "eq. 9.7"),
         "skips the solve": Mistake(dbeta_with(rule=lambda dX, dZ, X, e: dX * e),
             "dX must pass backwards through the triangular system first: what token t writes changes what later tokens "
             "write.", "eq. 9.2"),

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from ...tutor import Case, Mistake, exercise
 from ...tutor.cases import normal, strengths
-from ..common import real
+from ..common import alone_and_paired, real
 
 # -- 16.2 --------------------------------------------------------------------------------------------------------------
 
@@ -33,67 +33,64 @@ def conv_cases(g):
     yield Case((real([[0, 0]]), normal(g, 1, 3, 2), normal(g, 4, 2)), "the present is zero")
 
 
-def grown(z, cache, w):
-    seen = torch.cat([cache, z[:, None]], 1)
-    return (w * seen).sum(1), seen
+def conv_with(y=None, cache=None):
+    """A mutant: the output is y(seen, w), the next cache new(seen, y), where seen are the four inputs, oldest first."""
+    new = cache
+
+    def f(z, cache, w):
+        seen = torch.cat([cache, z[:, None]], 1)
+        out = y(seen, w) if y else (w * seen).sum(1)
+        return out, new(seen, out) if new else seen[:, 1:]
+    return f
 
 
-def out_in_cache(z, cache, w):
-    y, _ = conv_step(z, cache, w)
-    return y, torch.cat([cache[:, 1:], y[:, None]], 1)
+def mixed_channels(seen, w):
+    return (w * seen).sum((1, 2))[:, None].expand_as(seen[:, 0]).clone()
 
 
-def pushed_in_front(z, cache, w):
-    y, _ = conv_step(z, cache, w)
-    return y, torch.cat([z[:, None], cache[:, :-1]], 1)
-
-
-def reversed_taps(z, cache, w):
-    return conv_step(z, cache, w.flip(0))[0], conv_step(z, cache, w)[1]
-
-
-def without_the_present(z, cache, w):
-    return (w[:3] * cache).sum(1), conv_step(z, cache, w)[1]
-
-
-def unmoved(z, cache, w):
-    return conv_step(z, cache, w)[0], cache.clone()
-
-
-def mixed_channels(z, cache, w):
-    y, cache = conv_step(z, cache, w)
-    return y.sum(1, keepdim=True).expand_as(z).clone(), cache
-
-
-def with_silu(z, cache, w):
-    y, cache = conv_step(z, cache, w)
-    return F.silu(y), cache
-
+SLIPS_OF_THE_CONVOLUTION = {
+    "meets the taps in the wrong order": Mistake(dict(y=lambda seen, w: (w.flip(0) * seen).sum(1)),
+        "The last tap, w₃, meets the present; w₀ meets the oldest input. Yours are reversed.", "eq. 16.4",
+        next="In the first case everything but the present is zero. Which tap must matter?"),
+    "keeps everything": Mistake(dict(cache=lambda seen, y: seen),
+        "The cache has grown to four inputs. The next token needs three; the oldest can go, or memory grows with "
+        "the text.", "eq. 16.4"),
+    "forgets to move the cache": Mistake(dict(cache=lambda seen, y: seen[:, :3].clone()),
+        "The next token must find the present in the cache. Yours hands on the old one.", "eq. 16.4"),
+    "lets the newest go instead of the oldest": Mistake(dict(cache=lambda seen, y: seen[:, [0, 1, 3]]),
+        "The cache is oldest first: the present goes to its end, and the *first* entry goes away.", "eq. 16.4"),
+    "empties the cache": Mistake(dict(cache=lambda seen, y: torch.zeros_like(seen[:, :3])),
+        "The cache is zero at the start of a text only. The next token needs the three inputs before it.", "eq. 16.4"),
+    "takes the present for the oldest": Mistake(dict(y=lambda seen, w: (w * seen.roll(1, 1)).sum(1)),
+        "The cache is older than the present, so the present stands *behind* it: its tap is w₃.", "eq. 16.4"),
+    "gives the present no tap": Mistake(dict(y=lambda seen, w: (w[:3] * seen[:, :3]).sum(1) + seen[:, 3]),
+        "The present has a tap as well, w₃.", "eq. 16.4"),
+    "adds the present once more": Mistake(dict(y=lambda seen, w: (w * seen).sum(1) + seen[:, 3]),
+        "The sum contains the present already, with its tap w₃. The residual stream is added by the block, not here.",
+        "eq. 16.4"),
+    "forgets the past": Mistake(dict(y=lambda seen, w: w[3] * seen[:, 3]),
+        "Only the present is left. The three inputs in the cache belong to the sum, with their taps w₀, w₁ and w₂.",
+        "eq. 16.4"),
+    "leaves out the present": Mistake(dict(y=lambda seen, w: (w[:3] * seen[:, :3]).sum(1)),
+        "Token t sees itself: the sum runs to i = 3, where z_{t-3+i} is the present.", "eq. 16.4"),
+    "applies SiLU": Mistake(dict(y=lambda seen, w: F.silu((w * seen).sum(1))),
+        "The convolution is a weighted sum and nothing else. SiLU comes after it, in eq. 16.5.", "eq. 16.4"),
+    "averages": Mistake(dict(y=lambda seen, w: (w * seen).mean(1)),
+        "Equation 16.4 is a sum: the taps are weights of their own, and nothing divides by four.", "eq. 16.4"),
+    "stores the output": Mistake(dict(cache=lambda seen, y: torch.cat([seen[:, 1:3], y[:, None]], 1)),
+        "The cache holds *inputs* of the convolution. With outputs in it this would be a different, recurrent "
+        "filter.", "eq. 16.4"),
+    "puts the present in front": Mistake(dict(cache=lambda seen, y: torch.cat([seen[:, 3:], seen[:, :2]], 1)),
+        "The cache is oldest first, so the present goes to its end and the *first* entry goes away.", "eq. 16.4"),
+    "mixes the channels": Mistake(dict(y=mixed_channels),
+        "Each channel keeps to itself: sum over the four times, not over the channels.", "eq. 16.4"),
+}
 
 exercise(
     id="16.2", title="One token through the convolution", kind="code", stars=2, minutes=15, equations=("16.4",),
     reference=conv_step, alternatives=(conv_step_einsum, conv_step_roll), cases=conv_cases,
     mutants={
-        "meets the taps in the wrong order": Mistake(reversed_taps,
-            "The last tap, w₃, meets the present; w₀ meets the oldest input. Yours are reversed.", "eq. 16.4",
-            next="In the first case everything but the present is zero. Which tap must matter?"),
-        "keeps everything": Mistake(grown,
-            "The cache has grown to four inputs. The next token needs three; the oldest can go, or memory grows with "
-            "the text.", "eq. 16.4"),
-        "forgets to move the cache": Mistake(unmoved,
-            "The next token must find the present in the cache. Yours hands on the old one.", "eq. 16.4"),
-        "leaves out the present": Mistake(without_the_present,
-            "Token t sees itself: the sum runs to i = 3, where z_{t-3+i} is the present.", "eq. 16.4"),
-        "applies SiLU": Mistake(with_silu,
-            "The convolution is a weighted sum and nothing else. SiLU comes after it, in eq. 16.5.", "eq. 16.4"),
-        "stores the output": Mistake(out_in_cache,
-            "The cache holds *inputs* of the convolution. With outputs in it this would be a different, recurrent "
-            "filter.", "eq. 16.4"),
-        "puts the present in front": Mistake(pushed_in_front,
-            "The output is right; the cache is oldest first, so the present goes to its end and the *first* entry goes "
-            "away.", "eq. 16.4"),
-        "mixes the channels": Mistake(mixed_channels,
-            "Each channel keeps to itself: sum over the four times, not over the channels.", "eq. 16.4"),
+        **alone_and_paired(conv_with, SLIPS_OF_THE_CONVOLUTION),
     },
     hints=("Put the present behind the cache: four inputs, oldest first.",
            "Multiply entry by entry with w: (4, D) and sum over the four.",
@@ -150,56 +147,70 @@ def prepare_cases(g):
         yield Case((q, k, normal(g, T, H)), f"T = {T}, H = {H}, K = {K}")
 
 
+SLIPS_OF_A_KEY = {
+    "normalizes before SiLU": Mistake(dict(shape=lambda x: F.silu(F.normalize(x, dim=-1))),
+        "After SiLU the length is no longer 1. Activate first, normalize last.",
+        "eq. 16.5", next="Compute the norm of your keys."),
+    "forgets to normalize": Mistake(dict(shape=F.silu),
+        "Keys of any length: with β‖k‖² above 2 the memory would explode (chapter 2).", "eq. 16.5"),
+    "normalizes across the heads": Mistake(dict(shape=over_heads_together),
+        "Each head has a memory of its own, so each head's key has length 1 on its own. Yours share one length.",
+        "eq. 16.5"),
+    "normalizes queries but not keys": Mistake(dict(shape=F.silu, query=length_1),
+        "Keys of any length: with β‖k‖² above 2 the memory would explode (chapter 2).", "eq. 16.5"),
+    "divides by the length of everything": Mistake(dict(shape=lambda x: F.silu(x) / F.silu(x).norm()),
+        "One length for all tokens and heads together. Each key has length 1 on its own: `dim=-1`.", "eq. 16.5"),
+    "divides by the sum": Mistake(dict(shape=lambda x: F.silu(x) / F.silu(x).sum(-1, keepdim=True)),
+        "Divide by the length, the root of the sum of *squares*. A sum can be zero, or negative.", "eq. 16.5"),
+    "takes a softmax": Mistake(dict(shape=lambda x: F.silu(x).softmax(-1)),
+        "A softmax makes the entries sum to 1. A key needs length 1.", "eq. 16.5"),
+    "normalizes along the heads": Mistake(dict(shape=lambda x: F.normalize(F.silu(x), dim=1)),
+        "Dimension 1 holds the heads, and it is what `F.normalize` takes if you do not say. A key's entries are "
+        "the last dimension: `dim=-1`.",
+        "eq. 16.5", next="Compute the norm of one head's key."),
+    "normalizes along the tokens": Mistake(dict(shape=lambda x: F.normalize(F.silu(x), dim=0)),
+        "Dimension 0 holds the tokens, and a token must not know of later ones. A key's entries are the last "
+        "dimension: `dim=-1`.",
+        "eq. 16.5", next="Compute the norm of one token's key."),
+    "divides by the root of the mean square": Mistake(dict(shape=over_root_mean_square),
+        "That is an RMSNorm: the result has length √K. Divide by the root of the *sum* of squares.", "eq. 16.5"),
+    "scales the queries by 1/√K": Mistake(dict(shape=length_1, query=lambda q: length_1(q) * q.shape[-1] ** -0.5),
+        "Softmax attention needs that factor. Here a query has length 1 like a key.", "eq. 16.5"),
+    "uses the 1-norm": Mistake(dict(shape=lambda x: F.normalize(F.silu(x), p=1, dim=-1)),
+        "The eigenvalue of a write is 1 − β‖k‖², with the 2-norm. With the 1-norm a memory never erases fully.",
+        "eq. 16.5"),
+    "normalizes keys but not queries": Mistake(dict(shape=length_1, query=F.silu),
+        "Queries are normalized like keys. In the layer, the last RMSNorm would hide it up to ε; here nothing "
+        "does.",
+        "eq. 16.5"),
+    "leaves SiLU out": Mistake(dict(shape=lambda x: F.normalize(x, dim=-1)),
+        "The feature map is missing: q and k go through SiLU before they are normalized.", "eq. 16.5"),
+    "activates the keys only": Mistake(dict(shape=length_1, query=lambda q: F.normalize(q, dim=-1)),
+        "Queries go through SiLU like keys.", "eq. 16.5"),
+    "takes a ReLU": Mistake(dict(shape=lambda x: F.normalize(F.relu(x), dim=-1)),
+        "The activation is SiLU, x σ(x), which lets small negative values through.", "eq. 16.5"),
+    "takes 1 + ELU": Mistake(dict(shape=lambda x: F.normalize(F.elu(x) + 1, dim=-1)),
+        "That is the feature map of linear attention in chapter 1, which needs positive entries. Here it is SiLU.",
+        "eq. 16.5"),
+    "puts β through SiLU": Mistake(dict(beta=F.silu),
+        "SiLU is for queries, keys and values. A write strength lies between 0 and 1: σ, the sigmoid.", "eq. 16.5"),
+    "doubles β": Mistake(dict(beta=lambda b: 2 * b.sigmoid()),
+        "A β up to 2 is an option of the layer, `beta_max=2.0`. In eq. 16.5 it is σ, between 0 and 1.", "eq. 16.5"),
+    "lets the heads share β": Mistake(dict(beta=lambda b: b.softmax(-1)),
+        "A softmax makes the strengths of the heads compete. Each head has its own: σ, the sigmoid.", "eq. 16.5"),
+    "takes the hyperbolic tangent for β": Mistake(dict(beta=torch.tanh),
+        "tanh goes down to −1. A write strength lies between 0 and 1: σ, the sigmoid.", "eq. 16.5"),
+    "lets β be any number": Mistake(dict(beta=lambda b: b.clone()),
+        "A write strength lies between 0 and 1: σ, the sigmoid.", "eq. 16.5"),
+    "divides by the squared length": Mistake(dict(shape=over_squared_length),
+        "Divide by the length, the *root* of the sum of squares.", "eq. 16.5"),
+}
+
 exercise(
     id="16.3", title="Queries, keys and strengths", kind="code", stars=2, minutes=10, equations=("16.5",),
     reference=prepare, alternatives=(prepare_by_hand, prepare_by_einsum), cases=prepare_cases,
     mutants={
-        "normalizes before SiLU": Mistake(prepare_with(lambda x: F.silu(F.normalize(x, dim=-1))),
-            "After SiLU the length is no longer 1. Activate first, normalize last.",
-            "eq. 16.5", next="Compute the norm of your keys."),
-        "forgets to normalize": Mistake(prepare_with(F.silu),
-            "Keys of any length: with β‖k‖² above 2 the memory would explode (chapter 2).", "eq. 16.5"),
-        "normalizes across the heads": Mistake(prepare_with(over_heads_together),
-            "Each head has a memory of its own, so each head's key has length 1 on its own. Yours share one length.",
-            "eq. 16.5"),
-        "normalizes along the heads": Mistake(prepare_with(lambda x: F.normalize(F.silu(x), dim=1)),
-            "Dimension 1 holds the heads, and it is what `F.normalize` takes if you do not say. A key's entries are "
-            "the last dimension: `dim=-1`.",
-            "eq. 16.5", next="Compute the norm of one head's key."),
-        "normalizes along the tokens": Mistake(prepare_with(lambda x: F.normalize(F.silu(x), dim=0)),
-            "Dimension 0 holds the tokens, and a token must not know of later ones. A key's entries are the last "
-            "dimension: `dim=-1`.",
-            "eq. 16.5", next="Compute the norm of one token's key."),
-        "divides by the root of the mean square": Mistake(prepare_with(over_root_mean_square),
-            "That is an RMSNorm: the result has length √K. Divide by the root of the *sum* of squares.", "eq. 16.5"),
-        "scales the queries by 1/√K": Mistake(prepare_with(query=lambda q: length_1(q) * q.shape[-1] ** -0.5),
-            "Softmax attention needs that factor. Here a query has length 1 like a key.", "eq. 16.5"),
-        "uses the 1-norm": Mistake(prepare_with(lambda x: F.normalize(F.silu(x), p=1, dim=-1)),
-            "The eigenvalue of a write is 1 − β‖k‖², with the 2-norm. With the 1-norm a memory never erases fully.",
-            "eq. 16.5"),
-        "normalizes keys but not queries": Mistake(prepare_with(query=F.silu),
-            "Queries are normalized like keys. In the layer, the last RMSNorm would hide it up to ε; here nothing "
-            "does.",
-            "eq. 16.5"),
-        "leaves SiLU out": Mistake(prepare_with(lambda x: F.normalize(x, dim=-1)),
-            "The feature map is missing: q and k go through SiLU before they are normalized.", "eq. 16.5"),
-        "activates the keys only": Mistake(prepare_with(query=lambda q: F.normalize(q, dim=-1)),
-            "Queries go through SiLU like keys.", "eq. 16.5"),
-        "takes a ReLU": Mistake(prepare_with(lambda x: F.normalize(F.relu(x), dim=-1)),
-            "The activation is SiLU, x σ(x), which lets small negative values through.", "eq. 16.5"),
-        "takes 1 + ELU": Mistake(prepare_with(lambda x: F.normalize(F.elu(x) + 1, dim=-1)),
-            "That is the feature map of linear attention in chapter 1, which needs positive entries. Here it is SiLU.",
-            "eq. 16.5"),
-        "doubles β": Mistake(prepare_with(beta=lambda b: 2 * b.sigmoid()),
-            "A β up to 2 is an option of the layer, `beta_max=2.0`. In eq. 16.5 it is σ, between 0 and 1.", "eq. 16.5"),
-        "lets the heads share β": Mistake(prepare_with(beta=lambda b: b.softmax(-1)),
-            "A softmax makes the strengths of the heads compete. Each head has its own: σ, the sigmoid.", "eq. 16.5"),
-        "takes the hyperbolic tangent for β": Mistake(prepare_with(beta=torch.tanh),
-            "tanh goes down to −1. A write strength lies between 0 and 1: σ, the sigmoid.", "eq. 16.5"),
-        "lets β be any number": Mistake(prepare_with(beta=lambda b: b.clone()),
-            "A write strength lies between 0 and 1: σ, the sigmoid.", "eq. 16.5"),
-        "divides by the squared length": Mistake(prepare_with(over_squared_length),
-            "Divide by the length, the *root* of the sum of squares.", "eq. 16.5"),
+        **alone_and_paired(prepare_with, SLIPS_OF_A_KEY),
     },
     hints=("Three lines of eq. 16.5, without the one for v.",
            "SiLU first, then divide each head's vector by its 2-norm: `dim=-1`.",
@@ -255,6 +266,11 @@ def fading(q, k, v, beta, S):
     return rms_norm(times(S, q)), S
 
 
+def adding_at_full_strength(q, k, v, beta, S):
+    S = S + v[..., None] * k[:, None]
+    return rms_norm(times(S, q)), S
+
+
 def handing_on_the_old_memory(q, k, v, beta, S):
     return decode_step(q, k, v, beta, S)[0], S.clone()
 
@@ -288,52 +304,68 @@ def decode_cases(g):
                        f"{kind} memory, H = {H}, {'K = V' if K == V else 'K ≠ V'}")
 
 
+SLIPS_OF_A_STEP = {
+    "reads before it writes": Mistake(dict(read=lambda q, k, S, new: times(S, q)),
+        "The output reads S_t, the memory *after* the token has written. Yours reads S_{t-1}.", "eq. 16.6",
+        next="With an empty memory, can the first token read anything?"),
+    "only adds": Mistake(dict(asks=lambda q, k: k, write=lambda v, old, b: b * v),
+        "That is the write of linear attention. The delta rule first asks what the memory says about k, and writes "
+        "the difference.", "eq. 2.3"),
+    "forgets β": Mistake(dict(write=lambda v, old, b: v - old),
+        "Every write is scaled by β; yours always replaces completely.", "eq. 2.3"),
+    "erases completely and writes in part": Mistake(dict(write=lambda v, old, b: b * v - old),
+        "β belongs to both: what is erased and what is written, β (v − S k).", "eq. 2.3"),
+    "erases in part and writes completely": Mistake(dict(write=lambda v, old, b: v - b * old),
+        "β belongs to both: what is erased and what is written, β (v − S k).", "eq. 2.3"),
+    "has the sign of the error wrong": Mistake(dict(write=lambda v, old, b: b * (old - v)),
+        "The memory moves toward v: what is written is β (v − S k). Yours moves away.", "eq. 2.3"),
+    "forgets the RMSNorm": Mistake(dict(norm=lambda o: o),
+        "What is read must be normalized before it goes into W_O: divide by the root of the mean square, plus ε = "
+        "10⁻⁵.", "eq. 16.6"),
+    "normalizes across the heads": Mistake(dict(norm=all_heads_at_once),
+        "Each head is normalized on its own, `mean(-1)`. Yours lets one loud head drown the others.", "eq. 16.6"),
+    "forgets the root": Mistake(dict(norm=lambda o: o / (o.square().mean(-1, keepdim=True) + 1e-5)),
+        "Divide by the *root* of the mean square, or a loud read becomes a faint one.", "eq. 16.6"),
+    "divides by the 2-norm, without ε": Mistake(dict(norm=lambda o: o / o.norm(dim=-1, keepdim=True)),
+        "RMS is the root of the *mean* square, and ε = 10⁻⁵ is added under it.", "eq. 16.6"),
+    "divides by the 2-norm": Mistake(dict(norm=over_length),
+        "RMS is the root of the *mean* square: with V entries the result has length √V, not 1.", "eq. 16.6"),
+    "normalizes along the heads": Mistake(dict(norm=along_the_heads),
+        "Dimension 0 holds the heads. Each head is normalized over its own V entries: `mean(-1, keepdim=True)`.",
+        "eq. 16.6"),
+    "adds ε outside the root": Mistake(dict(norm=epsilon_outside),
+        "ε belongs under the root, to the mean square. Outside it hardly dampens a faint read.", "eq. 16.6"),
+    "leaves ε out": Mistake(dict(norm=lambda o: rms_norm(o, 0.0)),
+        "Without ε a faint read is blown up to full size, and a read of zero is 0/0. The card asks for 10⁻⁵ under "
+        "the root.", "eq. 16.6"),
+    "takes an ε of 10⁻⁶": Mistake(dict(norm=lambda o: rms_norm(o, 1e-6)),
+        "The card asks for ε = 10⁻⁵, which a faint read notices.", "eq. 16.6"),
+    "takes an ε of 10⁻⁸": Mistake(dict(norm=lambda o: rms_norm(o, 1e-8)),
+        "The card asks for ε = 10⁻⁵, which a faint read notices.", "eq. 16.6"),
+    "scales the query by 1/√K": Mistake(
+        dict(read=lambda q, k, S, new: times(new, q) * q.shape[-1] ** -0.5, norm=rms_norm),
+        "The scale is 1 here. The RMSNorm takes a factor on the query out again, but only up to ε.", "eq. 16.6"),
+    "asks the memory with the query": Mistake(dict(asks=lambda q, k: q),
+        "The error is what the memory says about the *key*, against v. The query reads, after the write.",
+        "eq. 2.3"),
+    "subtracts the mean": Mistake(dict(norm=lambda o: F.layer_norm(o, (o.shape[-1],), eps=1e-5)),
+        "That is LayerNorm. RMSNorm divides, and subtracts nothing.", "eq. 16.6"),
+    "reads with the key": Mistake(dict(read=lambda q, k, S, new: times(new, k)),
+        "The key says where to write; the *query* says what to read.", "eq. 16.6"),
+}
+
 exercise(
     id="16.4", title="One token through the memory", kind="code", stars=3, minutes=15, equations=("16.6",),
     reference=decode_step, alternatives=(decode_by_einsum, decode_by_heads), cases=decode_cases,
     mutants={
-        "reads before it writes": Mistake(decode_with(read=lambda q, k, S, new: times(S, q)),
-            "The output reads S_t, the memory *after* the token has written. Yours reads S_{t-1}.", "eq. 16.6",
-            next="With an empty memory, can the first token read anything?"),
-        "only adds": Mistake(decode_with(write=lambda v, old, b: b * v),
+        **alone_and_paired(decode_with, SLIPS_OF_A_STEP),
+        "only adds, at full strength": Mistake(adding_at_full_strength,
             "That is the write of linear attention. The delta rule first asks what the memory says about k, and writes "
-            "the difference.", "eq. 2.3"),
-        "forgets β": Mistake(decode_with(write=lambda v, old, b: v - old),
-            "Every write is scaled by β; yours always replaces completely.", "eq. 2.3"),
-        "has the sign of the error wrong": Mistake(decode_with(write=lambda v, old, b: b * (old - v)),
-            "The memory moves toward v: what is written is β (v − S k). Yours moves away.", "eq. 2.3"),
-        "forgets the RMSNorm": Mistake(decode_with(norm=lambda o: o),
-            "What is read must be normalized before it goes into W_O: divide by the root of the mean square, plus ε = "
-            "10⁻⁵.", "eq. 16.6"),
-        "normalizes across the heads": Mistake(decode_with(norm=all_heads_at_once),
-            "Each head is normalized on its own, `mean(-1)`. Yours lets one loud head drown the others.", "eq. 16.6"),
-        "divides by the 2-norm": Mistake(decode_with(norm=over_length),
-            "RMS is the root of the *mean* square: with V entries the result has length √V, not 1.", "eq. 16.6"),
-        "normalizes along the heads": Mistake(decode_with(norm=along_the_heads),
-            "Dimension 0 holds the heads. Each head is normalized over its own V entries: `mean(-1, keepdim=True)`.",
-            "eq. 16.6"),
-        "adds ε outside the root": Mistake(decode_with(norm=epsilon_outside),
-            "ε belongs under the root, to the mean square. Outside it hardly dampens a faint read.", "eq. 16.6"),
-        "leaves ε out": Mistake(decode_with(norm=lambda o: rms_norm(o, 0.0)),
-            "Without ε a faint read is blown up to full size, and a read of zero is 0/0. The card asks for 10⁻⁵ under "
-            "the root.", "eq. 16.6"),
-        "takes an ε of 10⁻⁶": Mistake(decode_with(norm=lambda o: rms_norm(o, 1e-6)),
-            "The card asks for ε = 10⁻⁵, which a faint read notices.", "eq. 16.6"),
-        "takes an ε of 10⁻⁸": Mistake(decode_with(norm=lambda o: rms_norm(o, 1e-8)),
-            "The card asks for ε = 10⁻⁵, which a faint read notices.", "eq. 16.6"),
-        "scales the query by 1/√K": Mistake(decode_with(read=lambda q, k, S, new: times(new, q) * q.shape[-1] ** -0.5),
-            "The scale is 1 here. The RMSNorm takes a factor on the query out again, but only up to ε.", "eq. 16.6"),
-        "asks the memory with the query": Mistake(decode_with(asks=lambda q, k: q),
-            "The error is what the memory says about the *key*, against v. The query reads, after the write.",
-            "eq. 2.3"),
+            "β times the difference.", "eq. 2.3"),
         "fades the whole memory": Mistake(fading,
             "(1 − β) S fades everything that is stored. The delta rule erases only what is stored for k.", "eq. 2.3"),
         "hands on the old memory": Mistake(handing_on_the_old_memory,
             "The reads are right, so the write was made. The next token must find it: return the new S.", "eq. 16.6"),
-        "subtracts the mean": Mistake(decode_with(norm=lambda o: F.layer_norm(o, (o.shape[-1],), eps=1e-5)),
-            "That is LayerNorm. RMSNorm divides, and subtracts nothing.", "eq. 16.6"),
-        "reads with the key": Mistake(decode_with(read=lambda q, k, S, new: times(new, k)),
-            "The key says where to write; the *query* says what to read.", "eq. 16.6"),
     },
     hints=("Three steps: error, write, read. Then the norm.",
            "error = S k − v for each head, S ← S − β error kᵀ, o = S q with the new S.",

@@ -51,6 +51,12 @@ exercise(
             "Long tokens must count for more: divide the total cost by the total length, not each cost by its own "
             "length.", "eq. 16.2",
             next="What would a token cost that spells no character at all?"),
+        "adds up the ratio of each token": Mistake(lambda nats, chars: (nats / chars / math.log(2)).sum(),
+            "Divide the total cost by the total length, not each cost by its own length: a token that spells nothing "
+            "costs too.", "eq. 16.2"),
+        "is the mean loss of a token": Mistake(lambda nats, chars: nats.mean(),
+            "Two things are missing: losses are in nats, and a bit is ln 2 of them; and the text is measured by its "
+            "characters.", "eq. 16.2"),
         "multiplies by ln 2": Mistake(lambda nats, chars: nats.sum() * math.log(2) / chars.sum(),
             "Wrong direction: a nat is *more* than a bit, 1.443 of them. Divide by ln 2.", "eq. 16.2"),
         "gives a perplexity": Mistake(lambda nats, chars: torch.exp(nats.sum() / chars.sum()),
@@ -98,6 +104,10 @@ def aligned(logits, tokens, **options):
     return F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), **options)
 
 
+def shifted_flat(logits, tokens):
+    return F.cross_entropy(logits.flatten(0, 1)[:-1], tokens.flatten()[1:])
+
+
 def loss_cases(g):
     for B, T, V in ((1, 3, 2), (1, 3, 4), (2, 4, 3), (3, 5, 7)):
         yield Case((normal(g, B, T, V) * 2, torch.randint(V, (B, T), generator=g)), f"B = {B}, T = {T}, vocab = {V}")
@@ -129,6 +139,22 @@ exercise(
         "adds up instead of averaging": Mistake(
             lambda logits, tokens: aligned(logits[:, :-1], tokens[:, 1:], reduction="sum"),
             "Right pairs, but their sum. A mean does not change its size with B and T."),
+        "wraps around, the wrong way": Mistake(lambda logits, tokens: aligned(logits, tokens.roll(1, 1)),
+            "Position t is asked for token t − 1, which it has seen; and `roll` carries the last token to the front.",
+            "eq. 16.1",
+            next="Drop the *last* scores and the *first* token."),
+        "shifts across the borders of texts": Mistake(shifted_flat,
+            "Shifted after flattening, the last position of each text is asked for the first token of the next one. "
+            "Shift along T, then flatten.",
+            "eq. 16.1"),
+        "shifts the texts, not the tokens": Mistake(lambda logits, tokens: aligned(logits[:-1], tokens[1:]),
+            "Dimension 0 holds the texts. The tokens are dimension 1: `[:, :-1]` and `[:, 1:]`.", "eq. 16.1"),
+        "scores the last prediction only": Mistake(lambda logits, tokens: F.cross_entropy(logits[:, -2], tokens[:, -1]),
+            "Every position but the last predicts a token: T − 1 predictions a text.", "eq. 16.1"),
+        "divides by all tokens": Mistake(
+            lambda logits, tokens: next_token_loss(logits, tokens) * (1 - 1 / tokens.shape[1]),
+            "There are T − 1 predictions a text, not T. `cross_entropy` divides by as many as it is given.",
+            "eq. 16.1"),
         "adds up over a text": Mistake(lambda logits, tokens: next_token_loss(logits, tokens) * (tokens.shape[1] - 1),
             "Right pairs, but the sum over each text's tokens. A mean over all of them does not change its size with "
             "T."),
@@ -233,6 +259,23 @@ def with_one_more(logits, temperature, top_k):
     return chances(logits, temperature, min(top_k + 1, len(logits)))
 
 
+def greedy(logits, temperature, top_k):
+    return F.one_hot(logits.argmax(), len(logits)).double()
+
+
+def first_tokens(logits, temperature, top_k):
+    return F.pad((logits[:top_k] / temperature).softmax(-1), (0, len(logits) - top_k))
+
+
+def counted_from_the_worst(logits, temperature, top_k):
+    smallest = logits.sort().values[top_k - 1]
+    return (logits.masked_fill(logits < smallest, -torch.inf) / temperature).softmax(-1)
+
+
+def exponentials(logits, temperature, top_k):
+    return torch.where(logits >= threshold(logits, top_k), (logits / temperature).exp(), 0)
+
+
 def multiplied(logits, temperature, top_k):
     return chances(logits, 1 / temperature, top_k)
 
@@ -273,6 +316,17 @@ exercise(
             "The temperature belongs to the scores, before the softmax. Afterwards the sum is no longer 1."),
         "gives logarithms": Mistake(lambda logits, temperature, top_k: chances(logits, temperature, top_k).log(),
             "`log_softmax` gives logarithms. The draw needs probabilities, which add up to 1."),
+        "keeps the best one only": Mistake(greedy,
+            "That is greedy choice, top-k with k = 1. `topk(top_k).values[-1]` is the smallest score that stays, `[0]` "
+            "the largest."),
+        "keeps the first k tokens": Mistake(first_tokens,
+            "You kept the first k tokens of the vocabulary. The k with the *best* scores stay."),
+        "counts from the worst": Mistake(counted_from_the_worst,
+            "`sort` puts the smallest first, so its entry k − 1 is the k-th *worst*. `descending=True`, or `topk`."),
+        "forgets to divide by the sum": Mistake(exponentials,
+            "Those are the exponentials. Probabilities are what is left after dividing by their sum."),
+        "ignores top-k and temperature": Mistake(lambda logits, temperature, top_k: logits.softmax(-1),
+            "All tokens are still in the draw, at temperature 1."),
         "keeps one too many": Mistake(with_one_more,
             "k + 1 tokens are left.", next="With top_k = 1 there is nothing to draw: one token has probability 1."),
     },

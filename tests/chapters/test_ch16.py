@@ -1,0 +1,124 @@
+"""Answers to the exercises of chapter 16, as readers write them."""
+
+import inspect
+import math
+
+import torch
+import torch.nn.functional as F
+
+from deltanet_edu.tutor import registry
+
+from .answers import assert_verdict, cases
+
+
+def moved(cache, z):
+    return torch.cat([cache[:, 1:], z[:, None]], 1)
+
+
+def prepared(shape=lambda x: F.normalize(F.silu(x), dim=-1), beta=torch.sigmoid):
+    return lambda q, k, b: (shape(q), shape(k), beta(b))
+
+
+def like_the_layer(x):
+    x = F.silu(x)
+    return x / (x.square().sum(-1, keepdim=True) + 1e-6).sqrt()
+
+
+def decoded(norm, write=lambda v, old, b: b * (v - old)):
+    def decode_step(q, k, v, beta, S):
+        old = torch.einsum("hvk,hk->hv", S, k)
+        S = S + torch.einsum("hv,hk->hvk", write(v, old, beta[:, None]), k)
+        return norm(torch.einsum("hvk,hk->hv", S, q)), S
+    return decode_step
+
+
+def faded(q, k, v, beta, S):
+    S = (1 - beta)[:, None, None] * S + beta[:, None, None] * v[:, :, None] * k[:, None]
+    return F.rms_norm(torch.einsum("hvk,hk->hv", S, q), v.shape[-1:], eps=1e-5), S
+
+
+def chosen(keep):
+    """16.7 with another choice of the tokens that stay: keep(logits, smallest)."""
+    def chances(logits, temperature, top_k):
+        smallest = logits.topk(top_k).values[-1]
+        return (logits.masked_fill(~keep(logits, smallest), -torch.inf) / temperature).softmax(-1)
+    return chances
+
+
+def loss(scores, targets):
+    """16.5 with other pairs."""
+    def next_token_loss(logits, tokens):
+        return F.cross_entropy(logits[:, scores].flatten(0, 1), tokens[:, targets].flatten())
+    return next_token_loss
+
+
+EARLIER, LATER = slice(None, -1), slice(1, None)
+
+ANSWERS = {
+    "16.1": {
+        "right": [lambda nats, chars: nats.sum() / (chars.sum() * math.log(2)),          # equation 16.2, literally
+                  lambda nats, chars: float(nats.sum()) / math.log(2) / int(chars.sum()),
+                  lambda nats, chars: torch.log2(nats.exp()).sum() / chars.sum()],
+        "divides by the tokens as well": [lambda nats, chars: nats.mean() / chars.sum() / math.log(2)],
+        "is the mean loss of a token": [lambda nats, chars: nats.mean()],
+        "adds up the ratio of each token": [lambda nats, chars: (nats / chars).sum() / math.log(2)],
+    },
+    "16.2": {
+        "takes the present for the oldest": [
+            lambda z, cache, w: ((w * torch.cat([z[:, None], cache], 1)).sum(1), moved(cache, z))],
+        "applies SiLU": [
+            lambda z, cache, w: (F.silu((w[:3] * cache).sum(1) + w[3] * z), moved(cache, z))],
+        "meets the taps in the wrong order, and puts the present in front": [
+            lambda z, cache, w: ((w[1:].flip(0) * cache).sum(1) + w[0] * z, torch.cat([z[:, None], cache[:, :2]], 1))],
+    },
+    "16.3": {
+        "right": [prepared(), prepared(like_the_layer), prepared(lambda x: F.normalize(F.silu(x), dim=-1, eps=1e-6))],
+        "normalizes along the heads": [prepared(lambda x: F.normalize(F.silu(x)))],  # its default is dim=1
+        "normalizes along the tokens": [prepared(lambda x: F.normalize(F.silu(x), dim=0))],
+        "divides by the length of everything": [prepared(lambda x: F.silu(x) / F.silu(x).norm())],
+        "doubles β": [prepared(beta=lambda b: 2 * b.sigmoid())],
+        "leaves SiLU out, and lets β be any number": [prepared(lambda x: F.normalize(x, dim=-1), lambda b: b)],
+    },
+    "16.4": {
+        "right": [decoded(lambda o: F.rms_norm(o, o.shape[-1:], eps=1e-5))],
+        "leaves ε out": [decoded(lambda o: F.rms_norm(o, o.shape[-1:]))],
+        "takes an ε of 10⁻⁶": [decoded(lambda o: F.rms_norm(o, o.shape[-1:], eps=1e-6))],
+        "divides by the 2-norm, without ε": [decoded(lambda o: F.normalize(o, dim=-1))],
+        "fades the whole memory": [faded],
+        "only adds, and forgets the RMSNorm": [decoded(lambda o: o, lambda v, old, b: b * v)],
+    },
+    "16.5": {
+        "right": [loss(EARLIER, LATER), lambda logits, tokens: F.cross_entropy(logits[:, :-1].mT, tokens[:, 1:])],
+        "drops the first of both": [loss(LATER, LATER)],                                   # both shifted: still aligned
+        "drops the last of both": [loss(EARLIER, EARLIER)],
+        "predicts the token before": [loss(LATER, EARLIER)],
+        "shifts across the borders of texts": [
+            lambda logits, tokens: F.cross_entropy(logits.reshape(-1, logits.shape[-1])[:-1], tokens.reshape(-1)[1:])],
+    },
+    "16.6": {"right": [37, torch.tensor(37), 37.0], "does not round up": [36.5],
+             "counts half of what attention keeps": [74],
+             "forgets the convolution, and stops where both are equal": [32]},
+    "16.7": {
+        "right": [chosen(lambda logits, smallest: logits >= smallest)],
+        "strikes out the last of the best": [chosen(lambda logits, smallest: logits > smallest)],  # `<=` strikes it out
+        "keeps the best one only": [chosen(lambda logits, smallest: logits == logits.max())],
+        "returns the best only": [
+            lambda logits, temperature, top_k: (logits.topk(top_k).values / temperature).softmax(-1)],
+        "ignores top-k and temperature": [lambda logits, temperature, top_k: logits.softmax(0)],
+    },
+}
+
+
+@cases(ANSWERS)
+def test_verdicts(id, answer, name):
+    assert_verdict(id, answer, name)
+
+
+def test_solutions_run_with_what_the_notebook_imports():
+    """What `solution` shows needs no constant of the chapter's own: math, torch and F are enough."""
+    mine = [e for e in registry.all_exercises() if e.chapter == 16 and e.cases is not None]
+    assert len(mine) == 6
+    for exercise in mine:
+        names = {"math": math, "torch": torch, "F": F}
+        exec(inspect.getsource(exercise.reference), names)
+        assert_verdict(exercise.id, names[exercise.reference.__name__], "right")
