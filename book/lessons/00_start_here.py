@@ -254,13 +254,14 @@ print("state", tuple(state.shape))
 # | flash-linear-attention scales queries by $1/\sqrt{d_k}$ unless told otherwise | `scale=1.0` |
 # | flash-linear-attention keeps the memory as (B, H, K, V), and reads $q^\top S$ | (B, H, V, K): `state.mT` converts either way |
 # | many attention kernels want heads first, (B, H, T, K) | (B, T, H, K): `x.transpose(1, 2)` converts either way |
-# | some papers write the matrix of the UT transform (chapter 6) without $\beta$, then $W = T\,\mathrm{diag}(\beta)\,K$ | with $\beta$ in it, then $W = T K$ |
+# | some papers write the matrix of the UT transform (chapter 6) without $\beta$, then $W = T\,\mathrm{diag}(\beta)\,K$ | with $\beta$ in it, then $W = \mathbf{T} K$ |
 #
-# The paper's $L$, the length of a sequence, is our $T$, and in chapter 6 the matrix of the UT transform is called $T$ too, as
-# in the paper; there its size says which one is meant, and where both meet, the length is $L$ here too. Likewise $K$ and $V$
-# are the matrices of a chunk's keys and values from chapter 5 on: the widths are then $d_k$ and $d_v$ in formulas. Before that,
-# and in code and shapes, they are K and V. `deltanet_edu.compat` speaks the library's dialect, so you can check
-# the first two rows of the table:
+# The paper's $L$, the length of a sequence, is our $T$. The matrix of the UT transform, $T$ in the paper, is a bold
+# $\mathbf{T}$ in our formulas and `UT` in code. And two letters wear two hats, as in the paper: $K$ and $V$ are *widths* in
+# code, in shapes, and wherever a formula counts numbers or FLOPs; where a formula multiplies them with other matrices, as in
+# $QK^\top V$, they are the *matrices* whose rows are keys and values. From chapter 5 on formulas call the widths $d_k$ and $d_v$.
+#
+# `deltanet_edu.compat` speaks the library's dialect, so you can check the first two rows of the table:
 
 # %%
 from deltanet_edu.compat import chunk_delta_rule

@@ -55,9 +55,6 @@ S @ cat
 verify("2.1")
 
 # %% [markdown]
-# Each displayed equation of this book is followed by such a line: both sides were just computed, on inputs chosen to break
-# wrong formulas.
-#
 # What happens if the memory is already right? Write `cat → 5` again.
 
 # %%
@@ -484,8 +481,8 @@ verify("2.12")
 #
 # ## Is it a better memory?
 #
-# Chapter 1 borrowed the rule for a comparison, and the outcome was mixed. Here are three of its streams again, 50 random
-# trials each. Both memories get the same pairs; then every key is read, and we count how often the nearest value of the
+# Chapter 1 ended with one surprise: of 32 random pairs, each told once, the delta rule recalled *fewer* than adding. Here are
+# three streams, 50 random trials each, the last one of that kind. Both memories get the same pairs; then every key is read, and we count how often the nearest value of the
 # whole stream is the right one, the last one written to that key.
 
 # %%
@@ -523,8 +520,9 @@ for name, (k, n, v) in streams.items():
     print(f"{name:32} {share[0]:18.2f} {share[1]:6.2f} {error[0]:26.2f} {error[1]:6.2f}")
 
 # %% [markdown]
-# The first line is the hook of this chapter at full size. The second shows what repetition can do. In the third the delta
-# rule recalls *fewer* items, with the smaller error. Now we have the tools to say why.
+# The first line is the hook of this chapter at full size. A blind choice among a key's own eight values would be right one
+# time in eight: adding is worse than that. The second line shows what repetition can do. In the third the delta rule recalls
+# fewer items, with the smaller error. Now we have the tools to say why.
 #
 # ### Why items fade
 #
@@ -577,12 +575,31 @@ plane(keys, values[:, 0], torch.stack(path)[:, 0], names=["says 3 for cat", "say
 
 # %% [markdown]
 # The walk ends where the lines meet: at the memory that answers both keys. At right angles two steps would do; the more
-# alike the keys, the longer the zigzag. Put N unit keys and their values into the rows of matrices $K$ and $V$. If the keys
+# alike the keys, the longer the zigzag. Put N unit keys and their values into the rows of *matrices* $K$ and $V$. If the keys
 # are linearly independent, pass after pass with $\beta = 1$ converges to
 #
 # $$ S_\infty = S_0 + \big(V^\top - S_0K^\top\big)\,(K^\top)^{+} \tag{2.14} $$
 #
 # where $^+$ is the pseudo-inverse: of all memories that answer every key correctly, the one nearest to the start.
+#
+# <details><summary>Why does it converge, and why to this one?</summary>
+#
+# Independent keys allow some memory $S_*$ that is right for all, $S_* k_i = v_i$. Look at the difference $D = S - S_*$. With
+# $v = S_* k$, a write with $\beta = 1$ turns $D$ into $D - (Dk)k^\top = D\,(I - kk^\top)$: each row of $D$ is projected onto
+# the vectors orthogonal to that key.
+#
+# *It converges.* Split a row into a part in the span of the keys and a part orthogonal to all of them. No write ever changes
+# the second. The first stays in the span, and a projection shortens a vector unless it leaves it alone, which it does only if
+# the vector is orthogonal to that key. A vector in the span that a whole pass does not shorten is thus orthogonal to every key,
+# so it is zero. One pass multiplies the length of all others by at most some $c < 1$ (the largest ratio on the unit sphere of
+# the span, a closed and bounded set), and after $n$ passes at most $c^n$ of the first part is left.
+#
+# *To this one.* Let $\Pi = K^\top(K^\top)^+$, the projection onto the span. The limit of $D$ is $(S_0 - S_*)(I - \Pi)$, so
+# $S_\infty = S_0 + (S_* - S_0)\,\Pi$, and $S_*K^\top = V^\top$ makes it (2.14). Any other memory that is right for all keys
+# differs from it by rows orthogonal to the span, while the rows of $S_\infty - S_0$ lie in the span: by Pythagoras it is
+# farther from $S_0$. ∎
+#
+# </details>
 
 # %%
 verify("2.14")

@@ -301,8 +301,8 @@ for name, a, b in zip(("dq", "dk", "dv", "dbeta", "dS0"), automatic, by_hand):
 #
 # ## Counting the work
 #
-# What does a step cost? Two products of the memory with a vector, $2KV$ FLOPs each, the outer product and its subtraction, $KV$ each; and $3V$ for the error,
-# the strength and the scale:
+# What does a step cost? Two products of the memory with a vector, $Sk$ and $Sq$, are $2KV$ FLOPs each; the outer product and its subtraction $KV$ each; and the
+# error, the strength and the scale are $3V$. ($K$ and $V$ are widths here. Whoever only writes and does not read, as chapter 5 will, spares $Sq$: $4KV$.)
 #
 # $$ \text{FLOPs per token and head} = 6KV + 3V \tag{3.8} $$
 
@@ -348,8 +348,9 @@ for name, moved in ways.items():
 # %% [markdown]
 # ## Two roofs
 #
-# Let a machine do at most $P$ FLOPs and move at most $b$ bytes a second. A program with $F$ FLOPs and $B$ bytes needs at least $F/P$ seconds for the one and
-# $B/b$ for the other. If they overlap perfectly, the longer one counts, so its speed is at most
+# Let a machine do at most $P$ FLOPs (its *peak*) and move at most $b$ bytes a second (its *bandwidth*). A program with $F$ FLOPs and $B$ bytes needs at least $F/P$
+# seconds for the one and $B/b$ for the other. (In this section only: elsewhere $B$ counts sequences, and $P$ will be a product of matrices.) If they overlap
+# perfectly, the longer one counts, so its speed is at most
 #
 # $$ \frac{F}{\max(F / P,\; B / b)} = \min\!\Big(P,\; \frac{F}{B}\,b\Big) \tag{3.10} $$
 

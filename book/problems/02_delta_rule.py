@@ -92,8 +92,9 @@ check("2.5", delta_rule)
 # %% [markdown]
 # ## 2.6
 #
-# All tokens share one β. Return the largest one with which no write, in whatever order they come, can make a memory larger
-# than it was. The keys are not normalized, and at least one is not zero.
+# All tokens share one β. What is stored passes their transitions, $S \to S\,(I - \beta\,k_t k_t^\top)$. Return the largest β
+# with which none of them can make a memory larger than it was, whatever is stored. (What is *added*, $\beta\,v_t k_t^\top$, is
+# another matter: it makes an empty memory larger with any β.) The keys are not normalized, and at least one is not zero.
 
 # %% tags=["nbval-check-output"]
 def largest_beta(k):

@@ -2,7 +2,8 @@
 # # 3. Running it: exercises
 #
 # {exercises}. Change the code, run the cell, read the card. `hint("3.3")` gives a push.
-# Shapes are those of one head: `S` and `dS` are (V, K), `q` and `k` are (K,), `v` and `do` are (V,), `beta` is a number. The scale is 1.
+# Shapes are those of one head: `S` and `dS` are (V, K), `q` and `k` are (K,), `v` and `do` are (V,), `beta` is a number. The
+# scale is 1. Everything is in float64, and answers are compared in it.
 
 # %%
 import torch

@@ -55,6 +55,9 @@ ANSWERS = {
         "reshapes where it should transpose": [reshaped],
         "reshapes where it should transpose, and transposes back": [viewed],
         "reshapes both ways": [viewed_both_ways],
+        "drops the heads": [lambda q, S: torch.einsum("bthk,bhvk->bthv", q, S).sum(2)],
+        "adds up the tokens": [lambda q, S: torch.einsum("bthk,bhvk->bthv", q, S).sum(1)],
+        "joins the heads": [lambda q, S: torch.einsum("bthk,bhvk->bthv", q, S).reshape(*q.shape[:2], -1)],
         "reshapes back where it should transpose back": [reshaped_back],
     },
 }

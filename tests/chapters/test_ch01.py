@@ -1,5 +1,8 @@
 """Answers to the exercises of chapter 1, as readers write them."""
 
+from fractions import Fraction
+
+import numpy as np
 import torch
 from torch.nn.functional import elu
 
@@ -37,18 +40,22 @@ def transposed_write(q, k, v, S):
 
 ANSWERS = {
     "1.1": {
-        "right": [-0.8],
+        "right": [-0.8, torch.tensor(-0.8), np.float32(-0.8), Fraction(-4, 5)],
         "gives the first value full weight": [1.2],
         "takes the other entry of the key": [-0.6],
         "gives the memory instead of the answer": [(1.4, -0.8), [1.4, -0.8]],
         "corrects while it writes": [-1.76],
     },
     "1.2": {
+        "forgets what was in the memory when it answers": [lambda k, v, q, S: (q @ k.T @ v, S + v.T @ k)],
+        "returns the new pairs alone": [lambda k, v, q, S: (q @ S.T + q @ k.T @ v, v.T @ k)],
         "divides the questions by √K": [lambda k, v, q, S: ((q / q.shape[-1] ** 0.5) @ (S + v.T @ k).T, S + v.T @ k)],
         "returns the memory first": [lambda k, v, q, S: (S + v.T @ k, q @ (S + v.T @ k).T)],
     },
     "1.3": {
         "does not keep what it has written": [stays_at_the_start],
+        "reads every token from the first memory": [
+            lambda q, k, v, S: (torch.stack([S @ q_t for q_t in q]), S + torch.einsum("tv,tk->vk", v, k))],
     },
     "1.4": {
         "divides the scores by √K": [
@@ -57,10 +64,16 @@ ANSWERS = {
             lambda q, k, v, S: (((q @ k.T).tril() @ v + q @ S.T) / q.shape[1] ** 0.5, S + v.T @ k)],
         "asks the memory with the keys": [lambda q, k, v, S: ((q @ k.T).tril() @ v + k @ S.T, S + v.T @ k)],
         "writes k vᵀ, the transpose": [transposed_write],
+        "masks with minus infinity": [
+            lambda q, k, v, S: ((q @ k.T + torch.full((len(q),) * 2, -torch.inf).triu(1)) @ v + q @ S.T, S + v.T @ k)],
+        "turns the scores around": [lambda q, k, v, S: ((k @ q.T).triu() @ v + q @ S.T, S + v.T @ k)],
     },
     "1.5": {
-        "right": [masked_with_ones, with_eps(1e-12)],
+        "right": [masked_with_ones, with_eps(1e-6), with_eps(1e-8), with_eps(1e-12)],
         "divides columns by the sums of rows": [lambda q, k, v: features(q, k) / features(q, k).sum(-1) @ v],
+        "adds 0.001 to the divisor": [with_eps(1e-3)],
+        "divides by the number of tokens": [
+            lambda q, k, v: features(q, k) @ v / torch.arange(1.0, len(q) + 1).double()[:, None]],
         "divides by running sums": [lambda q, k, v: features(q, k) / features(q, k).cumsum(1) @ v],
         "drops the 1 of the feature map": [
             lambda q, k, v: ((s := (elu(q) @ elu(k).T).tril()) / s.sum(1, keepdim=True)) @ v],
@@ -74,6 +87,7 @@ ANSWERS = {
         "makes every overlap positive": [torch.relu, lambda x: torch.softmax(x, -1), lambda x: x * x],
         "has many features in K directions": [lambda x: x.repeat(1, x.shape[1])],
         "keeps K features": [torch.sin, lambda x: x],
+        "returns a table for each key": [lambda x: torch.einsum("na,nb->nab", x, x)],
     },
 }
 

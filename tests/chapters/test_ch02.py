@@ -50,12 +50,24 @@ ANSWERS = {
         "blends the wrong way round": [
             lambda S, k, v, beta: S + torch.outer(beta * (S @ k) + (1 - beta) * v - S @ k, k)],
         "erases without writing": [lambda S, k, v, beta: S - beta * torch.outer(S @ k, k)],
+        "keeps only the new pair": [lambda S, k, v, beta: torch.outer(beta * v, k)],
+        "writes with 1 - beta": [lambda S, k, v, beta: S - torch.outer(beta * (S @ k) - (1 - beta) * v, k)],
         "writes without the key": [lambda S, k, v, beta: S + beta * (v - S @ k)[:, None]],
         "squares beta": [lambda S, k, v, beta: S - beta * torch.outer(beta * (S @ k - v), k)],
         "takes the mean over the entries of v": [by_mse_loss],
     },
-    "2.2": {"right": ["ECDABF", "e d c a b f"], "reads before it writes": ["EBCDAF"], "writes twice": ["ECDGABF"]},
-    "2.3": {"right": [1, 1.0, torch.tensor(1), np.int64(1)], "drops the length from the write": [-1]},
+    "2.2": {
+        "right": ["ECDABF", "e d c a b f"],
+        "reads before it writes": ["EBCDAF"],
+        "writes twice": ["ECDGABF"],
+    },
+    "2.3": {
+        "right": [1, 1.0, torch.tensor(1), np.int64(1)],
+        "drops the length from the write": [-1],
+        "changes nothing": [10],
+        "mirrors the error": [-2],
+        "gives the size of the error": [3],
+    },
     "2.4": {
         "multiplies from the left": [
             lambda S, k, v, beta: S - beta * torch.outer(k, k) @ S + beta * torch.outer(v, k)],
@@ -67,11 +79,17 @@ ANSWERS = {
         "starts every write from the first memory": [every_write_from_the_start],
         "fades the whole memory": [run(lambda S, q, k, v, beta: (1 - beta) * S + beta * torch.outer(v, k))],
         "climbs instead of descending": [run(lambda S, q, k, v, beta: S + beta * torch.outer(S @ k - v, k))],
+        "writes along the query": [run(lambda S, q, k, v, beta: S - beta * torch.outer(S @ k - v, q))],
+        "scales only the write by beta": [run(lambda S, q, k, v, beta: S + torch.outer(beta * v - S @ k, k))],
         "returns the memory first": [run(right, lambda o, S: (S, o))],
     },
     "2.6": {
         "takes the root of the limit": [lambda k: 2**0.5 / k.norm(dim=-1).max()],
         "takes the 1-norm for the length": [lambda k: 2 / k.norm(p=1, dim=-1).max() ** 2],
+    },
+    "2.7": {
+        "right": [lambda k, T: [1 / (t * (k @ k)) for t in range(1, T + 1)]],
+        "grows where it should shrink": [lambda k, T: torch.arange(1, T + 1) / k.square().sum()],
     },
     "2.8": {
         "right": [([(1, 0), (0.8, 0.6)], [1, -2]), (torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.tensor([1.0, -1.0]))],

@@ -1,8 +1,11 @@
 """Answers to the exercises of chapter 3, as readers write them."""
 
+import numpy as np
 import torch
 
 from deltanet_edu.chapters.ch03.problems import swept
+from deltanet_edu.tutor.grading import grade
+from deltanet_edu.tutor.registry import find
 
 from .answers import assert_verdict, cases
 
@@ -22,9 +25,12 @@ def opposite_signs(dS, k, beta, error, before):
 
 ANSWERS = {
     "3.1": {
-        "right": [-2.4],
+        "right": [-2.4, torch.tensor(-2.4), np.float32(-2.4)],
         "takes the first entry of the key": [-3.2],
         "forgets what the memory says": [0.24],
+        "takes the value for the error": [-0.24],
+        "stops at the gradient of the memory": [1.2],
+        "gives minus the gradient of the value": [-0.3],
         "asks the memory with the query": [-0.96],
     },
     "3.3": {
@@ -42,10 +48,13 @@ ANSWERS = {
         "counts a number of the cache as one byte": [171],
     },
     "3.6": {
+        "leaves out the read": [lambda K, V, C, n: 4 * K * V * C / (n * (2 * K * V + C * (2 * K + 2 * V + 1)))],
         "counts the 3V as well": [
             lambda K, V, C, n: (6 * K * V + 3 * V) * C / (n * (2 * K * V + C * (2 * K + 2 * V + 1)))],
     },
     "3.7": {
+        "writes once more": [lambda S, k, v, beta: S + beta * torch.outer(v - S @ k, k)],
+        "divides by one plus": [lambda S, k, v, beta: S + beta / (1 + beta * k @ k) * torch.outer(S @ k - v, k)],
         "forgets beta in the write": [lambda S, k, v, beta: S + torch.outer((S @ k - v) / (1 - beta * k @ k), k)],
     },
 }
@@ -54,3 +63,10 @@ ANSWERS = {
 @cases(ANSWERS)
 def test_verdicts(id, answer, name):
     assert_verdict(id, answer, name)
+
+
+def test_the_case_shows_which_result_is_wrong():
+    verdict = grade(find("exercise", "3.3"), swept(leave=lambda dS, k, beta: dS - beta**2 * torch.outer(dS @ k, k)))
+    expected, yours = (next(line for line in verdict.text.splitlines() if line.strip().startswith(word))
+                       for word in ("expected", "yours"))
+    assert expected.split()[1:] != yours.split()[1:], verdict.text

@@ -8,6 +8,7 @@ import dataclasses
 import re
 import time
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -263,6 +264,13 @@ def test_texts_of_prediction(prediction):
     assert all(len(meaning) >= 15 for meaning in prediction.options.values()), (
         f"{prediction.id}: say what choosing each option means"
     )
+
+
+def test_right_options_are_spread():
+    """Whoever always chooses the option in the same place is right about a third of the time, and no place is idle."""
+    places = Counter(list(p.options).index(p.answer) for p in registry.all_predictions())
+    assert set(places) == {0, 1, 2, 3}
+    assert max(places.values()) <= 0.35 * places.total(), places
 
 
 def test_the_book_grows():

@@ -174,6 +174,14 @@ exercise(
         "divides by √K": Mistake(lambda q, S: read(q, S) / q.shape[-1] ** 0.5,
             "Softmax attention scales its scores so. Here the answer is S q itself: the scale is 1 unless "
             "something else is said.", "eq. 0.1"),
+        "drops the heads": Mistake(lambda q, S: torch.einsum("bthk,bhvk->btv", q, S),
+            "A letter missing from the output of `einsum` is summed over. Every head has an "
+            "answer of its own: (B, T, H, V)."),
+        "adds up the tokens": Mistake(lambda q, S: torch.einsum("bthk,bhvk->bhv", q, S),
+            "A letter missing from the output of `einsum` is summed over. Every token has an "
+            "answer of its own: (B, T, H, V)."),
+        "joins the heads": Mistake(lambda q, S: read(q, S).flatten(2),
+            "The answers are right. A layer joins its heads later on; here they stay apart: (B, T, H, V)."),
         "adds up the heads": Mistake(read_all_heads,
             "A letter missing from the output of `einsum` is summed over: h must be among them."),
         "reads only the first token": Mistake(read_first_token,

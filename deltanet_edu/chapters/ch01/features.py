@@ -92,6 +92,9 @@ exercise(
             next="How can a feature of two different keys have different signs?"),
         "makes more features than K²": Mistake(cubic_features,
             "More room indeed, but the memory has a column per feature, and K² is what we can pay.", "eq. 1.7"),
+        "returns a table for each key": Mistake(lambda x: x[:, :, None] * x[:, None, :],
+            "φ(k) is a vector, one row of features per key: (N, F). Flatten what each key has got.", "eq. 1.7",
+            next="`.flatten(1)` joins all dimensions but the first."),
         "draws new random numbers in every call": Mistake(new_waves_in_every_call,
             "Keys and queries must go through the *same* φ, or nothing will match. Fix the random numbers "
             "with a generator and a seed.", "eq. 1.7"),

@@ -1,4 +1,4 @@
-"""The exercises of chapter 1 but the last, in order: each with its solutions, mistakes and hints."""
+"""Exercises 1.1 to 1.6, in order: each with its solutions, mistakes and hints."""
 
 import math
 
@@ -34,6 +34,10 @@ exercise(
         "gives the first value full weight": Mistake(1.2,
             "2 - 0.8: the second value is weighted rightly. The first key, (1, 0), has the overlap 0 with the "
             "question, so its value counts nothing.", "eq. 1.5"),
+        "returns the first value": Mistake(2.0,
+            "The first key, (1, 0), is at a right angle to the question (0, 1): its value counts nothing.", "eq. 1.5"),
+        "gives the overlap to the first value": Mistake(1.6,
+            "2 · 0.8: the overlap 0.8 is that of the *second* key, whose value is -1.", "eq. 1.5"),
         "takes the other entry of the key": Mistake(-0.6,
             "-1 · 0.6 is the overlap with (1, 0). The question is (0, 1).", "eq. 1.5"),
         "gives the memory instead of the answer": Mistake((1.4, -0.8),
@@ -133,6 +137,13 @@ exercise(
             "Yours takes out what the memory says before it adds: the delta rule of chapter 2. "
             "Here every pair is simply added.",
             "eq. 1.2"),
+        "forgets what was in the memory when it answers": Mistake(lambda k, v, q, S: (q @ k.T @ v, S + v.T @ k),
+            "The memory it returns is right, but the answers come from the new pairs alone.", "eq. 1.2",
+            next="If there were no pairs to store, what should come back?"),
+        "returns the new pairs alone": Mistake(lambda k, v, q, S: (q @ (S + v.T @ k).T, v.T @ k),
+            "The answers are right. The memory to return is S with the new pairs added.", "eq. 1.2"),
+        "averages with a softmax": Mistake(lambda k, v, q, S: (torch.softmax(q @ k.T, -1) @ v + q @ S.T, S + v.T @ k),
+            "That is eq. 1.1. This memory weighs each value by the plain overlap.", "eq. 1.2"),
         "returns the memory first": Mistake(lambda k, v, q, S: (S + v.T @ k, q @ (S + v.T @ k).T),
             "Both results are right, in the wrong order: first the answers, (M, V), then the memory, (V, K).",
             next="Exchange the two in the `return`."),
@@ -219,6 +230,11 @@ exercise(
             "o_t may depend on tokens 1 to t only. Yours writes everything first, so early tokens read "
             "values from their future.", "eq. 1.2",
             next="Where in the loop must the reading happen?"),
+        "forgets what was in the memory when it reads": Mistake(lambda q, k, v, S: ((q @ k.T).tril() @ v, S + v.T @ k),
+            "The memory at the end is right, but no token reads what was in S before the sequence began.", "eq. 1.2"),
+        "reads every token from the first memory": Mistake(lambda q, k, v, S: (q @ S.T, S + v.T @ k),
+            "The memory at the end is right, but the reads use the S that came in. o_t is read from S_t.", "eq. 1.2",
+            next="Which name has the memory after the write?"),
         "does not keep what it has written": Mistake(loop_without_carrying,
             "Each token sees its own write, but the next one starts from the S of the "
             "beginning again: S_t is made from S_{t-1}.",
@@ -267,8 +283,12 @@ def read_after_update(q, k, v, S):
     return (q @ k.T).tril() @ v + q @ S.T, S
 
 
+def hidden(scores):
+    return scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -math.inf)
+
+
 def softmax_scores(q, k):
-    return torch.softmax((q @ k.T).masked_fill(torch.ones(len(q), len(q)).triu(1).bool(), -math.inf), -1)
+    return torch.softmax(hidden(q @ k.T), -1)
 
 
 exercise(
@@ -312,6 +332,18 @@ exercise(
         "starts from an empty memory": Mistake(attention(memory=False, carry=False),
             "The S that comes in is lost twice: every token reads it, a term Q Sᵀ, and the "
             "memory at the end is S plus Vᵀ K.", "eq. 1.4"),
+        "masks what the entering memory says": Mistake(
+            lambda q, k, v, S: ((q @ k.T).tril() @ v + (q @ S.T).tril(), S + v.T @ k),
+            "Q Sᵀ is (T, V): tokens by value entries. There is no future in it, and every token reads all of it.",
+            "eq. 1.4"),
+        "turns the scores around": Mistake(attention(mask=lambda x: x.tril().T),
+            "Row t of the scores belongs to query t and multiplies the values. Transposed, "
+            "values go from late to early tokens.",
+            "eq. 1.3"),
+        "masks with minus infinity": Mistake(attention(mask=hidden),
+            "Minus infinity is for a softmax, which turns it into 0. Here the scores "
+            "themselves are the weights: mask with 0.",
+            "eq. 1.3"),
         "divides by the sum of the scores": Mistake(attention(mask=lambda x: x.tril() / x.tril().sum(-1, keepdim=True)),
             "That is the normalizer of eq. 1.8, made for positive scores. Here the scores are used as they are.",
             "eq. 1.3"),
@@ -370,6 +402,14 @@ def normalized_without_features(q, k, v):
 def normalized_strictly(q, k, v):
     scores = ((elu(q) + 1) @ (elu(k) + 1).T).tril(-1)
     return scores / scores.sum(-1, keepdim=True) @ v
+
+
+def features(q, k):
+    return (elu(q) + 1) @ (elu(k) + 1).T
+
+
+def weighted(scores, small=0.0):
+    return scores / (scores.sum(-1, keepdim=True) + small)
 
 
 def sum_over_queries_first(q, k, v):
@@ -442,6 +482,23 @@ exercise(
             "besides, exp turns the zeros of the mask into ones.", "eq. 1.8"),
         "divides all rows by one sum": Mistake(one_sum_for_all,
             "Every query has a sum of its own: along the row, `dim=-1`, and with `keepdim=True`.", "eq. 1.8"),
+        "keeps the future and drops the past": Mistake(lambda q, k, v: weighted(features(q, k).triu()) @ v,
+            "Row t, column i is how token t looks at token i. The past, i ≤ t, is on and *below* the diagonal: `tril`.",
+            "eq. 1.8"),
+        "takes a masked softmax": Mistake(lambda q, k, v: torch.softmax(hidden(features(q, k)), -1) @ v,
+            "The mask is right. But a softmax exponentiates first; these scores are positive already and "
+            "are only divided by their sum.", "eq. 1.8"),
+        "takes exp for the feature map": Mistake(lambda q, k, v: weighted((q.exp() @ k.exp().T).tril()) @ v,
+            "Positive, and a feature map that some papers use. Here φ(x) = elu(x) + 1.", "eq. 1.8"),
+        "divides by the number of tokens": Mistake(
+            lambda q, k, v: features(q, k).tril() / torch.arange(1, len(q) + 1).to(q)[:, None] @ v,
+            "A weighted average divides by the sum of its weights, here the scores of row t, not by how many they are.",
+            "eq. 1.8"),
+        **{f"adds {small:g} to the divisor": Mistake(
+            lambda q, k, v, small=small: weighted(features(q, k).tril(), small) @ v,
+            "The scores are positive, so the sum is never zero: nothing has to be added, and "
+            "this much shows in the result.",
+            "eq. 1.8") for small in (1e-5, 1e-4, 1e-3, 1e-2, 1.0)},
         "divides columns by the sums of rows": Mistake(divided_without_keepdim,
             "Without `keepdim=True` the T sums lie flat, and column i is divided by the sum of row i.", "eq. 1.8",
             next="Which shape has `scores.sum(-1)`, and along which dimension is it repeated?"),

@@ -1,6 +1,4 @@
-"""The exercises of chapter 2 but the last, in order: each with its solutions, mistakes and hints."""
-
-import inspect
+"""Exercises 2.1 to 2.5, in order: each with its solutions, mistakes and hints."""
 
 import torch
 from torch import outer
@@ -8,8 +6,8 @@ from torch.nn.functional import normalize
 
 from deltanet_edu.ops import delta_rule_recurrent, erase_then_write_step, sgd_step, transition_step
 
-from ...tutor import AnswerError, Case, Mistake, exercise, order_the_lines
-from ...tutor.cases import delta_inputs, normal, smallest_first, unit_keys
+from ...tutor import Case, Mistake, exercise, order_the_lines
+from ...tutor.cases import delta_inputs, smallest_first
 from ..common import eye_like, one_head, real
 
 
@@ -79,6 +77,15 @@ exercise(
             "β is the weight of the *new* value: β = 1 replaces, β = 0 leaves the memory "
             "alone. Yours does the opposite.",
             "eq. 2.5"),
+        "fades the whole memory and writes at full strength": Mistake(
+            lambda S, k, v, beta: (1 - beta) * S + outer(v, k),
+            "1 - β weakens what is stored under every key, and the write has no β at all.", "eq. 2.3",
+            next="What should happen when β = 0?"),
+        "keeps only the new pair": Mistake(lambda S, k, v, beta: beta * outer(v, k),
+            "The memory that came in is gone. It is changed along the key, and stays as it is everywhere else.",
+            "eq. 2.3"),
+        "writes with 1 - beta": Mistake(lambda S, k, v, beta: S - beta * outer(S @ k, k) + (1 - beta) * outer(v, k),
+            "What is erased with β must be written with β: the *old* value keeps the weight 1 - β.", "eq. 2.5"),
         "erases without writing": Mistake(lambda S, k, v, beta: S - beta * outer(S @ k, k),
             "What the memory said about k is taken out, but v never goes in: the error is S k - v.", "eq. 2.3"),
         "writes without the key": Mistake(lambda S, k, v, beta: S - beta * (S @ k - v)[:, None],
@@ -170,6 +177,12 @@ exercise(
         "drops the length from the erasure": Mistake(6.0,
             "The write was right: 4 · 1.5. But the erased value is also read back with the long key: 10 - 10 · 1.5.",
             "eq. 2.8"),
+        "changes nothing": Mistake(10.0,
+            "That is what the memory said before. With β = 1 a write does change it.", "eq. 2.8"),
+        "gives the size of the error": Mistake(3.0,
+            "The new error is -3, and the question is what the memory says: the error plus v.", "eq. 2.8"),
+        "mirrors the error": Mistake(-2.0,
+            "4 - 6: that takes ‖k‖² = 2, a reflection. Here the fraction that is left is 1 - 1.5 = -0.5.", "eq. 2.8"),
         "loses the sign of what is left": Mistake(7.0,
             "The remaining fraction is 1 - 1.5 = -0.5: *minus* half of the error. The read "
             "lands on the other side of v.", "eq. 2.8"),
@@ -216,6 +229,10 @@ exercise(
             next="Start from a memory that already answers v to a unit key. Whatever β is, it should stay as it is."),
         "removes beta from the erasure as well": Mistake(lambda S, k, v, beta: S @ transition(k, 1.0) + outer(v, k),
             "Now both halves agree, but always at full strength: β has no effect any more.", "eq. 2.6"),
+        "subtracts from ones": Mistake(lambda S, k, v, beta: S @ (1 - beta * outer(k, k)) + beta * outer(v, k),
+            "The number 1 minus a matrix is subtracted from *every* entry. I has ones on the "
+            "diagonal only: `torch.eye`.",
+            "eq. 2.6"),
         "multiplies from the left": Mistake(lambda S, k, v, beta: transition(k, beta) @ S + beta * outer(v, k),
             "The β is right. But S has one column per key dimension, so the transition, (K, K), stands on its right: "
             "S (I - β k kᵀ).", "eq. 2.6"),
@@ -307,6 +324,19 @@ def with_error_of_the_query(q, k, v, beta, S):
     return torch.stack(o), S
 
 
+def with_writes_at_the_query(q, k, v, beta, S):
+    o = []
+    for t in range(len(k)):
+        S = S - beta[t] * outer(S @ k[t] - v[t], q[t])
+        o.append(S @ q[t])
+    return torch.stack(o), S
+
+
+def with_all_at_once(q, k, v, beta, S):
+    S = S - (beta[:, None] * (k @ S.T - v)).T @ k
+    return q @ S.T, S
+
+
 def memory_first(q, k, v, beta, S):
     return delta_rule(q, k, v, beta, S)[::-1]
 
@@ -364,6 +394,18 @@ exercise(
         "climbs instead of descending": Mistake(
             looped(lambda S, S_0, k, v, beta, t: S + beta[t] * outer(S @ k - v, k)),
             "The sign is flipped: the error S k - v is *subtracted*. Yours makes every error larger.", "eq. 2.4"),
+        "writes along the query": Mistake(with_writes_at_the_query,
+            "The key says where to write, and what is corrected: S k. The query only reads, after the write.",
+            "eq. 2.4"),
+        "scales only the write by beta": Mistake(
+            looped(lambda S, S_0, k, v, beta, t: S - outer(S @ k, k) + beta[t] * outer(v, k)),
+            "It erases everything and writes a fraction. Erasing and writing are one step with one β.", "eq. 2.4"),
+        "scales only the erasure by beta": Mistake(
+            looped(lambda S, S_0, k, v, beta, t: S - beta[t] * outer(S @ k, k) + outer(v, k)),
+            "It erases a fraction and writes everything. β stands before the whole bracket.", "eq. 2.4"),
+        "corrects all pairs at once": Mistake(with_all_at_once,
+            "Yours takes all errors from the memory that came in and adds all corrections together. A token must see "
+            "what the tokens before it have written, and must not see what comes later.", "eq. 2.4"),
         "returns the memory first": Mistake(memory_first,
             "Both results are right, in the wrong order: first the reads, (T, V), then the memory, (V, K).",
             next="Exchange the two in the `return`."),
@@ -390,150 +432,4 @@ exercise(
     hints=("Start from your answer to 2.1. What does a loop add around it?",
            "For each token: write with k_t, v_t, β_t, then read with q_t. Collect the reads; keep the memory.",
            "`for t in range(len(k)):` write, then `o.append(S @ q[t])`. At the end `torch.stack(o)`, and S."),
-)
-
-
-# -- 2.6 The largest stable beta ---------------------------------------------------------------------------------------
-
-def largest_beta(k):
-    return 2 / (k * k).sum(-1).max()                                     # ()
-
-
-def largest_beta_by_norm(k):
-    return (2 / k.norm(dim=-1) ** 2).min()
-
-
-def largest_beta_by_eigenvalues(k):
-    return 2 / torch.linalg.eigvalsh(k[:, :, None] * k[:, None, :]).max()
-
-
-exercise(
-    id="2.6", title="The largest stable β", kind="code", stars=2, minutes=10, equations=("2.10",), tolerance=1e-8,
-    reference=largest_beta, alternatives=(largest_beta_by_norm, largest_beta_by_eigenvalues),
-    cases=lambda g: smallest_first(
-        [Case((real([[3.0, 4.0], [1.0, 0.0]])[:T],), f"easy numbers, T = {T}") for T in (1, 2)]
-        + [Case((keys(g, T, K),), f"{note}, T = {T}") for T, K in ((1, 2), (2, 2), (7, 2), (6, 5))
-         for note, keys in (("unnormalized keys", normal), ("unit keys", unit_keys))]
-        + [Case((torch.cat([normal(g, 3, 4), torch.zeros(1, 4, dtype=torch.float64)]),), "one key is zero, T = 4")]),
-    mutants={
-        "forgets to square the length": Mistake(lambda k: 2 / k.norm(dim=-1).max(),
-            "The key enters twice: once when the memory is asked, once when the answer is "
-            "written. So ‖k‖² counts, not ‖k‖.", "eq. 2.9"),
-        "stops at the projection": Mistake(lambda k: 1 / (k * k).sum(-1).max(),
-            "β‖k‖² = 1 overwrites exactly. Beyond it a write overshoots, but the error still "
-            "shrinks, up to another limit.", "eq. 2.10",
-            next="For which β is the eigenvalue 1 - β‖k‖² equal to -1?"),
-        "listens to the shortest key": Mistake(lambda k: (2 / (k * k).sum(-1)).max(),
-            "The *longest* key is the dangerous one: it is the first whose eigenvalue passes -1.", "eq. 2.10"),
-        "takes all keys for unit keys": Mistake(lambda k: torch.full((), 2.0, dtype=k.dtype),
-            "β ≤ 2 is the limit for ‖k‖ = 1. In general it is β‖k‖² that must not pass 2.", "eq. 2.10"),
-        "sums over the tokens instead of the entries": Mistake(lambda k: 2 / (k * k).sum(0).max(),
-            "‖k‖² is the sum along a row: `dim=-1`. Yours adds up the column of an entry over all tokens.", "eq. 2.9"),
-        "takes the average length": Mistake(lambda k: 2 / (k * k).sum(-1).mean(),
-            "One key that is too long is enough: repeat it, and the memory grows without bound. The "
-            "average does not protect from it.", "eq. 2.10"),
-        "adds up all tokens": Mistake(lambda k: 2 / (k * k).sum(),
-            "Tokens are written one after the other, each with its own transition matrix. Each "
-            "has to be stable by itself.", "eq. 2.10"),
-        "treats all tokens as one batch": Mistake(lambda k: 2 / torch.linalg.eigvalsh(k.mT @ k).max(),
-            "That is the limit of gradient descent on the *sum* of all losses. Here each token is a step of its own.",
-            "eq. 2.10"),
-        "gives an answer for every token": Mistake(lambda k: 2 / (k * k).sum(-1),
-            "Each entry is the limit for one key. All tokens share one β: which of the limits must it respect?",
-            "eq. 2.10"),
-        "takes the root of the limit": Mistake(lambda k: (2 / (k * k).sum(-1).max()).sqrt(),
-            "The limit is β‖k‖² = 2. β stands there once, and only the length of the key is squared.", "eq. 2.10"),
-        "takes the 1-norm for the length": Mistake(lambda k: 2 / k.abs().sum(-1).max() ** 2,
-            "‖k‖ is the 2-norm: the root of the sum of squares, not the sum of sizes.", "eq. 2.9"),
-        "takes the largest entry for the length": Mistake(lambda k: 2 / k.abs().max() ** 2,
-            "‖k‖² is the sum of the squared entries, not the square of the largest one.", "eq. 2.9"),
-    },
-    hints=("Which eigenvalue of I - β k kᵀ depends on β?",
-           "1 - β‖k‖² must not fall below -1. For which β does it get there?",
-           "β‖k‖² ≤ 2 for every token: the longest key decides. Sum the squares along the last dimension."),
-)
-
-
-# -- 2.7 A memory that averages ----------------------------------------------------------------------------------------
-
-def averaging_betas(k, T):
-    return 1 / (torch.arange(1, T + 1, dtype=k.dtype) * (k @ k))         # (T,)
-
-
-def averaging_betas_by_loop(k, T):
-    """The t-th value should get the weight 1 / t: what is left of the error is 1 - 1 / t."""
-    return torch.stack([(1 - (t - 1) / t) / k.square().sum() for t in range(1, T + 1)])
-
-
-def averaging_betas_by_recursion(k, T):
-    """The inverse strengths grow by ‖k‖² per write."""
-    betas = [1 / (k @ k)]
-    while len(betas) < T:
-        betas.append(betas[-1] / (1 + betas[-1] * (k @ k)))
-    return torch.stack(betas)
-
-
-def reads_with(betas):
-    """What the memory says about k after each of the writes k -> v_1, ..., k -> v_T, with the learner's strengths."""
-    if not callable(betas):
-        raise AnswerError("give the function itself, not the result of calling it")
-
-    def reads(k, v):
-        strengths = torch.as_tensor(betas(k.clone(), len(v)))
-        if strengths.shape != (len(v),):
-            raise ValueError(f"the strengths have shape {tuple(strengths.shape)}, expected ({len(v)},)")
-        S, o = v.new_zeros(v.shape[1], len(k)), []
-        for v_t, beta_t in zip(v, strengths):
-            S = write(S, k, v_t, beta_t)
-            o.append(S @ k)
-        return torch.stack(o)                                            # (T, V)
-
-    reads.__signature__ = inspect.signature(reads)
-    reads.__wrapped__ = betas                          # an error is shown at the learner's line, not ours
-    return reads
-
-
-exercise(
-    id="2.7", title="A memory that averages", kind="code", stars=3, minutes=15, equations=("2.5", "2.8"),
-    reference=averaging_betas, alternatives=(averaging_betas_by_loop, averaging_betas_by_recursion), prepare=reads_with,
-    sources=(averaging_betas,),
-    cases=lambda g: smallest_first(
-        [Case((real(k), real([[2.0], [4.0]])[:T]), f"easy numbers, {note}, T = {T}")
-         for T in (1, 2) for k, note in (([0.6, 0.8], "unit key"), ([2.0, 1.0], "unnormalized key"))]
-        + [Case((keys(g, 3), normal(g, T, 2)), f"{note}, T = {T}")
-           for T in (3, 7) for keys, note in ((unit_keys, "unit key"), (normal, "unnormalized key"))]),
-    mutants={
-        "lets the last value win": Mistake(lambda k, T: torch.ones(T, dtype=k.dtype) / (k @ k),
-            "β‖k‖² = 1 forgets everything but the last value. An average must give the first "
-            "value as much weight as the last.", "eq. 2.5",
-            next="After two writes, which share of the first value should be left?"),
-        "uses the same strength for every write": Mistake(lambda k, T: torch.full((T,), 1 / T, dtype=k.dtype) / (k @ k),
-            "With a constant β old values fade geometrically: a moving average. For the mean of all, later "
-            "writes must be weaker.", "eq. 2.5",
-            next="Which strength makes the memory right after the *first* write?"),
-        "halves the error every time": Mistake(lambda k, T: torch.full((T,), 0.5, dtype=k.dtype) / (k @ k),
-            "Each write then counts twice as much as the one before it: 1/2, 1/4, 1/8, ... from the latest back.",
-            "eq. 2.5"),
-        "ignores the length of the key": Mistake(lambda k, T: 1 / torch.arange(1, T + 1, dtype=k.dtype),
-            "Right for a unit key. In general β‖k‖², not β, is the weight that the new value gets.", "eq. 2.8"),
-        "forgets to square the length": Mistake(lambda k, T: 1 / (torch.arange(1, T + 1, dtype=k.dtype) * k.norm()),
-            "The key is used twice, to ask and to write: ‖k‖² counts.", "eq. 2.8"),
-        "multiplies by the squared length": Mistake(lambda k, T: (k @ k) / torch.arange(1, T + 1, dtype=k.dtype),
-            "A longer key makes a write stronger, so its β must be smaller: β‖k‖² is the weight.", "eq. 2.8"),
-        "gives the new value the weight of the old ones": Mistake(
-            lambda k, T: (1 - 1 / torch.arange(1, T + 1, dtype=k.dtype)) / (k @ k),
-            "(t - 1)/t is what the old mean keeps. The strength of the write is the rest, 1/t.", "eq. 2.5"),
-        "starts counting at two": Mistake(lambda k, T: 1 / (torch.arange(2, T + 2, dtype=k.dtype) * (k @ k)),
-            "The first write must store the whole first value, yet yours stores half of it and averages in the zero "
-            "that was there before.", "eq. 2.5",
-            next="What should the read be after one write?"),
-        "counts from zero": Mistake(lambda k, T: 1 / (torch.arange(T, dtype=k.dtype) * (k @ k)),
-            "The first strength is 1/0. Tokens are numbered from 1: the first write has the strength of an overwrite.",
-            "eq. 2.5"),
-        "counts backwards": Mistake(lambda k, T: 1 / (torch.arange(T, 0, -1, dtype=k.dtype) * (k @ k)),
-            "The last write then overwrites all others. The *first* one should be the full write.", "eq. 2.5"),
-    },
-    hints=("Let m be the mean of t - 1 values. How does it change when v_t comes in?",
-           "The mean moves by (v_t - m) / t. Compare eq. 2.5 with a unit key: v_new = v_old + β (v - v_old).",
-           "For a unit key β_t = 1/t. For any other, β_t‖k‖² must be 1/t."),
 )

@@ -28,6 +28,14 @@ exercise(
             "eq. 3.4"),
         "forgets the gradient that arrives": Mistake(-1.2,
             "The output counts twice in the loss: do = 2, so dS = do qᵀ = (0, 2).", "eq. 3.2"),
+        "stops at the gradient of the memory": Mistake(1.2,
+            "That is dS k. It still has to be multiplied with what β scales: minus the error.", "eq. 3.4"),
+        "multiplies by beta and climbs": Mistake(0.6,
+            "Two slips: β multiplies *minus* the error, and the derivative with respect to β has no β.", "eq. 3.4"),
+        "takes the value for the error": Mistake(-0.24,
+            "The error is S₀k - v = 2.2 - 0.2. Yours is v.", "eq. 3.4"),
+        "gives minus the gradient of the value": Mistake(-0.3,
+            "dv = β dS k has that size. The question is about β, which multiplies minus the error.", "eq. 3.3"),
         "takes the first entry of the key": Mistake(-3.2,
             "dS = (0, 2), so dS k picks the *second* entry of the key: 2 · 0.6.", "eq. 3.4"),
         "forgets what the memory says": Mistake(0.24,
@@ -340,6 +348,8 @@ exercise(
         "gives the memory too few bytes": Mistake(22,
             "The memory is in float32: 128 · 64 numbers of 4 bytes. The cache is in bfloat16: 2 bytes a number. "
             "Counting the memory's numbers as bytes, or swapping the two precisions, gives 22.", "eq. 3.11"),
+        "takes the widths of the lesson": Mistake(128,
+            "128 is where K = V = 128 break even in these precisions. Here V = 64.", "eq. 3.11"),
         "counts a number of the cache as one byte": Mistake(171,
             "That is 32,768 / 192. A token of the cache is 128 + 64 numbers of 2 bytes: 384.", "eq. 3.11"),
         "caches keys only": Mistake(129,
@@ -402,6 +412,16 @@ exercise(
             "Each token also writes its output, V numbers.", "eq. 3.9"),
         "forgets the queries": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + C * (K + 2 * V + 1))),
             "Each token brings a key *and* a query, 2K numbers.", "eq. 3.9"),
+        "leaves out the read": Mistake(lambda K, V, C, n: intensity(K, V, C, n) * 2 / 3,
+            "4KV is the write: S k and the outer product with its subtraction. S q is another 2KV.", "eq. 3.8"),
+        "leaves out the memory": Mistake(lambda K, V, C, n: 6 * K * V / (n * (2 * K + 2 * V + 1)),
+            "A memory that never leaves the chip is best of all. Here it is fetched and stored once per chunk: 2KV.",
+            "eq. 3.9"),
+        "counts the tokens' numbers as bytes": Mistake(
+            lambda K, V, C, n: 6 * K * V * C / (2 * n * K * V + C * (2 * K + 2 * V + 1)),
+            "n bytes for *every* number that is moved, those of the tokens too.", "eq. 3.9"),
+        "rounds down": Mistake(lambda K, V, C, n: 6 * K * V * C // (n * (2 * K * V + C * (2 * K + 2 * V + 1))),
+            "`//` throws the fraction away. Below one FLOP per byte nothing is left.", "eq. 3.9"),
         "counts the 3V as well": Mistake(lambda K, V, C, n: intensity(K, V, C, n) * (1 + 1 / (2 * K)),
             "6KV + 3V is all of it, eq. 3.8. Here the 3V are to be neglected, so that the formula stays short.",
             "eq. 3.8"),
@@ -427,7 +447,7 @@ def unwrite(S, k, v, beta):
 
 
 def unwrite_by_solving(S, k, v, beta):
-    return torch.linalg.solve(householder(k, beta), S - beta * outer(v, k), left=False)
+    return inverted(S - beta * outer(v, k), k, beta)
 
 
 def unwrite_by_inverse_matrix(S, k, v, beta):
@@ -438,6 +458,10 @@ def unwrite_by_inverse_matrix(S, k, v, beta):
 def written_memories(g):
     lesson = Case((real([[1.24, 2.32]]), real([0.6, 0.8]), real([3.0]), real(0.5)), "the lesson's numbers")
     return [lesson] + one_token(g, "S k v beta", betas=("random", "large", "zero"))
+
+
+def inverted(S, k, beta):
+    return torch.linalg.solve(householder(k, beta), S, left=False)
 
 
 def unwrite_without_beta(S, k, v, beta):
@@ -467,6 +491,18 @@ exercise(
             "The fraction of the error that is left is 1 - β‖k‖², which is 1 - β for unit keys only.", "eq. 2.8"),
         "leaves the value in": Mistake(lambda S, k, v, beta: S + beta / (1 - beta * (k @ k)) * outer(S @ k, k),
             "You inverted the transition. But the value was added after it, and is still there: subtract β v kᵀ first.",
+            "eq. 2.6"),
+        "writes once more": Mistake(sgd_step,
+            "That is the step forward. The way back has to *enlarge* the error, by 1/(1 - β‖k‖²).", "eq. 2.8"),
+        "divides by one plus": Mistake(lambda S, k, v, beta: S + beta * outer((S @ k - v) / (1 + beta * (k @ k)), k),
+            "A write leaves the fraction 1 - β‖k‖² of the error, with a minus.", "eq. 2.8"),
+        "forgets to square the length": Mistake(
+            lambda S, k, v, beta: S + beta * outer((S @ k - v) / (1 - beta * k.norm()), k),
+            "The key is used twice, to ask and to write: ‖k‖² counts.", "eq. 2.8"),
+        "takes the value out at full strength": Mistake(lambda S, k, v, beta: inverted(S - outer(v, k), k, beta),
+            "The transition is inverted rightly. What was added is β v kᵀ.", "eq. 2.6"),
+        "takes the value out last": Mistake(lambda S, k, v, beta: inverted(S, k, beta) - beta * outer(v, k),
+            "S_t = S_{t-1} M + β v kᵀ: the value was added last, so it comes out first, and then M is inverted.",
             "eq. 2.6"),
         "forgets beta in the write": Mistake(unwrite_without_beta,
             "The error that the token had met is right. The write was β times it.", "eq. 2.3"),
