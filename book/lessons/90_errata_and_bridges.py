@@ -133,9 +133,9 @@ evidence("no recurrence for w", lambda x: x.S + hh.wy_u(x.k, x.v, x.beta).mT @ x
 # %% [markdown]
 # ### 4. β counted twice
 #
-# **Where** the same summary. **Printed** $T = (I + A)^{-1}\,\mathrm{diag}(\beta)$, and then
-# $W = T\,\mathrm{diag}(\beta)K$. **Right** one or the other: the first half is the paper's equations 10 and 11, the
-# second the paper's listing, whose $T$ is the inverse alone.
+# **Where** the same summary. **Printed** $\mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta)$, and then
+# $W = \mathbf{T}\,\mathrm{diag}(\beta)K$. **Right** one or the other: the first half is the paper's equations 10 and 11, the
+# second the paper's listing, whose $\mathbf{T}$ is the inverse alone.
 #
 # → [chapter 6](06_ut_transform.ipynb), [exercise 6.5](../exercises/06_ut_transform.ipynb)
 
@@ -184,8 +184,8 @@ print(f"with the minus error {error(listing(x, -1), hh.wy_u(x.k, x.v, x.beta)):.
 
 # %%
 def equations_8_and_9(x, turn=lambda S: S.mT, diagonal=0):
-    T = hh.ut_by_solve(x.k, x.beta)
-    X = T @ x.v - (T @ x.k) @ turn(x.S)                 # (C, V)  U - W Sᵀ
+    UT = hh.ut_by_solve(x.k, x.beta)
+    X = UT @ x.v - (UT @ x.k) @ turn(x.S)               # (C, V)  U - W Sᵀ
     O = x.q @ turn(x.S) + (x.q @ x.k.mT).tril(diagonal) @ X
     return torch.cat([O.flatten(), (x.S + X.mT @ x.k).flatten()])
 
@@ -283,26 +283,21 @@ for length in (1.0, 0.8, 1.3):
 #
 # **Where** many texts. **Printed** the delta rule has a higher memory capacity than adding. **Right** it can overwrite,
 # and its error is smaller. But each write erases a little of what others have stored: for random keys that come *once*, a
-# memory that adds finds the right value more often.
+# memory that adds finds the right value more often. [Chapter 2](02_delta_rule.ipynb) says why, and on which streams the
+# delta rule wins by far.
 #
-# → [chapters 1](01_attention_as_memory.ipynb) and [2](02_delta_rule.ipynb),
-# [exercise 2.8](../exercises/02_delta_rule.ipynb)
+# → [exercise 2.8](../exercises/02_delta_rule.ipynb)
 
 # %%
-def recall(N, writes, d=32, trials=50):
-    """N unit keys, each written so many times, always a new value: is the last one the nearest to our read?"""
-    k, v = normalize(torch.randn(trials, N, 1, d), dim=-1), torch.randn(trials, N * writes, 1, d)
-    stream, last = k.repeat(1, writes, 1, 1), torch.arange(N) + N * (writes - 1)
-    _, added = linear_attention_recurrent(stream, stream, v)
-    _, delta = delta_rule_recurrent(stream, stream, v, torch.ones(trials, N * writes, 1))
-    for name, S in {"adding": added, "delta ": delta}.items():
-        read = k[:, :, 0] @ S[:, 0].mT                  # (trials, N, d)
-        right = torch.cdist(read, v[:, :, 0]).argmin(-1) == last
-        miss = (read - v[:, last, 0]).square().mean()
-        print(f"{N} keys, {writes} x   {name} recalls {right.double().mean():4.0%}   squared error {miss:5.2f}")
-
 torch.manual_seed(0)
-recall(16, 1), recall(32, 1), recall(16, 8);
+k, v = normalize(torch.randn(50, 32, 1, 32), dim=-1), torch.randn(50, 32, 1, 32)        # 50 x 32 pairs, K = V = 32
+memories = {"adding": linear_attention_recurrent(k, k, v)[1],
+            "delta rule": delta_rule_recurrent(k, k, v, torch.ones(50, 32, 1))[1]}
+for name, S in memories.items():
+    read = k[:, :, 0] @ S[:, 0].mT                      # (50, 32, V)
+    right = torch.cdist(read, v[:, :, 0]).argmin(-1) == torch.arange(32)
+    miss = (read - v[:, :, 0]).square().mean()
+    print(f"{name:10} recalls {right.double().mean():4.0%}   squared error {miss:5.2f}")
 
 # %% [markdown]
 # ### 12. Bold face
@@ -348,7 +343,7 @@ picture.tests(found);
 # | update | $S(I - \beta kk^\top) + \beta vk^\top$ | the same | the same | $(I - \beta kk^\top)h + \beta kv^\top$ |
 # | read | $s\,Sq$, $s = 1$ | $Sq$ | $Sq$ | $s\,h^\top q$, default $s = 1/\sqrt{d_k}$ |
 # | tokens | rows | rows | rows, in places columns | rows |
-# | T | $(I + A)^{-1}\mathrm{diag}(\beta)$ | the same (eq. 10); in the listing without $\mathrm{diag}(\beta)$ | without $\mathrm{diag}(\beta)$, and $A$ with a minus inside | without $\mathrm{diag}(\beta)$ |
+# | the paper's T | $\mathbf{T} = (I + A)^{-1}\mathrm{diag}(\beta)$, in code `UT` | the same (eq. 10); in the listing without $\mathrm{diag}(\beta)$ | without $\mathrm{diag}(\beta)$, and $A$ with a minus inside | without $\mathrm{diag}(\beta)$ |
 # | $U - WS^\top$ | $X$ | $U - WS^\top$ | $U - WS^\top$ | `v_new` |
 # | sequence, chunk | $T$, $C$ | $L$, $C$ | $L$, $C$ | `T`, `BT` |
 # | chunk number | $n$ | $[t]$ | $[i]$, also $[t]$ | `i_t` |
@@ -391,7 +386,7 @@ except ValueError as refusal:
 # ### T without diag(β), the residual form, the order of products
 #
 # One chunk in the letters of that library: `A` is the inverse alone, `h` is $d_k \times d_v$, and everything multiplies
-# it from the left. `residual` is the *residual form*, $X = T\,(V - KS^\top)$ (8.6), with the β outside: neither `w` nor
+# it from the left. `residual` is the *residual form*, $X = \mathbf{T}\,(V - KS^\top)$ (8.6), with the β outside: neither `w` nor
 # `u` is needed. Chapter 9 builds the backward pass on it. Exercise 9.11 is about this.
 #
 # Products turn around too. With the memory on the left, later tokens multiply from the right,
