@@ -28,11 +28,11 @@ torch.set_printoptions(precision=4, sci_mode=False)
 
 # %%
 def blame(rule, *strength):
-    """What is read for cat after the second write, and its gradient with respect to both values."""
+    """What is read for cat after the second write, and how much each value moves it."""
     cat = torch.tensor([[1.0, 0.0], [1.0, 0.0]])[None, :, None]  # (1, T, 1, K)
     v = torch.tensor([3.0, 5.0]).view(1, 2, 1, 1).requires_grad_()
     answer = rule(cat, cat, v, *strength)[0][0, -1, 0, 0]
-    return answer.item(), torch.autograd.grad(answer, v)[0].flatten().tolist()
+    return answer.item(), torch.autograd.grad(answer, v)[0].flatten().abs().tolist()
 
 print("adds               ", blame(linear_attention_recurrent))
 print("overwrites, β = 1  ", blame(delta_rule_recurrent, torch.tensor([1.0, 1.0]).view(1, 2, 1)))
