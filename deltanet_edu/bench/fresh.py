@@ -65,7 +65,7 @@ def compile_all(names, shapes):
 def main(names, shapes):
     from .delta_rule import candidates, first_call
 
-    found = candidates()
+    found, _ = candidates()
     print(json.dumps({name: first_call(found[name], shape) for shape in shapes for name in names if name in found}))
 
 

@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 
 from .forward import forward_sweep
-from .tiles import at_state, chunk_of, rows, sequence, states, strengths, where_written
+from .tiles import at_state, chunk_of, load_tile, rows, sequence, states, strengths, where_written
 
 
 @triton.jit
@@ -27,19 +27,19 @@ def strengths_kernel(
     beta_ptr,                                      # (B, T, H)
     betas_ptr,                                     # out: (slots, H, C) float32
     cu_seqlens, sequence_of_slot, T, H,            # as in inverse_kernel
-    C: tl.constexpr, HALF: tl.constexpr,           # HALF: q, k and v are float16
+    C: tl.constexpr, SIGMOID: tl.constexpr, HALF: tl.constexpr,          # HALF: q, k and v are float16
 ):
     """One program per chunk and head: beta chunk by chunk, once more what inverse_kernel made of it, since only beta is held."""
     slot, h = tl.program_id(0) // H, tl.program_id(0) % H
     start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
     row = tl.arange(0, C)
-    beta = strengths(beta_ptr, (start + first + row) * H + h, first + row < length, False, HALF)
+    beta = strengths(beta_ptr, (start + first + row) * H + h, first + row < length, SIGMOID, HALF)
     tl.store(betas_ptr + tl.program_id(0).to(tl.int64) * C + row, beta)
 
 
 @triton.jit
 def backward_sweep(
-    q_ptr, k_ptr, UT_ptr, betas_ptr, do_ptr, d_final_ptr, d_states_ptr, dv_ptr, d_initial_ptr,       # as in sweeps_kernel
+    q_ptr, k_ptr, UT_low_ptr, betas_ptr, do_ptr, d_final_ptr, d_states_ptr, dv_ptr, d_initial_ptr,       # as in sweeps_kernel
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head,
     i_seq, h, v0,                                                        # which sequence, head, and first row of the memory
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
@@ -51,7 +51,7 @@ def backward_sweep(
     memory = (i_seq.to(tl.int64) * H + h) * V * K
     q_rows = rows(q_ptr + start * q_token + h * q_head, length, K, q_token, C, width)
     k_rows = rows(k_ptr + start * k_token + h * k_head, length, K, k_token, C, width)
-    UT_rows = rows(UT_ptr + (start * H + h) * C, length, C, H * C, C, C)
+    UT_rows = rows(UT_low_ptr + (start * H + h) * C, length, C, H * C, C, C)
     do_rows = rows(do_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
     if d_states_ptr is not None:
         dv_rows = rows(dv_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
@@ -67,7 +67,7 @@ def backward_sweep(
         # -- load ----------------------------------------------------------------------------------------------------
         q = q_rows.load([i * C, 0])                                      # (C, K)       shared memory, as all loaded tiles
         k = k_rows.load([i * C, 0])                                      # (C, K)
-        UT = UT_rows.load([i * C, 0])                                    # (C, C)
+        UT_low = UT_rows.load([i * C, 0])                                    # (C, C)
         beta = tl.load(betas_ptr + ((slot + i) * H + h) * C + row)       # (C,)         registers
         do = do_rows.load([i * C, v0])                                   # (C, V_TILE)
         # -- within the chunk: which outputs want something of a write -----------------------------------------------------
@@ -77,7 +77,7 @@ def backward_sweep(
         dS_out = dS.to(k.dtype)                                          # (V_TILE, K)  registers: left operand
         dX_t = tl.dot(dS_out, tl.trans(k), dX_t, input_precision=PRECISION)
         # -- within the chunk: earlier writes answer for later ones, since those were made knowing them ------------------------
-        dV_t = tl.dot(dX_t.to(k.dtype), UT, dX_t * beta[None, :], input_precision=PRECISION)              # (V_TILE, C)
+        dV_t = tl.dot(dX_t.to(k.dtype), UT_low, dX_t * beta[None, :], input_precision=PRECISION)              # (V_TILE, C)
         # -- update (eq. 9.4) -------------------------------------------------------------------------------------------------
         dS = tl.dot(tl.trans(do), q, dS, input_precision=PRECISION)
         dS = tl.dot(where_written((-dV_t).to(k.dtype), beta), k, dS, input_precision=PRECISION)
@@ -92,7 +92,7 @@ def backward_sweep(
 
 @triton.jit
 def sweeps_kernel(
-    q_ptr, k_ptr, v_ptr, UT_ptr, betas_ptr, initial_ptr,                 # as in forward_kernel
+    q_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, initial_ptr,                 # as in forward_kernel
     do_ptr, d_final_ptr,                                                 # (B, T, H, V); (N, H, V, K) float32, or None for zeros
     states_ptr, writes_ptr,                                              # out: S before each chunk (slots, H, V, K), X (B, T, H, V)
     d_states_ptr, dv_ptr,                                                # out: dS' and scale dV, shaped likewise; None: not wanted
@@ -110,10 +110,10 @@ def sweeps_kernel(
         forward, program = program % 2 == 0, program // 2
     v0, h, i_seq = program % V_TILES * V_TILE, program // V_TILES % H, program // (V_TILES * H)
     if forward:
-        forward_sweep(q_ptr, k_ptr, v_ptr, UT_ptr, betas_ptr, initial_ptr, None, None, states_ptr, writes_ptr, cu_seqlens, scale, T, H,
+        forward_sweep(q_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, initial_ptr, None, None, states_ptr, writes_ptr, cu_seqlens, scale, T, H,
                       q_token, q_head, k_token, k_head, v_token, v_head, i_seq, h, v0, K, V, C, V_TILE, PRECISION)
     else:
-        backward_sweep(q_ptr, k_ptr, UT_ptr, betas_ptr, do_ptr, d_final_ptr, d_states_ptr, dv_ptr, d_initial_ptr, cu_seqlens, scale, T, H,
+        backward_sweep(q_ptr, k_ptr, UT_low_ptr, betas_ptr, do_ptr, d_final_ptr, d_states_ptr, dv_ptr, d_initial_ptr, cu_seqlens, scale, T, H,
                        q_token, q_head, k_token, k_head, i_seq, h, v0, K, V, C, V_TILE, PRECISION)
 
 
@@ -126,93 +126,76 @@ def before_norm(dx, x, norm_ptr, at, in_range):
 
 @triton.jit
 def gradients_kernel(
-    q_ptr, k_ptr, betas_ptr, do_ptr,                                     # q, k of unit length where norms_ptr is given
+    q_ptr, k_ptr, beta_ptr, do_ptr,                                      # q, k of unit length where norms_ptr is given
     states_ptr, writes_ptr, d_states_ptr, dv_ptr,                        # what the sweeps left: S, X, dS', scale dV
-    norms_ptr,                                                           # (2, B, T, H): lengths that q and k had; None: not normalized
+    norms_ptr,                                                           # (2, B, T, H): lengths q, k had; None: as they came
     dq_ptr, dk_ptr, dbeta_ptr,                                           # out: (B, T, H, K) twice, (B, T, H)
-    cu_seqlens, sequence_of_slot, scale, T, H, tokens, q_token, q_head, k_token, k_head,    # as in inverse_kernel; scale: a factor on q
+    cu_seqlens, sequence_of_slot,                                        # as in inverse_kernel
+    scale, T, H, tokens, q_token, q_head, k_token, k_head,               # as in inverse_kernel; scale: a factor on q
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
-    K_TILE: tl.constexpr,                                                # columns of dQ or dK that a program works out
+    K_TILE: tl.constexpr,                                                # columns of dQ and dK that a program works out
     SIGMOID: tl.constexpr,                                               # beta is the sigmoid of what dbeta is wanted for
 ):
-    """Two programs per chunk, head and K_TILE columns: one for dQ, one for dK and dbeta. One for all would hold too many tiles and
-    spill registers; and what two neighbors both read, the second finds in the L2 cache."""
+    """One program per chunk, head and K_TILE columns, for dQ, dK and dbeta together: each tile is loaded once and used for all
+    that needs it. Two programs, one for dQ and one for dK, ask the L2 cache for half as much again, which then is the limit.
+    """
     K_TILES: tl.constexpr = (K + K_TILE - 1) // K_TILE
-    part, program = tl.program_id(0) % 2, tl.program_id(0) // 2
-    k0, h, slot = program % K_TILES * K_TILE, program // K_TILES % H, program // (K_TILES * H)
+    narrow: tl.constexpr = K % K_TILE > 0
+    even: tl.constexpr = V % V_TILE == 0
+    k0, program = tl.program_id(0) % K_TILES * K_TILE, tl.program_id(0) // K_TILES
+    h, slot = program % H, program // H
     start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
     if first >= length:
         return                                                           # a spare slot, owned by nobody
     row, col = tl.arange(0, C), k0 + tl.arange(0, K_TILE)
+    earlier, later = row[:, None] > row[None, :], row[:, None] < row[None, :]
     in_range = first + row < length
     in_tile = in_range[:, None] & (col < K)[None, :]
-    token = start + first + row                                          # (C,)
-    at = token * H + h                                                   # (C,)  in a (B, T, H) tensor
-    memory = (slot.to(tl.int64) * H + h) * V * K                         # where a tensor (slots, H, V, K) has this chunk's memory
-
-    if part == 0:
-        dP = tl.zeros((C, C), tl.float32)                                # accumulators live in registers
-        dq = tl.zeros((C, K_TILE), tl.float32)
-        for v0 in range(0, V, V_TILE):
-            # -- load --------------------------------------------------------------------------------------------------
-            val = v0 + tl.arange(0, V_TILE)
-            at_v, in_v = at[:, None] * V + val[None, :], in_range[:, None] & (val < V)[None, :]
-            at_S, in_S = val[:, None] * K + col[None, :], (val < V)[:, None] & (col < K)[None, :]
-            do = tl.load(do_ptr + at_v, mask=in_v, other=0.0)                                            # (C, V_TILE)  shared memory
-            X = tl.load(writes_ptr + at_v, mask=in_v, other=0.0)                                         # (C, V_TILE)
-            S = tl.load(states_ptr + memory + at_S, mask=in_S, other=0.0)                                # (V_TILE, K_TILE)
-            # -- within the chunk, across chunks -------------------------------------------------------------------------
-            dP = tl.dot(do, tl.trans(X), dP, input_precision=PRECISION)                                  # (C, C)
-            dq = tl.dot(do, S, dq, input_precision=PRECISION)                                            # (C, K_TILE)
-        # -- update, store ---------------------------------------------------------------------------------------------
-        k = tl.load(k_ptr + token[:, None] * k_token + h * k_head + col[None, :], mask=in_tile, other=0.0)   # (C, K_TILE)
-        dq = tl.dot(tl.where(row[:, None] < row[None, :], 0.0, dP).to(k.dtype), k, dq, input_precision=PRECISION) * scale
-        if norms_ptr is not None:
-            q = tl.load(q_ptr + token[:, None] * q_token + h * q_head + col[None, :], mask=in_tile, other=0.0)
-            dq = before_norm(dq, q.to(tl.float32), norms_ptr, at, in_range)
-        tl.store(dq_ptr + at[:, None] * K + col[None, :], dq.to(dq_ptr.dtype.element_ty), mask=in_tile)
-        return
-
-    # dV comes with its scale, everything else without, and what it brings is to be subtracted. Both are mended in dV: at the end it would
-    # take a second accumulator, and there `x - tl.dot(...)` lost products, in the assembler of Triton 3.6 for Hopper (a test counts them).
+    at = (start + first + row) * H + h                                   # (C,)  in a (B, T, H) tensor
+    memory = (slot.to(tl.int64) * H + h) * V * K + k0                    # where a tensor (slots, H, V, K) has this memory
+    value, v_token = (start * H + h) * V, H * V                          # where this sequence's values start, their stride
+    q_ptr += start * q_token + h * q_head + k0
+    k_ptr += start * k_token + h * k_head + k0
+    # dV comes with its scale, everything else without, and what it brings is to be subtracted. Both are mended in dV: at the
+    # end it would take a second accumulator, and there `x - tl.dot(...)` lost products, in the assembler of Triton 3.6 for
+    # Hopper (a test counts them).
     minus = -1 / scale
-    dP_t = tl.zeros((C, C), tl.float32)                                  # X dO^T, computed and not transposed: see forward.py
-    minus_E = tl.zeros((C, C), tl.float32)                               # -dV X^T, not yet masked: its diagonal is all that dbeta needs
-    minus_E_t = tl.zeros((C, C), tl.float32)                             # -X dV^T
+
+    dP = tl.zeros((C, C), tl.float32)                              # accumulators live in registers
+    minus_E = tl.zeros((C, C), tl.float32)                         # not yet masked: its diagonal makes dbeta
+    dq = tl.zeros((C, K_TILE), tl.float32)
     dk = tl.zeros((C, K_TILE), tl.float32)
     for v0 in range(0, V, V_TILE):
         # -- load ------------------------------------------------------------------------------------------------------
-        val = v0 + tl.arange(0, V_TILE)
-        at_v, in_v = at[:, None] * V + val[None, :], in_range[:, None] & (val < V)[None, :]
-        at_S, in_S = val[:, None] * K + col[None, :], (val < V)[:, None] & (col < K)[None, :]
-        do = tl.load(do_ptr + at_v, mask=in_v, other=0.0)                                                # (C, V_TILE)
-        X = tl.load(writes_ptr + at_v, mask=in_v, other=0.0)                                             # (C, V_TILE)
-        dV = tl.load(dv_ptr + at_v, mask=in_v, other=0.0)                                                # (C, V_TILE)
-        S = tl.load(states_ptr + memory + at_S, mask=in_S, other=0.0)                                    # (V_TILE, K_TILE)
-        dS = tl.load(d_states_ptr + memory + at_S, mask=in_S, other=0.0)                                 # (V_TILE, K_TILE)
-        dV = (dV * minus).to(X.dtype)                                                                    # (C, V_TILE)
-        # -- within the chunk --------------------------------------------------------------------------------------------
-        dP_t = tl.dot(X, tl.trans(do), dP_t, input_precision=PRECISION)                                  # (C, C)
+        do = load_tile(do_ptr + value + v0, first, length, v_token, V - v0, C, V_TILE, not even)  # (C, V_TILE)
+        X = load_tile(writes_ptr + value + v0, first, length, v_token, V - v0, C, V_TILE, not even)
+        dV = load_tile(dv_ptr + value + v0, first, length, v_token, V - v0, C, V_TILE, not even)
+        S = load_tile(states_ptr + memory, v0, V, K, K - k0, V_TILE, K_TILE, narrow, even)           # (V_TILE, K_TILE)
+        dS = load_tile(d_states_ptr + memory, v0, V, K, K - k0, V_TILE, K_TILE, narrow, even)        # (V_TILE, K_TILE)
+        dV = (dV * minus).to(X.dtype)                                                                # (C, V_TILE)
+        # -- within the chunk ------------------------------------------------------------------------------------------
+        dP = tl.dot(do, tl.trans(X), dP, input_precision=PRECISION)                                  # (C, C)
         minus_E = tl.dot(dV, tl.trans(X), minus_E, input_precision=PRECISION)
-        minus_E_t = tl.dot(X, tl.trans(dV), minus_E_t, input_precision=PRECISION)
-        # -- across chunks -----------------------------------------------------------------------------------------------
-        dk = tl.dot(X, dS, dk, input_precision=PRECISION)                                                # (C, K_TILE)
+        # -- across chunks ---------------------------------------------------------------------------------------------
+        dq = tl.dot(do, S, dq, input_precision=PRECISION)                                            # (C, K_TILE)
+        dk = tl.dot(X, dS, dk, input_precision=PRECISION)
         dk = tl.dot(dV, S, dk, input_precision=PRECISION)
-    # -- update --------------------------------------------------------------------------------------------------------
-    at_q = token[:, None] * q_token + h * q_head + col[None, :]
-    at_k = token[:, None] * k_token + h * k_head + col[None, :]
-    q = tl.load(q_ptr + at_q, mask=in_tile, other=0.0)                                                   # (C, K_TILE)
-    k = tl.load(k_ptr + at_k, mask=in_tile, other=0.0)                                                   # (C, K_TILE)
-    earlier, later = row[:, None] > row[None, :], row[:, None] < row[None, :]
-    minus_E_sum = tl.where(earlier, minus_E, tl.where(later, minus_E_t, 0.0)).to(k.dtype)                # (C, C)  -(E + E^T)
-    dk = tl.dot(tl.where(earlier, 0.0, dP_t).to(k.dtype), q, dk, input_precision=PRECISION)
-    dk = tl.dot(minus_E_sum, k, dk, input_precision=PRECISION) * scale
-    # -- store ---------------------------------------------------------------------------------------------------------
+    if k0 == 0:                                                          # the other columns would find the same dbeta
+        beta = strengths(beta_ptr, at, in_range, SIGMOID, writes_ptr.dtype.element_ty == tl.float16)     # (C,)
+        dbeta = tl.sum(tl.where(earlier | later, 0.0, minus_E), 1) / (minus * beta * beta)
+        dbeta *= beta * (1 - beta) if SIGMOID else 1.0
+        tl.store(dbeta_ptr + at, dbeta.to(dbeta_ptr.dtype.element_ty), mask=in_range)
+    # -- update, store -------------------------------------------------------------------------------------------------
+    q = load_tile(q_ptr, first, length, q_token, K - k0, C, K_TILE, narrow)                       # (C, K_TILE)
+    k = load_tile(k_ptr, first, length, k_token, K - k0, C, K_TILE, narrow)                       # (C, K_TILE)
+    dP = tl.where(later, 0.0, dP)
+    dq = tl.dot(dP.to(k.dtype), k, dq, input_precision=PRECISION) * scale
+    if norms_ptr is not None:
+        dq = before_norm(dq, q.to(tl.float32), norms_ptr, at, in_range)
+    tl.store(dq_ptr + at[:, None] * K + col[None, :], dq.to(dq_ptr.dtype.element_ty), mask=in_tile)
+    minus_E = tl.where(earlier, minus_E, 0.0)
+    dk = tl.dot((minus_E + tl.trans(minus_E)).to(k.dtype), k, dk, input_precision=PRECISION)
+    dk = tl.dot(tl.where(earlier, 0.0, tl.trans(dP)).to(k.dtype), q, dk, input_precision=PRECISION) * scale
     if norms_ptr is not None:
         dk = before_norm(dk, k.to(tl.float32), norms_ptr, tokens * H + at, in_range)
     tl.store(dk_ptr + at[:, None] * K + col[None, :], dk.to(dk_ptr.dtype.element_ty), mask=in_tile)
-    if k0 == 0:                                                          # the other columns would find the same dbeta
-        beta = tl.load(betas_ptr + (slot.to(tl.int64) * H + h) * C + row)                                # (C,)
-        dbeta = tl.sum(tl.where(row[:, None] == row[None, :], minus_E, 0.0), 1) / (minus * beta * beta)
-        dbeta *= beta * (1 - beta) if SIGMOID else 1.0
-        tl.store(dbeta_ptr + at, dbeta.to(dbeta_ptr.dtype.element_ty), mask=in_range)

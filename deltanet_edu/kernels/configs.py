@@ -22,10 +22,11 @@ class Config(NamedTuple):
     v_tile: int             # rows of the memory, which are columns of V, that a program holds at a time
     warps: int
     stages: int             # depth of the pipeline that fetches chunks ahead of their use
+    registers: int = 255    # a thread's, at most. 255 is the hardware's own limit: without one, ptxas gives up on a kernel
+                            # that spills and leaves it 32
 
     def options(self):
-        # The limit is the hardware's own. Without it ptxas gives up on a kernel that spills and leaves it 32 registers.
-        return dict(num_warps=self.warps, num_stages=self.stages, maxnreg=255)
+        return dict(num_warps=self.warps, num_stages=self.stages, maxnreg=self.registers)
 
 
 class Plan(NamedTuple):
@@ -41,23 +42,24 @@ class Plan(NamedTuple):
 RECURRENT, STEP, SCAN = Config(32, 4, 1), Config(16, 1, 1), Config(16, 4, 3)
 INVERSE = {64: Config(0, 1, 1), 128: Config(0, 1, 1), 256: Config(0, 2, 1)}           # has no V
 
-# Half precision, at least 227 KB of shared memory: Hopper and its successors in data centers. Two plans per width. FEW programs
-# sit alone on their multiprocessors: 64 rows each or fewer, so that there are more of them. MANY hold up to 128 rows, so that
-# fewer read the same keys. A head of 256 does not fit in 255 registers a thread; some spill, and two sweeps in one launch spill more.
+# Half precision, at least 227 KB of shared memory: Hopper and its successors in data centers. Two plans per width. FEW
+# programs sit alone on their multiprocessors: 64 rows each or fewer, so that there are more of them. MANY hold up to 128 rows,
+# so that fewer read the same keys. A head of 256 does not fit in 255 registers a thread; some spill, and two sweeps in one
+# launch spill more.
 FEW = {
-    64: Plan(64, Config(32, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 3)),
-    128: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 3)),
-    256: Plan(64, Config(32, 8, 3), Config(32, 8, 2), Config(64, 4, 2), Config(32, 8, 3), Config(32, 8, 3), Config(32, 4, 3)),
+    64: Plan(64, Config(32, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 1)),
+    128: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 4)),
+    256: Plan(64, Config(32, 8, 3), Config(32, 8, 2), Config(64, 4, 2), Config(32, 8, 3), Config(32, 8, 3), Config(32, 4, 4)),
 }
 MANY = {
-    64: Plan(64, Config(64, 4, 2), Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 3)),
-    128: Plan(64, Config(128, 8, 3), Config(64, 4, 2), None, Config(128, 8, 3), Config(128, 8, 3), Config(32, 4, 3)),
-    256: Plan(64, Config(128, 8, 2), Config(32, 8, 2), None, Config(64, 8, 3), Config(64, 4, 1), Config(32, 4, 3)),
+    64: Plan(64, Config(64, 4, 2), Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 1)),
+    128: Plan(64, Config(128, 8, 3), Config(64, 4, 2), None, Config(128, 8, 3), Config(128, 8, 3), Config(32, 4, 4)),
+    256: Plan(64, Config(128, 8, 2), Config(32, 8, 2), None, Config(64, 8, 3), Config(64, 4, 1), Config(32, 4, 4)),
 }
 # Half precision with 99 KB: every other GPU from Ampere on. No wgmma there, so 32 rows a tile are as good as 64.
 NARROW = {width: Plan(64, *[Config(32, 8, 2)] * 5, Config(32, 8, 1)) for width in (64, 128, 256)}
 # float32, anywhere: for exact results, not for speed. Products come as three of tf32 or on the ordinary units.
-FLOAT32 = {width: Plan(32 if width == 64 else 16, *[Config(16, 8, 1)] * 6) for width in (64, 128, 256)}
+FLOAT32 = {width: Plan(C, *[Config(16, 8, 1)] * 6) for width, C in ((64, 32), (128, 16), (256, 16))}
 
 
 @cache

@@ -2,14 +2,15 @@
 
 Tokens are rows. Per chunk of C tokens, with the memory S: (V, K) that enters it (names as in chapters 8 and 9):
 
-    A = stril(diag(beta) K K^T)       T = (I + A)^-1 diag(beta)                            `inverse_kernel`  (eq. 6.2, 6.3)
+    A = stril(diag(beta) K K^T)       UT = (I + A)^-1 diag(beta)                      `inverse_kernel`  (eq. 6.2, 6.3)
     R = V - K S^T                     what the memory that enters gets wrong
-    X = T R                           what each token really writes                        `forward_kernel`  (eq. 8.6)
-      = beta R + stril(T) R           since the diagonal of T is beta: the larger part in float32, the rest on tensor cores
-    S' = S + X^T K                    the memory that leaves                                                 (eq. 8.4)
-    O = scale (Q S^T + P X)           P = tril(Q K^T)                                                        (eq. 8.5)
+    X = UT R                          what each token really writes                   `forward_kernel`  (eq. 8.6)
+      = beta R + UT_low R             since the diagonal of UT is beta: the larger part in float32, the rest,
+                                      UT_low = stril(UT), on tensor cores
+    S' = S + X^T K                    the memory that leaves                                            (eq. 8.4)
+    O = scale (Q S^T + P X)           P = tril(Q K^T)                                                   (eq. 8.5)
 
-W = T K and U = T V never exist: U - W S^T = T R (eq. 8.6), with one product less. In code T is the length, the matrix T is UT + diag(betas).
+W = UT K and U = UT V never exist: U - W S^T = UT R (eq. 8.6), with one product less.
 """
 
 import triton
@@ -17,7 +18,7 @@ import triton.language as tl
 
 from .tiles import at_state, chunk_of, rows, sequence, states, strengths, where_written
 
-EPS: tl.constexpr = tl.constexpr(1e-6)                                   # in |k| = sqrt(sum k^2 + EPS), as flash-linear-attention has it
+EPS: tl.constexpr = tl.constexpr(1e-6)                                   # in |k| = sqrt(sum k^2 + EPS)
 
 
 # -- (I + A)^-1 by halves (eq. 6.5) -----------------------------------------------------------------------------------------
@@ -79,18 +80,18 @@ def unit_rows(ptr, unit_ptr, norm_ptr, at, at_unit, at_norm, in_tile, in_range):
 def inverse_kernel(
     q_ptr, k_ptr,                                  # (B, T, H, K); q is read only to be normalized
     beta_ptr,                                      # (B, T, H)
-    UT_ptr,                                        # out: (B, T, H, C), stril(T) of the UT transform; row t of its chunk's T lies with token t
-    betas_ptr,                                     # out: (slots, H, C) float32, the diagonals of T: beta, chunk by chunk
+    UT_low_ptr,                                        # out: (B, T, H, C), stril(UT); row t of its chunk lies with token t
+    betas_ptr,                                     # out: (slots, H, C) float32, diagonals of UT: beta, chunk by chunk
     unit_q_ptr, unit_k_ptr, norms_ptr,             # out: (B, T, H, K) twice, (2, B, T, H); None: q and k come as they should be
     cu_seqlens, sequence_of_slot,                  # (N + 1,) bounds of N packed sequences, (slots,) which of them owns each slot; None: equal lengths
     T, H, tokens,                                  # length of a sequence, heads, B T
     q_token, q_head, k_token, k_head,              # strides
     K: tl.constexpr, C: tl.constexpr,
     PRECISION: tl.constexpr,                       # of products of float32 inputs: "ieee", "tf32x3" or "tf32"
-    MERGE: tl.constexpr,                           # of the products that build T
+    MERGE: tl.constexpr,                           # of the products that build UT
     SIGMOID: tl.constexpr,                         # beta is the sigmoid of what comes
 ):
-    """One program per chunk and head: T = (I + stril(diag(beta) K K^T))^-1 diag(beta)."""
+    """One program per chunk and head: UT = (I + stril(diag(beta) K K^T))^-1 diag(beta)."""
     width: tl.constexpr = triton.next_power_of_2(K)
     slot, h = tl.program_id(0) // H, tl.program_id(0) % H
     start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
@@ -98,7 +99,7 @@ def inverse_kernel(
     in_range = first + row < length
     token = start + first + row                                          # (C,)
     at = token * H + h                                                   # (C,)  in a (B, T, H) tensor
-    beta = strengths(beta_ptr, at, in_range, SIGMOID, UT_ptr.dtype.element_ty == tl.float16)
+    beta = strengths(beta_ptr, at, in_range, SIGMOID, UT_low_ptr.dtype.element_ty == tl.float16)
     tl.store(betas_ptr + tl.program_id(0).to(tl.int64) * C + row, beta)  # of spare slots too, where nobody reads it
     if first >= length:
         return                                                           # a spare slot, owned by nobody
@@ -120,24 +121,24 @@ def inverse_kernel(
     if C >= 64:
         T1 = join_halves(T1, A, C // 64, 32, MERGE)                                                  # (C / 64, 64, 64)
     # -- store -----------------------------------------------------------------------------------------------------
-    UT = tl.where(row[:, None] > row[None, :], tl.reshape(T1, (C, C)) * beta[None, :], 0.0)
-    tl.store(UT_ptr + at[:, None] * C + row[None, :], UT.to(UT_ptr.dtype.element_ty), mask=in_range[:, None])
+    UT_low = tl.where(row[:, None] > row[None, :], tl.reshape(T1, (C, C)) * beta[None, :], 0.0)
+    tl.store(UT_low_ptr + at[:, None] * C + row[None, :], UT_low.to(UT_low_ptr.dtype.element_ty), mask=in_range[:, None])
 
 
-# -- the recurrence over chunks ----------------------------------------------------------------------------------------------
+# -- the recurrence over chunks ----------------------------------------------------------------------------------------
 
 @triton.jit
 def forward_sweep(
-    q_ptr, k_ptr, v_ptr, UT_ptr, betas_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr,   # as in forward_kernel
+    q_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr,   # as in forward_kernel
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,
     i_seq, h, v0,                                  # which sequence, which head, first row of the memory
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
 ):
     """V_TILE rows of the memory of one head, from the first chunk to the last. An output that is None is left out.
 
-    S stays in registers as (V_TILE, K), so tokens are columns in all that is computed from it (names ending in _t). Then each
-    product in the chain S -> R -> X -> S takes its left operand from the registers that hold the last result, and its right
-    operand from a tile as it was loaded: on the way from one memory to the next, nothing passes through shared memory.
+    S stays in registers as (V_TILE, K), so tokens are columns in all that is computed from it (names ending in _t). Then
+    each product in the chain S -> R -> X -> S takes its left operand from the registers that hold the last result, and its
+    right operand from a tile as it was loaded: from one memory to the next, nothing passes through shared memory.
     """
     width: tl.constexpr = triton.next_power_of_2(K)
     start, length, slot = sequence(i_seq, T, cu_seqlens, C)
@@ -145,7 +146,7 @@ def forward_sweep(
     k_rows = rows(k_ptr + start * k_token + h * k_head, length, K, k_token, C, width)
     if v_ptr is not None:
         v_rows = rows(v_ptr + start * v_token + h * v_head, length, V, v_token, C, V_TILE)
-    UT_rows = rows(UT_ptr + (start * H + h) * C, length, C, H * C, C, C)
+    UT_rows = rows(UT_low_ptr + (start * H + h) * C, length, C, H * C, C, C)
     if o_ptr is not None:
         q_rows = rows(q_ptr + start * q_token + h * q_head, length, K, q_token, C, width)
         o_rows = rows(o_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
@@ -159,29 +160,30 @@ def forward_sweep(
         S += tl.load(initial_ptr + memory + at, mask=in_state, other=0.0)
 
     for i in range(0, tl.cdiv(length, C)):                               # one chunk a step, oldest first
-        # -- load ----------------------------------------------------------------------------------------------------
+        # -- load ------------------------------------------------------------------------------------------------------
         k = k_rows.load([i * C, 0])                                      # (C, K)       shared memory, as all loaded tiles
         if v_ptr is not None:
             v = v_rows.load([i * C, v0])                                 # (C, V_TILE)
-        UT = UT_rows.load([i * C, 0])                                    # (C, C)
+        UT_low = UT_rows.load([i * C, 0])                                # (C, C)
         beta = tl.load(betas_ptr + ((slot + i) * H + h) * C + row)       # (C,)         registers
-        # -- within the chunk: P^T, which waits for nobody; as triu(K Q^T), since transposing a result is a detour ---------
+        # -- within the chunk: P^T, which waits for nobody; as triu(K Q^T), since transposing a result is a detour -----
         if o_ptr is not None:
             q = q_rows.load([i * C, 0])                                  # (C, K)
-            P_t = tl.where(row[:, None] <= row[None, :], tl.dot(k, tl.trans(q), input_precision=PRECISION), 0.0).to(k.dtype)  # (C, C)
-        # -- across chunks: what the memory says about these keys, and how wrong it is; what it tells the queries ----------
+            K_Q = tl.dot(k, tl.trans(q), input_precision=PRECISION)
+            P_t = tl.where(row[:, None] <= row[None, :], K_Q, 0.0).to(k.dtype)                       # (C, C)
+        # -- across chunks: what the memory says about these keys, and how wrong it is; what it tells the queries ------
         S_in = S.to(k.dtype)                                             # (V_TILE, K)  registers, left operand twice
-        said_t = tl.dot(S_in, tl.trans(k), input_precision=PRECISION)                                    # (V_TILE, C)
-        R_t = tl.trans(v) - said_t if v_ptr is not None else -said_t                                     # (V_TILE, C)
+        said_t = tl.dot(S_in, tl.trans(k), input_precision=PRECISION)                                # (V_TILE, C)
+        R_t = tl.trans(v) - said_t if v_ptr is not None else -said_t                                 # (V_TILE, C)
         if o_ptr is not None:
-            O_t = tl.dot(S_in, tl.trans(q), input_precision=PRECISION)                                   # (V_TILE, C)
-        # -- within the chunk: later tokens see earlier writes (eq. 8.6, 8.5) ----------------------------------------------
-        X_t = tl.dot(R_t.to(k.dtype), tl.trans(UT), R_t * beta[None, :], input_precision=PRECISION).to(k.dtype)  # (V_TILE, C)
+            O_t = tl.dot(S_in, tl.trans(q), input_precision=PRECISION)                               # (V_TILE, C)
+        # -- within the chunk: later tokens see earlier writes (eq. 8.6, 8.5) ------------------------------------------
+        X_t = tl.dot(R_t.to(k.dtype), tl.trans(UT_low), R_t * beta[None, :], input_precision=PRECISION).to(k.dtype)
         if o_ptr is not None:
             O_t = tl.dot(where_written(X_t, beta), P_t, O_t, input_precision=PRECISION)
-        # -- update (eq. 8.4) ----------------------------------------------------------------------------------------------
-        S = tl.dot(where_written(X_t, beta), k, S, input_precision=PRECISION)   # in float32: thousands of chunks add up here
-        # -- store ---------------------------------------------------------------------------------------------------------
+        # -- update (eq. 8.4) ------------------------------------------------------------------------------------------
+        S = tl.dot(where_written(X_t, beta), k, S, input_precision=PRECISION)   # float32: thousands of chunks add up
+        # -- store -----------------------------------------------------------------------------------------------------
         if o_ptr is not None:
             o_rows.store([i * C, v0], tl.trans(O_t * scale).to(o_ptr.dtype.element_ty))
         if states_ptr is not None:
@@ -195,16 +197,18 @@ def forward_sweep(
 @triton.jit
 def forward_kernel(
     q_ptr, k_ptr, v_ptr,                           # (B, T, H, K) twice, (B, T, H, V). v None: zeros
-    UT_ptr, betas_ptr,                             # (B, T, H, C), (slots, H, C), from inverse_kernel
+    UT_low_ptr, betas_ptr,                         # (B, T, H, C), (slots, H, C), from inverse_kernel
     initial_ptr,                                   # (N, H, V, K) float32, a memory for each sequence; None: they start empty
     o_ptr, final_ptr,                              # out: (B, T, H, V), and the memories after the last token, float32
-    states_ptr, writes_ptr,                        # out: S before each chunk (slots, H, V, K), X (B, T, H, V); None: not wanted
-    cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,    # as in inverse_kernel; scale: a factor on q
+    states_ptr, writes_ptr,                        # out: S before each chunk (slots, H, V, K), X (B, T, H, V); or None
+    cu_seqlens, scale, T, H,                       # as in inverse_kernel; scale: a factor on q
+    q_token, q_head, k_token, k_head, v_token, v_head,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
 ):
     """One program per sequence, head and V_TILE rows of the memory: rows of S never meet, its columns always do."""
     V_TILES: tl.constexpr = (V + V_TILE - 1) // V_TILE
     program = tl.program_id(0)                                           # tiles of one head are neighbors: they read the same q and k
     v0, h, i_seq = program % V_TILES * V_TILE, program // V_TILES % H, program // (V_TILES * H)
-    forward_sweep(q_ptr, k_ptr, v_ptr, UT_ptr, betas_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr, cu_seqlens, scale, T, H,
-                  q_token, q_head, k_token, k_head, v_token, v_head, i_seq, h, v0, K, V, C, V_TILE, PRECISION)
+    forward_sweep(q_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr,
+                  cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head, i_seq, h, v0,
+                  K, V, C, V_TILE, PRECISION)

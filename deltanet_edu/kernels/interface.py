@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from ..checks import autocast_dtype, check_inputs, check_state, one_of
-from .operator import by_chunks, by_tokens, run_step, step, watched
+from .launches import run_step
+from .operator import by_chunks, by_tokens, step, watched
 
 
 def entering(q, k, v, beta, initial_state, cu_seqlens, scale, chunk_size=None):

@@ -43,7 +43,7 @@ def cut(B, T, P, C, device):
 
 @triton.jit
 def segment_kernel(
-    k_ptr, v_ptr, UT_ptr, betas_ptr,               # as in forward_kernel
+    k_ptr, v_ptr, UT_low_ptr, betas_ptr,               # as in forward_kernel
     identity_ptr,                                  # (K, K) float32
     M_ptr, b_ptr,                                  # out: (N, H, K, K), (N, H, V, K) float32, of each segment
     cu_seqlens, T, H, k_token, k_head, v_token, v_head,                  # as in inverse_kernel; of v likewise
@@ -55,11 +55,11 @@ def segment_kernel(
     program = tl.program_id(0)
     tile, h, i_seq = program % TILES, program // TILES % H, program // (TILES * H)
     if tile < V_TILES:
-        forward_sweep(k_ptr, k_ptr, v_ptr, UT_ptr, betas_ptr, None, None, b_ptr, None, None, cu_seqlens, 1.0, T, H,
+        forward_sweep(k_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, None, None, b_ptr, None, None, cu_seqlens, 1.0, T, H,
                       k_token, k_head, k_token, k_head, v_token, v_head, i_seq, h, tile * V_TILE, K, V, C, V_TILE, PRECISION)
     else:
         identity = identity_ptr - (i_seq.to(tl.int64) * H + h) * K * K   # forward_sweep adds this offset; the identity is the same for all
-        forward_sweep(k_ptr, k_ptr, None, UT_ptr, betas_ptr, identity, None, M_ptr, None, None, cu_seqlens, 1.0, T, H,
+        forward_sweep(k_ptr, k_ptr, None, UT_low_ptr, betas_ptr, identity, None, M_ptr, None, None, cu_seqlens, 1.0, T, H,
                       k_token, k_head, k_token, k_head, v_token, v_head, i_seq, h, (tile - V_TILES) * V_TILE, K, K, C, V_TILE, PRECISION)
 
 

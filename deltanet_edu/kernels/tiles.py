@@ -46,11 +46,28 @@ def rows(ptr, length, width: tl.constexpr, stride, C: tl.constexpr, tile: tl.con
 
 
 @triton.jit
+def load_tile(ptr, first, length, stride, width, ROWS: tl.constexpr, tile: tl.constexpr, narrow: tl.constexpr, whole: tl.constexpr = False):
+    """(ROWS, tile) numbers: from row `first` on of `length` rows of `width`, `stride` apart; by a plain load, since making a
+    descriptor takes longer than a program that loads each tile once. What lies outside reads as zero; nothing does if it is
+    `whole`, and no column if it is not `narrow`. Offsets within a tile have 32 bits: 64 take more arithmetic than products do."""
+    ptr += first * tl.cast(stride, tl.int64)
+    rest = length - first
+    row, col = tl.arange(0, ROWS)[:, None], tl.arange(0, tile)[None, :]
+    if narrow:
+        return tl.load(ptr + (row * stride + col), mask=(row < rest) & (col < width), other=0.0)
+    elif whole:
+        return tl.load(ptr + (row * stride + col))
+    else:
+        return tl.load(ptr + (row * stride + col), mask=row < rest, other=0.0)
+
+
+@triton.jit
 def states(ptr, slot, length, h, H, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr):
     """A descriptor of one head's memories, one a chunk, in a tensor (slots, H, V, K), moved V_TILE rows at a time."""
     width: tl.constexpr = triton.next_power_of_2(K)
     first = ptr + (slot * H + h) * V * K
-    return tl.make_tensor_descriptor(first, [tl.cdiv(length, C), V, K], [tl.cast(H, tl.int64) * V * K, K, 1], [1, V_TILE, width])
+    next_slot = tl.cast(H, tl.int64) * V * K
+    return tl.make_tensor_descriptor(first, [tl.cdiv(length, C), V, K], [next_slot, K, 1], [1, V_TILE, width])
 
 
 @triton.jit

@@ -20,7 +20,7 @@ from triton.backends.nvidia import compiler as nvidia
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from deltanet_edu.kernels import configs, operator
+from deltanet_edu.kernels import configs, launches
 
 SHARED = {80: 163, 89: 99, 90: 227}                                      # KB of shared memory that one program may have
 TOOLS = Path(nvidia.__file__).parent / "bin"
@@ -58,11 +58,12 @@ def resources(kernel):
 
 def compile_all(capability, dtype, widths=(64, 128, 256)):
     driver.set_active(Driver(capability))
-    operator.why_not = lambda device, dtype: ""
+    launches.why_not = lambda device, dtype: ""
     compiled, run = [], JITFunction.run
 
     def compile_only(self, *args, grid, warmup, **kwargs):
         kernel = run(self, *args, grid=grid, warmup=True, **kwargs)
+        kwargs |= dict(zip(self.arg_names, args))
         sweeps = {n: kwargs[n] for n in ("FORWARD", "BACKWARD") if n in kwargs}
         compiled.append(dict(kernel=self.__name__, width=width, v_tile=kwargs.get("V_TILE"), warps=kwargs["num_warps"],
                              stages=kwargs["num_stages"], **sweeps, **resources(kernel)))
@@ -74,21 +75,21 @@ def compile_all(capability, dtype, widths=(64, 128, 256)):
             for fused in (False, True) if few and width == 128 and capability == 90 else (False,):
                 start = len(compiled)
                 x = lambda *shape, dtype=dtype: torch.empty(1, 64, 16, *shape, dtype=dtype)              # noqa: E731
-                q, k, v, beta, S = x(width), x(width), x(width), x(dtype=torch.float32), torch.empty(2, 16, width, width)
+                S = torch.empty(2 if fused else 1, 16, width, width)
                 cu_seqlens = torch.tensor([0, 32, 64]) if fused else None
-                S = S if fused else S[:1]
-                o, final, UT, betas, _, _, norms, *_ = operator.chunkwise(q, k, v, beta, S, cu_seqlens, 0.5, fused, fused, "tf32x3", 0, False, 1)
-                operator.chunkwise_backward(o, final, q, k, v, betas if fused else beta, S, cu_seqlens, UT, norms if fused else None, None, None, None,
-                                            0.5, fused, "tf32x3", 1)
+                inputs = q, k, v, beta, *_ = x(width), x(width), x(width), x(dtype=torch.float32), S, cu_seqlens
+                options = launches.Options(0.5, fused, fused, "tf32x3", 0, False, 1)
+                out = launches.run_chunkwise(*inputs, *options)
+                launches.run_chunkwise_backward(out.o, out.final, *inputs, out.UT_low, out.norms, None, None, None, *options)
                 if not fused:
-                    operator.chunkwise(q, k, v, beta, S, None, 0.5, False, False, "tf32x3", 0, True, 2)
+                    launches.run_chunkwise(*inputs, *options._replace(save=True, segments=2))
                 for row in compiled[start:]:
-                    row |= dict(programs="few" if few else "many", fused=fused, C=UT.shape[3])
+                    row |= dict(programs="few" if few else "many", fused=fused, C=out.UT_low.shape[3])
         if capability < 90:
             continue
-        o, final, errors = operator.recurrence(q, k, v, beta, S, cu_seqlens, 0.5, True)
-        operator.recurrence_backward(o, final, q, k, v, beta, S, cu_seqlens, errors, 0.5)
-        operator.step(q, k, v, beta, S, 0.5)
+        o, final, errors = launches.run_recurrent(*inputs, 0.5, True)
+        launches.run_recurrent_backward(o, final, *inputs, errors, 0.5)
+        launches.run_step(q, k, v, beta, S, 0.5)
     return compiled
 
 

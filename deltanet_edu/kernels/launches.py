@@ -1,0 +1,313 @@
+"""From tensors to launches: what a forward and a backward pass run, in which order, and where results lie. Nothing here
+waits for the GPU. The chunkwise form is first, one token at a time last; what is not asked for is None.
+"""
+
+from contextlib import nullcontext
+from functools import cache
+from typing import NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from . import backward, configs, forward, recurrent, splitting, why_not
+
+why_not = cache(why_not)                                                 # asked in every call
+COMPILED = {}                                                            # kernels by all that Triton compiles them for
+
+
+# -- one launch --------------------------------------------------------------------------------------------------------
+
+def scratch(size, alignment, stream):
+    """Memory for the descriptors that a kernel makes, on the device that it is launched on."""
+    return torch.empty(size, dtype=torch.int8, device="cuda")
+
+
+def launch(kernel, programs, config, **arguments):
+    """Run so many programs of a kernel on the device of its arguments, which come by name; those left out are None.
+
+    Triton's own launcher looks at every argument in every call to find out which compiled kernel it needs, and that takes
+    longer than a small kernel runs. The second call with the same shapes goes straight to the kernel that the first has found.
+    """
+    if not programs:
+        return
+    values = [arguments.get(name) for name in kernel.arg_names]
+    device = next(x.device for x in values if isinstance(x, Tensor))
+    elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
+    with torch.cuda.device(device) if elsewhere else nullcontext():
+        triton.set_allocator(scratch)                                    # for this thread, and backward passes have their own
+        key = (kernel.fn, config, device, *[(x.dtype, x.data_ptr() % 16 == 0) if isinstance(x, Tensor) else x for x in values])
+        if compiled := COMPILED.get(key):
+            compiled[programs, 1, 1](*values)
+        elif compiled := kernel[programs,](*values, **config.options()):  # None from the interpreter
+            if len(COMPILED) >= 4096:                                    # lengths that are never the same again
+                COMPILED.clear()
+            COMPILED[key] = compiled
+
+
+def like(x):
+    """Memory for another tensor of this shape and dtype, as the kernels write it."""
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def exact(x, *shape):
+    """Memory for float32 numbers, where x lies."""
+    return x.new_empty(shape, dtype=torch.float32)
+
+
+def token_rows(x):
+    """x: (B, T, H, D) with tokens at one stride through the whole batch and rows at multiples of 16 bytes; copied only if it is
+    not so, or if a head lies further away than 32 bits can say. .contiguous() would pass any stride of a single token."""
+    (B, T, H, _), (batch, token, head, one), size = x.shape, x.stride(), x.element_size()
+    aligned = one == 1 and 0 < token < 2**24 and head > 0 and token * size % 16 == head * size % 16 == x.data_ptr() % 16 == 0
+    return x if aligned and H * head < 2**31 and (B == 1 or batch == T * token) else like(x).copy_(x)
+
+
+def strides(**tensors):
+    """Of tokens and heads: {"q_token": ..., "q_head": ...} of q=q."""
+    return {f"{name}_{what}": x.stride(d) for name, x in tensors.items() for d, what in ((1, "token"), (2, "head"))}
+
+
+# -- how a call is cut -------------------------------------------------------------------------------------------------
+
+class Options(NamedTuple):      # of the chunkwise form, besides its tensors
+    scale: float
+    normalize: bool
+    sigmoid: bool
+    precision: str
+    C: int                      # tokens of a chunk; 0: the table's choice
+    save: bool                  # keep S and X for the backward pass
+    segments: int               # of each sequence; 0: as many as pay
+
+
+class Cut(NamedTuple):          # sequences, or segments of them: equally long, or with `ends` (count + 1,) on the device
+    count: int
+    T: int
+    ends: Tensor | None
+    tokens: int                 # B T
+
+    def slots(self, C):
+        """How many chunks of C tokens there are, spare ones included; see `tiles.sequence`."""
+        return self.count * -(-self.T // C) if self.ends is None else self.tokens // C + self.count
+
+    def owners(self, C):
+        """For variable lengths: which sequence owns each slot, worked out on the device."""
+        if self.ends is not None:
+            first = self.ends // C + torch.arange(len(self.ends), device=self.ends.device)
+            owner = torch.searchsorted(first, torch.arange(self.slots(C), device=first.device), right=True) - 1
+            return owner.clamp(max=self.count - 1).int()
+
+
+def gpu_of(q):
+    return configs.device(q.device.index if q.is_cuda else None)
+
+
+def plan_of(q, V, heads):
+    """The configurations for q, if kernels can run on it at all. Called inside operators only: compilers need not see it."""
+    if reason := why_not(q.device, q.dtype):
+        raise RuntimeError(f"kernels: {reason}")
+    return configs.plan(int(q.shape[3]), int(V), q.dtype, heads, gpu_of(q))      # int fixes what a compiler takes for variable
+
+
+def segments_of(q, V, C, cu_seqlens, asked):
+    """How many segments each sequence is cut into; asked = 0 means that nobody said it."""
+    if asked or cu_seqlens is not None or q.dtype == torch.float32 or not q.is_cuda:
+        return asked or 1
+    (B, T, H, K), width = q.shape, configs.width_of(q.shape[3], V)
+    # as if a program held 64 rows of the memory, or 128 where heads are 256 wide: one answer for a shape, whatever the plan
+    programs = B * H * triton.cdiv(V, max(64, width // 2))
+    return splitting.choose(programs, triton.cdiv(T, C), width, gpu_of(q).multiprocessors)
+
+
+def cut(q, V, C, cu_seqlens, asked):
+    """The Cut for q, and how many segments a sequence has."""
+    B, T = q.shape[:2]
+    P = segments_of(q, V, C, cu_seqlens, asked)
+    if P > 1:
+        return Cut(*splitting.cut(B, T, P, C, q.device), B * T), P
+    return Cut(B if cu_seqlens is None else cu_seqlens.shape[0] - 1, T, cu_seqlens, B * T), 1
+
+
+def merging(q, precision):
+    """Precision of products of float32 numbers that are not inputs: bfloat16, before and after, loses more than tf32 does."""
+    return "tf32" if q.dtype == torch.bfloat16 else precision
+
+
+# -- chunkwise ---------------------------------------------------------------------------------------------------------
+
+class Forward(NamedTuple):      # what the forward pass leaves
+    o: Tensor                   # (B, T, H, V)
+    final: Tensor               # (N, H, V, K) float32
+    UT_low: Tensor              # (B, T, H, C)
+    unit_q: Tensor | None       # (B, T, H, K) twice, and the lengths q and k had, (2, B, T, H): if they are normalized
+    unit_k: Tensor | None
+    norms: Tensor | None
+    states: Tensor | None       # (slots, H, V, K), (B, T, H, V): S before each chunk, and X; if they are to be saved
+    writes: Tensor | None
+    M: Tensor | None            # (N P, H, K, K): the map of each segment, see splitting.py; with them, if there are segments
+
+
+class Kept(NamedTuple):         # what the backward pass gets back
+    q: Tensor                   # of unit length if normalized, and k
+    k: Tensor
+    v: Tensor
+    beta: Tensor
+    initial: Tensor | None
+    cu_seqlens: Tensor | None
+    UT_low: Tensor
+    norms: Tensor | None
+    states: Tensor | None
+    writes: Tensor | None
+    M: Tensor | None
+
+
+def chunkwise_results(q, k, v, beta, initial, cu_seqlens, *options):
+    """Memory for a Forward."""
+    o, (B, T, H, K), V = Options(*options), q.shape, v.shape[3]
+    C = o.C or plan_of(q, V, 0).C
+    pieces, P = cut(q, V, C, cu_seqlens, o.segments)
+    units = (like(q), like(k), exact(q, 2, B, T, H)) if o.normalize else (None, None, None)
+    saved = (None, None, None)
+    if o.save:
+        saved = q.new_empty(pieces.slots(C), H, V, K), like(v), exact(q, pieces.count, H, K, K) if P > 1 else None
+    return Forward(like(v), exact(q, pieces.count // P, H, V, K), q.new_empty(B, T, H, C), *units, *saved)
+
+
+def run_chunkwise(q, k, v, beta, initial, cu_seqlens, *options):
+    """A Forward, in two launches, or with segments four."""
+    o, (B, T, H, K), V = Options(*options), q.shape, v.shape[3]
+    out = chunkwise_results(q, k, v, beta, initial, cu_seqlens, *options)
+    C = out.UT_low.shape[3]
+    pieces, P = cut(q, V, C, cu_seqlens, o.segments)
+    slots, plan = pieces.slots(C), plan_of(q, V, pieces.count * H)
+    q, k, v, betas = token_rows(q), token_rows(k), token_rows(v), exact(q, slots, H, C)
+    launch(forward.inverse_kernel, slots * H, configs.INVERSE[configs.width_of(K, K)], q_ptr=q, k_ptr=k, beta_ptr=beta, UT_low_ptr=out.UT_low,
+           betas_ptr=betas, unit_q_ptr=out.unit_q, unit_k_ptr=out.unit_k, norms_ptr=out.norms, cu_seqlens=pieces.ends,
+           sequence_of_slot=pieces.owners(C), T=pieces.T, H=H, tokens=B * T, **strides(q=q, k=k), K=K, C=C,
+           PRECISION=o.precision, MERGE=merging(q, o.precision), SIGMOID=o.sigmoid)
+    if o.normalize:
+        q, k = out.unit_q, out.unit_k
+    final = out.final
+    if P > 1:
+        _, initial = enter_segments(k, v, out.UT_low, betas, initial, pieces, P, o.precision, out.M, final)
+        final = None
+    config = plan.forward if out.states is None else plan.saving
+    launch(forward.forward_kernel, pieces.count * H * triton.cdiv(V, config.v_tile), config, q_ptr=q, k_ptr=k, v_ptr=v,
+           UT_low_ptr=out.UT_low, betas_ptr=betas, initial_ptr=initial, o_ptr=out.o, final_ptr=final, states_ptr=out.states,
+           writes_ptr=out.writes, cu_seqlens=pieces.ends, scale=o.scale, T=pieces.T, H=H, **strides(q=q, k=k, v=v),
+           K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=o.precision)
+    return out
+
+
+def enter_segments(k, v, UT_low, betas, initial, pieces, P, precision, M=None, final=None):
+    """M of each segment, and the memory that enters it. `final`, if it is wanted: out, what leaves the last."""
+    H, K, V, C, n = k.shape[2], k.shape[3], v.shape[3], UT_low.shape[3], pieces.count
+    M, b, enters = exact(k, n, H, K, K) if M is None else M, exact(k, n, H, V, K), exact(k, n, H, V, K)
+    config = plan_of(k, V, 2 * n * H).forward
+    programs = n * H * (triton.cdiv(V, config.v_tile) + triton.cdiv(K, config.v_tile))
+    launch(splitting.segment_kernel, programs, config, k_ptr=k, v_ptr=v, UT_low_ptr=UT_low, betas_ptr=betas,
+           identity_ptr=torch.eye(K, dtype=torch.float32, device=k.device), M_ptr=M, b_ptr=b, cu_seqlens=pieces.ends,
+           T=pieces.T, H=H, **strides(k=k, v=v), K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=precision)
+    scan(M, b, initial, enters, final, P, merging(k, precision), reverse=False)
+    return M, enters
+
+
+def scan(M, b, first, enters, last, P, precision, reverse):
+    """What enters each segment, and what leaves the last, if `first` enters the first; see `splitting.scan_kernel`."""
+    (n, H, V, K), config = b.shape, configs.SCAN
+    launch(splitting.scan_kernel, n // P * H * triton.cdiv(V, config.v_tile), config, M_ptr=M, b_ptr=b, first_ptr=first,
+           enters_ptr=enters, last_ptr=last, P=P, H=H, K=K, V=V, ROWS=config.v_tile, PRECISION=precision, REVERSE=reverse)
+
+
+def gradient_results(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
+    """Memory for dq, dk, dv, dbeta, and the gradient of the initial state."""
+    n = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    d_initial = None if initial is None else exact(q, n, *initial.shape[1:])
+    return like(q), like(k), like(v), q.new_empty(q.shape[:3], dtype=beta.dtype), d_initial
+
+
+def run_chunkwise_backward(do, d_final, *others):
+    """dq, dk, dv, dbeta, and the gradient of the initial state, in three or four launches; with segments, up to four more."""
+    kept, o = Kept(*others[:len(Kept._fields)]), Options(*others[len(Kept._fields):])
+    (B, T, H, K), V, C, norms = kept.q.shape, kept.v.shape[3], kept.UT_low.shape[3], kept.norms
+    results = dq, dk, dv, dbeta, d_initial = gradient_results(do, d_final, *kept)
+    pieces, P = cut(kept.q, V, C, kept.cu_seqlens, o.segments)
+    plan, initial = plan_of(kept.q, V, pieces.count * H), kept.initial
+    slots, owners = pieces.slots(C), pieces.owners(C)
+    q, k, v, do = (token_rows(x) for x in (kept.q, kept.k, kept.v, do))
+    betas = exact(q, slots, H, C)
+    common = dict(cu_seqlens=pieces.ends, scale=o.scale, T=pieces.T, H=H, K=K, V=V, C=C, PRECISION=o.precision)
+
+    def sweep(config, **arguments):
+        sweeps = arguments["FORWARD"] + arguments["BACKWARD"]
+        launch(backward.sweeps_kernel, sweeps * pieces.count * H * triton.cdiv(V, config.v_tile), config, q_ptr=q, k_ptr=k,
+               v_ptr=v, UT_low_ptr=kept.UT_low, betas_ptr=betas, initial_ptr=initial, do_ptr=do, **arguments,
+               **strides(q=q, k=k, v=v), V_TILE=config.v_tile, **common)
+
+    launch(backward.strengths_kernel, slots * H, configs.STEP, beta_ptr=kept.beta, betas_ptr=betas, cu_seqlens=pieces.ends,
+           sequence_of_slot=owners, T=pieces.T, H=H, C=C, SIGMOID=o.sigmoid, HALF=q.dtype == torch.float16)
+    if P > 1:                                                            # back through the segments: dS_in = dS_out M^T + c
+        M = kept.M
+        if M is None:
+            M, initial = enter_segments(k, v, kept.UT_low, betas, initial, pieces, P, o.precision)
+        c, leaves = exact(q, pieces.count, H, V, K), exact(q, pieces.count, H, V, K)
+        sweep(plan.back, d_initial_ptr=c, FORWARD=False, BACKWARD=True)
+        scan(M, c, d_final, leaves, d_initial, P, merging(q, o.precision), reverse=True)
+        d_final, d_initial = leaves, None
+    d_states = q.new_empty(slots, H, V, K)
+    states, writes = (like(d_states), like(v)) if kept.states is None else (kept.states, kept.writes)
+    left = dict(states_ptr=states, writes_ptr=writes)
+    wanted = dict(d_final_ptr=d_final, d_states_ptr=d_states, dv_ptr=dv, d_initial_ptr=d_initial)
+    if kept.states is None and plan.both:
+        sweep(plan.both, **left, **wanted, FORWARD=True, BACKWARD=True)
+    else:
+        if kept.states is None:
+            sweep(plan.sweep, **left, FORWARD=True, BACKWARD=False)
+        sweep(plan.back, **wanted, FORWARD=False, BACKWARD=True)
+    k_tile = min(triton.next_power_of_2(K), 128 if norms is None else 256)       # undoing a norm takes whole rows
+    launch(backward.gradients_kernel, slots * H * triton.cdiv(K, k_tile), plan.gradients, q_ptr=q, k_ptr=k,
+           beta_ptr=kept.beta, do_ptr=do, **left, d_states_ptr=d_states, dv_ptr=dv, norms_ptr=norms, dq_ptr=dq, dk_ptr=dk,
+           dbeta_ptr=dbeta, sequence_of_slot=owners, tokens=B * T, **strides(q=q, k=k),
+           V_TILE=plan.gradients.v_tile, K_TILE=k_tile, SIGMOID=o.sigmoid, **common)
+    return results
+
+
+# -- one token at a time -----------------------------------------------------------------------------------------------
+
+def recurrent_results(q, k, v, beta, initial, cu_seqlens, scale, save):
+    """Memory for o, the final state, and the prediction errors, which the backward pass needs."""
+    n = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    return like(v), exact(q, n, *v.shape[2:], q.shape[3]), exact(q, *v.shape) if save else None
+
+
+def run_recurrent(q, k, v, beta, initial, cu_seqlens, scale, save):
+    results = recurrent_results(q, k, v, beta, initial, cu_seqlens, scale, save)
+    recur(q, k, v, beta, initial, cu_seqlens, scale, *results, configs.RECURRENT)
+    return results
+
+
+def recur(q, k, v, beta, initial, cu_seqlens, scale, o, final, errors, config):
+    plan_of(q, v.shape[3], 0)                                            # raises if it cannot run at all
+    n, H, V, K = final.shape
+    launch(recurrent.recurrent_kernel, n * H * triton.cdiv(V, config.v_tile), config, q_ptr=q.contiguous(), k_ptr=k.contiguous(),
+           v_ptr=v.contiguous(), beta_ptr=beta, initial_ptr=initial, o_ptr=o, final_ptr=final, errors_ptr=errors,
+           cu_seqlens=cu_seqlens, scale=scale, T=q.shape[1], H=H, K=K, V=V, V_TILE=config.v_tile)
+
+
+def run_recurrent_backward(do, d_final, q, k, v, beta, initial, cu_seqlens, errors, scale):
+    (B, T, H, K), V, config = q.shape, v.shape[3], configs.RECURRENT
+    *_, d_initial = gradient_results(do, d_final, q, k, v, beta, initial, cu_seqlens)
+    n, parts = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1, triton.cdiv(V, config.v_tile)
+    dq, dk, dv, dbeta = exact(q, parts, B, T, H, K), exact(q, parts, B, T, H, K), like(errors), exact(q, parts, B, T, H)
+    common = dict(k_ptr=k.contiguous(), beta_ptr=beta, errors_ptr=errors, do_ptr=do, dv_ptr=dv, dk_parts_ptr=dk,
+                  cu_seqlens=cu_seqlens, scale=scale, T=T, H=H, tokens=B * T, K=K, V=V, V_TILE=config.v_tile)
+    launch(recurrent.recurrent_reverse_kernel, n * H * parts, config, q_ptr=q.contiguous(), d_final_ptr=d_final,
+           dbeta_parts_ptr=dbeta, d_initial_ptr=d_initial, **common)
+    launch(recurrent.recurrent_replay_kernel, n * H * parts, config, initial_ptr=initial, dq_parts_ptr=dq, **common)
+    return dq.sum(0).to(q.dtype), dk.sum(0).to(k.dtype), dv.to(v.dtype), dbeta.sum(0).to(beta.dtype), d_initial
+
+
+def run_step(q, k, v, beta, state, scale):
+    o = like(v)
+    recur(q, k, v, beta, state, None, scale, o, state, None, configs.STEP)
+    return o
