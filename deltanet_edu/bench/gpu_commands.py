@@ -80,7 +80,7 @@ def verify_command(
         raise typer.Exit(1)
 
 
-@bench.command("delta-rule", short_help="The kernels on a GPU, against flash-linear-attention.")
+@bench.command("delta-rule", short_help="The kernels on a GPU, against other libraries.")
 def delta_rule(
     context: typer.Context,
     output: Output = None,
@@ -96,10 +96,11 @@ def delta_rule(
     compile_first: CompileFirst = False,
     fresh: Fresh = False,
 ):
-    """The kernels on one GPU against flash-linear-attention, if that is installed, and softmax attention: speed, memory, errors.
+    """The kernels on one GPU against the libraries that are installed and softmax attention: speed, memory, errors.
 
-    Times are medians in milliseconds and nanoseconds per token and head; the last columns say how many times longer the library
-    takes, forward and in both passes. Can be interrupted and continued.
+    The libraries are flash-linear-attention (pip install fla-core) and FlashQLA (pip install flash-qla; Hopper, head width 128).
+    Times are medians in milliseconds and nanoseconds per token and head; the last columns say how many times longer than the
+    chunkwise kernels each candidate takes, forward and in both passes. Can be interrupted and continued.
 
     \b
     deltanet-edu bench delta-rule --graphs --compile-first --output results/delta_rule.json
@@ -114,9 +115,9 @@ def delta_rule(
     from .stored import Measurements, as_typed
 
     chosen = {measure.label(shape): shape for shape in chosen or measure.SHAPES}
-    found = measure.candidates(recurrent=recurrent)
-    if "fla chunk" not in found:
-        typer.echo("flash-linear-attention is not installed, so there is nothing to compare with: pip install fla-core")
+    found, missing = measure.candidates(recurrent=recurrent)
+    for package, why in missing.items():
+        typer.echo(f"not measured: {package} ({why}). To compare with it: pip install {package}")
     kept = Measurements(output, as_typed(context), fresh, dtype="bfloat16", rounds=rounds, graphs=graphs, recurrent=recurrent, environment=environment)
     if compile_first:
         typer.echo("compiling ...")
@@ -130,7 +131,7 @@ def delta_rule(
         kinds = {f"{measure.label(shape)}{' repeated keys, beta up to 2' if kind else ''}": (shape, kind)
                  for shape in measure.ACCURACY for kind in ({}, dict(repeated=True, beta_max=2.0))}
         kept.measure("errors", kinds, lambda key: measure.errors(kinds[key][0], found, **kinds[key][1]),
-                     lambda key, rows: echo([f"{key}: largest errors " + ", ".join(f"{n} {max(r.values()):.2e}" for n, r in rows.items())]), progress("errors"))
+                     lambda key, rows: echo([f"{key}: largest errors " + ", ".join(map(report.largest_error, rows.items()))]), progress("errors"))
     if host:
         kept.measure("host us", [measure.label(measure.HOST)], lambda key: measure.host(measure.HOST, found),
                      lambda key, rows: echo([f"host microseconds at {key}: " + ", ".join(f"{n} {r['forward']:.0f} / {r['both']:.0f}" for n, r in rows.items())]))

@@ -1,6 +1,7 @@
 """What the measurements say: times per token and head, ratios to flash-linear-attention, distances from what the hardware allows."""
 
 import math
+from functools import partial
 
 from ..records import read_result
 
@@ -39,24 +40,34 @@ def geometric_mean(values):
 
 
 def summary(shapes):
-    """Lines: geometric mean and minimum of the speed-ups against flash-linear-attention."""
+    """Lines: geometric mean and minimum of the speed-ups against each library."""
     lines = []
-    for key, name in (("forward", "forward"), ("both", "forward + backward"), ("graph forward", "forward, as CUDA graphs"),
-                      ("graph both", "forward + backward, as CUDA graphs")):
-        if ratios := speedups(shapes, key):
-            worst = min(ratios, key=ratios.get)
-            lines.append(f"{name}: {geometric_mean(ratios.values()):.2f} times as fast as fla in geometric mean over {len(ratios)} shapes, "
-                         f"at least {ratios[worst]:.2f} times ({worst})")
+    for of, peer in (("fla chunk", "fla"), ("FlashQLA", "FlashQLA")):
+        for key, name in (("forward", "forward"), ("both", "forward + backward"), ("graph forward", "forward, as CUDA graphs"),
+                          ("graph both", "forward + backward, as CUDA graphs")):
+            if ratios := speedups(shapes, key, of):
+                worst = min(ratios, key=ratios.get)
+                lines.append(f"{name}: {geometric_mean(ratios.values()):.2f} times as fast as {peer} in geometric mean over "
+                             f"{len(ratios)} shapes, at least {ratios[worst]:.2f} times ({worst})")
     return lines
+
+
+def largest_error(item):
+    """Of one candidate, (name, its errors or its failure), in words."""
+    name, errors = item
+    return f"{name} {errors['failure'] if 'failure' in errors else format(max(errors.values()), '.2e')}"
 
 
 def table(label, rows):
     """Lines: every candidate of one shape."""
     lines = [f"{label:<20}{'forward ms':>12}{'both ms':>10}{'ns forward':>12}{'ns both':>9}{'graph fwd':>11}{'graph both':>11}{'held MB':>9}{'peak MB':>9}"
-             f"{'fla / this':>16}"]
-    fla = rows.get("fla chunk")
+             f"{'this / ours':>16}"]
+    ours = rows.get("chunkwise", {})
     for name, row in rows.items():
-        ratio = f"{fla['forward'] / row['forward']:>9.2f}{fla['both'] / row['both']:>7.2f}" if fla else ""
+        if "failure" in row:
+            lines.append(f"{name:<20}{row['failure']}")
+            continue
+        ratio = f"{row['forward'] / ours['forward']:>9.2f}{row['both'] / ours['both']:>7.2f}" if "both" in ours else ""
         graphs = "".join(f"{row[key]:>11.3f}" if key in row else f"{'':>11}" for key in ("graph forward", "graph both"))
         lines.append(f"{name:<20}{row['forward']:>12.3f}{row['both']:>10.3f}{nanoseconds(label, row['forward']):>12.2f}"
                      f"{nanoseconds(label, row['both']):>9.2f}{graphs}{row['held MB']:>9.0f}{row['peak MB']:>9.0f}{ratio}")
@@ -106,8 +117,8 @@ def ceilings_of(file):
 
 def note(file, what):
     """Under a figure: what was measured, where and when."""
-    versions = ", ".join(f"{name} {file['versions'][key].split('+')[0]}" for key, name in (("torch", "PyTorch"), ("triton", "Triton"), ("fla-core", "fla-core"))
-                         if key in file["versions"])
+    named = {"torch": "PyTorch", "triton": "Triton", "fla-core": "fla-core", "flash-qla": "FlashQLA"}
+    versions = ", ".join(f"{name} {file['versions'][key].split('+')[0]}" for key, name in named.items() if key in file["versions"])
     return f"{what}\n{file['machine'].get('gpu', file['machine']['processor'])}, {versions}, {file['date']}."
 
 
@@ -119,11 +130,14 @@ def figures(files):
     timed, long = ([file for file in files if section in file] for section in ("shapes", "points"))
     if timed:
         shapes = merge(timed)
-        ns = {label: {key: {name: nanoseconds(label, row[key]) for name, row in rows.items()} for key in ("forward", "both")}
+        ns = {label: {key: {name: nanoseconds(label, row[key]) for name, row in rows.items() if key in row}
+                      for key in ("forward", "both")}
               for label, rows in shapes.items()}
-        pairs = {label: {key: (t["chunkwise"], t["fla chunk"]) for key, t in row.items()} for label, row in ns.items() if "fla chunk" in row["both"]}
-        if pairs:
-            drawn["library"] = lambda: kernels.against_library(pairs, note(timed[0], "bfloat16, unit keys, medians."))
+        for name, of, library in (("library", "fla chunk", "flash-linear-attention"), ("flashqla", "FlashQLA", "FlashQLA")):
+            pairs = {label: {key: (t["chunkwise"], t[of]) for key, t in row.items()} for label, row in ns.items() if of in row["both"]}
+            if pairs:
+                about = note(timed[0], "bfloat16, unit keys, medians.")
+                drawn[name] = partial(kernels.against_library, pairs, about, library)
         if ns and (ceilings := ceilings_of(timed[0])):
             floors = {label: {key: (t["chunkwise"], *floor(label, ceilings)[key]) for key, t in row.items()} for label, row in ns.items()}
             roofs = (f"bfloat16. Floor: inputs and results moved once at {ceilings['byte/s'] / 1e12:.2f} TB/s, or the products of chapter 9 at "

@@ -15,8 +15,9 @@ WRITTEN_BY_RECORDS = ("machine", "versions", "date", "command")
 def versions():
     """Of everything that is measured; of the kernels here, a fingerprint of their source."""
     found = provenance("")["versions"]
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        found["fla-core"] = importlib.metadata.version("fla-core")
+    for package in ("fla-core", "flash-qla"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
     return found | {"kernels": own.fingerprint()}
 
 

@@ -13,7 +13,7 @@ from .verify import picking
 GAIN = 0.03                  # a configuration replaces the table's only if it takes so much less: smaller differences are noise
 # `saving` is not tried: it is for those who ask for save_states, and keeps the table's configuration
 TILES = {"forward": (16, 32, 64, 128), "both": (32, 64, 128), "sweep": (32, 64, 128), "back": (32, 64, 128), "gradients": (32, 64, 128)}
-STAGES = {"forward": (1, 2, 3, 4), "gradients": (1, 2)}
+STAGES = {"forward": (1, 2, 3, 4), "gradients": (1, 2, 3, 4)}
 
 
 def usual_shapes(multiprocessors):
@@ -33,19 +33,19 @@ def tries(field, D):
 
 @contextmanager
 def recording():
-    """Within, a list of all launches as (arguments, constants); the third argument is the configuration."""
-    from ..kernels import operator
+    """Within, a list of all launches: ((kernel, programs, configuration), arguments by name)."""
+    from ..kernels import launches
 
-    recorded, launch = [], operator.launch
+    recorded, launch = [], launches.launch
 
-    def record(*args, **constants):
-        recorded.append((args, constants))
-        launch(*args, **constants)
-    operator.launch = record
+    def record(*args, **arguments):
+        recorded.append((args, arguments))
+        launch(*args, **arguments)
+    launches.launch = record
     try:
         yield recorded
     finally:
-        operator.launch = launch
+        launches.launch = launch
 
 
 def time_of(shape, dtype, plan, field, config):
@@ -54,7 +54,7 @@ def time_of(shape, dtype, plan, field, config):
     The sequences stay whole: those that are cut into segments look like many heads, and have the row of many.
     """
     from .. import kernels
-    from ..kernels import configs, operator
+    from ..kernels import configs, launches
 
     mine = configs.Config(*config)                                       # a new object: launches are known by it
     plan = plan._replace(**{field: mine}, **({"both": None} if field in ("sweep", "back") else {}))
@@ -62,12 +62,12 @@ def time_of(shape, dtype, plan, field, config):
     try:
         with picking(plan), recording() as recorded:
             both_passes(lambda *x: kernels.delta_rule_chunkwise(*x[:4], scale=x[4], segments=1), args, do, shape[-1] ** -0.5)
-        launches = [(args, constants) for args, constants in recorded if args[2] is mine]
+        own = [(args, arguments) for args, arguments in recorded if args[2] is mine]
 
         def run():
-            for args, constants in launches:
-                operator.launch(*args, **constants)
-        return timing.milliseconds(run, budget=30) if launches else math.inf
+            for args, arguments in own:
+                launches.launch(*args, **arguments)
+        return timing.milliseconds(run, budget=30) if own else math.inf
     except Exception:                                                    # too much shared memory, more registers than there are
         return math.inf
 

@@ -113,7 +113,7 @@ def segments_of(q, V, C, cu_seqlens, asked):
     """How many segments each sequence is cut into; asked = 0 means that nobody said it."""
     if asked or cu_seqlens is not None or q.dtype == torch.float32 or not q.is_cuda:
         return asked or 1
-    (B, T, H, K), width = q.shape, configs.width_of(q.shape[3], V)
+    (B, T, H, _), width = q.shape, configs.width_of(q.shape[3], V)
     # as if a program held 64 rows of the memory, or 128 where heads are 256 wide: one answer for a shape, whatever the plan
     programs = B * H * triton.cdiv(V, max(64, width // 2))
     return splitting.choose(programs, triton.cdiv(T, C), width, gpu_of(q).multiprocessors)
@@ -124,7 +124,8 @@ def cut(q, V, C, cu_seqlens, asked):
     B, T = q.shape[:2]
     P = segments_of(q, V, C, cu_seqlens, asked)
     if P > 1:
-        return Cut(*splitting.cut(B, T, P, C, q.device), B * T), P
+        rows, length, ends = splitting.cut(B, T, P, C, q.device)
+        return Cut(rows if ends is None else B * P, length, ends, B * T), P
     return Cut(B if cu_seqlens is None else cu_seqlens.shape[0] - 1, T, cu_seqlens, B * T), 1
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..ops.common import once_differentiable
 from . import launches
-from .launches import Forward, Kept
+from .launches import Forward, Kept, Options
 
 ORDINARY = (Tensor, torch.nn.Parameter, type(None))
 INPUTS = "Tensor q, Tensor k, Tensor v, Tensor beta, Tensor? initial, Tensor? cu_seqlens"
@@ -43,26 +43,30 @@ def gradients_of(ctx, op, run, do, d_final, tensors, options):
 
 
 class Chunkwise(torch.autograd.Function):
-    """q, k, v, beta, initial, cu_seqlens and Options -> o, final state."""
+    """q, k, v, beta, initial, cu_seqlens and Options, then what else to save -> o, final state."""
 
     @staticmethod
     def forward(ctx, *inputs):
+        inputs, roots = inputs[:-2], inputs[-2:]
         out = launches.run_chunkwise(*inputs)
-        Chunkwise.keep(ctx, inputs, out)
+        Chunkwise.keep(ctx, inputs, out, *roots)
         ctx.set_materialize_grads(False)
         return out.o, out.final
 
     @staticmethod
-    def keep(ctx, inputs, out):
+    def keep(ctx, inputs, out, *roots):
         q, k, v, beta, initial, cu_seqlens, *ctx.options = inputs
         out = Forward(*(x if x is not None and x.ndim > 1 else None for x in out))               # empty ones stand for None
         q, k = (q, k) if out.norms is None else (out.unit_q, out.unit_k)
-        ctx.save_for_backward(*Kept(q, k, v, beta, initial, cu_seqlens, out.UT_low, out.norms, out.states, out.writes, out.M))
+        ctx.save_for_backward(*Kept(q, k, v, beta, initial, cu_seqlens, out.UT_low, out.norms, out.states, out.writes, out.M), *roots)
+        ctx.roots = len(roots)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, do, d_final):
-        return gradients_of(ctx, chunkwise_backward, launches.run_chunkwise_backward, do, d_final, ctx.saved_tensors, ctx.options)
+        kept = ctx.saved_tensors[:len(Kept._fields)]
+        results = gradients_of(ctx, chunkwise_backward, launches.run_chunkwise_backward, do, d_final, kept, ctx.options)
+        return *results, *[None] * ctx.roots
 
 
 class Recurrent(torch.autograd.Function):
@@ -84,7 +88,7 @@ class Recurrent(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, do, d_final):
-        return gradients_of(ctx, recurrent_backward, launches.run_recurrent_backward, do, d_final, ctx.saved_tensors, ctx.options[:1])
+        return gradients_of(ctx, recurrence_backward, launches.run_recurrent_backward, do, d_final, ctx.saved_tensors, ctx.options[:1])
 
 
 def registered(rule, name, options, kept, backward_options, run, results, run_backward):
@@ -108,7 +112,11 @@ step.register_fake(lambda q, k, v, beta, state, scale: launches.like(v))
 
 def by_chunks(*inputs):
     """o and final state of q, k, v, beta, initial, cu_seqlens and Options, either way."""
-    return tuple(chunkwise(*inputs)[:2]) if watched(*inputs[:5]) else Chunkwise.apply(*inputs)
+    if watched(*inputs[:5]):
+        return tuple(chunkwise(*inputs)[:2])
+    # Normalized, q and k are not among what is saved; these empty views stand for them where second derivatives are refused.
+    roots = (inputs[0][:0], inputs[1][:0]) if Options(*inputs[6:]).normalize else (None, None)
+    return Chunkwise.apply(*inputs, *roots)
 
 
 def by_tokens(*inputs):

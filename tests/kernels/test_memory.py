@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deltanet_edu.kernels import configs, delta_rule_chunkwise, delta_rule_recurrent, delta_rule_step, operator
+from deltanet_edu.kernels import configs, delta_rule_chunkwise, delta_rule_recurrent, delta_rule_step, launches
 
 from .judge import compare, everything, inputs
 
@@ -25,12 +25,12 @@ def guarded(x):
 def guards(monkeypatch):
     """Every tensor of every launch is surrounded by poison, and the poison must survive. What is allocated is poisoned too."""
     launched = []
-    launch = operator.launch
+    launch = launches.launch
 
-    def guarded_launch(kernel, programs, config, *args, **constants):
-        pairs = [guarded(x) if isinstance(x, torch.Tensor) else (None, x) for x in args]
-        launch(kernel, programs, config, *(inside for _, inside in pairs), **constants)
-        for x, (around, inside) in zip(args, pairs):
+    def guarded_launch(kernel, programs, config, **arguments):
+        pairs = {name: guarded(x) if isinstance(x, torch.Tensor) else (None, x) for name, x in arguments.items()}
+        launch(kernel, programs, config, **{name: inside for name, (_, inside) in pairs.items()})
+        for x, (around, inside) in zip(arguments.values(), pairs.values()):
             if around is not None:
                 x.data.copy_(inside)                                     # .data: nobody counts this as a change
                 if inside.numel():
@@ -38,7 +38,7 @@ def guards(monkeypatch):
                 assert around.isnan().all() if x.is_floating_point() else (around == 2**30).all(), f"{kernel.__name__} wrote outside a tensor"
         launched.append(kernel.__name__)
 
-    monkeypatch.setattr(operator, "launch", guarded_launch)
+    monkeypatch.setattr(launches, "launch", guarded_launch)
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     torch.use_deterministic_algorithms(True)
     yield launched

@@ -7,7 +7,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from deltanet_edu.kernels import delta_rule_chunkwise, delta_rule_recurrent, delta_rule_step, operator, splitting
+from deltanet_edu.kernels import delta_rule_chunkwise, delta_rule_recurrent, delta_rule_step, launches, operator, splitting
 
 from .judge import DEVICE, compare, everything, inputs
 
@@ -145,7 +145,7 @@ def test_checkpointing_changes_nothing(f):
 def test_autocast_casts_q_k_and_v(f, monkeypatch):
     q, k, v, beta, S = small()
     seen = []
-    monkeypatch.setattr(operator, "why_not", lambda device, dtype: seen.append(dtype) or "stop here")
+    monkeypatch.setattr(launches, "why_not", lambda device, dtype: seen.append(dtype) or "stop here")
     with torch.autocast(DEVICE, torch.bfloat16), pytest.raises(RuntimeError, match="stop here"):
         f(q, k, v.bfloat16(), beta, initial_state=S)
     assert seen == [torch.bfloat16]
@@ -205,7 +205,7 @@ def test_tensors_that_only_look_contiguous():
 def test_heads_too_far_apart_for_32_bits_are_copied():
     far = torch.empty_strided((1, 2, 2, 16), (2**30 * 2, 16, 2**30, 1), device="meta", dtype=torch.float16)
     near = torch.empty_strided((1, 2, 2, 16), (2**30, 16, 2**29, 1), device="meta", dtype=torch.float16)
-    assert operator.token_rows(far).is_contiguous() and operator.token_rows(near) is near
+    assert launches.token_rows(far).is_contiguous() and launches.token_rows(near) is near
 
 
 def test_no_tokens_in_a_compiled_function():
@@ -292,14 +292,18 @@ def automatic(monkeypatch):
     """As on a GPU, on which float32 and the interpreter are not cut unless asked."""
     monkeypatch.setattr(splitting, "SHORTEST", 2)
     monkeypatch.setattr(splitting, "EXTRA", {64: 0})
-    monkeypatch.setattr(operator, "segments_of", lambda q, V, C, cu_seqlens, asked: asked or splitting.choose(q.shape[0] * q.shape[2], -(-q.shape[1] // C), 64, 132))
+    monkeypatch.setattr(launches, "segments_of", lambda q, V, C, cu_seqlens, asked: asked or splitting.choose(q.shape[0] * q.shape[2], -(-q.shape[1] // C), 64, 132))
 
 
 def test_segments_that_nobody_asked_for(monkeypatch):
     q, k, v, beta, S = inputs(B=1, T=130, H=1, K=16, V=32)
     run = lambda *x: delta_rule_chunkwise(*x[:4], initial_state=x[4], chunk_size=16)                     # noqa: E731
-    launched, launch = [], operator.launch
-    monkeypatch.setattr(operator, "launch", lambda kernel, *args, **constants: (launched.append(kernel.__name__), launch(kernel, *args, **constants)))
+    launched, launch = [], launches.launch
+
+    def noted(kernel, *args, **arguments):
+        launched.append(kernel.__name__)
+        launch(kernel, *args, **arguments)
+    monkeypatch.setattr(launches, "launch", noted)
     whole = everything(run, (q, k, v, beta, S))
     assert "scan_kernel" not in launched
     automatic(monkeypatch)
