@@ -83,6 +83,27 @@ def test_delta_rule(imagined_gpu, monkeypatch, tmp_path):
     assert len(file["errors"]) == 2 and 0 < worst < 1e-5
 
 
+def test_a_peer_that_is_missing_or_breaks_is_named(imagined_gpu, monkeypatch, tmp_path):
+    def absent():
+        raise ImportError("No module named 'nowhere'")
+
+    def broken():
+        def f(q, k, v, beta, scale):
+            raise RuntimeError("no kernel for this\nand so on")
+        return {"broken": f, "narrow": f}
+    monkeypatch.setattr(delta_rule, "PEERS", {"nowhere": absent, "somewhere": broken})
+    monkeypatch.setattr(delta_rule, "WIDTHS", {"narrow": (8,)})
+    path = tmp_path / "x.json"
+    done = run(bench, ["delta-rule", "--output", str(path), "--shapes", "1,4,1,16", "--rounds", "1", "--no-recurrent", "--no-host"])
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert "not measured: nowhere (ImportError: No module named 'nowhere')" in said and "pip install nowhere" in said
+    assert "broken RuntimeError: no kernel for this" in said
+    file = json.loads(path.read_text())
+    assert file["shapes"]["1,4,1,16"]["broken"] == {"failure": "RuntimeError: no kernel for this"}
+    assert "narrow" not in file["shapes"]["1,4,1,16"] and all("failure" in rows["broken"] for rows in file["errors"].values())
+
+
 def test_slow_candidates_are_measured_once(monkeypatch, imagined_gpu):
     counted = []
     monkeypatch.setattr(timing, "milliseconds", lambda run, budget=60: counted.append(run) or (30.0 if len(counted) == 2 else 1.0))

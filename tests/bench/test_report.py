@@ -34,7 +34,23 @@ def test_ratios_means_and_minima():
 def test_the_table_has_a_line_for_each_candidate():
     lines = report.table("1,1000,10,128", SHAPES["1,1000,10,128"])
     assert len(lines) == 5 and len({len(line) for line in lines}) == 1
-    assert lines[1].split()[:5] == ["chunkwise", "1.000", "3.000", "100.00", "300.00"] and lines[1].split()[-2:] == ["2.00", "2.00"]
+    assert lines[1].split()[:5] == ["chunkwise", "1.000", "3.000", "100.00", "300.00"] and lines[1].split()[-2:] == ["1.00", "1.00"]
+    assert lines[3].split()[-2:] == ["2.00", "2.00"], "fla takes twice as long"
+
+
+def test_a_candidate_that_failed_is_named():
+    lines = report.table("1,1000,10,128", {"chunkwise": row(1.0, 3.0), "FlashQLA": {"failure": "ValueError: no such width"}})
+    assert lines[2].split(maxsplit=1) == ["FlashQLA", "ValueError: no such width"]
+    assert report.summary({"1,1000,10,128": {"chunkwise": row(1.0, 3.0), "FlashQLA": {"failure": "it broke"}}}) == []
+    assert report.largest_error(("FlashQLA", {"failure": "it broke"})) == "FlashQLA it broke"
+    assert report.largest_error(("chunkwise", {"o": 1e-3, "dq": 2e-3})) == "chunkwise 2.00e-03"
+
+
+def test_each_library_has_its_summary():
+    lines = report.summary({"1,1000,10,128": {"chunkwise": row(1.0, 3.0), "fla chunk": row(2.0, 6.0), "FlashQLA": row(3.0, 3.0)}})
+    assert [line.split(" in ")[0] for line in lines] == [
+        "forward: 2.00 times as fast as fla", "forward + backward: 2.00 times as fast as fla",
+        "forward: 3.00 times as fast as FlashQLA", "forward + backward: 1.00 times as fast as FlashQLA"]
 
 
 def test_the_library_is_taken_at_its_best_and_we_are_not():
