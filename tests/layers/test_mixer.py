@@ -23,6 +23,14 @@ D, H, T = 12, 3, 13
 # -- the toy: softmax attention, whose state grows ---------------------------------------------------------------------
 
 TOY = '''
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from deltanet_edu.layers.mixer import Mixer, bytes_of, check_part, mixer
+
+
 class Cache(NamedTuple):
     """The keys and values of all tokens so far."""
 
@@ -59,7 +67,7 @@ class Toy(Mixer):
             tokens = getattr(state, name).shape[2]
             check_part(state, name, (sequences, self.heads, tokens, self.d_model // self.heads))
 '''
-exec(TOY)
+exec(TOY)                                                                # its text is also a file, below
 Toy = MIXERS.pop("toy")                                                  # here for the tests that ask for it
 
 
@@ -105,12 +113,7 @@ def test_a_model_takes_mixers_by_name_in_any_pattern(toy):
 def test_a_new_mixer_is_one_file(tmp_path):
     """In a copy of the package, a file in layers/ and nothing else: the command line trains a model with it."""
     shutil.copytree(ROOT / "deltanet_edu", tmp_path / "deltanet_edu", ignore=shutil.ignore_patterns("__pycache__"))
-    imports = """from typing import NamedTuple
-import torch
-import torch.nn.functional as F
-from .mixer import Mixer, bytes_of, check_part, mixer
-"""
-    (tmp_path / "deltanet_edu" / "layers" / "toy.py").write_text(imports + TOY)
+    (tmp_path / "deltanet_edu" / "layers" / "toy.py").write_text(TOY)
     command = ("-m deltanet_edu train --corpus stories --steps 2 --vocab 300 --layers 2 --d-model 16 --heads 2 "
                "--batch 2 --length 16 --mixer delta,toy --option sharpness=2").split()
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=240)
