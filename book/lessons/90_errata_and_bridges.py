@@ -456,8 +456,8 @@ except ValueError as refusal:
     print(refusal)
 
 # %% [markdown]
-# If *all* are head-first, every shape fits, and heads are taken for tokens: the result is wrong and nobody complains.
-# When T is smaller than H, look twice.
+# If *all* are head-first, every shape fits, and heads are taken for tokens: the result is wrong. `delta_rule` warns when it
+# sees fewer tokens than heads; nothing else can betray it.
 #
 # ## Sources
 #
