@@ -122,9 +122,6 @@ for s in (1, 5, 20):
 verify("1.1")
 
 # %% [markdown]
-# Every numbered equation of this book is followed by such a line. Both sides were just computed, on inputs chosen to
-# break a wrong formula.
-#
 # For every new query, (1.1) needs *all* keys and values so far. After $T$ tokens that is $T(d_k + d_v)$
 # numbers to keep, and $T$ comparisons for one answer.
 
@@ -181,8 +178,8 @@ show(ops.linear_attention_recurrent)
 # ## All tokens at once
 #
 # The loop does one small product after the other. For training, all $T$ outputs should come out of a few large ones.
-# Put the tokens' queries, keys and values into the rows of matrices $Q$, $K$, $V$. (In a shape such as (T, K), K is still
-# the number $d_k$.) Then $Q K^\top$ holds the score of every query (row) with every key (column).
+# Put the tokens' queries, keys and values into the rows of matrices $Q$, $K$, $V$. (In code and in a shape such as (T, K), K
+# is still a number, the width $d_k$.) Then $Q K^\top$ holds the score of every query (row) with every key (column).
 
 # %%
 predict("1.b")
@@ -192,10 +189,10 @@ predict("1.b")
 # which values it was made from.
 
 # %%
-Q = K = torch.tensor([[1.0, 0.0]]).expand(4, 2)                # (T, K)
-V = torch.tensor([[1.0], [10.0], [100.0], [1000.0]])           # (T, V)
-print((Q @ K.T).tril())
-print(((Q @ K.T).tril() @ V).T)
+q = k = torch.tensor([[1.0, 0.0]]).expand(4, 2)                # (T, K)
+v = torch.tensor([[1.0], [10.0], [100.0], [1000.0]])           # (T, V)
+print((q @ k.T).tril())
+print(((q @ k.T).tril() @ v).T)
 
 # %% [markdown]
 # In general, row $t$ of $\mathrm{tril}(QK^\top)$ holds $q_t^\top k_i$ for $i \le t$ and zeros after. Times $V$, it gives
