@@ -1,7 +1,8 @@
 """Inputs for checks, adversarial by construction: K ≠ V, ragged T, random β, nonempty memory, repeated and raw keys.
 
-Too friendly inputs let wrong answers pass: with T = 8, K = V, β = 1, unit keys and an empty memory, six of eight plausible
-wrong delta rules look right. One call makes all combinations of what it is given, smallest first, each with its note:
+Too friendly inputs let wrong answers pass: with T = 8, K = V, β = 1, unit keys and an empty memory, six of eight
+plausible wrong delta rules look right. One call makes all combinations of what it is given, smallest first, each with
+its note:
 
     delta_inputs(g, "k v beta", T=(1, 2, 7))                  k: (T, K), v: (T, V), beta: (T,)
     delta_inputs(g, "S k v beta", T=None)                     one token: S: (V, K), k: (K,), v: (V,), beta: ()

@@ -1,21 +1,24 @@
-"""The tutor's part of the command line: doctor, list, check, hint, progress, reset."""
+"""The tutor's part of the command line. Everything heavy is imported inside the commands, so that --help answers at
+once."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from . import doctor, notebook, storage
-from .registry import ChapterUnavailable, UnknownId, all_exercises, find, load_chapter, unavailable_chapters
-from .rendering import verdict_text
-from .rerun import NotebookError, find_notebook, run_notebook
+from . import desk, storage
+from .rerun import ANSWER_SECONDS, NotebookError, find_notebook, run_notebook
 
 
 def register(app):
     """Add the commands to the application."""
     app.command("doctor", short_help="Say what this machine can run.")(show_doctor)
+    app.command("next", short_help="Say what comes next.")(show_next)
+    app.command("start", short_help="Copy a problem set to a notebook of your own.")(run_start)
     app.command("list", short_help="List the exercises and how each stands.")(show_list)
     app.command("check")(run_check)
+    app.command("watch", short_help="Check a notebook whenever it is saved.")(run_watch)
     app.command("hint")(show_hint)
     app.command("progress")(show_progress)
     app.command("reset")(run_reset)
@@ -26,6 +29,8 @@ def show_doctor():
 
     ✓ fine   ○ missing, but most of the book works without   ✗ broken and needed (then the exit status is 1)
     """
+    from . import doctor
+
     findings = []
     for finding in doctor.examine():
         findings.append(finding)
@@ -38,13 +43,16 @@ def show_doctor():
 
 
 Chapter = Annotated[int | None, typer.Argument(help="Only this chapter.", min=0, max=99, show_default=False)]
+OneChapter = Annotated[int, typer.Argument(metavar="CHAPTER", help="Its number: 5 or 05.", min=0, max=99, show_default=False)]
 What = Annotated[str, typer.Argument(metavar="CHAPTER|ID|NOTEBOOK", show_default=False,
                                      help="5, 5.2, or the path of a notebook.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The exercise, such as 5.2.", show_default=False)]
 IdOrChapter = Annotated[str | None, typer.Argument(metavar="[ID|CHAPTER]", show_default=False,
                                                    help="An exercise such as 5.2, or a chapter such as 5.")]
+Limit = Annotated[float, typer.Option("--limit", min=1, help="Seconds that an answer may take to be checked.")]
 All = Annotated[bool, typer.Option("--all", help="Forget everything.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Folder = Annotated[Path | None, typer.Option("--to", help="The folder to copy it to.", show_default="exercises/")]
 
 
 def show_list(chapter: Chapter = None):
@@ -54,13 +62,14 @@ def show_list(chapter: Chapter = None):
     deltanet-edu list          every exercise
     deltanet-edu list 5        those of chapter 5
     """
+    from .registry import all_exercises, unavailable_chapters
+
     done = storage.read()["exercises"]
     exercises = [e for e in all_exercises() if chapter is None or e.chapter == chapter]
     for number in sorted({e.chapter for e in exercises}):
         typer.echo(heading(number))
         for e in (e for e in exercises if e.chapter == number):
-            record = done.get(e.id, {})
-            mark = "✓" if record.get("solved") else "✗" if record.get("attempts") else "○"
+            mark = {"solved": "✓", "tried": "✗", "open": "○"}[storage.state(done.get(e.id, {}))]
             typer.echo(f"  {mark} {e.id:<5} {e.title:<52} {'★' * e.stars}{'☆' * (5 - e.stars)} {e.minutes:>4} min")
     for number, reason in unavailable_chapters().items():
         if chapter in (None, number):
@@ -71,14 +80,50 @@ def show_list(chapter: Chapter = None):
 
 
 def heading(number):
-    """The first sentence of the chapter module: "Chapter 5: the WY representation"."""
+    """The first sentence of the chapter: "Chapter 5: the WY representation"."""
+    from .registry import load_chapter
+
     return load_chapter(number).__doc__.strip().splitlines()[0].split(". ")[0].rstrip(".")
 
 
-def run_check(what: What):
+def show_next():
+    """Say what comes next: the exercise to try, and where it stands.
+
+    \b
+    deltanet-edu next          where you are, and which exercise to try
+    """
+    from .registry import all_exercises
+
+    exercises, done = all_exercises(), storage.read()["exercises"]
+    e = desk.next_exercise(exercises, done)
+    if e is None:
+        typer.echo("Every exercise of the book is solved. `deltanet-edu reset 5` takes a chapter back, to solve it again.")
+        return
+    typer.echo(f"Next: {e.id} {e.title}   {'★' * e.stars}{'☆' * (5 - e.stars)}   about {e.minutes} minutes")
+    for line in desk.whereabouts(e, exercises, done):
+        typer.echo(f"      {line}")
+
+
+def run_start(chapter: OneChapter, folder: Folder = None):
+    """Copy the problem set of a chapter to a notebook of your own, and say where it is. Nothing of yours is
+    overwritten.
+
+    \b
+    deltanet-edu start 5                  exercises/my_05_wy_representation.ipynb
+    deltanet-edu start 5 --to ~/deltanet  into a folder of yours
+    """
+    try:
+        copied, path = desk.start(chapter, folder)
+    except (NotebookError, OSError) as error:
+        stop(str(error))
+    typer.echo(f"Your copy: {path}" if copied else f"You have begun it already: {path}")
+    typer.echo(f"Open it in JupyterLab. `deltanet-edu watch {desk.shortest(path, chapter)}` checks it whenever you save.")
+
+
+def run_check(what: What, limit: Limit = ANSWER_SECONDS):
     """Run your notebook and say how each exercise stands. Your file is only read.
 
-    The notebook of chapter 5 is exercises/05_*.ipynb, here or in a folder above.
+    The notebook of chapter 5 is exercises/05_*.ipynb or exercises/my_05_*.ipynb, here or in a folder above.
     The exit status is 1 if an answer is wrong.
 
     \b
@@ -87,31 +132,61 @@ def run_check(what: What):
     deltanet-edu check exercises/my_05_wy.ipynb      a notebook under another name
     """
     try:
-        wanted, path = (None, what) if what.endswith(".ipynb") else (what, find_notebook(chapter_of(what)))
-        typer.echo(f"Running {path} ...")
-        verdicts, errors = run_notebook(path)
+        fine = check_once(*notebook_of(what), limit)
     except NotebookError as error:
         stop(str(error))
-    whole_chapter = wanted is None or "." not in wanted
-    shown = [v for v in verdicts if whole_chapter or v.id == wanted]
-    for verdict in shown:
-        typer.echo(verdict_text(verdict))
-    for error in errors:
-        typer.echo(f"✗ cell {error.cell} stopped: {error.message}")
-    if not shown:
-        typer.echo(f"No check{'' if whole_chapter else f'({wanted!r}, ...)'} was run in {path}.")
-    if errors or not shown or any(v.state == "fail" for v in shown):
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. What is said above stands.")
+        raise typer.Exit(130) from None
+    if not fine:
         raise typer.Exit(1)
 
 
-def chapter_of(what):
-    """The chapter of "5" or "5.2"."""
+def check_once(path, wanted, limit):
+    """Run a notebook, show what concerns `wanted` (an exercise, or everything if None) as it comes; whether all is
+    well."""
+    typer.echo(f"Running {path} ...")
+    shown = []
+
+    def show(event):
+        if wanted in (None, event.id) or not event.id:
+            shown.append(event)
+            typer.echo(event.text)
+
+    run_notebook(path, show, limit, wanted)
+    if not any(event.id for event in shown):
+        typer.echo(f"No check{f'({wanted!r}, ...)' if wanted else ''} was run in {path}.")
+        return False
+    return all(event.state != "fail" for event in shown)
+
+
+def notebook_of(what):
+    """(path, id of an exercise or None) for "5", "5.2" or the path of a notebook."""
+    if what.endswith(".ipynb"):
+        return Path(what).expanduser(), None
+    if number := re.fullmatch(r"(\d{1,2})(\.\d+)?", what):
+        return find_notebook(int(number[1])), what if number[2] else None
+    if re.match(r"\d+\.", what):
+        stop(f'There is no exercise "{what}". An id looks like "5.2".')
+    stop(f'"{what}" is no chapter, exercise or notebook. Examples: 5, 5.2, exercises/05_wy.ipynb')
+
+
+def run_watch(what: What, limit: Limit = ANSWER_SECONDS):
+    """Check a notebook now, and again whenever it is saved, until you press Ctrl-C.
+
+    \b
+    deltanet-edu watch 5             the notebook of chapter 5 that was saved last
+    deltanet-edu watch 5.2           one exercise of it
+    """
     try:
-        return find("exercise", what).chapter if "." in what else int(what)
-    except (UnknownId, ChapterUnavailable) as error:
+        path, wanted = notebook_of(what)
+        for _ in desk.saves(path):
+            check_once(path, wanted, limit)
+            typer.echo(f"\nWatching {path}. Ctrl-C ends it.\n")
+    except NotebookError as error:
         stop(str(error))
-    except ValueError:
-        stop(f'"{what}" is no chapter, exercise or notebook. Examples: 5, 5.2, exercises/05_wy.ipynb')
+    except KeyboardInterrupt:
+        typer.echo("\nNo longer watching.")
 
 
 def show_hint(id: Id):
@@ -120,6 +195,9 @@ def show_hint(id: Id):
     \b
     deltanet-edu hint 5.2
     """
+    from . import notebook
+    from .registry import ChapterUnavailable, UnknownId, find
+
     try:
         find("exercise", id)
     except (UnknownId, ChapterUnavailable) as error:
@@ -129,6 +207,8 @@ def show_hint(id: Id):
 
 def show_progress():
     """Show what is solved, chapter by chapter."""
+    from . import notebook
+
     notebook.progress()
 
 

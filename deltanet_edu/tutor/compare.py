@@ -30,9 +30,9 @@ class Difference:
 def difference(expected, actual, tolerance, where=""):
     """None if `actual` is `expected` up to `tolerance * max(1, largest expected entry)`, else the first Difference.
 
-    A number of any kind, a tensor without dimensions and a NumPy scalar stand for each other; so do a tuple and a list, and
-    a tensor and an array. Strings are compared without case and surrounding space. Shapes must agree. Dtypes need not while
-    the values do, but truth values are no numbers, and complex numbers are not real.
+    A number of any kind, a tensor without dimensions and a NumPy scalar stand for each other; so do a tuple and a list,
+    and a tensor and an array. Strings are compared without case and surrounding space. Shapes must agree. Dtypes need
+    not while the values do, but truth values are no numbers, and complex numbers are not real.
     """
     if isinstance(expected, (tuple, list)):
         if not isinstance(actual, (tuple, list)):
@@ -61,7 +61,8 @@ def _first(differences):
 
 
 def as_tensor(x):
-    """A detached dense tensor for a tensor, array or number; None for anything else, such as a meta or quantized tensor."""
+    """A detached dense tensor for a tensor, array or number; None for anything else, such as a meta or quantized
+    tensor."""
     try:
         if isinstance(x, torch.Tensor):
             if x.is_meta or x.is_quantized:
@@ -125,7 +126,8 @@ def family(x):
 
 
 def apart(e, a, tolerance):
-    """Which entries differ by more than the tolerance, and by how much; infinities and NaNs must be in the same places."""
+    """Which entries differ by more than the tolerance, and by how much; infinities and NaNs must be in the same
+    places."""
     wide = torch.complex128 if e.is_complex() or a.is_complex() else torch.float64
     e, a = e.to(wide).cpu(), a.to(wide).cpu()
     gap = (e - a).abs()                                                  # NaN for equal infinities: handled below

@@ -53,7 +53,8 @@ def pytorch():
         return Finding("✗", "PyTorch", found, "The book needs PyTorch 2.9 or later: pip install --upgrade torch")
     x = torch.eye(3, dtype=torch.float64)
     if not torch.equal(torch.linalg.solve_triangular(x, x, upper=False), x):
-        return Finding("✗", "PyTorch", found, "It gives wrong results. Reinstall it: pip install --force-reinstall torch")
+        return Finding("✗", "PyTorch", found,
+                       "It gives wrong results. Reinstall it: pip install --force-reinstall torch")
     return Finding("✓", "PyTorch", found)
 
 

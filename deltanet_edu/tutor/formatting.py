@@ -70,7 +70,8 @@ def fits(x, width=80, digits=4):
 
 
 def rows(x, width=80, split=False, digits=4):
-    """A value as lines: one if it fits and is not to be split, else one per row of a matrix and per member of a tuple."""
+    """A value as lines: one if it fits and is not to be split, else one per row of a matrix and per member of a
+    tuple."""
     text = value(x, digits=digits)
     if len(text) <= width and not (split and isinstance(x, tuple) and x):
         return [text]

@@ -113,8 +113,8 @@ def agree(expected, outcome, tolerance):
 def is_mutant(exercise, name, outcomes, wrong):
     """Whether the answer behaves like this mutant on every case, the wrong ones first.
 
-    A mutant that only ever fails by raising must match in its message too, and in the line if lines were to be ordered: many
-    bugs raise the same kind of exception.
+    A mutant that only ever fails by raising must match in its message too, and in the line if lines were to be ordered:
+    many bugs raise the same kind of exception.
     """
     values_seen = False
     order = sorted(range(len(outcomes)), key=lambda i: not wrong[i])
@@ -170,7 +170,8 @@ def named(exercise, name, mistake, shown):
 
 
 def passed(exercise, headline, remarks=()):
-    return Verdict(exercise.id, exercise.title, "pass", headline, tuple(map(Part, filter(None, [*remarks, exercise.why]))))
+    return Verdict(exercise.id, exercise.title, "pass", headline,
+                   tuple(map(Part, filter(None, [*remarks, exercise.why]))))
 
 
 def fail(exercise, headline, parts):

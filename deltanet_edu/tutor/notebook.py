@@ -9,8 +9,8 @@ from .compare import difference
 from .formatting import number, value
 from .grading import grade
 from .overview import progress_html, progress_text
-from .registry import ChapterUnavailable, UnknownId, all_exercises, all_predictions, find
-from .rendering import INDENT, card, collect, emit, inline, note, verdict_html, verdict_text
+from .registry import ChapterUnavailable, UnknownId, all_exercises, all_predictions, find, unavailable_chapters
+from .rendering import INDENT, announce, card, collect, emit, inline, note, verdict_html, verdict_text
 from .running import settled
 from .source import source_of
 from .verdict import Part, Verdict
@@ -27,12 +27,14 @@ class CheckFailed(AssertionError):
 def check(id, answer=None, strict=False):
     """Check an answer: ○ not attempted, ✓ right, or ✗ with the name of the mistake, a failing case and a next step.
 
-    Never raises because of the answer, so that Run All works; with strict=True it raises CheckFailed unless it is right.
+    Never raises because of the answer, so that Run All works; with strict=True it raises CheckFailed unless it is
+    right.
     """
     try:
         exercise = find("exercise", id)
     except ChapterUnavailable as error:
         return _conclude(Verdict(id, "", "open", f"cannot be checked here: {error}"), strict)
+    announce(exercise)
     try:
         verdict = grade(exercise, answer)
     except Exception as error:                                           # a bug of ours must not stop Run All
@@ -61,7 +63,8 @@ def hint(id):
     head = f"{exercise.id} {exercise.title}"
     if already >= 3:
         shown = "\n".join(f"{i}. {text}" for i, text in enumerate(exercise.hints, 1))
-        note(f'{shown}\nThat was the last one. `solution("{exercise.id}")` shows a solution.', f"{head} · all three hints")
+        note(f'{shown}\nThat was the last one. `solution("{exercise.id}")` shows a solution.',
+             f"{head} · all three hints")
     else:
         note(exercise.hints[n - 1], f"{head} · hint {n} of 3")
 
@@ -171,9 +174,8 @@ def _sides(found):
 
 def progress():
     """Show, per chapter, what is solved and what is under way."""
-    data = storage.read()
-    entries = all_exercises(), all_predictions()
-    emit(progress_text(*entries, data), progress_html(*entries, data))
+    table = all_exercises(), all_predictions(), storage.read(), unavailable_chapters()
+    emit(progress_text(*table), progress_html(*table))
 
 
 def _kindly(what, id):

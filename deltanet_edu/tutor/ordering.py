@@ -41,7 +41,8 @@ class Assembler:
         return [label for label in getattr(f, "labels", ()) if label in self.distractors]
 
     def explain(self, f, error):
-        """(headline, advice) for a line that needs a name which no line before it has made; None for any other exception."""
+        """(headline, advice) for a line that needs a name which no line before it has made; None for any other
+        exception."""
         labels, name = getattr(f, "labels", ()), re.search(r"'(\w+)'", str(error))
         if not (labels and name and isinstance(error, NameError)):
             return None
@@ -93,8 +94,8 @@ def order_the_lines(lines, header, name, *, distractors=None, namespace=None):
     """A `prepare` for `exercise(kind="order", ...)`.
 
     Args:
-        lines: {label: source line}, labels of one capital letter, already shuffled: the right order must not be A, B, C.
-            Lines are indented relative to the body of the function.
+        lines: {label: source line}, labels of one capital letter, already shuffled: the right order must not be A, B,
+            C. Lines are indented relative to the body of the function.
         header: `def f(k, v):`, and the first lines of the body if they are given (then indented).
         name: of the function.
         distractors: {label: line} that do not belong. With distractors, a line may be left out;

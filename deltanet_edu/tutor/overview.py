@@ -20,42 +20,52 @@ def rows(exercises, predictions, data):
     return table
 
 
-def progress_text(exercises, predictions, data):
-    """The table as text: filled, half-filled and empty parts of a bar for solved, tried and open exercises."""
+def progress_text(exercises, predictions, data, unavailable):
+    """The table as text: filled, half-filled and empty parts of a bar for solved, tried and open exercises.
+
+    unavailable: {chapter: why} for chapters that this machine lacks something for.
+    """
     table = rows(exercises, predictions, data)
+    lacking = [f"{why[0].upper()}{why[1:]}." for why in unavailable.values()]
     if not table:
-        return "There are no exercises on this machine."
+        return "\n".join(["There are no exercises on this machine.", *lacking])
     lines = []
     for chapter, solved, tried, total, said, asked in table:
         full, half = round(BAR * solved / total), round(BAR * (solved + tried) / total)
         bar = "█" * full + "▒" * (half - full) + "·" * (BAR - half)
         rest = [f"{tried} under way"] * bool(tried) + [f"{said} of {asked} predictions"] * bool(said)
         lines.append(", ".join([f"chapter {chapter:>2}  {bar}  {solved:>2} of {total:>2} solved", *rest]))
+    lines += lacking
     solved, total = sum(r[1] for r in table), sum(r[3] for r in table)
     lines.append(f"all         {solved} of {total} solved")
     mistakes = favorite_mistakes(data)
     if mistakes:
-        lines += ["", "Mistakes met more than once:"] + [f"      {id}  it {name} ({n} times)" for id, name, n in mistakes]
+        lines += ["", "Mistakes met more than once:"] + [f"      {id}  it {name} ({n} times)" for id, name,
+                                                         n in mistakes]
     return "\n".join(lines)
 
 
-def progress_html(exercises, predictions, data):
+def progress_html(exercises, predictions, data, unavailable):
     """The same table in HTML."""
     body = ""
     for chapter, solved, tried, total, said, asked in rows(exercises, predictions, data):
-        cells = (f"chapter {chapter}", _bar((solved / total, "pass", 0.9), (tried / total, "fail", 0.6)),
+        cells = (f"chapter {chapter}", _bar(solved / total, tried / total),
                  f"{solved} of {total} solved" + (f", {tried} under way" if tried else ""),
                  f"{said} of {asked} predictions" if said else "")
         body += "<tr>" + "".join(f'<td style="text-align:left;padding:2px 10px 2px 0">{c}</td>' for c in cells) + "</tr>"
-    again = "".join(f"<div>{escape(id)}: it {escape(name)} ({n} times)</div>" for id, name, n in favorite_mistakes(data))
+    again = "".join(f"<div>{escape(id)}: it {escape(name)} ({n} times)</div>" for id, name,
+                    n in favorite_mistakes(data))
     again = f'<div style="margin-top:6px"><b>Mistakes met more than once</b>{again}</div>' if again else ""
-    return card("note", "<b>Progress</b>", f'<table style="color:inherit;border:none">{body}</table>{again}')
+    lacking = "".join(f"<div>{escape(why[0].upper() + why[1:])}.</div>" for why in unavailable.values())
+    return card("note", "<b>Progress</b>", f'<table style="color:inherit;border:none">{body}</table>{lacking}{again}')
 
 
-def _bar(*parts):
-    """A bar of colored parts, each (share, color, opacity), on a gray ground."""
-    block = '<span style="display:inline-block;height:0.8em;width:{:.4g}%;background:rgba({},{})"></span>'
-    filled = "".join(block.format(100 * share, COLORS[color], opacity) for share, color, opacity in parts)
+def _bar(solved, tried):
+    """A bar on a gray ground: its solved part is full, its tried part striped, so that neither needs its color."""
+    full, red = (f"rgba({COLORS[state]},0.9)" for state in ("pass", "fail"))
+    stripes = f"repeating-linear-gradient(135deg,{red} 0 3px,transparent 3px 6px)"
+    block = '<span style="display:inline-block;height:0.8em;width:{:.4g}%;background:{}"></span>'
+    filled = block.format(100 * solved, full) + block.format(100 * tried, stripes)
     ground = f"width:14em;height:0.8em;line-height:0;white-space:nowrap;background:rgba({COLORS['open']},0.25)"
     return f'<div style="{ground}">{filled}</div>'
 

@@ -1,4 +1,5 @@
-"""Does a Triton kernel run here? `deltanet-edu doctor` runs this file as a program of its own, with and without a GPU."""
+"""Does a Triton kernel run here? `deltanet-edu doctor` runs this file as a program of its own, with and without a
+GPU."""
 
 import torch
 import triton

@@ -99,7 +99,8 @@ def _entering(exercise, i, buffers):
 
 
 def _wrong_pairs(exercise, outcomes, wrong):
-    """(expected, actual) tensors at the first difference of every wrong case; [] if some case differs in another way."""
+    """(expected, actual) tensors at the first difference of every wrong case; [] if some case differs in another
+    way."""
     pairs = []
     for bad, expected, outcome in zip(wrong, exercise.expected, outcomes):
         if not bad:
@@ -278,7 +279,8 @@ def _partly(found, exercise, outcomes, wrong, advice):
 
 
 def failure_pattern(exercise, wrong):
-    """A sentence that says which cases fail: a phrase of the notes that all failing cases have and no passing one has."""
+    """A sentence that says which cases fail: a phrase of the notes that all failing cases have and no passing one
+    has."""
     notes = [case.note for case in exercise.case_list]
     failed, passed = [n for n, bad in zip(notes, wrong) if bad], [n for n, bad in zip(notes, wrong) if not bad]
     if not passed:

@@ -1,8 +1,8 @@
 """What the book asks and claims: exercises, equations and predictions, registered by the chapters.
 
 A chapter (the folder `chapters/ch05` for chapter 5) registers its entries when its modules are imported, and they are
-imported when one of its ids is first asked for. Entries are validated at once: a malformed one fails with the id and the
-fix in the message.
+imported when one of its ids is first asked for. Entries are validated at once: a malformed one fails with the id and
+the fix in the message.
 """
 
 import importlib
@@ -43,7 +43,8 @@ class AnswerError(ValueError):
 
 @dataclass(frozen=True)
 class Case:
-    """One test input: the answer is called `f(*args)`. `note` is a few words, comma separated: "repeated keys, T = 7"."""
+    """One test input: the answer is called `f(*args)`. `note` is a few words, comma separated: "repeated keys, T =
+    7"."""
 
     args: tuple
     note: str
@@ -58,7 +59,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A plausible wrong answer (a mutant), what is wrong with it, the equation it breaks, and optionally a next step."""
+    """A plausible wrong answer (a mutant), what is wrong with it, the equation it breaks, and optionally a next
+    step."""
 
     answer: object
     diagnosis: str
@@ -168,6 +170,7 @@ class Prediction:
 
 
 _tables = {"exercise": {}, "equation": {}, "prediction": {}}
+_executions = {}                 # (what, id) -> the code that registered it: a module that is executed anew has new code
 _patterns = {
     "exercise": (r"(0|[1-9]\d?)\.[1-9]\d?", '"5.2": the chapter, a point, a number'),
     "equation": (r"(0|[1-9]\d?)\.[1-9]\d?[a-z]?", '"5.4": the chapter, a point, the number in the lesson\'s \\tag'),
@@ -189,14 +192,17 @@ def exercise(*, id, title, kind, stars, minutes, equations=(), reference, altern
         hints: three, of growing strength.
         prepare: maps an answer as the learner gives it to what is compared. Reference, alternatives and mutants go
             through it too. Raises AnswerError when the answer cannot be read.
-        tolerance: largest difference accepted, relative to max(1, largest expected entry). If None, 1e-9 for functions and
-            whole numbers, and three significant digits for a number that is computed by hand.
+        tolerance: largest difference accepted, relative to max(1, largest expected entry). If None, 1e-9 for functions
+            and whole numbers, and three significant digits for a number that is computed by hand.
         why: one or two sentences shown with ✓ and with the solution; for answers that are values.
         givens: {name: number} of what a numeric question gives, such as {"β": 0.5}; a missing one is recognized.
-        sources: functions that `solution` shows, the reference if empty; for a kernel and the function that launches it.
+        sources: functions that `solution` shows, the reference if empty; for a kernel and the function that launches
+        it.
     """
-    entry = Exercise(id, title, kind, stars, minutes, tuple(equations), reference, tuple(alternatives), cases, dict(mutants),
-                     tuple(hints), prepare, _tolerance(reference, cases, prepare) if tolerance is None else tolerance, why,
+    entry = Exercise(id, title, kind, stars, minutes, tuple(equations), reference, tuple(alternatives), cases,
+                     dict(mutants),
+                     tuple(hints), prepare, _tolerance(reference, cases, prepare) if tolerance is None else tolerance,
+                     why,
                      tuple(sources), dict(givens or {}), _caller())
     for wrong, fix in _faults(entry):
         if wrong:
@@ -250,7 +256,8 @@ def equation(id, latex, *, tolerance=1e-10):
 
 
 def prediction(id, *, question, options, answer):
-    """Register a question to commit to before a cell is run. options: {choice: what choosing it means}; answer: a choice."""
+    """Register a question to commit to before a cell is run. options: {choice: what choosing it means}; answer: a
+    choice."""
     if len(options) < 2 or not all(isinstance(text, str) and text.strip() for text in (*options, *options.values())):
         raise RegistrationError(f"prediction {id}: options must map at least two strings to what choosing each means.")
     if answer not in options:
@@ -261,23 +268,36 @@ def prediction(id, *, question, options, answer):
 
 def _caller():
     """Name of the module that is registering."""
+    return _registering().f_globals.get("__name__", "")
+
+
+def _registering():
+    """The frame of the module that is registering: its outermost, one for each time that the module is executed."""
     frame = sys._getframe(1)
     while frame.f_globals.get("__name__") == __name__:
         frame = frame.f_back
-    return frame.f_globals.get("__name__", "")
+    name = frame.f_globals.get("__name__", "")
+    while frame.f_back is not None and frame.f_back.f_globals.get("__name__") == name:
+        frame = frame.f_back
+    return frame
 
 
 def _register(what, entry):
     pattern, shape = _patterns[what]
     if not isinstance(entry.id, str) or not re.fullmatch(pattern, entry.id):
         raise RegistrationError(f"{what} {entry.id!r}: the id should look like {shape}.")
+    code = _registering().f_code
     if entry.id in _tables[what]:
         first = _tables[what][entry.id].module
-        raise RegistrationError(f"{what} {entry.id}: registered twice, in {first} and {entry.module}. Rename one.")
+        anew = first == entry.module and _executions.get((what,
+                                                          entry.id)) is not code     # reloaded, or a cell run again
+        if not anew:
+            raise RegistrationError(f"{what} {entry.id}: registered twice, in {first} and {entry.module}. Rename one.")
     home, chapter = re.search(r"\.ch(\d\d)\b", entry.module), int(entry.id.split(".")[0])
     if home and int(home[1]) != chapter:
         raise RegistrationError(f"{what} {entry.id}: it is in {entry.module}, move it to chapters/ch{chapter:02d}.")
     _tables[what][entry.id] = entry
+    _executions[what, entry.id] = code
 
 
 def sort_key(id):
@@ -294,7 +314,8 @@ def chapters():
 
 
 def load_chapter(number):
-    """The package of a chapter, its modules imported; None if there is none. If an import fails half-way, all is forgotten."""
+    """The package of a chapter, its modules imported; None if there is none. If an import fails half-way, all is
+    forgotten."""
     name = f"{CHAPTERS}.ch{number:02d}"
     if name not in sys.modules and importlib.util.find_spec(name) is None:
         return None
@@ -305,8 +326,11 @@ def load_chapter(number):
         return chapter
     except BaseException as error:
         forget(name)
-        if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "triton":
-            raise ChapterUnavailable(f"chapter {number} needs Triton, which is not installed on this machine") from error
+        missing = (error.name or "").split(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        if missing not in ("", __package__.split(".")[0]):
+            named = "Triton" if missing == "triton" else missing
+            way = "" if missing == "triton" else f": pip install {missing}"
+            raise ChapterUnavailable(f"chapter {number} needs {named}, which is not installed on this machine{way}") from error
         raise
 
 

@@ -1,7 +1,8 @@
 """Verdicts, hints and tables as deterministic text and as HTML cards, and how either reaches the reader.
 
-Colors are muted and the backgrounds nearly transparent, so that a card is legible on light and dark themes alike. Nothing
-is loaded from elsewhere. Text of the book may use *emphasis* and `code`; text that comes from the learner is only escaped.
+Colors are muted and the backgrounds nearly transparent, so that a card is legible on light and dark themes alike.
+Nothing is loaded from elsewhere. Text of the book may use *emphasis* and `code`; text that comes from the learner is
+only escaped.
 """
 
 import re
@@ -11,7 +12,10 @@ from html import escape
 
 from .formatting import wrap
 
-COLORS = {"pass": "76,153,96", "fail": "196,88,80", "open": "128,128,128", "note": "84,124,180"}      # red, green, blue
+# Red, green, blue of the edge, and its form: whoever cannot tell red from green sees a plain edge, a double one or
+# dots.
+COLORS = {"pass": "56,142,80", "fail": "202,80,72", "open": "122,122,122", "note": "84,124,180"}
+EDGES = {"pass": "5px solid", "fail": "8px double", "open": "5px dotted", "note": "2px solid"}
 EMPHASIS = re.compile(r"(?<![\w*])\*(?=\S)([^*]+?)(?<=\S)\*(?![\w*])")
 INDENT = " " * 6
 
@@ -31,7 +35,8 @@ def verdict_text(verdict):
 
 def verdict_html(verdict):
     """A verdict as a card."""
-    body = "".join(_block(part.text) if part.block else _paragraph(part.text, part.by == "us") for part in verdict.parts)
+    body = "".join(_block(part.text) if part.block else _paragraph(part.text,
+                                                                   part.by == "us") for part in verdict.parts)
     return card(verdict.state, f"<b>{inline(_name(verdict))}</b> · {inline(verdict.headline)}", body)
 
 
@@ -42,7 +47,7 @@ def _name(verdict):
 def card(color, head, body=""):
     """A box with a colored edge; head and body are HTML."""
     rgb = COLORS[color]
-    style = (f"border-left:4px solid rgb({rgb});background:rgba({rgb},0.08);padding:6px 12px;margin:4px 0;"
+    style = (f"border-left:{EDGES[color]} rgb({rgb});background:rgba({rgb},0.08);padding:6px 12px;margin:4px 0;"
              "color:inherit;max-width:60em;line-height:1.5")
     return f'<div class="tex2jax_ignore mathjax_ignore" style="{style}">{head}{body}</div>'
 
@@ -87,21 +92,26 @@ def emit(text, html=None, markdown=None):
     display(bundle, raw=True)
 
 
+def announce(exercise):
+    """Say to whoever is collecting verdicts that an answer is about to be checked."""
+    for begins, _ in _collectors:
+        begins(exercise.id, exercise.title)
+
+
 def collect(verdict):
     """Hand the verdict of a check to whoever is collecting them."""
-    for collected in _collectors:
-        collected.append(verdict)
+    for _, ends in _collectors:
+        ends(verdict)
 
 
 @contextmanager
-def collecting():
-    """Inside, nothing is shown; the list it gives fills with the verdicts of checks instead."""
-    verdicts = []
-    _collectors.append(verdicts)
+def collecting(begins=lambda id, title: None, ends=lambda verdict: None):
+    """Inside, nothing is shown: `begins` hears of every answer before it is checked, `ends` of every verdict."""
+    _collectors.append((begins, ends))
     try:
-        yield verdicts
+        yield
     finally:
-        _collectors.remove(verdicts)
+        _collectors.remove((begins, ends))
 
 
 def note(text, head=None, color="note"):

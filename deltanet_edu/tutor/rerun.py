@@ -1,29 +1,39 @@
-"""Run a learner's notebook from the command line: every code cell, in this process, without touching the file."""
+"""Run a learner's notebook from the command line: every code cell, in a process of its own, without touching the file.
 
+This side imports nothing heavy. It reads what `cells.py` reports while the cells run, and it outlives whatever an
+answer
+does: one that never ends is stopped, one that ends the program is named, and the cells after it are run all the same.
+"""
+
+import importlib.util
 import json
-import linecache
 import os
+import queue
 import re
+import signal
+import subprocess
 import sys
-import traceback
-from contextlib import chdir, redirect_stdout
+import threading
+import time
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
-from .rendering import collecting
+ANSWER_SECONDS = 60       # the longest an answer may take to be checked
+CELLS = 10                # a cell in which no answer is checked may take so many times as long
+GRACE = 3                 # seconds for an interrupted answer to stop
 
 
 class NotebookError(Exception):
-    """The notebook cannot be found or read; the message says what to do."""
+    """The notebook cannot be found, read or run; the message says what to do."""
 
 
 @dataclass(frozen=True)
-class CellError:
-    """A cell that raised outside any check."""
+class Event:
+    """What happened: a verdict of a check (`id`, `state`), or a cell that stopped outside any check (`id` is "")."""
 
-    cell: int
-    message: str
+    text: str
+    id: str = ""
+    state: str = "fail"
 
 
 def find_notebook(chapter, start=None):
@@ -53,38 +63,121 @@ def code_cells(path):
         raise NotebookError(f"{path} is not a notebook: {type(error).__name__}: {error}") from error
 
 
-def run_notebook(path):
-    """(verdicts, errors) of running every code cell in order. A cell that raises does not stop the following ones.
+def run_notebook(path, report=lambda event: None, seconds=ANSWER_SECONDS, wanted=None):
+    """Every event of running the code cells in order, each reported as it comes.
 
-    What the cells print is dropped. Lines for IPython (`%...`, `!...`) are skipped, figures are not shown.
+    A cell that raises, hangs or ends the process does not stop the following ones: after the last two the notebook is
+    run anew without that cell, silently up to it. `wanted` is the id of an exercise that must exist.
     """
+    if importlib.util.find_spec("IPython") is None:
+        raise NotebookError("Running a notebook needs IPython, which comes with JupyterLab: pip install ipython")
     path = Path(path).resolve()
-    cells = code_cells(path)
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    namespace, errors = {"__name__": "__main__"}, []
-    sys.path.insert(0, str(path.parent))
+    order = dict(path=str(path), cells=code_cells(path), wanted=wanted, skip=[])
+    events = []
+
+    def tell(event):
+        events.append(event)
+        report(event)
+
+    while (cell := Run(order, seconds, tell).follow()) is not None:
+        order["skip"].append(cell)
+    return events
+
+
+class Run:
+    """One process that runs the cells, and what it is doing."""
+
+    def __init__(self, order, seconds, tell):
+        self.order, self.seconds, self.tell = order, seconds, tell
+        self.cell, self.answering, self.since = None, None, time.monotonic()
+        self.silent_until = max(order["skip"], default=0)
+
+    def follow(self):
+        """Read the events to the end. The number of the cell that killed the process, or None."""
+        options = dict(start_new_session=True) if os.name == "posix" else dict(creationflags=0x200)  # Ctrl-C is for us alone
+        environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8"}
+        command = [sys.executable, "-m", f"{__package__}.cells"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        encoding="utf-8",
+                                        env=environment, **options)
+        lines = queue.Queue()
+        threading.Thread(target=lambda: [*map(lines.put, self.process.stdout), lines.put("")], daemon=True).start()
+        try:
+            self.process.stdin.write(json.dumps(self.order) + "\n")
+            self.process.stdin.flush()
+            return self._read(lines)
+        except BrokenPipeError:
+            return self._died()
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+    def _read(self, lines):
+        interrupted = False
+        while True:
+            try:
+                line = lines.get(timeout=0.2)
+            except queue.Empty:
+                limit = self.seconds * (1 if self.answering or self.cell is None else CELLS)
+                late = time.monotonic() - self.since - limit
+                if self.cell is not None and late > 0:
+                    if interrupted and late > GRACE or os.name != "posix":
+                        return self._stopped_late(self.cell)
+                    if not interrupted:
+                        os.kill(self.process.pid, signal.SIGINT)
+                        interrupted = True
+                continue
+            if not line:
+                return self._died()
+            event = json.loads(line)
+            if event["event"] == "end":
+                return None
+            if event["event"] == "refused":
+                raise NotebookError(event["message"])
+            if event["event"] == "interrupted":
+                self._stopped_late(None)
+            interrupted = False
+            self._take(event)
+
+    def _take(self, event):
+        what, self.since = event["event"], time.monotonic()
+        if what == "cell":
+            self.cell, self.answering = event["cell"], None
+        elif what == "answer":
+            self.answering = event
+        elif what == "verdict":
+            self.answering = None
+            self._say(Event(event["text"], event["id"], event["state"]))
+        elif what == "stopped":
+            self._say(Event(f"✗ cell {self.cell} stopped: {event['message']}"))
+
+    def _say(self, event):
+        if self.cell > self.silent_until:
+            self.tell(event)
+
+    def _about(self, what_happened):
+        """The verdict on an answer, or on a cell, that did not come to an end by itself."""
+        if self.answering:
+            return Event(f"✗ {self.answering['id']} {self.answering['title']} · your answer {what_happened}",
+                         self.answering["id"])
+        return Event(f"✗ cell {self.cell} {what_happened}")
+
+    def _stopped_late(self, cell):
+        limit = self.seconds * (1 if self.answering else CELLS)
+        self._say(self._about(f"did not end within {limit:g} seconds and was stopped"))
+        return cell
+
+    def _died(self):
+        status = self.process.wait()
+        how = f"exit status {status}" if status >= 0 else f"signal {_signal(-status)}"
+        if self.cell is None:
+            raise NotebookError(f"The process that should run the notebook ended at once ({how}); see above.")
+        self._say(self._about(f"ended the whole program ({how})"))
+        return self.cell
+
+
+def _signal(number):
     try:
-        with collecting() as verdicts, chdir(path.parent), redirect_stdout(StringIO()):
-            for n, source in cells:
-                try:
-                    run_cell(source, f"{path.name}, cell {n}", namespace)
-                except (Exception, SystemExit) as error:
-                    errors.append(CellError(n, explain(error, f"{path.name}, cell {n}")))
-    finally:
-        sys.path.remove(str(path.parent))
-    return list(verdicts), errors
-
-
-def run_cell(source, name, namespace):
-    """Execute one cell under a name that tracebacks and `inspect` can look its lines up by."""
-    source = re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.M)
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-    exec(compile(source, name, "exec"), namespace)
-
-
-def explain(error, name):
-    """One line: the kind of exception, its message, and the line of the cell."""
-    line = error.lineno if isinstance(error, SyntaxError) else \
-        next((f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == name), None)
-    shown = linecache.getline(name, line).strip() if line else ""
-    return f"{type(error).__name__}: {error}" + (f" (line {line}: {shown})" if shown else "")
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)

@@ -1,8 +1,9 @@
 """An answer that is nearly right: is it right but for rounding, and where does the rounding happen?
 
-Nothing is guessed. The answer is run again with float32 or with a small epsilon taken out of it, operation by operation; what
-it returns then is the evidence. Rounding that nobody wrote counts as right: whole numbers that met a Python number, a scalar
-without `dtype=`, an epsilon in a divisor. Float32 that the code asks for, or a tensor made without `dtype=`, does not.
+Nothing is guessed. The answer is run again with float32 or with a small epsilon taken out of it, operation by
+operation; what it returns then is the evidence. Rounding that nobody wrote counts as right: whole numbers that met a
+Python number, a scalar without `dtype=`, an epsilon in a divisor. Float32 that the code asks for, or a tensor made
+without `dtype=`, does not.
 """
 
 import linecache
@@ -18,7 +19,8 @@ NEAR = 1e-3               # how near is near enough to look
 EPSILON = 1e-6            # the largest epsilon that a divisor may have
 LOW = (torch.float32, torch.float16, torch.bfloat16)
 DIVISOR = {"div": 1, "div_": 1, "reciprocal": 0, "rsqrt": 0}              # which argument it is
-KEEPS_ROLE = {"sqrt", "pow", "mul", "unsqueeze", "squeeze", "view", "_unsafe_view", "reshape", "expand", "t", "transpose",
+KEEPS_ROLE = {"sqrt", "pow", "mul", "unsqueeze", "squeeze", "view", "_unsafe_view", "reshape", "expand", "t",
+              "transpose",
               "permute", "clone", "alias", "detach", "select", "slice"}
 
 
@@ -33,7 +35,8 @@ class Loss:
 
 @dataclass(frozen=True)
 class Birth:
-    """A tensor of low precision where there was none before. how: "cast", "whole numbers" or "made"; where: the line."""
+    """A tensor of low precision where there was none before. how: "cast", "whole numbers" or "made"; where: the
+    line."""
 
     how: str
     scalar: bool
@@ -47,7 +50,8 @@ class Birth:
 
 
 class Watch(TorchDispatchMode):
-    """Sees every operation of an answer; with `wide` it computes in float64 throughout, with `bare` without epsilons."""
+    """Sees every operation of an answer; with `wide` it computes in float64 throughout, with `bare` without
+    epsilons."""
 
     def __init__(self, f, wide=False, bare=False):
         super().__init__()

@@ -1,4 +1,5 @@
-"""The failing case as the learner sees it: its inputs, what was expected and what came, so that the difference is seen."""
+"""The failing case as the learner sees it: its inputs, what was expected and what came, so that the difference is
+seen."""
 
 import inspect
 import linecache
@@ -60,7 +61,8 @@ def _changes(exercise, expected, outcome, names):
 
 
 def contrast(found, expected, actual):
-    """Two rows, "expected" and "yours": whole if small, else the first entry that differs; never twice the same text."""
+    """Two rows, "expected" and "yours": whole if small, else the first entry that differs; never twice the same
+    text."""
     if size(expected) <= WHOLE and size(actual) <= WHOLE:
         for digits in (d for d in DIGITS if d <= READABLE):
             split = len(value(expected, digits=digits)) > 80 or len(value(actual, digits=digits)) > 80

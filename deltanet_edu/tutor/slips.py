@@ -1,6 +1,7 @@
 """The usual slips, recognized without a catalogue: a factor, a sign, a square, an order; an input taken for another.
 
-Each name is a fact about the answer: it equals the right one after exactly this change, on every case. Nothing else is said.
+Each name is a fact about the answer: it equals the right one after exactly this change, on every case. Nothing else is
+said.
 """
 
 import itertools
@@ -15,7 +16,8 @@ from .formatting import argument_names, number
 CLOSE = 0.01              # within a hundredth of the right number, an answer is close
 
 
-# -- answers that are numbers -------------------------------------------------------------------------------------------
+# -- answers that are numbers
+# -------------------------------------------------------------------------------------------
 
 def of_value(right, answer, tolerance, givens=None):
     """(headline, advice) for a wrong number or a wrong list of numbers; None if it is no usual slip.
@@ -67,7 +69,8 @@ def _nearest(a, candidates, r):
 
 def _of_list(right, answer, tolerance, givens):
     """Slips that all numbers of a list share, their order, and which of them are wrong."""
-    if not isinstance(answer, (tuple, list)) or len(answer) != len(right) or not all(isinstance(r, Number) for r in right):
+    if not isinstance(answer,
+                      (tuple, list)) or len(answer) != len(right) or not all(isinstance(r, Number) for r in right):
         return None
     pairs = [*zip(map(as_number, right), map(as_number, answer))]
     if None in itertools.chain(*pairs):
@@ -90,7 +93,8 @@ def ordinal(i):
     return ("first", "second", "third")[i] if i < 3 else f"{i + 1}th"
 
 
-# -- answers that are functions -----------------------------------------------------------------------------------------
+# -- answers that are functions
+# -----------------------------------------------------------------------------------------
 
 def of_function(exercise, outcomes, wrong):
     """(headline, advice) if the answer is, on every case, the right one for other inputs: β = 1, k and q swapped, ...
@@ -175,7 +179,8 @@ def _same_as_if(exercise, i, headline, change, outcome):
     return instead.error is None and difference(instead.value, outcome.value, exercise.tolerance) is None
 
 
-# -- results that are right but for one thing ---------------------------------------------------------------------------
+# -- results that are right but for one thing
+# ---------------------------------------------------------------------------
 
 MASKS = (
     ("what is above its diagonal is missing", torch.tril), ("what is below its diagonal is missing", torch.triu),

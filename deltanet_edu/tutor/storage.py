@@ -1,9 +1,9 @@
 """What a learner has done, in one JSON file: attempts, solved exercises, hints seen, mistakes made, predictions.
 
-The file lies in the user's data folder, or in $DELTANET_EDU_HOME. Each change reads the file, changes it and replaces it
-while holding a lock, so several notebooks may be open at once and a crash leaves the old or the new file, never half of one.
-A folder that cannot be written costs a warning, once, and progress then lasts as long as the session; a file that cannot be
-read is set aside under another name.
+The file lies in the user's data folder, or in $DELTANET_EDU_HOME. Each change reads the file, changes it and replaces
+it while holding a lock, so several notebooks may be open at once and a crash leaves the old or the new file, never half
+of one. A folder that cannot be written costs a warning, once, and progress then lasts as long as the session; a file
+that cannot be read is set aside under another name.
 """
 
 import copy
@@ -17,6 +17,8 @@ from ..records import user_folder, whole_file
 
 VERSION = 1
 LOCK_SECONDS = 5
+
+recording = True                 # False while a notebook is run once more for what comes after a cell that ended the process
 
 _warned = set()
 _session = {}                    # home -> record, where the folder cannot be written
@@ -45,8 +47,10 @@ def read(locked=False):
         data = json.loads(path().read_text(encoding="utf-8"))
         if not sound(data):
             raise ValueError("it is not a progress file")
-        return data
-    except ValueError as error:
+        json.dumps(data,
+                   ensure_ascii=False).encode()                    # half a surrogate pair could not be written back
+        return mended(data)
+    except (ValueError, RecursionError) as error:
         if locked:
             _set_aside(error)
         return empty()
@@ -60,8 +64,34 @@ def sound(data):
     return all(isinstance(table, dict) and all(isinstance(r, dict) for r in table.values()) for table in tables)
 
 
+def mended(data):
+    """A sound record in which every known field is what it should be; what is not is as if it had never been
+    written."""
+    for record in data["exercises"].values():
+        for name, fits in FIELDS.items():
+            if name in record and not fits(record[name]):
+                del record[name]
+        if "mistakes" in record:
+            record["mistakes"] = {name: n for name, n in record["mistakes"].items() if _whole(n)}
+    return data
+
+
+def _whole(x):
+    return type(x) is int and 0 <= x < 10**9
+
+
+def _date(x):
+    return x is None or isinstance(x, str)
+
+
+FIELDS = {"attempts": _whole, "hints": _whole, "solved": _date, "first": _date, "last": _date,
+          "mistakes": lambda x: isinstance(x, dict)}
+
+
 def update(change):
     """Apply `change(data)` to the latest record and write it back. Never raises because of the file."""
+    if not recording:
+        return change(read())
     try:
         home().mkdir(parents=True, exist_ok=True)
         with FileLock(home() / "progress.lock", timeout=LOCK_SECONDS):
@@ -120,6 +150,11 @@ def entry(data, id):
     for name, default in dict(attempts=0, solved=None, hints=0, mistakes={}, first=None, last=None).items():
         record.setdefault(name, default)
     return record
+
+
+def state(record):
+    """How an exercise stands, by its record: "solved", "tried" or "open"."""
+    return "solved" if record.get("solved") else "tried" if record.get("attempts") else "open"
 
 
 def record_verdict(verdict):

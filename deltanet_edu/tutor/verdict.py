@@ -9,7 +9,8 @@ MARKS = {"open": "○", "pass": "✓", "fail": "✗"}
 
 @dataclass(frozen=True)
 class Part:
-    """A paragraph of a verdict. `by` says whose text it is: ours may use *emphasis* and `code`, the learner's is shown as is.
+    """A paragraph of a verdict. `by` says whose text it is: ours may use *emphasis* and `code`, the learner's is shown
+    as is.
 
     `block` is preformatted: a case with its numbers, or a line of source.
     """

@@ -52,26 +52,35 @@ def no_diagonal(x):
 
 
 RESULTS = {
-    "sign": on_tensors(torch.neg), "sign of the first result": first_only(torch.neg), "sign of the last result": last_only(torch.neg),
+    "sign": on_tensors(torch.neg), "sign of the first result": first_only(torch.neg),
+    "sign of the last result": last_only(torch.neg),
     "twice": on_tensors(lambda x: 2 * x), "half": on_tensors(lambda x: x / 2), "plus one": on_tensors(lambda x: x + 1),
     "scale by the root of the width": on_tensors(lambda x: x / math.sqrt(x.shape[-1] + 1) if x.ndim else x / math.sqrt(2)),
     "transpose": on_tensors(matrix(lambda x: x.mT)), "transpose where square": on_tensors(square(lambda x: x.mT)),
-    "lower triangle": on_tensors(square(torch.tril)), "strictly lower triangle": on_tensors(square(lambda x: x.tril(-1))),
+    "lower triangle": on_tensors(square(torch.tril)),
+    "strictly lower triangle": on_tensors(square(lambda x: x.tril(-1))),
     "upper triangle": on_tensors(square(torch.triu)), "without diagonal": on_tensors(square(no_diagonal)),
     "plus the identity": on_tensors(square(lambda x: x + torch.eye(x.shape[-1], dtype=x.dtype))),
     "minus the identity": on_tensors(square(lambda x: x - torch.eye(x.shape[-1], dtype=x.dtype))),
-    "one late": on_tensors(lambda x: x.roll(1, 0) if x.ndim else x), "reversed": on_tensors(lambda x: x.flip(0) if x.ndim else x),
-    "sum over time": on_tensors(lambda x: x.cumsum(0) if x.ndim else x), "last entry lost": on_tensors(lambda x: x[:-1] if x.ndim else x),
+    "one late": on_tensors(lambda x: x.roll(1, 0) if x.ndim else x),
+    "reversed": on_tensors(lambda x: x.flip(0) if x.ndim else x),
+    "sum over time": on_tensors(lambda x: x.cumsum(0) if x.ndim else x),
+    "last entry lost": on_tensors(lambda x: x[:-1] if x.ndim else x),
     "mean removed": on_tensors(lambda x: x - x.mean() if x.numel() else x), "absolute value": on_tensors(torch.abs),
-    "small number added": on_tensors(lambda x: x + 1e-5), "first result only": lambda x: x[0] if isinstance(x, tuple) and len(x) > 1 else x,
+    "small number added": on_tensors(lambda x: x + 1e-5),
+    "first result only": lambda x: x[0] if isinstance(x, tuple) and len(x) > 1 else x,
     "softmax": on_tensors(lambda x: x.softmax(-1) if x.ndim else x),
 }
 
 ARGUMENTS = {
-    "zero {}": torch.zeros_like, "{} one": torch.ones_like, "minus {}": torch.neg, "twice {}": lambda x: 2 * x, "half {}": lambda x: x / 2,
-    "{} squared": torch.square, "1 - {}": lambda x: 1 - x, "{} + 1e-6": lambda x: x + 1e-6, "normalized {}": lambda x: torch.nn.functional.normalize(x, dim=-1) if x.ndim else x,
-    "{} over the root of its width": lambda x: x / math.sqrt(x.shape[-1]) if x.ndim else x, "{} one late": lambda x: x.roll(1, 0) if x.ndim > 1 else x,
-    "{} reversed": lambda x: x.flip(0) if x.ndim > 1 else x, "{} transposed": square(lambda x: x.mT), "sigmoid of {}": torch.sigmoid,
+    "zero {}": torch.zeros_like, "{} one": torch.ones_like, "minus {}": torch.neg, "twice {}": lambda x: 2 * x,
+    "half {}": lambda x: x / 2,
+    "{} squared": torch.square, "1 - {}": lambda x: 1 - x, "{} + 1e-6": lambda x: x + 1e-6,
+    "normalized {}": lambda x: torch.nn.functional.normalize(x, dim=-1) if x.ndim else x,
+    "{} over the root of its width": lambda x: x / math.sqrt(x.shape[-1]) if x.ndim else x,
+    "{} one late": lambda x: x.roll(1, 0) if x.ndim > 1 else x,
+    "{} reversed": lambda x: x.flip(0) if x.ndim > 1 else x, "{} transposed": square(lambda x: x.mT),
+    "sigmoid of {}": torch.sigmoid,
     "{} rounded": torch.round,
 }
 
@@ -106,7 +115,8 @@ def changes_something(exercise, change, i=None):
 
 
 def generic_mistakes(exercise):
-    """{name: function} for an exercise that is answered by a function; changes that change nothing here are left out."""
+    """{name: function} for an exercise that is answered by a function; changes that change nothing here are left
+    out."""
     f, cases = exercise.prepared(exercise.reference), exercise.case_list
     n = min(len(case.args) for case in cases)
     names = argument_names(f, n)
@@ -120,7 +130,8 @@ def generic_mistakes(exercise):
         answers |= {name.format(names[i]): with_argument(f, i, change) for name, change in ARGUMENTS.items()
                     if changes_something(exercise, change, i)}
     for i in (i for i in range(n) if all(type(case.args[i]) is int for case in cases)):
-        answers |= {f"{names[i]} + 1": with_argument(f, i, lambda x: x + 1), f"{names[i]} - 1": with_argument(f, i, lambda x: x - 1)}
+        answers |= {f"{names[i]} + 1": with_argument(f, i, lambda x: x + 1),
+                    f"{names[i]} - 1": with_argument(f, i, lambda x: x - 1)}
     answers |= {f"{names[i]} and {names[j]} swapped": swapped(f, i, j) for i in tensors for j in tensors if i < j}
     return answers
 
@@ -128,7 +139,8 @@ def generic_mistakes(exercise):
 def generic_values(right):
     """Wrong numbers near a right one."""
     if isinstance(right, tuple) and all(isinstance(x, (int, float)) for x in right):
-        return [tuple(-x for x in right), tuple(2 * x for x in right), tuple(reversed(right)), (right[0], *(-x for x in right[1:]))]
+        return [tuple(-x for x in right), tuple(2 * x for x in right), tuple(reversed(right)),
+                (right[0], *(-x for x in right[1:]))]
     if isinstance(right, (int, float)) and not isinstance(right, bool):
         return [-right, 2 * right, right / 2, right + 1, right - 1, right**2, 1000 * right, 1.02 * right, right / 3]
     return []

@@ -1,4 +1,5 @@
-"""Every exercise against the wrong answers that anybody writes anywhere: none is accepted, none is given a wrong name."""
+"""Every exercise against the wrong answers that anybody writes anywhere: none is accepted, none is given a wrong
+name."""
 
 import warnings
 import zlib
@@ -28,14 +29,17 @@ SOFTMAX = "adding one number to all logits changes no probability"
 RIGHT = {
     **{(id, "minus k"): SIGN for id in ("4.3", "4.4", "5.2", "6.2", "6.3")},
     **{("2.6", name): LENGTH for name in ("minus k", "k one late", "k reversed")},
-    **{("4.2", name): DIRECTION for name in ("minus k", "twice k", "half k", "normalized k", "k over the root of its width")},
+    **{("4.2", name): DIRECTION for name in ("minus k", "twice k", "half k", "normalized k",
+                                             "k over the root of its width")},
     **{(id, "C + 1"): CHUNKS for id in ("1.6", "7.2", "8.3")},
-    **{("3.4", name): LINEAR for name in ("zero beta", "beta one", "minus beta", "twice beta", "half beta", "beta squared", "1 - beta",
+    **{("3.4", name): LINEAR for name in ("zero beta", "beta one", "minus beta", "twice beta", "half beta",
+                                          "beta squared", "1 - beta",
                                           "beta + 1e-6", "sigmoid of beta", "beta rounded")},
     **{(id, "logits + 1e-6"): SOFTMAX for id in ("16.5", "16.7")},
 }
 # Accepted for want of a case; the inputs are fixed, so there are no others to try.
-UNSEEN = {("8.7", "K + 1"): "the best power of two does not move", ("8.7", "V + 1"): "the best power of two does not move"}
+UNSEEN = {("8.7", "K + 1"): "the best power of two does not move",
+          ("8.7", "V + 1"): "the best power of two does not move"}
 
 
 def other_cases(exercise):
@@ -46,7 +50,8 @@ def other_cases(exercise):
 
 
 def agree_elsewhere(exercise, f, g):
-    return all(agree(call(f, case.args, 1), call(g, case.args, 1), exercise.tolerance) for case in other_cases(exercise))
+    return all(agree(call(f, case.args, 1), call(g, case.args, 1),
+                     exercise.tolerance) for case in other_cases(exercise))
 
 
 def deserves_a_look(exercise, name, f):
@@ -82,10 +87,12 @@ def test_generic_mistakes(exercise):
             if verdict.state == "pass":
                 assert (exercise.id, name) in {**RIGHT, **UNSEEN}, f"{exercise.id} accepts the wrong answer {name!r}"
                 if (exercise.id, name) in RIGHT:
-                    assert agree_elsewhere(exercise, reference, f), f"{exercise.id} accepts {name!r}, which is wrong on other inputs"
+                    assert agree_elsewhere(exercise, reference,
+                                           f), f"{exercise.id} accepts {name!r}, which is wrong on other inputs"
             elif verdict.mistake:
                 mutant = exercise.prepared(exercise.mutants[verdict.mistake].answer)
-                assert agree_elsewhere(exercise, mutant, f), f"{exercise.id} takes {name!r} for {verdict.mistake!r}, which it is not"
+                assert agree_elsewhere(exercise, mutant,
+                                       f), f"{exercise.id} takes {name!r} for {verdict.mistake!r}, which it is not"
 
 
 @pytest.mark.parametrize("exercise", VALUES)

@@ -25,17 +25,22 @@ def shifted(x, S):
 
 
 MUTANTS = {
-    "forgets the memory": Mistake(lambda x, S: (x.cumsum(0), x.sum(0)), "The sum starts from S. Yours starts from zero.", "eq. 1.1", next="What is T = 0?"),
+    "forgets the memory": Mistake(lambda x, S: (x.cumsum(0), x.sum(0)),
+                                  "The sum starts from S. Yours starts from zero.", "eq. 1.1", next="What is T = 0?"),
     "reads before it writes": Mistake(shifted, "Entry t includes token t.", "eq. 1.1"),
-    "sums from the end": Mistake(lambda x, S: (S + x.flip(0).cumsum(0).flip(0), S + x.sum(0)), "Earlier tokens come first.", "eq. 1.1"),
-    "averages": Mistake(lambda x, S: (S + x.cumsum(0) / len(x), S + x.mean(0)), "There is nothing to divide by.", "eq. 1.1"),
+    "sums from the end": Mistake(lambda x, S: (S + x.flip(0).cumsum(0).flip(0), S + x.sum(0)),
+                                 "Earlier tokens come first.", "eq. 1.1"),
+    "averages": Mistake(lambda x, S: (S + x.cumsum(0) / len(x), S + x.mean(0)), "There is nothing to divide by.",
+                        "eq. 1.1"),
 }
 
 
 def make(reference=running_sum, alternatives=None, cases=cases, mutants=MUTANTS, **changes):
     """An exercise like those of a chapter."""
-    fields = dict(id="99.1", title="Running sums", kind="code", stars=2, minutes=10, equations=(), hints=("a", "b", "c"))
-    return Exercise(**{**fields, "reference": reference, "alternatives": alternatives or (reference,), "cases": cases, "mutants": mutants, **changes})
+    fields = dict(id="99.1", title="Running sums", kind="code", stars=2, minutes=10, equations=(),
+                  hints=("a", "b", "c"))
+    return Exercise(**{**fields, "reference": reference, "alternatives": alternatives or (reference,), "cases": cases,
+                       "mutants": mutants, **changes})
 
 
 def single(f, *, n=3, note="K ≠ V"):

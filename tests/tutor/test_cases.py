@@ -26,7 +26,8 @@ def test_shapes(g, names, options, shapes):
 
 
 def test_smallest_come_first_and_all_combinations_are_made(g):
-    cases = delta_inputs(g, "k v beta S C", T=(7, 1), C=(3, 2), keys=("random", "repeated"), memories=("nonempty", "empty", "none"))
+    cases = delta_inputs(g, "k v beta S C", T=(7, 1), C=(3, 2), keys=("random", "repeated"),
+                         memories=("nonempty", "empty", "none"))
     assert [size(case.args) for case in cases] == sorted(size(case.args) for case in cases)
     assert len(cases) == len({case.note for case in cases}) == 18           # repeated keys need two tokens
     assert {case.args[-1] for case in cases} == {2, 3} and any(case.args[-2] is None for case in cases)
@@ -47,7 +48,8 @@ def test_strengths_and_memories_are_what_their_note_says(g):
     for case in delta_inputs(g, "beta S", T=(4,), keys=("random",), betas=("random", "one", "zero", "large")):
         beta, S = case.args
         assert ("empty memory" in case.note.split(", ")) == bool((S == 0).all())
-        low, high = {"random β": (0.01, 0.99), "β = 1": (1, 1), "β = 0": (0, 0), "1 < β < 2": (1.01, 1.99)}[case.note.split(", ")[1]]
+        low, high = {"random β": (0.01, 0.99), "β = 1": (1, 1), "β = 0": (0, 0),
+                     "1 < β < 2": (1.01, 1.99)}[case.note.split(", ")[1]]
         assert low <= beta.min() and beta.max() <= high
 
 

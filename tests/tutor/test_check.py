@@ -21,7 +21,8 @@ def right(x, S):
     return torch.stack(rows), total
 
 
-# -- states --------------------------------------------------------------------------------------------------------------
+# -- states
+# --------------------------------------------------------------------------------------------------------------
 
 def test_right_answer_says_what_was_checked():
     verdict = grade(make(), right)
@@ -80,7 +81,8 @@ def test_verdict_is_recorded():
     assert storage.read()["exercises"]["0.1"]["solved"] == storage.today()
 
 
-# -- named mistakes --------------------------------------------------------------------------------------------------------
+# -- named mistakes
+# --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutant_is_named(name):
@@ -121,7 +123,8 @@ def test_an_answer_that_is_partly_a_mutant_is_not_named():
 
 
 def test_mutants_that_raise():
-    """The same kind of exception is not enough when nothing else speaks for the mutant: many bugs raise RuntimeError."""
+    """The same kind of exception is not enough when nothing else speaks for the mutant: many bugs raise
+    RuntimeError."""
     def multiply(x, S):
         return x @ S @ S @ S
 
@@ -141,7 +144,8 @@ def test_an_expected_exception():
         return x**0.5
 
     exercise = make(root, cases=lambda g: [Case((4.0,), "a square"), Case((2.0,), "no square"), Case((-1.0,), "negative")], mutants={
-        "raises TypeError": Mistake(lambda x: [].negative if x < 0 else x**0.5, "The kind of exception is ValueError.")})
+        "raises TypeError": Mistake(lambda x: [].negative if x < 0 else x**0.5,
+                                    "The kind of exception is ValueError.")})
     assert grade(exercise, root)
     assert "it accepts what it should refuse with a ValueError" in grade(exercise, lambda x: abs(x)**0.5).text
     assert "wrong exactly when: negative" in grade(exercise, lambda x: abs(x)**0.5).text
@@ -154,7 +158,8 @@ def test_an_expected_exception():
     assert grade(exercise, exercise.mutants["raises TypeError"].answer).mistake == "raises TypeError"
 
 
-# -- values -------------------------------------------------------------------------------------------------------------
+# -- values
+# -------------------------------------------------------------------------------------------------------------
 
 def test_answers_that_are_values():
     wrong = {f"is {x}": Mistake(x, "Count again.", "eq. 1.2") for x in (4, 5, 7, 8)}
@@ -186,7 +191,8 @@ def test_prepare_maps_the_answer_and_may_refuse_it():
     assert grade(exercise, 3).headline == "give a tensor"
 
 
-# -- mistakes that are in no catalogue ----------------------------------------------------------------------------------
+# -- mistakes that are in no catalogue
+# ----------------------------------------------------------------------------------
 
 def double(x):
     return 2 * x
@@ -213,10 +219,12 @@ UNKNOWN = [
     (double, lambda x: -2 * x, "its sign is flipped", ""),
     (double, lambda x: x, "it is off by a constant factor 0.5", ""),
     (double, lambda x: 2 * x * float("nan"), "it contains NaN", "0/0"),
-    (double, lambda x: 2 * torch.cat([torch.zeros_like(x[:1]), x[:-1]]), "it is one step late along dimension 0", "t - 1"),
+    (double, lambda x: 2 * torch.cat([torch.zeros_like(x[:1]), x[:-1]]), "it is one step late along dimension 0",
+     "t - 1"),
     (double, lambda x: 2 * torch.cat([x[1:], x[:1]]), "it is one step early along dimension 0", "t + 1"),
     (double, lambda x: 2 * x.flip(1), "its entries are in reverse order along dimension 1", ""),
-    (lambda x: x @ x.mT @ x[:, :1] * x[:, :1].mT, lambda x: (x @ x.mT @ x[:, :1] * x[:, :1].mT).mT, "its last two dimensions look transposed", ""),
+    (lambda x: x @ x.mT @ x[:, :1] * x[:, :1].mT, lambda x: (x @ x.mT @ x[:, :1] * x[:, :1].mT).mT,
+     "its last two dimensions look transposed", ""),
     (double, lambda x: x.add_(x), "it changes its input x in place", "x = x + ..."),
     (double, lambda x: x.add_(x) + 1, "not a mistake I know", "It also changes its input x in place."),
     (double, lambda x, y: x, "its arguments do not fit", "missing a required argument: 'y'"),
@@ -228,7 +236,8 @@ UNKNOWN = [
     (lambda x: (x, 2 * x), lambda x: (x, x**2), "its second result is wrong, the first is right", ""),
     (lambda x: (x, x, 2 * x), lambda x: (x, x, x**2), "wrong among its 3 results: the third; the rest is right", ""),
     (lambda x: (x, 2 * x), lambda x: (x, 2 * x.mT), "its shape is (5, 3), expected (3, 5) in result[1]", "transposed"),
-    (lambda x: {"o": x, "S": x}, lambda x: {"o": x, "s": x}, "the names in its result differ", "lacks 'S' and should not have 's'"),
+    (lambda x: {"o": x, "S": x}, lambda x: {"o": x, "s": x}, "the names in its result differ",
+     "lacks 'S' and should not have 's'"),
 ]
 
 
@@ -252,7 +261,8 @@ def test_which_cases_fail_is_said():
     assert "Right on 2 of 5 cases; right exactly when: T = 1." in only_short.text
     only_long = grade(single(double), lambda x: 2 * x + (len(x) > 3))
     assert "Right on 1 of 2 cases; wrong exactly when: T = 4." in only_long.text
-    several = make(double, cases=lambda g: [Case((torch.ones(n).double(),), f"T = {n}") for n in (1, 2, 3, 4)], mutants={})
+    several = make(double, cases=lambda g: [Case((torch.ones(n).double(),), f"T = {n}") for n in (1, 2, 3, 4)],
+                   mutants={})
     assert "Right on 2 of 4 cases; wrong when T ≥ 3." in grade(several, lambda x: 2 * x + (len(x) > 2)).text
     assert "Right on 2 of 4 cases; wrong when T ≤ 2." in grade(several, lambda x: 2 * x + (len(x) < 3)).text
 
@@ -281,7 +291,8 @@ def test_large_tensors_are_shown_by_the_first_entry_that_differs():
     assert "1 of 100 entries differ, by up to 5" in text
 
 
-# -- the learner's notebook is left alone -----------------------------------------------------------------------------------
+# -- the learner's notebook is left alone
+# -----------------------------------------------------------------------------------
 
 def test_global_state_is_untouched():
     torch.manual_seed(3), np.random.seed(3), random.seed(3)
@@ -315,7 +326,8 @@ def test_gradient_mode_of_the_notebook_does_not_matter(setting):
         for n in (2, 3):
             yield Case((torch.randn(n, generator=g, dtype=torch.float64).requires_grad_(),), f"T = {n}")
 
-    exercise = make(gradient, cases=cases, mutants={"forgets the 2": Mistake(lambda x: x.detach().clone(), "The derivative of x² is 2x.")})
+    exercise = make(gradient, cases=cases,
+                    mutants={"forgets the 2": Mistake(lambda x: x.detach().clone(), "The derivative of x² is 2x.")})
     with setting():
         assert grade(exercise, lambda x: 2 * x)
         assert grade(exercise, gradient)
@@ -352,9 +364,11 @@ def test_a_result_written_into_an_argument():
 
     def cases(g):
         for n in (2, 3):
-            yield Case((torch.randn(n, generator=g, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)), f"T = {n}")
+            yield Case((torch.randn(n, generator=g, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)),
+                       f"T = {n}")
 
-    exercise = make(fill, cases=cases, mutants={"writes x": Mistake(lambda x, out: [out.copy_(x), None][1], "Twice x is written.")})
+    exercise = make(fill, cases=cases,
+                    mutants={"writes x": Mistake(lambda x, out: [out.copy_(x), None][1], "Twice x is written.")})
     assert grade(exercise, fill)
     assert grade(exercise, lambda x, out: None).headline == "it leaves out unchanged"
     assert grade(exercise, lambda x, out: out.copy_(2 * x)), "what it returns besides does not matter"
@@ -397,7 +411,8 @@ def test_an_answer_that_is_no_function():
 
 
 def test_several_numbers_may_come_as_a_tensor():
-    exercise = make((-1.5, 0.75), cases=None, mutants={"flips the sign": Mistake((1.5, -0.75), "Minus.")}, tolerance=1e-3)
+    exercise = make((-1.5, 0.75), cases=None, mutants={"flips the sign": Mistake((1.5, -0.75), "Minus.")},
+                    tolerance=1e-3)
     assert grade(exercise, torch.tensor([-1.5, 0.75])).state == "pass"
     assert grade(exercise, torch.tensor([1.5, -0.75])).mistake == "flips the sign"
     assert grade(exercise, torch.eye(2)).headline == "expected a tuple, got a tensor"

@@ -34,22 +34,35 @@ def test_one_entry_off_is_found(x, data):
 
 
 EQUAL = [
-    (torch.ones(2), np.ones(2, dtype=np.float32)), (3, torch.tensor(3)), (3, np.float64(3)), (torch.tensor(2.0), 2.0), (2.0, torch.tensor(2.0)),
-    ((1, 2), [1, 2]), ({"a": 1}, {"a": 1.0}), ("Yes ", "yes"), ({"a", "b"}, {"b", "a"}), (True, torch.tensor(True)), (math.inf, math.inf),
-    (torch.tensor([math.inf, math.nan]), torch.tensor([math.inf, math.nan])), (torch.zeros(0, 3), torch.zeros(0, 3)), (None, None),
-    (1 + 2j, torch.tensor(1 + 2j)), (0.25, Fraction(1, 4)), (0.1, Decimal("0.1")), (3, Decimal(3)), (7, Fraction(7)), (7, np.int8(7)),
-    ((0.5, 2), (Fraction(1, 2), np.float32(2))), (torch.ones(2), torch.ones(2).double()), (torch.ones(2).double(), torch.ones(2)),
-    (torch.tensor([1, 2]), torch.tensor([1.0, 2.0])), (torch.tensor([1.0, 2.0]), np.array([1, 2])), (torch.ones(2), torch.ones(2, dtype=torch.uint16)),
-    (torch.ones(1) / 3, torch.ones(1).double() / 3),                      # float32 cannot judge float64 more closely than itself
+    (torch.ones(2), np.ones(2, dtype=np.float32)), (3, torch.tensor(3)), (3, np.float64(3)), (torch.tensor(2.0), 2.0),
+    (2.0, torch.tensor(2.0)),
+    ((1, 2), [1, 2]), ({"a": 1}, {"a": 1.0}), ("Yes ", "yes"), ({"a", "b"}, {"b", "a"}), (True, torch.tensor(True)),
+    (math.inf, math.inf),
+    (torch.tensor([math.inf, math.nan]), torch.tensor([math.inf, math.nan])), (torch.zeros(0, 3), torch.zeros(0, 3)),
+    (None, None),
+    (1 + 2j, torch.tensor(1 + 2j)), (0.25, Fraction(1, 4)), (0.1, Decimal("0.1")), (3, Decimal(3)), (7, Fraction(7)),
+    (7, np.int8(7)),
+    ((0.5, 2), (Fraction(1, 2), np.float32(2))), (torch.ones(2), torch.ones(2).double()),
+    (torch.ones(2).double(), torch.ones(2)),
+    (torch.tensor([1, 2]), torch.tensor([1.0, 2.0])), (torch.tensor([1.0, 2.0]), np.array([1, 2])),
+    (torch.ones(2), torch.ones(2, dtype=torch.uint16)),
+    (torch.ones(1) / 3, torch.ones(1).double() / 3),
+                         # float32 cannot judge float64 more closely than itself
 ]
 DIFFERENT = [
-    (torch.ones(2).double() / 3, torch.ones(2) / 3, "dtype"), (torch.ones(2), torch.ones(1, 2), "shape"), (1, True, "dtype"), (True, 1, "dtype"),
-    (torch.ones(2), [1.0, 1.0], "type"), ((1, 2), (1, 2, 3), "length"), ((1, 2), 1, "type"), ({"a": 1}, {"b": 1}, "keys"), ("a", "b", "value"),
-    ("1", 1, "type"), (1, "1", "type"), ({"a"}, {"b"}, "value"), (1.0, math.nan, "nan"), (torch.ones(1), torch.tensor([math.nan]), "nan"),
-    (torch.tensor([math.nan]), torch.ones(1), "value"), (torch.tensor([math.inf]), torch.tensor([-math.inf]), "value"), (None, 1, "type"), (1, None, "type"),
+    (torch.ones(2).double() / 3, torch.ones(2) / 3, "dtype"), (torch.ones(2), torch.ones(1, 2), "shape"),
+    (1, True, "dtype"), (True, 1, "dtype"),
+    (torch.ones(2), [1.0, 1.0], "type"), ((1, 2), (1, 2, 3), "length"), ((1, 2), 1, "type"),
+    ({"a": 1}, {"b": 1}, "keys"), ("a", "b", "value"),
+    ("1", 1, "type"), (1, "1", "type"), ({"a"}, {"b"}, "value"), (1.0, math.nan, "nan"),
+    (torch.ones(1), torch.tensor([math.nan]), "nan"),
+    (torch.tensor([math.nan]), torch.ones(1), "value"), (torch.tensor([math.inf]), torch.tensor([-math.inf]), "value"),
+    (None, 1, "type"), (1, None, "type"),
     (3, 10**100, "value"), (10**100, 3.0, "value"), (10**100, torch.ones(2), "type"),
-    (torch.tensor([1.0, 2.5]), torch.tensor([1, 2]), "dtype"), (torch.tensor([1, 2]), torch.tensor([1.0, 2.5]), "value"),
-    (torch.ones(2), torch.ones(2, dtype=torch.bool), "dtype"), (torch.ones(2), torch.ones(2) + 0j, "dtype"), (0.25, Fraction(1, 3), "value"), (torch.ones(1), torch.tensor([math.inf]), "value"), (0, {}, "type"),
+    (torch.tensor([1.0, 2.5]), torch.tensor([1, 2]), "dtype"),
+    (torch.tensor([1, 2]), torch.tensor([1.0, 2.5]), "value"),
+    (torch.ones(2), torch.ones(2, dtype=torch.bool), "dtype"), (torch.ones(2), torch.ones(2) + 0j, "dtype"),
+    (0.25, Fraction(1, 3), "value"), (torch.ones(1), torch.tensor([math.inf]), "value"), (0, {}, "type"),
 ]
 
 

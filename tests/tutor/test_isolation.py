@@ -33,6 +33,13 @@ def test_without_triton_and_ipython(home):
     assert "✓ 0.1 Write one association" in done.stdout and "def delta_rule(" in done.stdout
 
 
+def test_progress_without_tokenizers(home):
+    code = ("import sys; sys.modules['tokenizers'] = None\nfrom deltanet_edu.tutor import progress\nprogress()")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "chapter  2" in done.stdout
+
+
 def test_importing_the_tutor_imports_no_chapter(home):
     code = "import sys, deltanet_edu.tutor; sys.exit(any(m.startswith('deltanet_edu.chapters') for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

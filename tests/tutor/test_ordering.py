@@ -17,7 +17,8 @@ STRICT = order_the_lines({"A": "return y", "B": "y = x + 1"}, header="def f(x):\
 def exercise(**mutants):
     return make("CBA", alternatives=(lambda x: x.sum(0),), prepare=PREPARE, kind="order", id="99.4",
                 cases=lambda g: [Case((torch.randn(n, 3, generator=g, dtype=torch.float64),), f"T = {n}") for n in (1, 2, 5)],
-                mutants={"returns zero": Mistake("CAB", "What follows `return` is never run."), "averages": Mistake("CBDA", "Nothing asks for the mean."), **mutants})
+                mutants={"returns zero": Mistake("CAB", "What follows `return` is never run."),
+                         "averages": Mistake("CBDA", "Nothing asks for the mean."), **mutants})
 
 
 @pytest.mark.parametrize("answer", ["CBA", "c b a", "C, B, A", ["C", "B", "A"], ("c", "b", "a"), lambda x: x.sum(0)],

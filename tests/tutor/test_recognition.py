@@ -1,4 +1,5 @@
-"""Checks that understand: no right answer rejected, no wrong name, the difference is seen, and usual slips are named."""
+"""Checks that understand: no right answer rejected, no wrong name, the difference is seen, and usual slips are
+named."""
 
 import math
 from decimal import Decimal
@@ -24,9 +25,11 @@ def value(right, **changes):
     return make(right, alternatives=(), cases=None, mutants={}, **changes)
 
 
-# -- no right answer is rejected ------------------------------------------------------------------------------------------
+# -- no right answer is rejected
+# ------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("answer", [torch.tensor(-0.8), np.float32(-0.8), np.array(-0.8), Fraction(-4, 5), Decimal("-0.8"), -0.8])
+@pytest.mark.parametrize("answer",
+                         [torch.tensor(-0.8), np.float32(-0.8), np.array(-0.8), Fraction(-4, 5), Decimal("-0.8"), -0.8])
 def test_a_number_of_any_kind(answer):
     assert told("1.1", answer)
 
@@ -67,8 +70,10 @@ def test_another_dtype_where_the_values_are_right():
 
 
 @pytest.mark.parametrize("right, answer, state", [
-    (0.7, 0.7004, "pass"), (0.7, 0.702, "fail"), (-0.108, -0.10803, "pass"), (-0.108, -0.109, "fail"), (130, 130.1, "fail"), (130, 130.0, "pass"),
-    ((-1.4, 0.8), (-1.4005, 0.8), "pass"), ((-1.4, 0.8), (-1.41, 0.8), "fail"), (2.44, 2.4412, "pass"), (2.44, 2.45, "fail"),
+    (0.7, 0.7004, "pass"), (0.7, 0.702, "fail"), (-0.108, -0.10803, "pass"), (-0.108, -0.109, "fail"),
+    (130, 130.1, "fail"), (130, 130.0, "pass"),
+    ((-1.4, 0.8), (-1.4005, 0.8), "pass"), ((-1.4, 0.8), (-1.41, 0.8), "fail"), (2.44, 2.4412, "pass"),
+    (2.44, 2.45, "fail"),
 ])
 def test_three_digits_of_what_is_computed_by_hand(right, answer, state, monkeypatch):
     from deltanet_edu.tutor.registry import _tolerance
@@ -76,7 +81,8 @@ def test_three_digits_of_what_is_computed_by_hand(right, answer, state, monkeypa
     assert grade(value(right, tolerance=_tolerance(right, None, None)), answer).state == state
 
 
-# -- where precision is lost, the message names the cause that is there ------------------------------------------------------
+# -- where precision is lost, the message names the cause that is there
+# ------------------------------------------------------
 
 def made_without_dtype(x):
     y = torch.zeros(x.shape)
@@ -88,16 +94,20 @@ def cast(x):
     return (x.float() / 3).double()
 
 
-@pytest.mark.parametrize("answer, cause, line", [(made_without_dtype, "a tensor is made in float32", "y = torch.zeros(x.shape)"),
-                                                 (cast, "float64 becomes float32 on the way", "return (x.float() / 3).double()")])
+@pytest.mark.parametrize("answer, cause, line",
+                         [(made_without_dtype, "a tensor is made in float32", "y = torch.zeros(x.shape)"),
+                                                 (cast, "float64 becomes float32 on the way",
+                                                  "return (x.float() / 3).double()")])
 def test_the_cause_of_lost_precision_is_named(answer, cause, line):
     text = " ".join(grade(single(lambda x: x / 3), answer).text.split())
     assert "it loses precision" in text and cause in text and line in text
 
 
 def test_no_cause_is_named_that_is_not_there():
-    """An answer that is off by a little is not thereby computed in float32, and one with a `.float()` may be wrong besides."""
-    for answer in (lambda x: x / 3 + 1e-7, lambda x: x / (3 + 1e-5), lambda x: x / 3 + 1e-7 + 0 * x.float(), lambda x: x.numpy() / 3 + 1e-8):
+    """An answer that is off by a little is not thereby computed in float32, and one with a `.float()` may be wrong
+    besides."""
+    for answer in (lambda x: x / 3 + 1e-7, lambda x: x / (3 + 1e-5), lambda x: x / 3 + 1e-7 + 0 * x.float(),
+                   lambda x: x.numpy() / 3 + 1e-8):
         verdict = grade(single(lambda x: x / 3), answer)
         assert verdict.state == "fail" and "precision" not in verdict.text and "float32" not in verdict.text, verdict.text
     assert "is something small added" in grade(single(lambda x: x / 3), lambda x: x / 3 + 1e-7).text
@@ -106,13 +116,15 @@ def test_no_cause_is_named_that_is_not_there():
 
 
 def test_equal_entries_are_not_taken_for_a_shift():
-    constant = make(lambda x: torch.ones(4, dtype=torch.float64) * x, cases=lambda g: [Case((torch.tensor(n),), f"T = {n}") for n in (2.0, 3.0)],
+    constant = make(lambda x: torch.ones(4, dtype=torch.float64) * x,
+                    cases=lambda g: [Case((torch.tensor(n),), f"T = {n}") for n in (2.0, 3.0)],
                     mutants={})
     wrong = grade(constant, lambda x: torch.ones(4, dtype=torch.float64) * x * torch.tensor([0.0, 1, 1, 1]))
     assert wrong.state == "fail" and "late" not in wrong.headline and "early" not in wrong.headline
 
 
-# -- the smallest failing case shows the difference --------------------------------------------------------------------------
+# -- the smallest failing case shows the difference
+# --------------------------------------------------------------------------
 
 def sides(text):
     """What a verdict says was expected, and what came."""
@@ -173,15 +185,22 @@ def test_a_changed_argument_shows_both():
     assert expected.startswith("x becomes") and yours.startswith("x becomes") and expected != yours
 
 
-# -- the usual slips ---------------------------------------------------------------------------------------------------------
+# -- the usual slips
+# ---------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("right, answer, headline", [
-    (1.44, -1.44, "its sign is flipped"), (1.44, 2.88, "it is off by a factor of 2"), (1.44, 0.72, "it is off by a factor of 2"),
-    (1.44, 1.44**2, "it is the square of the right number"), (1.44, 1.2, "its square is the right number"), (86, 87, "it is off by one"),
-    (1.44, 1 / 1.44, "it is one over the right number"), (0.7, 0.3, "it is one minus the right number"), (130, 133120, "it is off by a factor of 1,024"),
-    (1.44, 144, "it is off by a factor of 100"), (1.44, 1.45, "close, but not exact"), (1.44, 5.0, "not yet"), (1.44, float("nan"), "not yet"),
-    ((-1.4, 0.8), (0.8, -1.4), "these are the right numbers in another order"), ((-1.4, 0.8), (1.4, -0.8), "its sign is flipped"),
-    ((-1.4, 0.8), (-1.4, 0.5), "the second number is wrong, the rest is right"), ((-1.4, 0.8), (-2.8, 1.6), "it is off by a factor of 2"),
+    (1.44, -1.44, "its sign is flipped"), (1.44, 2.88, "it is off by a factor of 2"),
+    (1.44, 0.72, "it is off by a factor of 2"),
+    (1.44, 1.44**2, "it is the square of the right number"), (1.44, 1.2, "its square is the right number"),
+    (86, 87, "it is off by one"),
+    (1.44, 1 / 1.44, "it is one over the right number"), (0.7, 0.3, "it is one minus the right number"),
+    (130, 133120, "it is off by a factor of 1,024"),
+    (1.44, 144, "it is off by a factor of 100"), (1.44, 1.45, "close, but not exact"), (1.44, 5.0, "not yet"),
+    (1.44, float("nan"), "not yet"),
+    ((-1.4, 0.8), (0.8, -1.4), "these are the right numbers in another order"),
+    ((-1.4, 0.8), (1.4, -0.8), "its sign is flipped"),
+    ((-1.4, 0.8), (-1.4, 0.5), "the second number is wrong, the rest is right"),
+    ((-1.4, 0.8), (-2.8, 1.6), "it is off by a factor of 2"),
 ])
 def test_slips_of_a_number(right, answer, headline):
     assert grade(value(right, tolerance=1e-3), answer).headline == headline
@@ -199,15 +218,21 @@ def write(S, k, v, beta):
 
 def writes(g):
     for K in (3, 4):
-        yield Case((*(torch.randn(n, generator=g, dtype=torch.float64) for n in ((K, K), (K,), (K,))), torch.tensor(0.3 + 0.1 * K).double()), f"K = {K}")
+        yield Case((*(torch.randn(n, generator=g, dtype=torch.float64) for n in ((K, K), (K,), (K,))),
+                    torch.tensor(0.3 + 0.1 * K).double()), f"K = {K}")
 
 
 SLIPS = [
-    (lambda S, k, v, beta: write(S, k, v, 1.0), "it treats beta as 1"), (lambda S, k, v, beta: write(0 * S, k, v, beta), "it treats S as zero"),
-    (lambda S, k, v, beta: write(S, v, k, beta), "it uses k and v in each other's place"), (lambda S, k, v, beta: write(S.T, k, v, beta), "it uses S transposed"),
-    (lambda S, k, v, beta: write(S, k, v, 2 * beta), "it uses beta twice over, as 2 beta"), (lambda S, k, v, beta: write(S, k, v, beta**2), "it uses the square of beta"),
-    (lambda S, k, v, beta: write(-S, k, v, beta), "it uses S with the other sign"), (lambda S, k, v, beta: S, "it returns its input S"),
-    (lambda S, k, v, beta: write(S, k, k, beta), "it uses k where v belongs"), (lambda S, k, v, beta: write(S, k, v, 1 - beta), "it uses 1 - beta for beta"),
+    (lambda S, k, v, beta: write(S, k, v, 1.0), "it treats beta as 1"),
+    (lambda S, k, v, beta: write(0 * S, k, v, beta), "it treats S as zero"),
+    (lambda S, k, v, beta: write(S, v, k, beta), "it uses k and v in each other's place"),
+    (lambda S, k, v, beta: write(S.T, k, v, beta), "it uses S transposed"),
+    (lambda S, k, v, beta: write(S, k, v, 2 * beta), "it uses beta twice over, as 2 beta"),
+    (lambda S, k, v, beta: write(S, k, v, beta**2), "it uses the square of beta"),
+    (lambda S, k, v, beta: write(-S, k, v, beta), "it uses S with the other sign"),
+    (lambda S, k, v, beta: S, "it returns its input S"),
+    (lambda S, k, v, beta: write(S, k, k, beta), "it uses k where v belongs"),
+    (lambda S, k, v, beta: write(S, k, v, 1 - beta), "it uses 1 - beta for beta"),
     (lambda S, k, v, beta: write(S, k, v, beta).tril(), "what is above its diagonal is missing"),
     (lambda S, k, v, beta: write(S, k, v, beta) + torch.eye(len(S)), "the identity is added to it"),
 ]
@@ -220,7 +245,8 @@ def test_slips_of_a_function(answer, headline):
 
 
 def test_a_slip_on_some_cases_only_is_not_named():
-    verdict = grade(make(write, cases=writes, mutants={}), lambda S, k, v, beta: write(S, k, v, 1.0 if len(k) == 3 else 0.5))
+    verdict = grade(make(write, cases=writes, mutants={}), lambda S, k, v,
+                    beta: write(S, k, v, 1.0 if len(k) == 3 else 0.5))
     assert verdict.headline == "not a mistake I know"
 
 
@@ -231,4 +257,5 @@ def test_slips_that_come_to_the_same_are_both_named():
 
 def test_the_catalogue_comes_first():
     mutants = {"forgets beta": Mistake(lambda S, k, v, beta: write(S, k, v, 1.0), "Each write has its strength.")}
-    assert grade(make(write, cases=writes, mutants=mutants), lambda S, k, v, beta: write(S, k, v, torch.ones(()))).mistake == "forgets beta"
+    assert grade(make(write, cases=writes, mutants=mutants), lambda S, k, v,
+                 beta: write(S, k, v, torch.ones(()))).mistake == "forgets beta"

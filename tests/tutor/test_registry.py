@@ -1,5 +1,6 @@
 """Registering something malformed fails at once, with the id and the fix in the message."""
 
+import importlib
 import sys
 import types
 
@@ -16,19 +17,27 @@ def tables(monkeypatch):
 
 def register(**changes):
     mutants = {f"is wrong in way {n}": Mistake(lambda x: 0, "Look again.") for n in range(4)}
-    fields = dict(id="98.1", title="T", kind="code", stars=1, minutes=5, reference=abs, alternatives=(abs,), cases=lambda g: [Case((1,), "one")],
+    fields = dict(id="98.1", title="T", kind="code", stars=1, minutes=5, reference=abs, alternatives=(abs,),
+                  cases=lambda g: [Case((1,), "one")],
                   mutants=mutants, hints=("a", "b", "c"))
     exercise(**{**fields, **changes})
 
 
 WRONG = [
-    (dict(id="98"), "id should look like"), (dict(id="05.1"), "id should look like"), (dict(id=5.2), "id should look like"),
-    (dict(kind="essay"), "kind is 'essay', expected one of code, predict, bug, order, open"), (dict(stars=6), "stars is 6, expected 1 to 5"),
-    (dict(minutes=0), "minutes is 0"), (dict(title=" "), "give it a title"), (dict(hints=("a", "b")), "2 hints, expected exactly 3"),
-    (dict(hints=("a", "b", "")), "expected exactly 3"), (dict(alternatives=()), "at least one alternative"), (dict(tolerance=1), "tolerance is 1"),
-    (dict(mutants={"is one": Mistake(abs, "No.")}), "1 mutants, expected at least 4"), (dict(reference=3), "the reference must be a function"),
-    (dict(cases=None), "the reference is a function: give cases"), (dict(cases=[Case((1,), "one")]), "cases must be a function"),
-    (dict(cases=None, reference=None, alternatives=()), "mean 'not attempted'"), (dict(equations=("eq. 5.4",)), 'write ids such as "5.4"'),
+    (dict(id="98"), "id should look like"), (dict(id="05.1"), "id should look like"),
+    (dict(id=5.2), "id should look like"),
+    (dict(kind="essay"), "kind is 'essay', expected one of code, predict, bug, order, open"),
+    (dict(stars=6), "stars is 6, expected 1 to 5"),
+    (dict(minutes=0), "minutes is 0"), (dict(title=" "), "give it a title"),
+    (dict(hints=("a", "b")), "2 hints, expected exactly 3"),
+    (dict(hints=("a", "b", "")), "expected exactly 3"), (dict(alternatives=()), "at least one alternative"),
+    (dict(tolerance=1), "tolerance is 1"),
+    (dict(mutants={"is one": Mistake(abs, "No.")}), "1 mutants, expected at least 4"),
+    (dict(reference=3), "the reference must be a function"),
+    (dict(cases=None), "the reference is a function: give cases"),
+    (dict(cases=[Case((1,), "one")]), "cases must be a function"),
+    (dict(cases=None, reference=None, alternatives=()), "mean 'not attempted'"),
+    (dict(equations=("eq. 5.4",)), 'write ids such as "5.4"'),
     (dict(mutants={f"is {n}": (abs, "No.") for n in range(4)}), "write Mistake(answer, diagnosis, equation)"),
     (dict(mutants={f"is {n}": Mistake(abs, " ") for n in range(4)}), "needs a diagnosis"),
     (dict(mutants={f"is {n}": Mistake(3, "No.") for n in range(4)}), "must be a function like the reference"),
@@ -92,7 +101,8 @@ def chapter(monkeypatch, number, source):
 def importlib_spec(name, source):
     from importlib.machinery import ModuleSpec
 
-    loader = types.SimpleNamespace(create_module=lambda spec: None, exec_module=lambda module: exec(source, module.__dict__))
+    loader = types.SimpleNamespace(create_module=lambda spec: None,
+                                   exec_module=lambda module: exec(source, module.__dict__))
     return ModuleSpec(name, loader)
 
 
@@ -130,6 +140,42 @@ def test_a_chapter_that_needs_triton_says_so(monkeypatch, capsys):
     assert "needs Triton" in capsys.readouterr().out
 
 
+def test_a_chapter_that_needs_another_package_says_which(monkeypatch, capsys):
+    """Without tokenizers chapter 16 cannot be loaded; `progress` raised, and so did every list."""
+    from deltanet_edu.tutor import progress
+
+    chapter(monkeypatch, 98, "import a_package_that_is_not_there")
+    monkeypatch.setattr(registry, "chapters", lambda: [98])
+    with pytest.raises(registry.ChapterUnavailable,
+                       match="^chapter 98 needs a_package_that_is_not_there.*: pip install a_package"):
+        registry.find("exercise", "98.1")
+    progress()
+    assert "Chapter 98 needs a_package_that_is_not_there, which is not installed" in capsys.readouterr().out
+
+
+def test_a_chapter_with_a_mistake_of_its_own_is_not_taken_for_a_missing_package(monkeypatch):
+    chapter(monkeypatch, 98, "import deltanet_edu.nowhere")
+    with pytest.raises(ModuleNotFoundError):
+        registry.find("exercise", "98.1")
+
+
+def test_a_reloaded_module_registers_anew(monkeypatch):
+    name = chapter(monkeypatch, 98, PREDICTION.format("98.a"))
+    first = registry.find("prediction", "98.a")
+    module = importlib.reload(sys.modules[name])
+    assert module is sys.modules[name] and registry.find("prediction", "98.a") is not first
+    twice = chapter(monkeypatch, 97, 2 * PREDICTION.format("97.a"))
+    with pytest.raises(RegistrationError, match=f"registered twice, in {twice} and {twice}"):
+        registry.find("prediction", "97.a")
+
+
+def test_real_chapters_can_be_reloaded():
+    from deltanet_edu.chapters.ch02 import lesson, problems
+
+    monkey = [importlib.reload(module) for module in (problems, lesson)]
+    assert monkey and registry.find("exercise", "2.1").module == problems.__name__
+
+
 def test_ids_are_sorted_by_number(monkeypatch):
     for id in ("98.10", "98.2"):
         register(id=id)
@@ -139,7 +185,8 @@ def test_ids_are_sorted_by_number(monkeypatch):
 
 
 def test_order_exercises_take_labels_for_mutants():
-    register(kind="order", reference="BA", alternatives=("BA",), mutants={f"is {n}": Mistake("AB", "No.") for n in range(4)},
+    register(kind="order", reference="BA", alternatives=("BA",),
+             mutants={f"is {n}": Mistake("AB", "No.") for n in range(4)},
              prepare=order_the_lines({"A": "return y", "B": "y = x"}, header="def f(x):", name="f"))
 
 
@@ -154,7 +201,8 @@ def test_too_friendly_cases_are_found_out():
 
     def friendly(g):
         for T in (1, 2, 2):
-            yield Case((torch.ones(T, 3, dtype=torch.float64) * (T == 1), torch.zeros(3, dtype=torch.float64)), f"T = {T}")
+            yield Case((torch.ones(T, 3, dtype=torch.float64) * (T == 1), torch.zeros(3, dtype=torch.float64)),
+                       f"T = {T}")
 
     def accepted(cases):
         exercise = make(running_sum, cases=cases, mutants={})

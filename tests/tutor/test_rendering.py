@@ -13,10 +13,13 @@ from deltanet_edu.tutor.formatting import argument_names, number, summary, value
 from deltanet_edu.tutor.grading import grade
 from deltanet_edu.tutor.overview import progress_html, progress_text
 from deltanet_edu.tutor.registry import find
-from deltanet_edu.tutor.rendering import inline, verdict_html
+from deltanet_edu.tutor.rendering import COLORS, card, inline, verdict_html
 from deltanet_edu.tutor.verdict import Part, Verdict
 
 from .exercises import MUTANTS, make, single
+
+
+EXERCISES = [make()]
 
 
 class Outline(HTMLParser):
@@ -45,8 +48,10 @@ def evil(x, S):
     raise ValueError('</pre><script>alert("1")</script>&amp; <b>')
 
 
-VERDICTS = [grade(make(), MUTANTS["averages"].answer), grade(make(), None), grade(make(), MUTANTS["averages"].answer and evil), grade(make(), make().reference),
-            Verdict("1.1", "<i>", "fail", "a < b & c", (Part("*very* `x < y`"), Part("*not* <b>", "learner"), Part("<u>", "learner", True)))]
+VERDICTS = [grade(make(), MUTANTS["averages"].answer), grade(make(), None),
+            grade(make(), MUTANTS["averages"].answer and evil), grade(make(), make().reference),
+            Verdict("1.1", "<i>", "fail", "a < b & c",
+                    (Part("*very* `x < y`"), Part("*not* <b>", "learner"), Part("<u>", "learner", True)))]
 
 
 @pytest.mark.parametrize("verdict", VERDICTS, ids=["fail", "open", "raises", "pass", "markup"])
@@ -55,7 +60,8 @@ def test_card_is_escaped_balanced_and_self_contained(verdict):
     outline = Outline(html)
     assert set(outline.tags) <= {"div", "b", "pre", "code", "em"}
     assert not re.search(r"https?:|url\(|@import|src=", html)
-    assert all(not re.search(r"(?<!-)color:\s*(?!inherit)", style) for style in outline.styles), "text keeps the color of the theme"
+    assert all(not re.search(r"(?<!-)color:\s*(?!inherit)",
+                             style) for style in outline.styles), "text keeps the color of the theme"
     assert verdict_html(verdict) == html
 
 
@@ -69,6 +75,39 @@ def test_card_and_text_say_the_same():
     for verdict in VERDICTS[:4]:
         plain = re.sub(r"[\s*`]+", "", verdict.text)
         assert re.sub(r"[\s*`]+", "", Outline(verdict_html(verdict)).text) == plain
+
+
+def edge(state):
+    style = Outline(card(state, "x")).styles[0]
+    return re.search(r"border-left:(\d+)px (\w+) rgb\((\d+),(\d+),(\d+)\)", style).groups()
+
+
+def luminance(r, g, b):
+    parts = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in (r / 255, g / 255, b / 255)]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def contrast(a, b):
+    light, dark = sorted((luminance(*a), luminance(*b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_cards_are_told_apart_without_color():
+    assert len({edge(state)[1] for state in ("pass", "fail", "open")}) == 3
+    assert "repeating-linear-gradient" in progress_html(EXERCISES, [],
+                                                        {"exercises": {"99.1": {"attempts": 1}}, "predictions": {}}, {})
+
+
+@pytest.mark.parametrize("ground", [(255, 255, 255), (17, 17, 17), (33, 33, 33)],
+                         ids=["light", "JupyterLab dark", "Colab dark"])
+def test_text_and_edges_of_cards_have_contrast(ground):
+    """Text takes the color of the notebook, never a gray of ours; an edge has the 3 that a sign needs."""
+    for state in COLORS:
+        assert contrast(tuple(map(int, edge(state)[2:])), ground) >= 3, state
+    verdict = Verdict("9.9", "T", "fail", "x", (Part("a"), Part("b", "learner", True)))
+    said = verdict_html(verdict) + progress_html(EXERCISES, [], {"exercises": {}, "predictions": {}},
+                                                 {99: "chapter 99 needs x"})
+    assert set(re.findall(r"(?<![-\w])color:([^;\"]+)", said)) == {"inherit"} and "opacity" not in said
 
 
 def test_markup_of_our_own_text():
@@ -91,7 +130,8 @@ def test_names_of_arguments_fall_back_to_their_number():
 
 
 def test_summary_of_notes():
-    assert summary(["unit keys, T = 1", "repeated keys, T = 12", "unit keys, T = 2, C = T"]) == "unit keys, repeated keys, T = 1, 2, 12, C = T"
+    assert summary(["unit keys, T = 1", "repeated keys, T = 12",
+                    "unit keys, T = 2, C = T"]) == "unit keys, repeated keys, T = 1, 2, 12, C = T"
 
 
 def test_lines_are_short_enough_to_read():
@@ -150,14 +190,14 @@ def test_progress_counts(home):
     data = storage.empty()
     storage.entry(data, "1.1").update(attempts=3, solved="2026-01-01", mistakes={"forgets beta": 2})
     storage.entry(data, "1.2").update(attempts=1)
-    assert progress_text(exercises, [], data) == """\
+    assert progress_text(exercises, [], data, {}) == """\
 chapter  1  █████▒▒▒▒▒··········   1 of  4 solved, 1 under way
 chapter  2  ····················   0 of  4 solved
 all         1 of 8 solved
 
 Mistakes met more than once:
       1.1  it forgets beta (2 times)"""
-    outline = Outline(progress_html(exercises, [], data))
+    outline = Outline(progress_html(exercises, [], data, {}))
     assert "1 of 4 solved, 1 under way" in outline.text and "width:25%" in "".join(outline.styles)
 
 
@@ -186,7 +226,8 @@ def test_lines_of_an_exercise_without_lines(capsys):
     assert "no lines to order" in capsys.readouterr().out
 
 
-# -- in a notebook ---------------------------------------------------------------------------------------------------------
+# -- in a notebook
+# ---------------------------------------------------------------------------------------------------------
 
 CELLS = """
 from deltanet_edu.tutor import check, hint, predict, progress, show, solution, verify

@@ -8,8 +8,10 @@ import warnings
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from deltanet_edu.tutor import check, hint, solution, storage
+from deltanet_edu.cli import app
+from deltanet_edu.tutor import check, hint, progress, solution, storage
 from deltanet_edu.tutor.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +42,8 @@ def test_what_is_recorded(home):
     storage.record_verdict(solved("5.2"))
     record = json.loads((home / "progress.json").read_text())["exercises"]["5.2"]
     today = storage.today()
-    assert record == {"attempts": 3, "solved": today, "hints": 0, "mistakes": {"forgets beta": 2}, "first": today, "last": today}
+    assert record == {"attempts": 3, "solved": today, "hints": 0, "mistakes": {"forgets beta": 2}, "first": today,
+                      "last": today}
     assert [p.name for p in home.iterdir() if p.name.startswith(".")] == []
 
 
@@ -95,7 +98,8 @@ def test_several_notebooks_at_once_lose_nothing():
     assert exercises["5.2"]["attempts"] == 80 and len(exercises) == 81
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 1}', '{"exercises": [], "predictions": {}}', "\x00\xff",
+@pytest.mark.parametrize("content",
+                         ["", "{", "[]", '{"version": 1}', '{"exercises": [], "predictions": {}}', "\x00\xff",
                                      '{"exercises": {"5.2": 3}, "predictions": {}}'], ids=repr)
 def test_a_damaged_file_is_set_aside_not_lost(home, content):
     home.mkdir()
@@ -171,3 +175,61 @@ def test_the_first_prediction_counts():
     storage.record_prediction("2.a", "8", False)
     storage.record_prediction("2.a", "5", True)
     assert storage.read()["predictions"]["2.a"]["choice"] == "8"
+
+
+# -- a file that somebody or something has damaged ---------------------------------------------------------------------
+
+NEST = 200_000
+DAMAGED = {
+    "wrong types": '{"exercises": {"0.1": {"attempts": "three", "hints": [2], "mistakes": ["x"], "solved": 5, "last": {}}}, '
+                   '"predictions": {}}',
+    "nulls": '{"exercises": {"0.1": {"attempts": null, "hints": null, "mistakes": null}}, "predictions": {"0.a": {}}}',
+    "counts that are none": '{"exercises": {"0.1": {"attempts": 1e999, "hints": -4, "mistakes": {"forgets": "often", "adds": NaN}}}, '
+                            '"predictions": {}}',
+    "half a character": '{"exercises": {"0.1": {"mistakes": {"\\ud800": 1}}}, "predictions": {}}',
+    "a list": "[]", "nothing": "", "half a file": '{"exercises": {"0.1": {"att', "no text": b"\xff\xfe\x00\x01",
+    "deep": "[" * NEST + "]" * NEST, "records that are none": '{"exercises": {"0.1": 3}, "predictions": {}}',
+    "strange ids": '{"exercises": {"": {}, "x.y": {}, "0.1.2": {"attempts": 2}}, "predictions": {"0": {}}}',
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_never_breaks_anything(home, content, capsys):
+    home.mkdir()
+    (home / "progress.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        progress(), hint("0.1")
+        assert check("0.1", lambda S, v, k: S + v[:, None] * k)
+        check("0.1", lambda S, v, k: v[:, None] * k)
+        for command in (["list", "0"], ["next"], ["progress"], ["reset", "--all", "--yes"]):
+            assert CliRunner().invoke(app, command).exit_code == 0
+    assert "hint 1 of 3" in capsys.readouterr().out
+
+
+def test_what_is_sound_in_a_damaged_file_is_kept(home):
+    home.mkdir()
+    kept = {"attempts": 3, "solved": "2026-01-02", "hints": 1, "mistakes": {"forgets beta": 2},
+            "of a later version": [1]}
+    data = {"version": 1, "exercises": {"5.2": {**kept, "last": 7}, "5.3": {**kept, "mistakes": {"a": 1, "b": "x"}}},
+            "predictions": {}}
+    (home / "progress.json").write_text(json.dumps(data))
+    assert storage.read()["exercises"] == {"5.2": kept, "5.3": {**kept, "mistakes": {"a": 1}}}
+
+
+def test_a_folder_where_the_file_should_be(home):
+    (home / "progress.json").mkdir(parents=True)
+    with pytest.warns(UserWarning, match="cannot be written"):
+        assert check("0.1", lambda S, v, k: S + v[:, None] * k)
+
+
+@pytest.mark.parametrize("given", ["~/there", "there"])
+def test_one_home_from_every_folder(given, monkeypatch, tmp_path):
+    """`~` is the home folder, and so is where a relative path begins."""
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "me"))
+    monkeypatch.setenv("DELTANET_EDU_HOME", given)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        assert storage.home() == tmp_path / "me" / "there"

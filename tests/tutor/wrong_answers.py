@@ -64,12 +64,14 @@ def wrong_answers(exercise):
         "hard-coded for the shapes of the first case": remembered(exercise, first_shape),
         "remembers the first half of the cases": remembered(exercise, set(range((len(cases) + 1) // 2))),
         "remembers all cases but the last": remembered(exercise, set(range(len(cases) - 1))),
-        "NaN": lambda *args: mapped(fresh(plain.value), lambda y: y * float("nan") if isinstance(y, (torch.Tensor, float)) else None),
+        "NaN": lambda *args: mapped(fresh(plain.value),
+                                    lambda y: y * float("nan") if isinstance(y, (torch.Tensor, float)) else None),
     }
     if any(isinstance(t, torch.Tensor) and t.dtype == torch.float64 for outcome in expected for t in leaves(outcome.value)):
         if not exercise.buffers(0):
             reference = exercise.prepared(exercise.reference)
-            answers["float32"] = lambda *args: mapped(reference(*args), lambda y: y.float() if isinstance(y, torch.Tensor) else y)
+            answers["float32"] = lambda *args: mapped(reference(*args),
+                                                      lambda y: y.float() if isinstance(y, torch.Tensor) else y)
     return answers
 
 
