@@ -22,6 +22,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # A room may import from the rooms before it. `records` and `checks` know nothing of the others; `chapters` may use all.
 ROOMS = [
     "records",
+    "terminal",
     "checks",
     "ops",
     "kernels",
@@ -101,6 +102,7 @@ def test_imports_run_one_way(path):
 
 DISTRIBUTIONS = {
     "IPython": "jupyterlab",
+    "traitlets": "jupyterlab",
     "matplotlib_inline": "jupyterlab",
     "cycler": "matplotlib",
     "mpl_toolkits": "matplotlib",

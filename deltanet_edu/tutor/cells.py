@@ -1,5 +1,4 @@
-"""The cells of a learner's notebook, run one after another in a process of their own: `python -m
-deltanet_edu.tutor.cells`.
+"""The cells of a learner's notebook, run one after another in a process of their own.
 
 `rerun.py` starts it and reads what it says: one line of JSON for each thing that happens, on what was its standard
 output. What the cells print is dropped. The cells run in IPython, as they do in Jupyter; what would start another
@@ -16,63 +15,67 @@ import types
 from contextlib import contextmanager
 from pathlib import Path
 
-from IPython.core.compilerop import CachingCompiler
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
-
 from . import storage
 from .registry import ChapterUnavailable, UnknownId, find
 from .rendering import collecting, verdict_text
 
 SKIPPED = set("""
-    matplotlib pip conda mamba micromamba uv system sx sc bash sh script cmd perl ruby html HTML javascript js latex svg SVG
+    matplotlib pip conda mamba micromamba uv system sx sc bash sh script cmd perl ruby
+    html HTML javascript js latex svg SVG
     markdown pinfo pinfo2 psource debug pdb edit load_ext autoreload history notebook""".split())
 
 
-class Shell(InteractiveShell):
-    """IPython without a terminal, a history, or anything outside Python."""
+def shell_class(name):
+    """IPython without a terminal, a history, or anything outside Python; tracebacks call its cells "name, cell 3"."""
+    from IPython.core.compilerop import CachingCompiler
+    from IPython.core.interactiveshell import InteractiveShell
 
-    def system(self, command):
-        """`!command`: not run."""
-
-    system_piped = system_raw = system
-
-    def getoutput(self, command, split=True, depth=0):
-        """`x = !command`: no lines."""
-        return []
-
-    def run_line_magic(self, name, line, _stack_depth=1):
-        return None if name in SKIPPED else super().run_line_magic(name, line, _stack_depth + 1)
-
-    def run_cell_magic(self, name, line, cell):
-        return None if name in SKIPPED else super().run_cell_magic(name, line, cell)
-
-    def showtraceback(self, *args, **kwargs):
-        """Nothing: errors are reported once, by `explain`."""
-
-    showsyntaxerror = showindentationerror = showtraceback
-
-
-@contextmanager
-def shell_for(name):
-    """A shell whose cells are called "name, cell 3" in tracebacks; afterwards the process is as it was."""
     class Compiler(CachingCompiler):
         number = 0
 
         def get_code_name(self, raw_code, transformed_code, number):
             return f"{name}, cell {self.number}"
 
-    class NamedShell(Shell):
+    class Shell(InteractiveShell):
         compiler_class = Compiler
+
+        def system(self, command):
+            """`!command`: not run."""
+
+        system_piped = system_raw = system
+
+        def getoutput(self, command, split=True, depth=0):
+            """`x = !command`: no lines."""
+            return []
+
+        def run_line_magic(self, name, line, _stack_depth=1):
+            return None if name in SKIPPED else super().run_line_magic(name, line, _stack_depth + 1)
+
+        def run_cell_magic(self, name, line, cell):
+            return None if name in SKIPPED else super().run_cell_magic(name, line, cell)
+
+        def showtraceback(self, *args, **kwargs):
+            """Nothing: errors are reported once, by `explain`."""
+
+        showsyntaxerror = showindentationerror = showtraceback
+
+    return Shell
+
+
+@contextmanager
+def shell_for(name):
+    """A shell for the cells of one notebook; afterwards the process is as it was."""
+    from traitlets.config import Config
 
     kept = sys.modules["__main__"], sys.displayhook, sys.excepthook, list(sys.path)
     quiet = Config()
     quiet.HistoryManager.enabled = False
-    shell = NamedShell.instance(config=quiet, user_module=types.ModuleType("__main__"))
+    Shell = shell_class(name)
+    shell = Shell.instance(config=quiet, user_module=types.ModuleType("__main__"))
     try:
         yield shell
     finally:
-        NamedShell.clear_instance()
+        Shell.clear_instance()
         sys.modules["__main__"], sys.displayhook, sys.excepthook, sys.path[:] = kept
 
 

@@ -1,5 +1,4 @@
-"""The tutor's part of the command line. Everything heavy is imported inside the commands, so that --help answers at
-once."""
+"""The tutor's part of the command line. What is heavy is imported inside the commands: --help answers at once."""
 
 import re
 from pathlib import Path
@@ -43,7 +42,8 @@ def show_doctor():
 
 
 Chapter = Annotated[int | None, typer.Argument(help="Only this chapter.", min=0, max=99, show_default=False)]
-OneChapter = Annotated[int, typer.Argument(metavar="CHAPTER", help="Its number: 5 or 05.", min=0, max=99, show_default=False)]
+OneChapter = Annotated[int, typer.Argument(metavar="CHAPTER", help="Its number: 5 or 05.", min=0, max=99,
+                                           show_default=False)]
 What = Annotated[str, typer.Argument(metavar="CHAPTER|ID|NOTEBOOK", show_default=False,
                                      help="5, 5.2, or the path of a notebook.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The exercise, such as 5.2.", show_default=False)]
@@ -97,7 +97,7 @@ def show_next():
     exercises, done = all_exercises(), storage.read()["exercises"]
     e = desk.next_exercise(exercises, done)
     if e is None:
-        typer.echo("Every exercise of the book is solved. `deltanet-edu reset 5` takes a chapter back, to solve it again.")
+        typer.echo("Every exercise of the book is solved. `deltanet-edu reset 5` takes a chapter back.")
         return
     typer.echo(f"Next: {e.id} {e.title}   {'★' * e.stars}{'☆' * (5 - e.stars)}   about {e.minutes} minutes")
     for line in desk.whereabouts(e, exercises, done):
@@ -105,8 +105,7 @@ def show_next():
 
 
 def run_start(chapter: OneChapter, folder: Folder = None):
-    """Copy the problem set of a chapter to a notebook of your own, and say where it is. Nothing of yours is
-    overwritten.
+    """Copy the problem set of a chapter to a notebook of your own, and say where. Nothing is overwritten.
 
     \b
     deltanet-edu start 5                  exercises/my_05_wy_representation.ipynb
@@ -117,7 +116,8 @@ def run_start(chapter: OneChapter, folder: Folder = None):
     except (NotebookError, OSError) as error:
         stop(str(error))
     typer.echo(f"Your copy: {path}" if copied else f"You have begun it already: {path}")
-    typer.echo(f"Open it in JupyterLab. `deltanet-edu watch {desk.shortest(path, chapter)}` checks it whenever you save.")
+    name = desk.shortest(path, chapter)
+    typer.echo(f"Open it in JupyterLab. `deltanet-edu watch {name}` checks it whenever you save.")
 
 
 def run_check(what: What, limit: Limit = ANSWER_SECONDS):
@@ -143,8 +143,7 @@ def run_check(what: What, limit: Limit = ANSWER_SECONDS):
 
 
 def check_once(path, wanted, limit):
-    """Run a notebook, show what concerns `wanted` (an exercise, or everything if None) as it comes; whether all is
-    well."""
+    """Run a notebook and show what concerns the exercise `wanted`, or all of it; whether all is well."""
     typer.echo(f"Running {path} ...")
     shown = []
 

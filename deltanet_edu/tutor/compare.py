@@ -49,7 +49,8 @@ def difference(expected, actual, tolerance, where=""):
     if isinstance(expected, str) or isinstance(actual, str):
         if not (isinstance(expected, str) and isinstance(actual, str)):
             return Difference("type", where, expected, actual)
-        return None if expected.strip().lower() == actual.strip().lower() else Difference("value", where, expected, actual)
+        equal = expected.strip().lower() == actual.strip().lower()
+        return None if equal else Difference("value", where, expected, actual)
     e, a = as_tensor(expected), as_tensor(actual)
     if e is None or a is None:
         return _other(expected, actual, e, where)
@@ -61,8 +62,7 @@ def _first(differences):
 
 
 def as_tensor(x):
-    """A detached dense tensor for a tensor, array or number; None for anything else, such as a meta or quantized
-    tensor."""
+    """A detached dense tensor for a tensor, array or number; None for anything else, such as a meta tensor."""
     try:
         if isinstance(x, torch.Tensor):
             if x.is_meta or x.is_quantized:
@@ -98,7 +98,7 @@ def _tensors(e, a, expected, actual, tolerance, where):
     if family(e) != family(a):
         return Difference("dtype", where, expected, actual)
     wider = e.dtype != a.dtype and _holds(a.dtype, e.dtype)
-    if wider and e.is_floating_point():                                  # what is expected is no more exact than its dtype
+    if wider and e.is_floating_point():                                  # what is expected is as exact as its dtype
         tolerance = max(tolerance, 4 * torch.finfo(e.dtype).eps)
     far, gap = apart(e, a, tolerance)
     if not far.any():
@@ -126,8 +126,7 @@ def family(x):
 
 
 def apart(e, a, tolerance):
-    """Which entries differ by more than the tolerance, and by how much; infinities and NaNs must be in the same
-    places."""
+    """Which entries differ by more than the tolerance, and by how much; infinities and NaNs must match."""
     wide = torch.complex128 if e.is_complex() or a.is_complex() else torch.float64
     e, a = e.to(wide).cpu(), a.to(wide).cpu()
     gap = (e - a).abs()                                                  # NaN for equal infinities: handled below

@@ -49,9 +49,9 @@ def shortest(path, chapter):
 def next_exercise(exercises, done):
     """The first exercise that is not solved, from the chapter that was worked on last; None if all are solved."""
     open_ones = [e for e in exercises if storage.state(done.get(e.id, {})) != "solved"]
-    dates = {e.chapter: max(str(done.get(o.id, {}).get("last") or "") for o in exercises if o.chapter == e.chapter) for e in exercises}
-    begun = [n for n in dates if dates[n]]
-    here = max(begun, key=lambda n: (dates[n], n)) if begun else 0
+    dates = [(done.get(e.id, {}).get("last") or "", e.chapter) for e in exercises]
+    latest, chapter = max(dates, default=("", 0))
+    here = chapter if latest else 0
     later = [e for e in open_ones if e.chapter >= here]
     return next(iter(later or open_ones), None)
 
@@ -77,8 +77,7 @@ def whereabouts(exercise, exercises, done):
 
 
 def saves(path):
-    """Yield once at once, and then whenever the file has changed and is whole again; the notebook may be gone for a
-    while."""
+    """Yield at once, and then whenever the file has changed; it may be gone for a while."""
     seen = None
     while True:
         now = stamp(path)

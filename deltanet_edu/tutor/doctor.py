@@ -69,18 +69,21 @@ def gpu():
     if not torch.cuda.is_available():
         return Finding("○", "GPU", "none that PyTorch can use",
                        "Nothing in the book needs one: kernels run in Triton's interpreter, exact but slow, and "
-                       "measurements come with the book. Google Colab lends one free of charge: Runtime, Change runtime type.")
+                       "measurements come with the book. Google Colab lends one free of charge: "
+                       "Runtime, Change runtime type.")
     properties = torch.cuda.get_device_properties(0)
     found = (f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, "
              f"compute capability {properties.major}.{properties.minor}")
     if properties.major < 8:
-        return Finding("○", "GPU", found, "Too old for the kernels, which need compute capability 8.0 or later; delta_rule runs on PyTorch here.")
+        return Finding("○", "GPU", found, "Too old for the kernels, which need compute capability 8.0 or later; "
+                                          "delta_rule runs on PyTorch here.")
     return Finding("✓", "GPU", found)
 
 
 def triton_kernels():
     if importlib.util.find_spec("triton") is None:
-        way = "Install it: pip install triton" if sys.platform == "linux" else "It exists for Linux only: use Colab or WSL."
+        elsewhere = "It exists for Linux only: use Colab or WSL."
+        way = "Install it: pip install triton" if sys.platform == "linux" else elsewhere
         return Finding("○", "Triton", "not installed", f"{KERNELS} {way}")
     version = importlib.metadata.version("triton")
     where = "on the GPU" if torch.cuda.is_available() else "in the interpreter, without a GPU"

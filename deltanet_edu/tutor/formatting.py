@@ -60,8 +60,8 @@ def kind(x):
     """What to call a value: "tensor", "sparse tensor", "tuple", "NoneType"."""
     if not isinstance(x, torch.Tensor):
         return type(x).__name__
-    special = "meta " if x.is_meta else "quantized " if x.is_quantized else "sparse " if x.layout != torch.strided else ""
-    return f"{special}tensor"
+    kinds = ("meta ", x.is_meta), ("quantized ", x.is_quantized), ("sparse ", x.layout != torch.strided)
+    return next((name for name, applies in kinds if applies), "") + "tensor"
 
 
 def fits(x, width=80, digits=4):
@@ -70,8 +70,7 @@ def fits(x, width=80, digits=4):
 
 
 def rows(x, width=80, split=False, digits=4):
-    """A value as lines: one if it fits and is not to be split, else one per row of a matrix and per member of a
-    tuple."""
+    """A value as lines: one if it fits and is not to be split, else one per row of a matrix or member of a tuple."""
     text = value(x, digits=digits)
     if len(text) <= width and not (split and isinstance(x, tuple) and x):
         return [text]

@@ -31,7 +31,8 @@ def grade(exercise, answer):
         return grade_value(exercise, prepared)
     if not callable(prepared):
         return fail(exercise, f"expected a function, got {_a(prepared)}",
-                    [Part(f'Next: give the function itself, not what it returns: `check("{exercise.id}", f)`, not `f(...)`.')])
+                    [Part("Next: give the function itself, not what it returns: "
+                          f'`check("{exercise.id}", f)`, not `f(...)`.')])
     return grade_function(exercise, prepared)
 
 
@@ -125,7 +126,8 @@ def is_mutant(exercise, name, outcomes, wrong):
                 return False
             if not values_seen and str(mine.error) != str(theirs.error):
                 return False
-            if i == order[0] and raising_line(mine.error) != raising_line(theirs.error):  # Python 3.11 forgets lines in warm code
+            # The first only: Python 3.11 forgets lines in code that has run often.
+            if i == order[0] and raising_line(mine.error) != raising_line(theirs.error):
                 return False
             continue
         if theirs.changed.keys() - mine.changed.keys():

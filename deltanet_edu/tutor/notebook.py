@@ -129,7 +129,8 @@ def _ask(p):
     width = max(map(len, p.options))
     rows = "".join(
         f'<details style="margin-top:4px"><summary style="cursor:pointer">{inline(option)}</summary>'
-        f'<div style="margin-left:1.2em"><b>{"Yes" if option == p.answer else "No"}.</b> {inline(meaning)}</div></details>'
+        f'<div style="margin-left:1.2em"><b>{"Yes" if option == p.answer else "No"}.</b> {inline(meaning)}</div>'
+        '</details>'
         for option, meaning in p.options.items())
     ways = "\n".join(f'{INDENT}{option:<{width}}   predict("{p.id}", "{option}")' for option in p.options)
     head = f"<b>? {escape(p.id)}</b> {inline(p.question)} <i>Decide, then click.</i>"

@@ -41,12 +41,12 @@ class Assembler:
         return [label for label in getattr(f, "labels", ()) if label in self.distractors]
 
     def explain(self, f, error):
-        """(headline, advice) for a line that needs a name which no line before it has made; None for any other
-        exception."""
+        """(headline, advice) for a line that needs a name no line before it has made; else None."""
         labels, name = getattr(f, "labels", ()), re.search(r"'(\w+)'", str(error))
         if not (labels and name and isinstance(error, NameError)):
             return None
-        name, numbers = name[1], [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == f.__code__.co_filename]
+        name, frames = name[1], traceback.extract_tb(error.__traceback__)
+        numbers = [frame.lineno for frame in frames if frame.filename == f.__code__.co_filename]
         owners = [label for label in labels for _ in self.lines[label].splitlines()]
         place = numbers[-1] - len(self.header.rstrip().splitlines()) - 1 if numbers else -1
         makers = [label for label, line in self.lines.items() if label not in self.distractors and _makes(line, name)]
@@ -110,7 +110,8 @@ def order_the_lines(lines, header, name, *, distractors=None, namespace=None):
 
 def raising_line(error):
     """The assembled line that has raised an exception, or "" if it came from elsewhere."""
-    lines = [frame.line for frame in traceback.extract_tb(error.__traceback__) if re.fullmatch(r"<\w+ from [A-Z]+>", frame.filename)]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.line for frame in frames if re.fullmatch(r"<\w+ from [A-Z]+>", frame.filename)]
     return lines[-1] if lines else ""
 
 
@@ -118,9 +119,10 @@ def _makes(line, name):
     """Whether a line gives `name` a value without needing one."""
     code = textwrap.dedent(line).split("#")[0].rstrip()
     try:
-        found = [node.ctx for node in ast.walk(ast.parse(code + " pass" * code.endswith(":"))) if isinstance(node, ast.Name) and node.id == name]
+        nodes = ast.walk(ast.parse(code + " pass" * code.endswith(":")))
     except SyntaxError:
         return False
+    found = [node.ctx for node in nodes if isinstance(node, ast.Name) and node.id == name]
     return bool(found) and all(isinstance(context, ast.Store) for context in found)
 
 

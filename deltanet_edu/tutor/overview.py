@@ -52,7 +52,8 @@ def progress_html(exercises, predictions, data, unavailable):
         cells = (f"chapter {chapter}", _bar(solved / total, tried / total),
                  f"{solved} of {total} solved" + (f", {tried} under way" if tried else ""),
                  f"{said} of {asked} predictions" if said else "")
-        body += "<tr>" + "".join(f'<td style="text-align:left;padding:2px 10px 2px 0">{c}</td>' for c in cells) + "</tr>"
+        row = "".join(f'<td style="text-align:left;padding:2px 10px 2px 0">{c}</td>' for c in cells)
+        body += f"<tr>{row}</tr>"
     again = "".join(f"<div>{escape(id)}: it {escape(name)} ({n} times)</div>" for id, name,
                     n in favorite_mistakes(data))
     again = f'<div style="margin-top:6px"><b>Mistakes met more than once</b>{again}</div>' if again else ""

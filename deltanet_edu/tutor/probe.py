@@ -1,5 +1,4 @@
-"""Does a Triton kernel run here? `deltanet-edu doctor` runs this file as a program of its own, with and without a
-GPU."""
+"""Does a Triton kernel run here? `deltanet-edu doctor` runs this file as a program, with and without a GPU."""
 
 import torch
 import triton

@@ -55,8 +55,8 @@ def of_changes(exercise, case, expected, outcome):
     if extra:
         name = names[extra[0]]
         return f"it changes its input {name} in place", [
-            f"The result is right, but whoever called it still needs {name}. Operations such as `+=` and `add_` write into "
-            f"the tensor: use `{name} = {name} + ...`."]
+            f"The result is right, but whoever called it still needs {name}. Operations such as `+=` and `add_` write "
+            f"into the tensor: use `{name} = {name} + ...`."]
     return f"it does not write what it should into {names[min(expected.changed)]}", []
 
 
@@ -99,8 +99,7 @@ def _entering(exercise, i, buffers):
 
 
 def _wrong_pairs(exercise, outcomes, wrong):
-    """(expected, actual) tensors at the first difference of every wrong case; [] if some case differs in another
-    way."""
+    """(expected, actual) tensors at the first difference of every wrong case; [] if one differs in another way."""
     pairs = []
     for bad, expected, outcome in zip(wrong, exercise.expected, outcomes):
         if not bad:
@@ -155,11 +154,12 @@ def _shape(found, exercise):
     if sorted(a.shape) == sorted(e.shape) and a.ndim > 1:
         return shapes, ["The dimensions are right but in another order."]
     if a.numel() == e.numel() and [n for n in a.shape if n != 1] == [n for n in e.shape if n != 1]:
-        too_many, missing = "`squeeze` it, or `torch.cat` what you `stack`", "`unsqueeze`, or keep it with `keepdim=True`"
-        said = f"one too many: {too_many}" if a.ndim > e.ndim else f"missing: {missing}"
-        return shapes, [f"A dimension of size 1 is {said}."]
+        too_many = "one too many: `squeeze` it, or `torch.cat` what you `stack`"
+        missing = "missing: `unsqueeze`, or keep it with `keepdim=True`"
+        return shapes, [f"A dimension of size 1 is {too_many if a.ndim > e.ndim else missing}."]
     if a.numel() == e.numel():
-        return shapes, ["It has the right number of entries. Were pieces joined along another dimension, or is a `reshape` missing?"]
+        return shapes, ["It has the right number of entries. Were pieces joined along another dimension, "
+                        "or is a `reshape` missing?"]
     return shapes, []
 
 
@@ -170,7 +170,8 @@ def _dtype(found, exercise):
         half = a.dtype in (torch.bfloat16, torch.float16)
         if difference(e, a.to(e.dtype), 1e-2 if half else 1e-5) is not None:
             return headline, ["Somewhere inside, precision is lost; and the values differ as well."]
-        return headline, [f"The values agree to about {'1e-2' if half else '1e-6'}. Somewhere inside, precision is lost: "
+        digits = "1e-2" if half else "1e-6"
+        return headline, [f"The values agree to about {digits}. Somewhere inside, precision is lost: "
                           "new tensors should take `dtype=` from an input."]
     wide = torch.complex128 if e.is_complex() or a.is_complex() else torch.float64
     return headline, ["The values are right."] if difference(e.to(wide), a.to(wide), exercise.tolerance) is None else []
@@ -227,7 +228,7 @@ def _shifted(pairs):
     for d in range(4):
         long = [(e, a) for e, a in pairs if e.ndim > d and e.shape[d] >= 3]
         if not any(difference(e.narrow(d, 1, e.shape[d] - 1), e.narrow(d, 0, e.shape[d] - 1), 1e-9) for e, _ in long):
-            continue                                                     # equal entries look the same when they are shifted
+            continue                                                     # equal entries look the same when shifted
         for late, word in ((True, "late"), (False, "early")):
             if all(_equal_shift(e, a, d, late) for e, a in long):
                 other = "t - 1" if late else "t + 1"
@@ -279,8 +280,7 @@ def _partly(found, exercise, outcomes, wrong, advice):
 
 
 def failure_pattern(exercise, wrong):
-    """A sentence that says which cases fail: a phrase of the notes that all failing cases have and no passing one
-    has."""
+    """A sentence that says which cases fail: a phrase that the notes of all failing cases have, and no other."""
     notes = [case.note for case in exercise.case_list]
     failed, passed = [n for n, bad in zip(notes, wrong) if bad], [n for n, bad in zip(notes, wrong) if not bad]
     if not passed:

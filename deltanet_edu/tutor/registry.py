@@ -43,24 +43,22 @@ class AnswerError(ValueError):
 
 @dataclass(frozen=True)
 class Case:
-    """One test input: the answer is called `f(*args)`. `note` is a few words, comma separated: "repeated keys, T =
-    7"."""
+    """One test input: the answer is called `f(*args)`. The note is a few words: "repeated keys, T = 7"."""
 
     args: tuple
     note: str
 
     def __post_init__(self):
         if not isinstance(self.args, tuple):
-            raise RegistrationError(f"Case: args is a {type(self.args).__name__}, expected a tuple; for one argument write "
-                                    "Case((x,), note).")
+            raise RegistrationError(f"Case: args is a {type(self.args).__name__}, expected a tuple; "
+                                    "for one argument write Case((x,), note).")
         if not isinstance(self.note, str) or not self.note.strip():
             raise RegistrationError('Case: note is empty; say what the case tests, as in "repeated keys, T = 7".')
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A plausible wrong answer (a mutant), what is wrong with it, the equation it breaks, and optionally a next
-    step."""
+    """A plausible wrong answer (a mutant), what is wrong with it, the equation it breaks, perhaps a next step."""
 
     answer: object
     diagnosis: str
@@ -106,7 +104,8 @@ class Exercise:
         with settled(self.seed):
             cases = list(self.cases(torch.Generator().manual_seed(self.seed)))
         if not cases or not all(isinstance(case, Case) for case in cases):
-            raise RegistrationError(f"exercise {self.id}: cases(g) must return a list of at least one Case(args, note).")
+            raise RegistrationError(f"exercise {self.id}: cases(g) must return a list of at least one "
+                                    "Case(args, note).")
         return cases
 
     @cached_property
@@ -170,7 +169,7 @@ class Prediction:
 
 
 _tables = {"exercise": {}, "equation": {}, "prediction": {}}
-_executions = {}                 # (what, id) -> the code that registered it: a module that is executed anew has new code
+_executions = {}                 # (what, id) -> the code that registered it; a module executed anew has new code
 _patterns = {
     "exercise": (r"(0|[1-9]\d?)\.[1-9]\d?", '"5.2": the chapter, a point, a number'),
     "equation": (r"(0|[1-9]\d?)\.[1-9]\d?[a-z]?", '"5.4": the chapter, a point, the number in the lesson\'s \\tag'),
@@ -230,10 +229,12 @@ def _faults(e):
     bare = function and e.prepare is None
     yield bare and not callable(e.reference), "the reference must be a function, since there are cases."
     yield not function and callable(e.reference), "the reference is a function: give cases, (g) -> list[Case]."
-    yield e.reference is None or e.reference is ..., "the reference must not be None or ...: those mean 'not attempted'."
+    nothing = e.reference is None or e.reference is ...
+    yield nothing, "the reference must not be None or ...: those mean 'not attempted'."
     yield function and not e.alternatives, "add at least one alternative: another right answer in another style."
     yield len(e.mutants) < 4, f"it has {len(e.mutants)} mutants, expected at least 4 plausible wrong answers."
-    yield len(e.hints) != 3 or not all(str(h).strip() for h in e.hints), f"it has {len(e.hints)} hints, expected exactly 3."
+    hints = [h for h in e.hints if str(h).strip()]
+    yield len(e.hints) != 3 or len(hints) != 3, f"it has {len(hints)} hints, expected exactly 3."
     yield not 0 <= e.tolerance < 0.1, f"tolerance is {e.tolerance!r}, expected something like 1e-9."
     for name, m in e.mutants.items():
         yield not isinstance(m, Mistake), f"mutant {name!r}: write Mistake(answer, diagnosis, equation)."
@@ -249,15 +250,15 @@ def equation(id, latex, *, tolerance=1e-10):
     """Register the check of a displayed equation. Decorates (g) -> yields (what is compared, left side, right side)."""
     def register(sides):
         if not str(latex).strip() or not callable(sides):
-            raise RegistrationError(f'equation {id}: write @equation("{id}", r"LaTeX of the lesson") above a generator (g).')
+            raise RegistrationError(f'equation {id}: write @equation("{id}", r"LaTeX of the lesson") '
+                                    "above a generator (g).")
         _register("equation", Equation(id, latex, sides, tolerance, _caller()))
         return sides
     return register
 
 
 def prediction(id, *, question, options, answer):
-    """Register a question to commit to before a cell is run. options: {choice: what choosing it means}; answer: a
-    choice."""
+    """Register a question to decide before a cell is run. options: {choice: what choosing it means}."""
     if len(options) < 2 or not all(isinstance(text, str) and text.strip() for text in (*options, *options.values())):
         raise RegistrationError(f"prediction {id}: options must map at least two strings to what choosing each means.")
     if answer not in options:
@@ -314,8 +315,7 @@ def chapters():
 
 
 def load_chapter(number):
-    """The package of a chapter, its modules imported; None if there is none. If an import fails half-way, all is
-    forgotten."""
+    """The package of a chapter, its modules imported; None if there is none. A failing import leaves nothing."""
     name = f"{CHAPTERS}.ch{number:02d}"
     if name not in sys.modules and importlib.util.find_spec(name) is None:
         return None
@@ -330,7 +330,8 @@ def load_chapter(number):
         if missing not in ("", __package__.split(".")[0]):
             named = "Triton" if missing == "triton" else missing
             way = "" if missing == "triton" else f": pip install {missing}"
-            raise ChapterUnavailable(f"chapter {number} needs {named}, which is not installed on this machine{way}") from error
+            reason = f"chapter {number} needs {named}, which is not installed on this machine{way}"
+            raise ChapterUnavailable(reason) from error
         raise
 
 

@@ -94,7 +94,8 @@ class Run:
 
     def follow(self):
         """Read the events to the end. The number of the cell that killed the process, or None."""
-        options = dict(start_new_session=True) if os.name == "posix" else dict(creationflags=0x200)  # Ctrl-C is for us alone
+        # Ctrl-C is for us alone: the process gets a group of its own.
+        options = dict(start_new_session=True) if os.name == "posix" else dict(creationflags=0x200)
         environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8"}
         command = [sys.executable, "-m", f"{__package__}.cells"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

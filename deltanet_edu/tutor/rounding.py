@@ -35,8 +35,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Birth:
-    """A tensor of low precision where there was none before. how: "cast", "whole numbers" or "made"; where: the
-    line."""
+    """A tensor of low precision where there was none. how: "cast", "whole numbers" or "made"; where: the line."""
 
     how: str
     scalar: bool
@@ -50,15 +49,14 @@ class Birth:
 
 
 class Watch(TorchDispatchMode):
-    """Sees every operation of an answer; with `wide` it computes in float64 throughout, with `bare` without
-    epsilons."""
+    """Sees every operation of an answer; `wide` computes in float64 throughout, `bare` without epsilons."""
 
     def __init__(self, f, wide=False, bare=False):
         super().__init__()
         self.file = getattr(getattr(f, "__code__", None), "co_filename", "")
         self.wide, self.bare = wide, bare
         self.births, self.epsilons = [], []
-        self.twins = {}                                                  # id -> (a divisor with an epsilon, the same without)
+        self.twins = {}                                                  # id -> (divisor with epsilon, without)
 
     @classmethod
     def _should_skip_dynamo(cls):
@@ -170,7 +168,8 @@ def look(exercise, f, wrong, agree):
 def _allowed(epsilons, births):
     said = [f"The {epsilons[-1]:g} in your divisor is small enough to count as right."] if epsilons else []
     if births:
-        what = "Whole numbers times a Python number" if births[0].how == "whole numbers" else "A scalar made without `dtype=`"
+        whole = births[0].how == "whole numbers"
+        what = "Whole numbers times a Python number" if whole else "A scalar made without `dtype=`"
         said.append(f"{what} gave float32 on the way; here that counts as right.")
     return said
 
@@ -179,8 +178,7 @@ def _lost(births):
     first = births[0]
     dtype = str(first.dtype).removeprefix("torch.")
     if first.how == "cast":
-        cause = f"The values are right but for rounding: float64 becomes {dtype} on the way. Look for `.float()` or a `dtype=`."
+        cause = f"float64 becomes {dtype} on the way. Look for `.float()` or a `dtype=`."
     else:
-        cause = (f"The values are right but for rounding: a tensor is made in {dtype}. Give it the `dtype=` of an input, "
-                 "or use `torch.zeros_like`.")
-    return Loss("it loses precision", cause, first.where)
+        cause = f"a tensor is made in {dtype}. Give it the `dtype=` of an input, or use `torch.zeros_like`."
+    return Loss("it loses precision", f"The values are right but for rounding: {cause}", first.where)

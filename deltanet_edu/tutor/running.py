@@ -83,7 +83,8 @@ def as_result(outcome, args, buffers):
 def same(a, b):
     """Exactly equal: used to find out whether an argument was changed in place."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.detach().nan_to_num(), b.detach().nan_to_num())
+        alike = a.shape == b.shape and a.dtype == b.dtype
+        return alike and torch.equal(a.detach().nan_to_num(), b.detach().nan_to_num())
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
     if isinstance(a, (list, tuple)):

@@ -1,5 +1,4 @@
-"""The failing case as the learner sees it: its inputs, what was expected and what came, so that the difference is
-seen."""
+"""The failing case as the learner sees it: its inputs, what was expected, what came, and where they differ."""
 
 import inspect
 import linecache
@@ -26,7 +25,8 @@ def describe(exercise, f, i, outcome):
         table += [("expected", _expectation(expected)), ("yours", rows(outcome.value))]
     else:
         found = difference(expected.value, outcome.value, exercise.tolerance)
-        table += contrast(found, expected.value, outcome.value) if found else _changes(exercise, expected, outcome, names)
+        changes = [] if found else _changes(exercise, expected, outcome, names)
+        table += contrast(found, expected.value, outcome.value) if found else changes
     width = max(len(name) for name, _ in table)
     block = "\n".join(f"{'' if i else name:<{width}}  {line}" for name, lines in table for i, line in enumerate(lines))
     parts = [Part(f"Smallest failing case ({case.note}):"), Part(block, "learner", True)]
@@ -61,8 +61,7 @@ def _changes(exercise, expected, outcome, names):
 
 
 def contrast(found, expected, actual):
-    """Two rows, "expected" and "yours": whole if small, else the first entry that differs; never twice the same
-    text."""
+    """Two rows, "expected" and "yours": whole if small, else the first entry that differs; never the same."""
     if size(expected) <= WHOLE and size(actual) <= WHOLE:
         for digits in (d for d in DIGITS if d <= READABLE):
             split = len(value(expected, digits=digits)) > 80 or len(value(actual, digits=digits)) > 80
@@ -105,7 +104,7 @@ def _at_one_place(found, expected):
 def _what(x):
     """The kind of a value, a tensor's with its dtype and shape."""
     t = as_tensor(x)
-    return f"{kind(x)}, {str(t.dtype)[6:]}, shape {tuple(t.shape)}" if t is not None and kind(x) == "tensor" else kind(x)
+    return f"tensor, {str(t.dtype)[6:]}, shape {tuple(t.shape)}" if t is not None and kind(x) == "tensor" else kind(x)
 
 
 def _around_the_difference(e, a, width=60):

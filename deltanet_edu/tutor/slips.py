@@ -16,8 +16,7 @@ from .formatting import argument_names, number
 CLOSE = 0.01              # within a hundredth of the right number, an answer is close
 
 
-# -- answers that are numbers
-# -------------------------------------------------------------------------------------------
+# -- answers that are numbers -----------------------------------------------------------------------------------------
 
 def of_value(right, answer, tolerance, givens=None):
     """(headline, advice) for a wrong number or a wrong list of numbers; None if it is no usual slip.
@@ -93,8 +92,7 @@ def ordinal(i):
     return ("first", "second", "third")[i] if i < 3 else f"{i + 1}th"
 
 
-# -- answers that are functions
-# -----------------------------------------------------------------------------------------
+# -- answers that are functions ---------------------------------------------------------------------------------------
 
 def of_function(exercise, outcomes, wrong):
     """(headline, advice) if the answer is, on every case, the right one for other inputs: β = 1, k and q swapped, ...
@@ -179,8 +177,7 @@ def _same_as_if(exercise, i, headline, change, outcome):
     return instead.error is None and difference(instead.value, outcome.value, exercise.tolerance) is None
 
 
-# -- results that are right but for one thing
-# ---------------------------------------------------------------------------
+# -- results that are right but for one thing -------------------------------------------------------------------------
 
 MASKS = (
     ("what is above its diagonal is missing", torch.tril), ("what is below its diagonal is missing", torch.triu),

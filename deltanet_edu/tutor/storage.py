@@ -18,7 +18,7 @@ from ..records import user_folder, whole_file
 VERSION = 1
 LOCK_SECONDS = 5
 
-recording = True                 # False while a notebook is run once more for what comes after a cell that ended the process
+recording = True                 # False while cells are run again whose verdicts have been recorded
 
 _warned = set()
 _session = {}                    # home -> record, where the folder cannot be written
@@ -65,8 +65,7 @@ def sound(data):
 
 
 def mended(data):
-    """A sound record in which every known field is what it should be; what is not is as if it had never been
-    written."""
+    """A sound record without the fields that are not what they should be: as if they had never been written."""
     for record in data["exercises"].values():
         for name, fits in FIELDS.items():
             if name in record and not fits(record[name]):

@@ -9,8 +9,7 @@ MARKS = {"open": "○", "pass": "✓", "fail": "✗"}
 
 @dataclass(frozen=True)
 class Part:
-    """A paragraph of a verdict. `by` says whose text it is: ours may use *emphasis* and `code`, the learner's is shown
-    as is.
+    """A paragraph of a verdict, by us, with *emphasis* and `code`, or by the learner, shown as it is.
 
     `block` is preformatted: a case with its numbers, or a line of source.
     """

@@ -30,13 +30,15 @@ def on_tensors(change):
     return changed
 
 
-def first_only(change):
-    """`change` done to the first member of a result, if it has several."""
-    return lambda x: type(x)([on_tensors(change)(x[0]), *x[1:]]) if isinstance(x, (tuple, list)) and x else on_tensors(change)(x)
-
-
-def last_only(change):
-    return lambda x: type(x)([*x[:-1], on_tensors(change)(x[-1])]) if isinstance(x, (tuple, list)) and x else on_tensors(change)(x)
+def only(i, change):
+    """`change` done to member i of a result, if it has several."""
+    def changed(x):
+        if not isinstance(x, (tuple, list)) or not x:
+            return on_tensors(change)(x)
+        members = list(x)
+        members[i] = on_tensors(change)(x[i])
+        return type(x)(members)
+    return changed
 
 
 def matrix(change):
@@ -52,10 +54,10 @@ def no_diagonal(x):
 
 
 RESULTS = {
-    "sign": on_tensors(torch.neg), "sign of the first result": first_only(torch.neg),
-    "sign of the last result": last_only(torch.neg),
+    "sign": on_tensors(torch.neg), "sign of the first result": only(0, torch.neg),
+    "sign of the last result": only(-1, torch.neg),
     "twice": on_tensors(lambda x: 2 * x), "half": on_tensors(lambda x: x / 2), "plus one": on_tensors(lambda x: x + 1),
-    "scale by the root of the width": on_tensors(lambda x: x / math.sqrt(x.shape[-1] + 1) if x.ndim else x / math.sqrt(2)),
+    "scale by the root of the width": on_tensors(lambda x: x / math.sqrt((x.shape[-1] if x.ndim else 1) + 1)),
     "transpose": on_tensors(matrix(lambda x: x.mT)), "transpose where square": on_tensors(square(lambda x: x.mT)),
     "lower triangle": on_tensors(square(torch.tril)),
     "strictly lower triangle": on_tensors(square(lambda x: x.tril(-1))),
@@ -115,8 +117,7 @@ def changes_something(exercise, change, i=None):
 
 
 def generic_mistakes(exercise):
-    """{name: function} for an exercise that is answered by a function; changes that change nothing here are left
-    out."""
+    """{name: function} for an exercise that is answered by a function; changes that change nothing are left out."""
     f, cases = exercise.prepared(exercise.reference), exercise.case_list
     n = min(len(case.args) for case in cases)
     names = argument_names(f, n)

@@ -49,8 +49,7 @@ def book(tmp_path, monkeypatch):
     return lambda *cells, **options: write_notebook(tmp_path, *cells, **options)
 
 
-# -- check: one notebook with everything in it, run once
-# ---------------------------------------------------------------------
+# -- check: one notebook with everything in it, run once --------------------------------------------------------------
 
 KERNEL = """\
 import torch, triton
@@ -62,9 +61,10 @@ x = torch.ones(1)
 double[(1,)](x)
 assert x.item() == 2"""
 
-AS_IN_JUPYTER = {                                                         # cells that run there, and raise if they run otherwise
+AS_IN_JUPYTER = {                                                         # these raise if they run otherwise
     "a line that begins with %": "x = (17\n % 5)\nassert x == 2",
-    "a string with lines for IPython": 's = """\n!not a command\n%nor a magic\n  % C\n"""\nassert s.count("!") == 1 and "% C" in s',
+    "a string with lines for IPython": 's = """\n!not a command\n%nor a magic\n  % C\n"""\n'
+                                       'assert s.count("!") == 1 and "% C" in s',
     "a magic with a statement": "%time y = 3\nassert y == 3",
     "a magic over several lines": "%time z = (1 + \\\n  2)\nassert z == 3",
     "a cell magic": "%%time\nv = 4", "what the cell magic ran": "assert v == 4",
@@ -102,7 +102,8 @@ def ran(tmp_path_factory):
 def test_cells_run_as_in_jupyter(ran):
     pytest.importorskip("triton")
     stopped = [line for line in ran[0].output.splitlines() if line.startswith("✗ cell")]
-    assert [line.split()[2] for line in stopped] == [str(3 + len(AS_IN_JUPYTER) + i) for i in range(len(STOPPING))], ran[0].output
+    cells = [str(3 + len(AS_IN_JUPYTER) + i) for i in range(len(STOPPING))]
+    assert [line.split()[2] for line in stopped] == cells, ran[0].output
     assert all(said in line for said, line in zip(STOPPING.values(), stopped, strict=True))
     assert "def f(:" in ran[0].output and "noise" not in ran[0].output
 
@@ -115,8 +116,7 @@ def test_verdicts_exit_status_and_progress(ran):
     assert progress["exercises"]["0.1"]["solved"] and progress["exercises"]["0.1"]["attempts"] == 2
 
 
-# -- check: answers that do not come to an end
-# ---------------------------------------------------------------------------------
+# -- check: answers that do not come to an end ------------------------------------------------------------------------
 
 ENDLESS = 'def read(q, S):\n    while True:\n        pass\ncheck("0.2", read)'
 STUBBORN = "while True:\n    try:\n        while True: pass\n    except BaseException:\n        pass"
@@ -151,8 +151,7 @@ def test_interrupting_keeps_what_was_said(book):
     assert process.returncode == 130 and rest.strip() == "Stopped. What is said above stands."
 
 
-# -- check: which notebook, which exercise
-# ---------------------------------------------------------------------------------------
+# -- check: which notebook, which exercise ----------------------------------------------------------------------------
 
 def test_one_exercise_of_the_notebook_saved_last(book):
     old = book(WRONG)
@@ -160,7 +159,8 @@ def test_one_exercise_of_the_notebook_saved_last(book):
     book(WRONG, name="01_other.ipynb")
     book(STUB, WRONG, name="my_00_start_here.ipynb")
     done = run("check", "0.2")
-    assert done.exit_code == 0 and "my_00_start_here.ipynb" in done.output and "○ 0.2" in done.output and "0.1" not in done.output
+    assert done.exit_code == 0 and "my_00_start_here.ipynb" in done.output and "○ 0.2" in done.output
+    assert "0.1" not in done.output
 
 
 def test_an_exercise_that_there_is_not_or_the_notebook_lacks(book):
@@ -194,8 +194,7 @@ def test_check_without_ipython_says_what_to_install(book, monkeypatch):
     assert done.exit_code == 2 and "pip install ipython" in done.output
 
 
-# -- start, next, watch
-# -----------------------------------------------------------------------------------------------------------
+# -- start, next, watch -----------------------------------------------------------------------------------------------
 
 def test_start_copies_once_and_says_where(book, tmp_path):
     original = book(STUB)
@@ -241,15 +240,17 @@ def test_watch_checks_again_when_the_notebook_is_saved(book, monkeypatch):
     assert run("watch", "missing.ipynb").exit_code == 2
 
 
-# -- what every command has
-# ---------------------------------------------------------------------------------------------------------
+# -- what every command has -------------------------------------------------------------------------------------------
 
 def test_version():
     done = run("--version")
     assert done.exit_code == 0 and done.output.strip() == f"deltanet-edu {__version__}"
 
 
-@pytest.mark.parametrize("command", [["--help"], ["check", "--help"], ["train", "--help"], ["bench", "--help"], ["--version"], ["start", "77"]], ids=" ".join)
+LIGHT = [["--help"], ["check", "--help"], ["train", "--help"], ["bench", "--help"], ["--version"], ["start", "77"]]
+
+
+@pytest.mark.parametrize("command", LIGHT, ids=" ".join)
 def test_light_commands_import_nothing_heavy(command, tmp_path):
     """`deltanet-edu --help` in less than half a second: PyTorch alone takes several."""
     program = f"""
@@ -276,11 +277,11 @@ def test_a_terminal_without_these_characters_gets_letters(home):
     environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
     done = subprocess.run([sys.executable, "-m", "deltanet_edu", "list", "0"], capture_output=True, env=environment)
     lines = done.stdout.decode("cp1252").splitlines()
-    assert done.returncode == 0 and lines[1].split()[:2] == ["o", "0.1"] and "*----" in lines[1] and "?" not in "".join(lines)
+    assert done.returncode == 0 and lines[1].split()[:2] == ["o", "0.1"] and "*----" in lines[1]
+    assert "?" not in "".join(lines)
 
 
-# -- the others
-# ------------------------------------------------------------------------------------------------------------
+# -- the others -------------------------------------------------------------------------------------------------------
 
 def test_list_shows_stars_minutes_and_state(home):
     storage.update(lambda data: storage.entry(data, "0.1").update(attempts=1, solved=storage.today()))
@@ -310,7 +311,10 @@ def seed(home):
     storage.record_prediction("0.a", "8", False)
 
 
-@pytest.mark.parametrize("what, left", [("0.1", {"0.2", "5.1", "0.a"}), ("0", {"5.1"}), ("--all", set()), ("5", {"0.1", "0.2", "0.a"})])
+LEFT = [("0.1", {"0.2", "5.1", "0.a"}), ("0", {"5.1"}), ("--all", set()), ("5", {"0.1", "0.2", "0.a"})]
+
+
+@pytest.mark.parametrize("what, left", LEFT)
 def test_reset(home, what, left):
     seed(home)
     before = (home / "progress.json").read_text()
@@ -397,7 +401,8 @@ def test_doctor_survives_a_look_that_fails(monkeypatch):
 def test_help_has_examples(command):
     done = run(command, "--help")
     assert done.exit_code == 0
-    assert command in ("doctor", "progress") or f"deltanet-edu {command} " in done.output.replace("Usage: ", "").split("[OPTIONS]", 1)[1]
+    help = done.output.replace("Usage: ", "").split("[OPTIONS]", 1)[1]
+    assert command in ("doctor", "progress") or f"deltanet-edu {command} " in help
 
 
 def test_as_a_module():

@@ -15,7 +15,9 @@ from deltanet_edu.tutor.compare import difference
 numbers = st.floats(-100, 100).map(lambda x: round(x, 3))
 tensors = st.lists(numbers, min_size=1, max_size=6).map(lambda row: torch.tensor(row, dtype=torch.float64))
 values = st.recursive(st.one_of(numbers, st.integers(-5, 5), st.text("abc", max_size=3), st.booleans(), tensors),
-                      lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text("xy", max_size=2), inner, max_size=3)), max_leaves=8)
+                      lambda inner: st.one_of(st.lists(inner, max_size=3),
+                                              st.dictionaries(st.text("xy", max_size=2), inner, max_size=3)),
+                                              max_leaves=8)
 
 
 @given(values)

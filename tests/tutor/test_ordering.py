@@ -16,7 +16,8 @@ STRICT = order_the_lines({"A": "return y", "B": "y = x + 1"}, header="def f(x):\
 
 def exercise(**mutants):
     return make("CBA", alternatives=(lambda x: x.sum(0),), prepare=PREPARE, kind="order", id="99.4",
-                cases=lambda g: [Case((torch.randn(n, 3, generator=g, dtype=torch.float64),), f"T = {n}") for n in (1, 2, 5)],
+                cases=lambda g: [Case((torch.randn(n, 3, generator=g, dtype=torch.float64),), f"T = {n}")
+                                 for n in (1, 2, 5)],
                 mutants={"returns zero": Mistake("CAB", "What follows `return` is never run."),
                          "averages": Mistake("CBDA", "Nothing asks for the mean."), **mutants})
 
@@ -48,7 +49,11 @@ def test_decoys_are_refused_where_they_do_no_harm():
     assert verdict.state == "fail" and verdict.headline == "the results are right, but line D does not belong"
 
 
-@pytest.mark.parametrize("answer, said", [("CBZ", "there is no line Z; the lines are A, B, C, D"), ("CBAA", "line A is used twice"), (7, "write the labels in order")])
+UNREADABLE = [("CBZ", "there is no line Z; the lines are A, B, C, D"), ("CBAA", "line A is used twice"),
+              (7, "write the labels in order")]
+
+
+@pytest.mark.parametrize("answer, said", UNREADABLE)
 def test_labels_that_cannot_be_read(answer, said):
     assert said in grade(exercise(), answer).headline
 
@@ -81,4 +86,5 @@ C         s = torch.zeros_like(x[0])
 D         s = s / len(x)
 """
     solution("99.4", confirm=True)
-    assert "a solution: CBA" in (said := capsys.readouterr().out) and "def total(x):\n    s = torch.zeros_like(x[0])\n    for x_t in x:" in said
+    assert "a solution: CBA" in (said := capsys.readouterr().out)
+    assert "def total(x):\n    s = torch.zeros_like(x[0])\n    for x_t in x:" in said

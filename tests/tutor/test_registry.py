@@ -6,12 +6,13 @@ import types
 
 import pytest
 
-from deltanet_edu.tutor import Case, Mistake, RegistrationError, UnknownId, equation, exercise, order_the_lines, prediction, registry
+from deltanet_edu.tutor import (Case, Mistake, RegistrationError, UnknownId, equation, exercise, order_the_lines,
+                                prediction, registry)
 
 
 @pytest.fixture(autouse=True)
 def tables(monkeypatch):
-    registry.all_exercises()                                              # what a test imports by the way is not lost with its tables
+    registry.all_exercises()  # so that what a test imports is not lost with its tables
     monkeypatch.setattr(registry, "_tables", {what: {} for what in registry._tables})
 
 
@@ -106,7 +107,10 @@ def importlib_spec(name, source):
     return ModuleSpec(name, loader)
 
 
-PREDICTION = 'from deltanet_edu.tutor import prediction\nprediction("{}", question="?", options={{"a": "1", "b": "2"}}, answer="a")\n'
+PREDICTION = """\
+from deltanet_edu.tutor import prediction
+prediction("{}", question="?", options={{"a": "1", "b": "2"}}, answer="a")
+"""
 
 
 def test_a_chapter_is_imported_when_asked_for(monkeypatch):
@@ -135,7 +139,8 @@ def test_a_chapter_that_needs_triton_says_so(monkeypatch, capsys):
 
     chapter(monkeypatch, 98, "raise ModuleNotFoundError('No module named triton', name='triton.language')")
     assert check("98.1", abs).state == "open"
-    assert "cannot be checked here: chapter 98 needs Triton, which is not installed on this machine" in capsys.readouterr().out
+    said = "cannot be checked here: chapter 98 needs Triton, which is not installed on this machine"
+    assert said in capsys.readouterr().out
     hint("98.1")
     assert "needs Triton" in capsys.readouterr().out
 

@@ -111,13 +111,16 @@ def test_text_and_edges_of_cards_have_contrast(ground):
 
 
 def test_markup_of_our_own_text():
-    assert inline("the *earlier* ones, `a * b * c`, 2 * 3 * 4, x<y") == "the <em>earlier</em> ones, <code>a * b * c</code>, 2 * 3 * 4, x&lt;y"
+    html = "the <em>earlier</em> ones, <code>a * b * c</code>, 2 * 3 * 4, x&lt;y"
+    assert inline("the *earlier* ones, `a * b * c`, 2 * 3 * 4, x<y") == html
 
 
 def test_numbers_without_noise():
-    assert [number(x) for x in (0.5, -0.0, 1 / 3, 1e-9, float("nan"), 3, True, 2 + 1j)] == ["0.5", "0", "0.3333", "1e-09", "nan", "3", "True", "2+1j"]
+    numbers = (0.5, -0.0, 1 / 3, 1e-9, float("nan"), 3, True, 2 + 1j)
+    assert [number(x) for x in numbers] == ["0.5", "0", "0.3333", "1e-09", "nan", "3", "True", "2+1j"]
     assert value(torch.eye(2)) == "[[1, 0], [0, 1]] float32" and value(torch.tensor([True])) == "[True]"
-    assert value(torch.zeros(9, 9, dtype=torch.float64)) == "(9, 9) [0, 0, 0, 0, ...]" and value(torch.zeros(0, 3)) == "(0, 3) float32"
+    assert value(torch.zeros(9, 9, dtype=torch.float64)) == "(9, 9) [0, 0, 0, 0, ...]"
+    assert value(torch.zeros(0, 3)) == "(0, 3) float32"
     assert value((1, [2.5], None, "x")) == "(1, [2.5], None, x)" and value((torch.tensor(1.0).double(),)) == "(1,)"
     assert value({"b", "a"}) == "{a, b}" and value(object()) == "<object object>"
     assert value("x" * 500).endswith("...") and len(value("x" * 500)) <= 200
@@ -142,7 +145,8 @@ def test_lines_are_short_enough_to_read():
 
 def test_verify_says_what_it_compared(capsys):
     assert verify("0.1")
-    assert capsys.readouterr().out == ("✓ 0.1 · holds to 1e-10 in 9 comparisons: entry (i, j) is v_i k_j; S k = v (kᵀk); S k = v for a unit key\n")
+    assert capsys.readouterr().out == ("✓ 0.1 · holds to 1e-10 in 9 comparisons: entry (i, j) is v_i k_j; "
+                                       "S k = v (kᵀk); S k = v for a unit key\n")
 
 
 def test_verify_shows_what_differs(monkeypatch, capsys):
@@ -159,7 +163,8 @@ def test_verify_shows_what_differs(monkeypatch, capsys):
     for id, f in (("0.98", sides), ("0.97", broken), ("0.96", lambda g: [])):
         monkeypatch.setitem(_tables["equation"], id, Equation(id, "x", f))
     assert not verify("0.98")
-    assert "✗ 0.98 · does not hold: does not" in (said := capsys.readouterr().out) and "by up to 0.5" in said and "first at [1]" in said
+    assert "✗ 0.98 · does not hold: does not" in (said := capsys.readouterr().out) and "by up to 0.5" in said
+    assert "first at [1]" in said
     verify("0.97")
     assert "its check raises RuntimeError" in capsys.readouterr().out
     verify("0.96")
@@ -177,7 +182,7 @@ def test_predict_asks_without_giving_the_answer_away(capsys):
     predict("0.a", "(3, 5)")
     assert "You said: (3, 5). Right" in capsys.readouterr().out
     predict("0.a", "seven")
-    assert "'seven' is not one of the options:\n      (3, 5)\n      (1.8, 4, 0)\n" in capsys.readouterr().out
+    assert "'seven' is not one of the options:\n      (1.8, 4, 0)\n      (4.2, 7)\n" in capsys.readouterr().out
     predict("0.a", "(1.8,4,0)")
     assert "You said: (1.8, 4, 0). The answer: (3, 5)" in capsys.readouterr().out
     predict("5.c", "3, 2, -1")
@@ -206,7 +211,9 @@ def test_show_gives_the_source_and_its_file(capsys):
 
     show(sgd_step, find("exercise", "0.1").reference)
     said = capsys.readouterr().out
-    assert said.startswith("# deltanet_edu/ops/delta_rule/recurrent.py\ndef sgd_step(S: Tensor, k: Tensor, v: Tensor, beta: Tensor)") and "# deltanet_edu/chapters/ch00/problems.py\ndef write" in said
+    file = "# deltanet_edu/ops/delta_rule/recurrent.py"
+    assert said.startswith(f"{file}\ndef sgd_step(S: Tensor, k: Tensor, v: Tensor, beta: Tensor)")
+    assert "# deltanet_edu/chapters/ch00/problems.py\ndef write" in said
 
 
 def test_show_unwraps_what_a_kernel_is_wrapped_in(capsys):
@@ -226,8 +233,7 @@ def test_lines_of_an_exercise_without_lines(capsys):
     assert "no lines to order" in capsys.readouterr().out
 
 
-# -- in a notebook
-# ---------------------------------------------------------------------------------------------------------
+# -- in a notebook ----------------------------------------------------------------------------------------------------
 
 CELLS = """
 from deltanet_edu.tutor import check, hint, predict, progress, show, solution, verify

@@ -62,7 +62,7 @@ def test_a_crash_while_writing_leaves_the_old_file(home, place):
     """)
     assert crashed.wait() == 9
     assert (home / "progress.json").read_bytes() == before
-    storage.record_verdict(solved("5.3"))                                 # and the lock of the dead process holds nobody up
+    storage.record_verdict(solved("5.3"))                                 # the lock of a dead process holds nobody up
     assert set(storage.read()["exercises"]) == {"5.1", "5.3"}
 
 
@@ -74,7 +74,8 @@ def test_killed_at_any_time_the_file_is_whole(home):
         writer = program("""
             print("ready", file=sys.stderr, flush=True)
             while True:
-                storage.update(lambda data: storage.entry(data, "5.2").update(attempts=storage.entry(data, "5.2")["attempts"] + 1))
+                storage.update(lambda data: storage.entry(data, "5.2").update(
+                    attempts=storage.entry(data, "5.2")["attempts"] + 1))
         """)
         writer.stderr.readline()
         while True:
@@ -90,7 +91,8 @@ def test_killed_at_any_time_the_file_is_whole(home):
 def test_several_notebooks_at_once_lose_nothing():
     writers = [program(f"""
         for i in range(20):
-            storage.update(lambda data: storage.entry(data, "5.2").update(attempts=storage.entry(data, "5.2")["attempts"] + 1))
+            storage.update(lambda data: storage.entry(data, "5.2").update(
+                attempts=storage.entry(data, "5.2")["attempts"] + 1))
             storage.update(lambda data: storage.entry(data, "{n}." + str(i + 1)))
     """) for n in range(1, 5)]
     assert [writer.wait() for writer in writers] == [0] * 4
@@ -126,10 +128,12 @@ def test_a_folder_that_cannot_be_written_costs_one_warning(tmp_path, monkeypatch
 
 def test_fields_of_a_later_version_are_kept(home):
     home.mkdir()
-    (home / "progress.json").write_text('{"version": 2, "exercises": {"5.2": {"stars": 4}}, "predictions": {}, "theme": "dark"}')
+    (home / "progress.json").write_text(
+        '{"version": 2, "exercises": {"5.2": {"stars": 4}}, "predictions": {}, "theme": "dark"}')
     storage.record_verdict(solved("5.2"))
     data = json.loads((home / "progress.json").read_text())
-    assert data["theme"] == "dark" and data["exercises"]["5.2"]["stars"] == 4 and data["exercises"]["5.2"]["attempts"] == 1
+    assert data["theme"] == "dark" and data["exercises"]["5.2"]["stars"] == 4
+    assert data["exercises"]["5.2"]["attempts"] == 1
 
 
 def test_without_the_variable_it_is_the_users_data_folder(monkeypatch):
@@ -181,11 +185,11 @@ def test_the_first_prediction_counts():
 
 NEST = 200_000
 DAMAGED = {
-    "wrong types": '{"exercises": {"0.1": {"attempts": "three", "hints": [2], "mistakes": ["x"], "solved": 5, "last": {}}}, '
-                   '"predictions": {}}',
+    "wrong types": '{"exercises": {"0.1": {"attempts": "three", "hints": [2], "mistakes": ["x"], "solved": 5, '
+                   '"last": {}}}, "predictions": {}}',
     "nulls": '{"exercises": {"0.1": {"attempts": null, "hints": null, "mistakes": null}}, "predictions": {"0.a": {}}}',
-    "counts that are none": '{"exercises": {"0.1": {"attempts": 1e999, "hints": -4, "mistakes": {"forgets": "often", "adds": NaN}}}, '
-                            '"predictions": {}}',
+    "counts that are none": '{"exercises": {"0.1": {"attempts": 1e999, "hints": -4, "mistakes": {"forgets": "often", '
+                            '"adds": NaN}}}, "predictions": {}}',
     "half a character": '{"exercises": {"0.1": {"mistakes": {"\\ud800": 1}}}, "predictions": {}}',
     "a list": "[]", "nothing": "", "half a file": '{"exercises": {"0.1": {"att', "no text": b"\xff\xfe\x00\x01",
     "deep": "[" * NEST + "]" * NEST, "records that are none": '{"exercises": {"0.1": 3}, "predictions": {}}',

@@ -8,7 +8,11 @@ from deltanet_edu.tutor.running import fresh, same
 
 def signature(args):
     """What a shape-hard-coded answer would look at: shapes, whole numbers, and whether an argument is given."""
-    return tuple(tuple(x.shape) if isinstance(x, torch.Tensor) else x if isinstance(x, (int, str)) or x is None else type(x) for x in args)
+    def seen(x):
+        if isinstance(x, torch.Tensor):
+            return tuple(x.shape)
+        return x if isinstance(x, (int, str)) or x is None else type(x)
+    return tuple(map(seen, args))
 
 
 def mapped(x, change):
@@ -21,7 +25,7 @@ def mapped(x, change):
 
 
 def zeros(x):
-    return mapped(x, lambda y: torch.zeros_like(y) if isinstance(y, torch.Tensor) else "" if isinstance(y, str) else type(y)())
+    return mapped(x, lambda y: torch.zeros_like(y) if isinstance(y, torch.Tensor) else type(y)())
 
 
 def produce(outcome):
@@ -67,7 +71,8 @@ def wrong_answers(exercise):
         "NaN": lambda *args: mapped(fresh(plain.value),
                                     lambda y: y * float("nan") if isinstance(y, (torch.Tensor, float)) else None),
     }
-    if any(isinstance(t, torch.Tensor) and t.dtype == torch.float64 for outcome in expected for t in leaves(outcome.value)):
+    results = [t for outcome in expected for t in leaves(outcome.value)]
+    if any(isinstance(t, torch.Tensor) and t.dtype == torch.float64 for t in results):
         if not exercise.buffers(0):
             reference = exercise.prepared(exercise.reference)
             answers["float32"] = lambda *args: mapped(reference(*args),
@@ -89,4 +94,7 @@ def wrong_values(right):
         return ["?", right + " or not", 0]
     if isinstance(right, (tuple, list)):
         return [right[:-1], (*right, 0), zeros(right) if difference(right, zeros(right), 1e-9) else None]
-    return [mapped(right, lambda y: y * 1.01 + 0.01 if isinstance(y, (int, float, torch.Tensor)) and not isinstance(y, bool) else not y), "?"]
+    def near(y):
+        is_number = isinstance(y, (int, float, torch.Tensor)) and not isinstance(y, bool)
+        return y * 1.01 + 0.01 if is_number else not y
+    return [mapped(right, near), "?"]
