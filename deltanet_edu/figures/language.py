@@ -1,12 +1,12 @@
-"""The plots of chapter 16: learning curves in bits per character."""
+"""The plots of chapter 16: learning curves in bits per character, and what the model writes."""
 
 import math
 
 import numpy as np
 
-from .style import colors
+from .style import array, colors, look, subplots
 
-LINE_COLORS = (colors.gray, colors.orange, colors.purple, colors.green)
+LINE_COLORS = ("gray", "orange", "purple", "green")
 
 
 def training_curves(entries, lines=None, steps=None):
@@ -14,31 +14,46 @@ def training_curves(entries, lines=None, steps=None):
 
     The two have different units, so they have an axis each: nats a token on the left, bits a character on the right.
     """
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.2))
+    to_beat = ", ".join(f"{name} {bits:.2f}" for name, bits in (lines or {}).items())
+    figure, (left, right) = subplots("Two learning curves." + (f" Dashed levels to beat: {to_beat}." if to_beat else ""),
+                                     1, 2, figsize=(8.6, 3.2))
     loss = np.array([entry["loss"] for entry in entries])
-    left.plot(np.arange(1, len(loss) + 1), smooth(loss), color=colors.delta)
+    left.plot(np.arange(1, len(loss) + 1), smooth(loss), color=colors.delta, label="DeltaNet")
     left.set(xlabel="step", ylabel="loss (nats per token)", title="training text", xlim=(0, steps))
     measured = [entry for entry in entries if "held_out" in entry]
-    bits_panel(right, {"": measured}, lines, steps)
+    bits_panel(right, {"DeltaNet": measured}, lines, steps)
+    return figure
+
+
+def learning(curves, steps=None):
+    """Held-out curves of several runs in one panel: {name: log entries with held_out}."""
+    figure, ax = subplots("Line plot of bits per character on held-out text while training.")
+    bits_panel(ax, curves, steps=steps)
+    ax.legend()
     return figure
 
 
 def bits_panel(ax, curves, lines=None, steps=None):
-    """Draw {name: log entries with held_out} over the steps, and {name: bits} as horizontal lines, labeled at the right."""
-    for (name, entries), color in zip(curves.items(), (colors.delta, colors.additive, colors.green)):
-        ax.plot([e["step"] for e in entries], [e["held_out"] for e in entries], "o-", markersize=3, color=color, label=name or None)
-    lines = lines or {}
-    for (name, bits), color in zip(lines.items(), LINE_COLORS):
-        ax.axhline(bits, color=color, linewidth=1.2, linestyle="--")
-        ax.annotate(f"{name} {bits:.2f}", (1, bits), xycoords=("axes fraction", "data"), xytext=(-3, -2), textcoords="offset points",
-                    ha="right", va="top", fontsize=9, color=color)
-    top = max([3.2, *lines.values()])
-    ax.set(xlabel="step", ylabel="bits per character", title="held-out text", xlim=(0, steps), ylim=(1.7, top + 0.15))
-    if any(curves):
-        ax.legend()
+    """Draw {name: log entries with held_out} over the steps, and {name: bits} as level lines, labeled at the right."""
+    for (name, entries), color in zip(curves.items(), ("delta", "additive", "green")):
+        chosen = {**look(color, len(entries)), "markersize": 3}
+        ax.plot([e["step"] for e in entries], [e["held_out"] for e in entries], label=name or None, **chosen)
+    ends = [entries[-1]["held_out"] for entries in curves.values() if entries]
+    bottom, top = min([1.85, *ends]) - 0.15, max([3.2, *(lines or {}).values()]) + 0.15
+    ax.set(xlabel="step", ylabel="bits per character", title="held-out text", xlim=(0, steps), ylim=(bottom, top))
+    level_lines(ax, lines or {}, top - bottom)
     return ax
+
+
+def level_lines(ax, lines, span):
+    """Horizontal lines with their names at the right, each name above or below its line, whichever is free."""
+    values = list(lines.values())
+    for (name, bits), color in zip(lines.items(), LINE_COLORS):
+        ax.axhline(bits, **{**look(color), "marker": "", "linewidth": 1.2})
+        crowded = any(0 < bits - other < 0.09 * span for other in values)
+        ax.annotate(f"{name} {bits:.2f}", (1, bits), xycoords=("axes fraction", "data"), textcoords="offset points",
+                    xytext=(-3, 2 if crowded else -2), ha="right", va="bottom" if crowded else "top", fontsize=9,
+                    bbox=dict(facecolor=colors.paper, edgecolor="none", alpha=0.85, pad=0.6), zorder=3)
 
 
 def smooth(loss, share=0.02):
@@ -50,13 +65,27 @@ def smooth(loss, share=0.02):
     return (total[ends] - total[starts]) / np.maximum(1, ends - starts)
 
 
-def strength_of_words(pieces, beta):
-    """How firmly each token is written: pieces, T strings; beta: (T, H). One row of squares a head, darker is stronger."""
-    import matplotlib.pyplot as plt
+def context(ngrams):
+    """Bits per character of count models, by how many characters of context they see: [0, 1, 2, ... characters]."""
+    told = ", ".join(f"{n}: {b:.2f}" for n, b in enumerate(ngrams))
+    figure, ax = subplots(f"Line plot of bits per character by characters of context. {told}.")
+    ax.plot(ngrams, **look("orange"))
+    for n, b in enumerate(ngrams):
+        ax.annotate(f"{b:.2f}", (n, b), xytext=(5, 5), textcoords="offset points")
+    ax.margins(x=0.08, y=0.12)
+    ax.set(xlabel="characters of context", ylabel="bits per character, held-out")
+    return figure
 
+
+def strength_of_words(pieces, beta):
+    """How firmly each token is written: pieces, T strings; beta: (T, H). A row a head; darker is stronger."""
+    beta = array(beta)
     T, H = beta.shape
-    figure, ax = plt.subplots(figsize=(min(9.0, 1.4 + 0.36 * T), 1.0 + 0.42 * H))
-    image = ax.imshow(np.asarray(beta).T, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    top = {h: ", ".join(pieces[t].strip() or "a line break" for t in beta[:, h].argsort()[:-4:-1]) for h in range(H)}
+    firmest = "; ".join(f"head {h + 1} writes most firmly: {words}" for h, words in top.items())
+    figure, ax = subplots(f"Heat map of the write strength β of {T} tokens in {H} heads. {firmest}.",
+                          figsize=(min(9.0, 1.4 + 0.36 * T), 1.0 + 0.42 * H))
+    image = ax.imshow(beta.T, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     ax.set_xticks(range(T), [piece.strip() or "⏎" for piece in pieces], rotation=60, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(H), [f"head {h + 1}" for h in range(H)])
     ax.grid(False)
@@ -66,15 +95,14 @@ def strength_of_words(pieces, beta):
 
 
 def seed_curves(results, lines=None):
-    """Held-out curves of several seeds: results is {name: {"curves": {seed: [(step, bits), ...]}}}, one color a name."""
-    import matplotlib.pyplot as plt
-
-    figure, ax = plt.subplots()
-    for (name, row), color in zip(results.items(), (colors.delta, colors.additive, colors.green)):
+    """Held-out curves of several seeds: results is {name: {"curves": {seed: [(step, bits), ...]}}}, one look a name."""
+    figure, ax = subplots("Line plot of bits per character on held-out text while training, a curve for each seed.")
+    for (name, row), color in zip(results.items(), ("delta", "additive", "green")):
         for i, curve in enumerate(row["curves"].values()):
-            ax.plot(*zip(*curve), color=color, linewidth=1.2, label=f"{name}, {len(row['curves'])} seeds" if i == 0 else None)
+            chosen = {**look(color, len(curve)), "linewidth": 1.2, "markersize": 3}
+            ax.plot(*zip(*curve), label=f"{name}, {len(row['curves'])} seeds" if i == 0 else None, **chosen)
     for (name, bits), color in zip((lines or {}).items(), LINE_COLORS):
-        ax.axhline(bits, color=color, linewidth=1.2, linestyle="--", label=f"{name}, {bits:.2f}")
+        ax.axhline(bits, label=f"{name}, {bits:.2f}", **{**look(color), "marker": "", "linewidth": 1.2})
     last = min(curve[-1][1] for row in results.values() for curve in row["curves"].values())
     ax.set(xlabel="step", ylabel="bits per character, held-out", ylim=(last - 0.06, last + 0.7))
     ax.legend()

@@ -1,6 +1,6 @@
 """Twelve little pictures of 8 x 8 pixels: values that a reader recognizes, and notices when they come back damaged."""
 
-import numpy as np
+from .style import array, colors, subplots
 
 NAMES = ("cat", "house", "heart", "tree", "fish", "key", "moon", "cup", "boat", "ghost", "flower", "arrow")
 PIXELS = """
@@ -25,21 +25,30 @@ def pictures():
 
 
 def show_pictures(images, titles=None, *, limit=1.0, columns=6):
-    """Draw pictures, (N, 64), in gray, in rows of `columns`; a pixel of +limit is black, of -limit white. Returns the figure."""
-    import matplotlib.pyplot as plt
-
-    images = np.asarray(images.detach() if hasattr(images, "detach") else images, dtype=float)
+    """Draw pictures, (N, 64), in gray, in rows of `columns`; +limit is black, -limit white. Returns the figure."""
+    images = array(images)
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, squeeze=False, figsize=(1.35 * columns, 1.6 * rows))
+    names = ["" if title in NAMES else f"{title}, " for title in titles or [""] * len(images)]
+    said = "; ".join(name + seen(x) for name, x in zip(names, images))
+    figure, axes = subplots(f"Little gray pictures of 8 by 8 pixels. {said}.", rows, columns, squeeze=False,
+                            figsize=(1.35 * columns, 1.6 * rows))
     for n, ax in enumerate(axes.flat):
         if n >= len(images):
             ax.axis("off")
             continue
         ax.imshow(images[n].reshape(8, 8), cmap="gray_r", vmin=-limit, vmax=limit)
         ax.set(xticks=[], yticks=[])
-        ax.spines[:].set(visible=True, color="#dddddd")
+        ax.spines[:].set(visible=True, color=colors.light)
         ax.grid(False)
         if titles:
             ax.set_title(titles[n], fontsize=10, loc="center")
     return figure
+
+
+def seen(image):
+    """Which of the twelve an image looks like, and how many of its 64 pixels have the wrong sign."""
+    names, originals = pictures()
+    wrong = (array(originals) * image <= 0).sum(1)
+    best = int(wrong.argmin())
+    return f"the {names[best]}" + (f" with {wrong[best]} of 64 pixels wrong" if wrong[best] else "")

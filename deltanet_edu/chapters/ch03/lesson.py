@@ -199,13 +199,12 @@ prediction(
 )
 
 prediction(
-    "3.d", question="One H200, 16 heads of width 128: 8,192 tokens in one sequence take 9.53 ms. "
-                    "The same number of tokens as four sequences of 2,048?",
+    "3.d", question="One H100, heads of width 128: two sequences of 16,384 tokens with 16 heads take 20 ms. "
+                    "One sequence of 32,768 tokens with 8 heads, half the work?",
     options={
-        "about 2.5 ms": "A quarter of the steps, a quarter of the time. "
-                        "Each step did four times the work and took no longer.",
-        "about 9.5 ms": "The work is the same, so this would be right if work decided.",
-        "about 38 ms": "Four sequences one after another? They are independent, so they run side by side.",
+        "about 39 ms": "Twice the steps, twice the time. Each step does a quarter of the work and takes as long.",
+        "about 10 ms": "Half the work, half the time: this would be right if work decided.",
+        "about 20 ms": "The number of tokens is the same. But those of one sequence have to wait for each other.",
     },
-    answer="about 2.5 ms",
+    answer="about 39 ms",
 )

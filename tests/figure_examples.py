@@ -1,0 +1,109 @@
+"""A small example of every figure, by the name of the function that draws it."""
+
+import math
+
+import numpy as np
+import torch
+
+from deltanet_edu.figures import (attention, backward, chunks, chunkwise, delta, errata, film, householder, kernels,
+                                  language, lines, memories, memory, overwriting, pictures, roofline, subplots, ut, wy)
+from deltanet_edu.figures.memory import writes
+
+T, C = 8, 4
+g = torch.Generator().manual_seed(0)
+x = torch.linspace(1, 2, T, dtype=torch.float64)
+square, tall = torch.randn(T, T, generator=g).tril(), torch.randn(T, 3, generator=g)
+unit = torch.nn.functional.normalize(tall, dim=-1)
+log = [{"step": 10 * n, "loss": 3.0 / n, "held_out": 2.0 + 1 / n} for n in range(1, 6)]
+seeds = {"curves": {seed: [(10 * n, 2.0 + (1 + seed) / n) for n in range(1, 6)] for seed in range(2)}}
+keys = np.array([[1.0, 0.0], [0.6, 0.8]])
+wrong = {"forgets β": {"gentle": 0.0, "thorough": 0.3}, "wrong side": {"gentle": math.inf, "thorough": 1.0}}
+shapes = {"4,2048,16,128": {"forward": (1.0, 2.0), "both": (3.0, 2.5)}}
+floors = {"4,2048,16,128": {"forward": (1.0, 0.5, "bytes"), "both": (3.0, 1.0, "FLOPs")}}
+names = ["cat", "dog", "cat"]
+told, values = torch.eye(2)[[0, 1, 0]], torch.tensor([[3.0], [2.0], [5.0]])
+
+
+def one(beta, key):
+    return np.eye(len(key)) - beta * np.outer(key, key)
+
+
+EXAMPLES = {
+    "attention.turning": lambda: attention.turning(x, {n: ([0, 37], [3, 4], x, [3, 4]) for n in ("90°", "37°")}),
+    "attention.crosstalk": lambda: attention.crosstalk(x, {16: x, 64: x, 128: x}),
+    "attention.by_age": lambda: attention.by_age({"adding": x, "delta rule": x / 2}, {"adding": x, "delta rule": x}),
+    "backward.chains": lambda: backward.chains(),
+    "backward.kept": lambda: backward.kept((64, 128), {f"form {n}": (n, 2.0 * n) for n in (1, 2, 3, 4)}),
+    "backward.surprises": lambda: backward.surprises(["A→1", "B→2"], x[:2], -x[:2]),
+    "chunks.two_forms": lambda: chunks.two_forms((64, 128, 256), [3.0, 6.0, 12.0], [0.1, 0.4, 1.6]),
+    "chunks.triangle": lambda: chunks.triangle(12, 4),
+    "chunks.cost": lambda: chunks.cost([4, 8, 16], [1, 2, 4], [1, 1.9, 3.9], [9, 3, 5], 30.0, 8.0, 4096),
+    "chunks.rounds": lambda: chunks.rounds(8),
+    "chunkwise.by_position": lambda: chunkwise.by_position(x, C),
+    "chunkwise.phases": lambda: chunkwise.phases(),
+    "chunkwise.pipeline": lambda: chunkwise.pipeline(),
+    "chunkwise.explore_pipeline": lambda: chunkwise.explore_pipeline(),
+    "chunkwise.weights": lambda: chunkwise.weights({"one": square, "two": -square}, limit=1.0),
+    "chunkwise.cost": lambda: chunkwise.cost([1.0, 2.0, 4.0], {n: [1e3, 2e3, 4e3] for n in ("state", "rows", "solve")},
+                                             {"chunkwise": {4: 3.0, 8: 2.0}}, 9.0),
+    "delta.plane": lambda: delta.plane(keys, [3.0, 5.0], [[0, 0], [3, 0]], names=["one", "two"]),
+    "delta.landings": lambda: delta.landings(keys[1], 5.0, [3.0, 1.0], {1.0: [4, 2], 3.0: [6, 4]}, limits=(2, 8, 0, 5)),
+    "delta.two_writes": lambda: delta.two_writes(),
+    "delta.explore_two_writes": lambda: delta.explore_two_writes(),
+    "delta.stability": lambda: delta.stability(x, 1 - x, {n: [-1.0, 0.5, 0.2] for n in (0.5, 1.0, 1.5, 2.0, 2.2)}),
+    "delta.fading": lambda: delta.fading({"additive": x, "delta": x / 2}, {"additive": x, "delta": x / 2}, x / 2),
+    "errata.tests": lambda: errata.tests(wrong),
+    "film.strip": lambda: film.strip(told, values, names),
+    "householder.dial": lambda: householder.dial({b: one(b, keys[1]) for b in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)}, keys[1]),
+    "householder.turned": lambda: householder.turned(),
+    "householder.explore_dial": lambda: householder.explore_dial(),
+    "householder.mirror": lambda: householder.mirror({b: one(b, [0.0, 0.6, 0.8]) for b in (1, 2)}, [0.0, 0.6, 0.8]),
+    "householder.two_mirrors": lambda: householder.two_mirrors(*keys, *(one(2.0, k) for k in keys)),
+    "householder.order": lambda: householder.order(90 * x, {f"β = {b}": b * x for b in (0.5, 1, 2)}),
+    "householder.forgetting": lambda: householder.forgetting({b: x / b for b in (0.5, 1.0, 1.5, 1.9, 2.0)},
+                                                             {b: x / b for b in (0.5, 1.0, 1.5, 1.9, 2.0)}),
+    "language.training_curves": lambda: language.training_curves(log, {"best n-gram": 1.96, "a table": 2.6}, 50),
+    "language.learning": lambda: language.learning({"delta": log, "linear": log}, 50),
+    "language.bits_panel": lambda: language.bits_panel(subplots("Line plot of bits per character.")[1], {"delta": log},
+                                                         {"best n-gram": 1.96, "almost": 1.99}, 50),
+    "language.context": lambda: language.context([4.6, 3.5, 2.8]),
+    "language.strength_of_words": lambda: language.strength_of_words(["the", " cat", "\n", " sat"], torch.rand(4, 2)),
+    "language.seed_curves": lambda: language.seed_curves({"delta": seeds, "linear": seeds}, {"best n-gram": 1.96}),
+    "lines.lines": lambda: lines({"a": x, "b": (x, 2 * x)}, xlabel="x", ylabel="y", log="y", alt="Line plot of two."),
+    "memory.memory": lambda: memory(square, title="S"),
+    "memory.memories": lambda: memories([tall, -tall], ["before", "after"]),
+    "memory.writes": lambda: writes(told, values, names),
+    "overwriting.overwriting": lambda: overwriting.overwriting(x.round(), 5 * x, x, told=[0, 3]),
+    "pictures.show_pictures": lambda: pictures.show_pictures(pictures.pictures()[1][:3], ["cat", "2 stored", "heart"]),
+    "roofline.unrolled": lambda: roofline.unrolled(),
+    "roofline.backward_norms": lambda: roofline.backward_norms({f"keys {n}": x**n for n in range(5)}, 0.7),
+    "roofline.per_step": lambda: roofline.per_step({n: ([1, 9], [2, 3]) for n in ("wider", "more")}, "Loop", unit="µs"),
+    "roofline.roofs": lambda: roofline.roofs(1e12, 1e11, {"loop": (1.0, 1e10), "product": (100.0, 9e11)}, "This CPU",
+                                             lines=[(2.0, "generating")]),
+    "roofline.decoding": lambda: roofline.decoding([64, 128], [1.0, 2.0], [0.5, 0.5],
+                                                   {"softmax attention": [1e-5, 2e-5], "DeltaNet": [1e-5, 1e-5]}),
+    "ut.rounds": lambda: ut.rounds({f"keys {n}": 10.0 ** -(n * x) for n in (1, 2, 3)}),
+    "ut.filling": lambda: ut.filling(square),
+    "ut.paths": lambda: ut.paths([[0, 0, 0], [0.5, 0, 0], [0, 0.6, 0]]),
+    "ut.cancellation": lambda: ut.cancellation([-1.0, 1e8, -1e17, 1e8], {"float32": 1e-7, "float64": 2e-16}),
+    "ut.error_table": lambda: ut.error_table({n: {"by\nrows": 2e-7, "series": e} for n, e in (("a", 3), ("b", 9e4))}),
+    "wy.writes": lambda: wy.writes({"orthogonal": (x[:3], x[:3]), "equal": (x[:3], -x[:3])}),
+    "wy.factors": lambda: wy.factors(np.eye(3) - unit[:2].T.numpy() @ unit[:2].numpy(), unit[:2], unit[:2]),
+    "wy.against_length": lambda: wy.against_length({"a": (x, x), "b": (x, 2 * x)}, "MiB"),
+    "kernels.speedup_by_length": lambda: kernels.speedup_by_length({64: {512: 3, 1024: 8}, 128: {512: 2, 1024: 6}}),
+    "kernels.against_library": lambda: kernels.against_library(shapes),
+    "kernels.against_floor": lambda: kernels.against_floor(floors),
+}
+
+# functions of the same modules that draw parts, or no figure at all
+NOT_FIGURES = {
+    "boxes.box", "boxes.column_heads", "boxes.time_axis", "card.corners", "card.image", "card.install", "card.png",
+    "card.rounded", "card.saved", "card.tag", "delta.point", "errata.place", "explore.explore", "film.animation",
+    "film.draw", "film.film", "film.frame", "film.prepare", "film.said", "film.scenes", "householder.arc",
+    "householder.arrow", "householder.effect", "householder.one_setting", "kernels.ratio", "kernels.save",
+    "kernels.shape_axes", "kernels.thousands", "language.level_lines", "language.smooth", "memory.label_axis",
+    "memory.number", "memory.tiles", "memory.told", "pictures.pictures", "pictures.seen", "style.array",
+    "style.close", "style.course", "style.look", "style.read_off", "style.size", "style.spoken", "style.style",
+    "style.subplots", "style.words", "tensor_core.on_tensor_core", "tensor_core.similar_keys",
+    "tensor_core.to_tf32", "ut.arc", "ut.node",
+}
