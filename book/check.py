@@ -1,13 +1,12 @@
 """What `generate.py --check` looks for: notebooks that disagree with their sources, or are not fit to be published."""
 
-import base64
 import itertools
 import os
 import re
 from dataclasses import replace
 
 from answers import CHECKED
-from sources import FOLDERS, SourceError, build, figures, load, targets
+from sources import FOLDERS, SourceError, build, figures, load, pictures, targets
 
 NOTEBOOK_LIMIT, FIGURE_LIMIT = 400_000, 100_000                          # bytes: GitHub gives up on large notebooks
 ABSOLUTE_PATH = re.compile(r"(?<![\w./:~-])/(?:home|root|Users|usr|opt|tmp|var|mnt|private|content)/\w|\b[A-Z]:\\\w")
@@ -116,11 +115,13 @@ def unpublishable(target, notebook):
                 line = next(line for line in text.splitlines() if found[0] in line)
                 yield f"cell {n} ({cell.id}) shows a path of one machine: {line.strip()[:120]}"
         for output in cell.get("outputs", []):
-            for kind, data in output.get("data", {}).items():
-                read = {"image/png": base64.b64decode, "image/jpeg": base64.b64decode, "image/svg+xml": str}.get(kind)
-                if read and (size := len(read(data))) > FIGURE_LIMIT:
-                    limit = FIGURE_LIMIT // 1000
-                    yield f"cell {n} ({cell.id}) draws a figure of {size / 1000:.0f} kB, more than {limit}"
+            for picture, words in pictures(output):
+                if len(picture) > FIGURE_LIMIT:
+                    size, limit = len(picture) / 1000, FIGURE_LIMIT // 1000
+                    yield f"cell {n} ({cell.id}) draws a figure of {size:.0f} kB, more than {limit}"
+                if not words.strip():
+                    yield (f"cell {n} ({cell.id}) draws a figure without words for who cannot see it: make it with "
+                           "figures.subplots(alt, ...)")
 
 
 def leaks(target, notebook):

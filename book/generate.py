@@ -16,8 +16,6 @@ notebook, and figure:NAME, which also writes its figure to book/figures/NAME.png
 """
 
 import argparse
-import base64
-import io
 import os
 import sys
 import tempfile
@@ -27,10 +25,9 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from PIL import Image
 
 from check import check_all, incomplete
-from sources import SourceError, build, edited, figures, linked_map, load, targets
+from sources import WIDGET, SourceError, build, edited, figures, linked_map, load, targets
 
 
 def carry_outputs(old, new):
@@ -58,19 +55,7 @@ def execute(notebook, folder):
         if "your-machine" in cell.metadata.get("tags", []):       # what it says is true of one machine: not for print
             cell.outputs = []
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output.data["image/png"] = smaller(output.data["image/png"])
-
-
-def smaller(png):
-    """The same figure in 256 colors: a third of the bytes, no difference to see. Photographs and films stay."""
-    figure = Image.open(io.BytesIO(base64.b64decode(png)))
-    image = figure.convert("RGB")
-    if getattr(figure, "is_animated", False) or image.getcolors(maxcolors=20_000) is None:
-        return png
-    buffer = io.BytesIO()
-    image.quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode()
+            output.get("data", {}).pop(WIDGET, None)      # sliders end with the kernel; their picture stays
 
 
 def write(notebook, path):

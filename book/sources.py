@@ -7,6 +7,7 @@ as a learner finds them; its cards and, in solutions/, its answers come from the
 
 import base64
 import hashlib
+import html
 import json
 import re
 import tomllib
@@ -19,6 +20,8 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 FOLDERS = {"notebooks": "lessons", "exercises": "problems", "solutions": "problems"}     # made -> its source in book/
+IMAGE = re.compile(r"<img\b[^>]*>")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 COMPARED = "nbval-check-output"            # the tests compare what such a cell says; every check and verify gets it
 BOOTSTRAP = """\
 try:
@@ -181,11 +184,22 @@ def edited(notebook):
     return notebook.metadata.get("deltanet_edu", {}).get("digest") != digest(notebook)
 
 
+def pictures(output):
+    """(bytes, words) of every picture of an output: of its own kind, without words, or an <img> in HTML."""
+    data = output.get("data", {})
+    for kind in ("image/png", "image/jpeg", "image/svg+xml"):
+        if kind in data:
+            yield data[kind].encode() if kind == "image/svg+xml" else base64.b64decode(data[kind]), ""
+    for image in IMAGE.findall(data.get("text/html", "")):
+        words, source = (re.search(rf'\b{name}="([^"]*)"', image) for name in ("alt", "src"))
+        if source and source[1].startswith("data:image/"):
+            yield base64.b64decode(source[1].partition(",")[2]), html.unescape(words[1]) if words else ""
+
+
 def figures(notebook, target):
     """(file, picture) for every cell with a tag figure:NAME: figures that are shown outside the notebook too."""
     for cell in notebook.cells:
         for tag in cell.metadata.get("tags", []):
             for output in cell.get("outputs", []) if tag.startswith("figure:") else ():
-                if "image/png" in output.get("data", {}):
-                    file = target.root / "book" / "figures" / f"{tag.removeprefix('figure:')}.png"
-                    yield file, base64.b64decode(output.data["image/png"])
+                for picture, _ in pictures(output):
+                    yield target.root / "book" / "figures" / f"{tag.removeprefix('figure:')}.png", picture

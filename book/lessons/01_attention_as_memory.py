@@ -10,12 +10,11 @@
 # the values are twelve pictures of 64 pixels. Each gets a random direction in 24 dimensions as its key.
 
 # %%
-import matplotlib.pyplot as plt
 import torch
 from torch.nn.functional import elu, normalize
 
 from deltanet_edu import ops
-from deltanet_edu.figures import colors
+from deltanet_edu.figures import attention, lines
 from deltanet_edu.figures.memory import writes
 from deltanet_edu.figures.pictures import pictures, show_pictures
 from deltanet_edu.tutor import predict, show, verify
@@ -259,18 +258,14 @@ verify("1.5")
 
 # %%
 turn = torch.linspace(-0.6, 2.2, 200)          # the angle of the query, in radians
-fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.0), sharey=True)
-for ax, angle, title in zip(axes, (90, 37), ("keys at a right angle", "keys 37° apart, overlap 0.8")):
+cases = {}
+for angle, title in ((90, "keys at a right angle"), (37, "keys 37° apart, overlap 0.8")):
     angles = torch.deg2rad(torch.tensor([0.0, angle]))
     k = torch.stack([angles.cos(), angles.sin()], 1)           # (2, K)
     S = torch.tensor([[3.0, 4.0]]) @ k                         # (V, K)
     reading = torch.stack([turn.cos(), turn.sin()], 1) @ S.T
-    ax.plot(turn.rad2deg(), reading, color=colors.additive, label="reading $S q$")
-    ax.plot(angles.rad2deg(), [3, 4], "o", color=colors.truth, label="what was stored")
-    ax.vlines(angles.rad2deg(), [3, 4], (k @ S.T)[:, 0], color=colors.gray, linestyle=":")
-    ax.set(title=title, xlabel="angle between query and cat (degrees)", ylim=(0, 9))
-axes[0].set_ylabel("answer")
-axes[0].legend(loc="upper left");
+    cases[title] = angles.rad2deg(), [3, 4], reading, (k @ S.T)[:, 0]
+attention.turning(turn.rad2deg(), cases);
 
 # %% [markdown]
 # At a right angle each dot is hit. At 37 degrees `cat` reads $3 + 0.8 \cdot 4 = 6.2$, our number from above, and its
@@ -321,20 +316,12 @@ def squared_error(S, k, v):
 
 # %%
 ratios = torch.tensor([1 / 8, 1 / 4, 1 / 2, 1, 1.5, 2, 3, 4])  # (N - 1) / d
-for d, marker in ((16, "o"), (64, "s"), (128, "^")):
-    errors = []
+errors = {d: [] for d in (16, 64, 128)}
+for d in errors:
     for ratio in ratios:
         k, v, S = stored(int(ratio * d) + 1, d, trials=4000 // d)
-        errors.append(squared_error(S, k, v).mean().sqrt())
-    plt.plot(ratios, errors, marker, label=f"measured, d = {d}")
-line = torch.linspace(0, 4, 100)
-plt.plot(line, line.sqrt(), color=colors.truth, lw=1, label=r"$\sqrt{(N-1)/d}$")
-plt.axhline(1, color=colors.gray, ls=":", lw=1)
-plt.text(4, 1.03, "as long as the value itself", ha="right", color=colors.gray, fontsize=9)
-plt.title("Crosstalk of random keys")
-plt.xlabel("other pairs per key dimension, $(N-1)/d$")
-plt.ylabel("length of the error")
-plt.legend();
+        errors[d].append(squared_error(S, k, v).mean().sqrt())
+attention.crosstalk(ratios, errors);
 
 # %% [markdown]
 # Three widths, one curve. Near $N = d$ the error is as long as the value. The cat with eleven ghosts had
@@ -498,11 +485,9 @@ verify("1.11")
 # %%
 path_all, energy_all = repair((X.T @ X).fill_diagonal_(0), damaged)
 show_pictures(torch.stack([damaged, path_all[-1], path[-1]]), ["damaged", "12 stored", "3 stored"])
-plt.figure(figsize=(6.4, 2.6))
-plt.plot(energy, color=colors.blue, label="3 pictures stored")
-plt.plot(energy_all, color=colors.red, label="12 pictures stored")
-plt.gca().set(xlabel="updates of one pixel", ylabel="energy $E$", title="Downhill, but not always home")
-plt.legend();
+lines({"3 pictures stored": energy, "12 pictures stored": energy_all}, xlabel="updates of one pixel",
+      ylabel="energy $E$", title="Downhill, but not always home", figsize=(6.4, 2.6),
+      alt="Line plot of two energies that never rise.");
 
 # %% [markdown]
 # Downhill both times, and the second valley is a chimera: crosstalk has dug valleys where nothing was stored. For
@@ -529,13 +514,10 @@ def repaired(N, kernel, d=32, flips=3):
 
 # %%
 counts = [2**n for n in range(1, 13)]
-kernels = (("overlap (1982)", lambda z: z, colors.additive), ("overlap²", lambda z: z**2, colors.orange),
-           ("overlap³", lambda z: z**3, colors.blue), ("exp(overlap)", torch.exp, colors.softmax))
-for name, kernel, color in kernels:
-    plt.plot(counts, [repaired(N, kernel) for N in counts], "o-", color=color, label=name)
-plt.xscale("log", base=2)
-plt.gca().set(xlabel="patterns stored", ylabel="share repaired", title="32 neurons, four kernels")
-plt.legend(loc="lower left");
+kernels = {"overlap (1982)": lambda z: z, "overlap²": lambda z: z**2, "overlap³": lambda z: z**3, "exp(overlap)": torch.exp}
+shares = {name: (counts, [repaired(N, kernel) for N in counts]) for name, kernel in kernels.items()}
+lines(shares, xlabel="patterns stored", ylabel="share repaired", log="x", looks=("red", "orange", "blue", "green"),
+      title="32 neurons, four kernels", alt="Line plot of the share of patterns that one update repairs.");
 
 # %% [markdown]
 # Each power shifts the cliff to the right; the exponential still repairs nearly all of 4096 patterns in 32 neurons. Now
@@ -626,14 +608,12 @@ for passes in (1, 2, 8):
 
 # %%
 k, v, _ = stored(32, 32, trials=400)
-fig, axes = plt.subplots(1, 2, figsize=(8.4, 2.9))
-for (name, S), color in zip(memories(k, v).items(), (colors.additive, colors.delta)):
+errors, shares = {}, {}
+for name, S in memories(k, v).items():
     nearest = torch.cdist(k @ S.mT, v).argmin(-1)                      # (trials, N)
-    axes[0].plot(range(1, 33), squared_error(S, k, v).mean(0), color=color, label=name)
-    axes[1].plot(range(1, 33), (nearest == torch.arange(32)).double().mean(0), color=color, label=name)
-axes[0].set(xlabel="pair, from the oldest to the newest", ylabel="error²", ylim=(0, 1.3))
-axes[1].set(xlabel="pair, from the oldest to the newest", ylabel="share recalled", ylim=(0, 1.05))
-axes[1].legend(loc="lower right");
+    errors[name] = squared_error(S, k, v).mean(0)
+    shares[name] = (nearest == torch.arange(32)).double().mean(0)
+attention.by_age(errors, shares);
 
 # %% [markdown]
 # Adding treats all pairs alike. The delta rule is exact for the newest pair and fades towards the oldest: each write

@@ -4,12 +4,11 @@
 # *A memory that looks before it writes.*
 
 # %%
-import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from deltanet_edu.figures import colors, memories
-from deltanet_edu.figures.delta import fading, landings, plane, stability
+from deltanet_edu.figures import lines, memories
+from deltanet_edu.figures.delta import explore_two_writes, fading, landings, plane, stability
 from deltanet_edu.figures.film import film, strip
 from deltanet_edu.ops import delta_rule_recurrent, linear_attention_recurrent
 from deltanet_edu.ops import erase_then_write_step, sgd_step, transition_step
@@ -285,6 +284,15 @@ for name, key in zip(list(told)[1:], k[1:]):
 # `cat` was in the way. Overwriting is exact for the key that is written, and similar keys pay
 # for it. Toward the end of this chapter we see how repetition mends that.
 #
+# How much they pay depends on two numbers, $\beta$ and the angle between the keys. Here an empty memory is told 3 for `cat`, then 5 for `lynx`; each
+# write is an arrow toward the line of the memories that say so. Move the sliders: for which angles does `cat` still read 3? (GitHub shows one setting.)
+
+# %%
+explore_two_writes();
+
+# %% [markdown]
+# At 90° the second write leaves the first alone. At 0° it replaces it. In between `cat` gets a share of the news, $\beta\cos$ of the angle times the error of `lynx`.
+#
 # ## Third view: a linear recurrence
 #
 # Multiply out equation 2.3 and collect what contains $S_{t-1}$:
@@ -430,10 +438,10 @@ def sizes(k, beta):
 
 g = torch.Generator().manual_seed(0)
 raw, values = torch.randn(60, 8, generator=g), torch.randn(60, 4, generator=g)
-plt.semilogy(sizes(raw, 0.5), color=colors.red, label="raw keys, β = 0.5")
-plt.semilogy(sizes(raw, 0.1), color=colors.orange, label="raw keys, β = 0.1")
-plt.semilogy(sizes(F.normalize(raw, dim=-1), 0.5), color=colors.delta, label="unit keys, β = 0.5")
-plt.xlabel("token"), plt.ylabel("size of S (Frobenius norm)"), plt.legend();
+curves = {"raw keys, β = 0.5": sizes(raw, 0.5), "raw keys, β = 0.1": sizes(raw, 0.1),
+          "unit keys, β = 0.5": sizes(F.normalize(raw, dim=-1), 0.5)}
+lines(curves, xlabel="token", ylabel="size of S (Frobenius norm)", log="y", looks=("red", "orange", "delta"),
+      alt="Line plot of how a memory grows under three streams of keys.");
 
 # %% [markdown]
 # With raw keys and $\beta = 0.5$ the size has passed ten million after 60 tokens. A smaller $\beta$ holds it, but how small
@@ -558,8 +566,7 @@ fading(kept, found, (1 - 1 / K) ** torch.arange(N));
 #
 # With more items than fit, one memory blurs everything and the other forgets the past. Which is better depends on what
 # will be asked.
-
-# %% [markdown]
+#
 # ### Why repetition helps
 #
 # Adding the same list again changes nothing but the scale; the delta rule keeps correcting. In the plane you see how. Each

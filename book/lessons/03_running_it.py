@@ -4,9 +4,6 @@
 # *A memory that has to wait for itself.*
 
 # %%
-import textwrap
-
-import matplotlib.pyplot as plt
 import torch
 from torch.nn.functional import normalize
 
@@ -374,9 +371,7 @@ def placed(f, *args):
 points = {"loop, 1 head": placed(delta_rule_recurrent, *inputs(256)),
           "loop, 64 heads": placed(delta_rule_recurrent, *inputs(16, H=64)),
           "one product": placed(torch.matmul, square, square)}
-_, ax = plt.subplots(figsize=(6.4, 3.6))
-picture.roofs(ax, cpu["flop/s"], cpu["byte/s"], points, "This CPU, one core",
-              places={"one product": (-8, -18)})
+picture.roofs(cpu["flop/s"], cpu["byte/s"], points, "This CPU, one core", places={"one product": (-8, -18)});
 
 # %% [markdown]
 # *The loop stands at the far left, at a quarter of a FLOP per byte, where even a perfect program would reach a fraction of the ceiling. With one head it does
@@ -399,8 +394,7 @@ def one_step(K, H, T=32):
 wider, more = (8, 16, 32, 64, 128, 256), (1, 4, 16, 64)
 curves = {"one head, K = V = 8 ... 256": ([K * K for K in wider], [one_step(K, 1) for K in wider]),
           "1 ... 64 heads of width 64": ([H * 4096 for H in more], [one_step(64, H) for H in more])}
-_, ax = plt.subplots(figsize=(6.4, 3.4))
-picture.per_step(ax, curves, "The loop on this CPU", unit="microseconds")
+picture.per_step(curves, "The loop on this CPU", unit="microseconds");
 
 # %% [markdown]
 # *A step has a price of its own. With fewer than several thousand numbers it hardly matters how much is done in it.*
@@ -422,26 +416,27 @@ for T in (64, 256, 1024):
 predict("3.d")
 
 # %% [markdown]
-# These are times of flash-linear-attention's token-by-token kernel, one launch for the whole sequence, the memory in registers.
+# These are times of flash-linear-attention's token-by-token kernel on one H100, forward: one launch for the whole sequence, the memory in registers.
 
 # %%
-h200 = read_result("h200_ceilings")                                      # None without the folder results
-if h200:
-    print(*textwrap.wrap(h200["note"], 110), "", sep="\n")
-    for r in h200["fla_milliseconds"]:
-        print("B {B}  T {T:5}  H {H:2}  K = V = {K:3}  {recurrent_fwd:8.2f} ms".format(**r),
-              f"{1e3 * r['recurrent_fwd'] / r['T']:7.2f} µs per step")
+gpu = read_result("delta_rule_h100")                                     # None without the folder results
+steps, numbers = {}, {}
+for shape, times in gpu["shapes"].items() if gpu else ():
+    B, T, H, d = map(int, shape.split(","))
+    numbers[shape], steps[shape] = B * H * d * d, 1e3 * times["fla recurrent"]["forward"] / T
+    print(f"B {B}  T {T:6,}  H {H:2}  K = V = {d:3}  {times['fla recurrent']['forward']:8.2f} ms {steps[shape]:7.2f} µs per step")
+if gpu:
+    print(f"{gpu['machine']['gpu']}, torch {gpu['versions']['torch']}, fla-core {gpu['versions']['fla-core']}, {gpu['date']}")
+    print(f"deltanet-edu bench delta-rule, as recorded in results/delta_rule_h100.json; {gpu['dtype']}, medians")
 
 # %% [markdown]
-# 8,192 tokens in a row: 9.53 ms. Four rows of 2,048, the same work: 2.49 ms. Five of the seven shapes take 1.2 to 1.4 microseconds a step, whatever is in it.
+# Two rows of 16,384 tokens with 16 heads: 20 ms. One row of 32,768 with 8 heads, half the work: 39 ms. Seven of the nine shapes take 1.2 to 1.4 microseconds a step, whatever
+# is in it.
 
 # %%
-if h200:
-    x = [r["B"] * r["H"] * r["V"] * r["K"] for r in h200["fla_milliseconds"]]
-    y = [1e3 * r["recurrent_fwd"] / r["T"] for r in h200["fla_milliseconds"]]
-    _, ax = plt.subplots(figsize=(6.4, 3.2))
-    picture.per_step(ax, {"forward pass, seven shapes": (x, y)}, "The library's loop on one H200",
-                     unit="microseconds")
+if gpu:
+    shapes = list(numbers.values()), list(steps.values())
+    picture.per_step({"forward pass, nine shapes": shapes}, "The library's loop on one H100", unit="microseconds")
 
 # %% [markdown]
 # *Flat up to a million numbers, then it rises: only then is the chip full.*
@@ -451,28 +446,26 @@ if h200:
 #
 # * **$T$ dependent steps.** Time is at least $T$ times the length of the chain, however large the machine.
 # * **No matrix product.** Almost all of a GPU's FLOPs are in its tensor cores, which multiply matrices by *matrices*. A matrix times a vector cannot use them.
-# * **Few programs.** The H200 has 132 multiprocessors. One sequence with 16 heads is 16 independent memories. By (3.1) rows can be split too; the kernel above gives 8
-#   rows to each program, 256 in all, and each still has 8,192 steps to go.
+# * **Few programs.** The H100 has 132 multiprocessors. One sequence with 8 heads is 8 independent memories. By (3.1) rows can be split too; the kernel above gives 8
+#   rows to each program, 128 in all, and each still has 32,768 steps to go.
 
 # %%
-if h200:
-    r = h200["fla_milliseconds"][0]
-    work = r["B"] * r["T"] * r["H"] * 6 * r["K"] * r["V"]
-    I = work / (r["B"] * r["T"] * r["H"] * moved_per_token(r["K"], r["V"], n=2)[0])
-    P, b = 1e12 * h200["matmul_TFLOP_per_s"][0], 1e12 * h200["copy_TB_per_s"]
-    loop, chunks = (1e3 * work / r[name] for name in ("recurrent_fwd", "chunk_fwd"))          # FLOP/s
+if gpu:
+    times, T, H, d = gpu["shapes"]["1,32768,8,128"], 32768, 8, 128
+    work = T * H * 6 * d * d
+    I = work / (T * H * moved_per_token(d, d, n=2)[0])
+    P, b = gpu["ceilings"]["flop/s"], gpu["ceilings"]["byte/s"]
+    loop, chunks = (1e3 * work / times[f"fla {name}"]["forward"] for name in ("recurrent", "chunk"))    # FLOP/s
     print(f"at most {min(P, I * b) / 1e12:.0f} TFLOP/s at {I:.0f} FLOPs per byte; token by token reaches "
           f"{loop / 1e12:.2f}, in chunks {chunks / 1e12:.0f}: {chunks / loop:.0f} times as fast")
-    _, ax = plt.subplots(figsize=(6.4, 3.6))
-    picture.roofs(ax, P, b, {"token by token": (I, loop), "in chunks": (I, chunks)},
-                  "One H200: 8,192 tokens, 16 heads of width 128",
-                  unit=1e12, name="TFLOP/s", limits=(0.1, 3000),
-                  lines=[(6 * 128 * 128 / moved_per_token(128, 128, n=4)[1], "generating\n(eq. 3.9)")])
+    picture.roofs(P, b, {"token by token": (I, loop), "in chunks": (I, chunks)},
+                  "One H100: 32,768 tokens, 8 heads of width 128", unit=1e12, name="TFLOP/s", limits=(0.1, 3000),
+                  lines=[(6 * d * d / moved_per_token(d, d, n=4)[1], "generating\n(eq. 3.9)")])
 
 # %% [markdown]
 # *Both points are the same function on the same data, computed by the same library: FLOPs of the rule, bytes of its inputs and outputs. Red uses less than half a
-# percent of what the roofs allow. Orange is the library's chunkwise kernel, the algorithm of part III. It does more FLOPs than are counted here, and is still 24 times as
-# fast, because they come as matrix products and in 128 dependent steps instead of 8,192. With the backward pass the two take 54.6 and 2.0 ms.*
+# percent of what the roofs allow. Orange is the library's chunkwise kernel, the algorithm of part III. It does more FLOPs than are counted here, and is still 38 times as
+# fast, because they come as matrix products and in 512 dependent steps instead of 32,768. With the backward pass the two take 204 and 3.1 ms.*
 
 # %% [markdown]
 # ## Which parallelism is there?

@@ -190,6 +190,14 @@ draw.dial({x: householder(key, torch.tensor(x)) for x in settings}, key);
 #
 # From the second row of pictures on, the F is a mirror image. No turning brings it back.
 #
+# Turn the dial yourself, and the key too. What never moves, at any setting? (GitHub shows one setting, a reflection.)
+
+# %%
+draw.explore_dial();
+
+# %% [markdown]
+# The dashed line stays: whatever is orthogonal to the key. Turn the key half around, to 180°, and the picture is the same as at 0°: $kk^\top$ does not know the sign of $k$.
+#
 # In three dimensions the dashed line is a plane, in $K$ dimensions a space of $K-1$. The content under all keys in that plane is safe.
 
 # %%

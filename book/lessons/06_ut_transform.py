@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from deltanet_edu.figures import ut
+from deltanet_edu.figures.tensor_core import on_tensor_core, similar_keys
 from deltanet_edu.ops.delta_rule import householder
 from deltanet_edu.tutor import predict, show, verify
 
@@ -364,43 +365,10 @@ for name, keys in families.items():
 # of a product can be imitated. As in a kernel, products with a side under 16 stay in float32.
 
 # %%
-def to_tf32(x):
-    """Round to 10 bits behind the point, to nearest, ties to even."""
-    bits = x.contiguous().view(torch.int32)
-    return ((bits + 0xFFF + (bits >> 13 & 1)) & ~0x1FFF).view(torch.float32)
-
-class TensorCore(torch.overrides.TorchFunctionMode):
-    """Inside, products of matrices with sides >= 16 round their operands to tf32."""
-
-    def __torch_function__(self, f, types, args=(), kwargs=None):
-        product = f in (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__)
-        if product and min(*args[0].shape[-2:], args[1].shape[-1]) >= 16:
-            args = [to_tf32(x) for x in args]
-        return f(*args, **(kwargs or {}))
-
-# %%
-def on_tensor_core(method):
-    def run(A):
-        with TensorCore():
-            return method(A)
-    return run
-
 rows, halves, series = (householder.inverse_by_substitution, householder.inverse_by_blocks,
                         householder.inverse_by_power_series)
-methods = {"row by row\nfloat32": rows, "by halves\nfloat32": halves,
-           "by halves\ntf32": on_tensor_core(halves), "power series\nfloat32": series,
-           "power series\ntf32": on_tensor_core(series)}
-
-# %%
-def draw(cosine, beta, seed):
-    """A: (64, 64), for unit keys with this cosine between them on average, or "SiLU", or "8 keys"."""
-    torch.manual_seed(seed)
-    x, shared, uniform = torch.randn(64, 64), torch.randn(64), torch.rand(64)
-    k = {"SiLU": F.silu(x), "8 keys": x[:8].repeat(8, 1)}.get(cosine)
-    if k is None:
-        k = (1 - cosine) ** 0.5 * x + cosine**0.5 * shared
-    beta = uniform if beta is None else torch.full((64,), beta)
-    return householder.ut_system(F.normalize(k, dim=-1), beta)
+methods = {"row by row\nfloat32": rows, "by halves\nfloat32": halves, "by halves\ntf32": on_tensor_core(halves),
+           "power series\nfloat32": series, "power series\ntf32": on_tensor_core(series)}
 
 # %%
 kinds = {"random, 0 < β < 1": (0, None), "after SiLU, 0 < β < 1": ("SiLU", None),
@@ -408,7 +376,7 @@ kinds = {"random, 0 < β < 1": (0, None), "after SiLU, 0 < β < 1": ("SiLU", Non
          "cosine 0.99, β = 1": (0.99, 1.0), "cosine 0.99, β = 2": (0.99, 2.0)}
 table = {}
 for kind, what in kinds.items():
-    systems = [draw(*what, seed) for seed in range(20)]
+    systems = [householder.ut_system(*similar_keys(*what, seed)) for seed in range(20)]
     table[kind] = {name: max(error(method, A) for A in systems) for name, method in methods.items()}
 ut.error_table(table);
 

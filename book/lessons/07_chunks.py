@@ -6,12 +6,11 @@
 # %%
 import time
 
-import matplotlib.pyplot as plt
 import torch
 from torch.nn.functional import normalize
 
 from deltanet_edu.bench.flops import flops
-from deltanet_edu.figures import chunks, colors
+from deltanet_edu.figures import chunks, lines
 from deltanet_edu.ops import (delta_rule_recurrent, delta_rule_scan, linear_attention_chunkwise,
                               linear_attention_parallel, linear_attention_recurrent)
 from deltanet_edu.tutor import predict, show, verify
@@ -46,13 +45,7 @@ loop = [1e3 * seconds(linear_attention_recurrent, *tokens[T]) for T in lengths]
 once = [1e3 * seconds(linear_attention_parallel, *tokens[T]) for T in lengths]
 
 # %%
-figure, ax = plt.subplots()
-ax.loglog(lengths, loop, "o-", color=colors.red, label="one token at a time")
-ax.loglog(lengths, once, "o-", color=colors.green, label="all at once")
-ax.set(xlabel="tokens T", ylabel="milliseconds", title="Two forms of linear attention on this machine")
-ax.set_xticks(lengths, lengths)
-ax.minorticks_off()
-ax.legend();
+chunks.two_forms(lengths, loop, once);
 
 # %% [markdown]
 # The loop does the same work for every token, so its time doubles when T does, as far as the machine is left alone. (Where the
@@ -250,19 +243,8 @@ for C, m, ms in zip(sizes, work, spent):
     print(f"C = {C:4}   steps {T // C:4}   {m:6.0f} MFLOP   {ms:6.2f} ms")
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.4))
-left.loglog(sizes, work, "o-", color=colors.blue)
-left.loglog(sizes, [T * (4 * K * V + 2 * C * (K + V)) / 1e6 for C in sizes], "--", color=colors.gray, label="equation 7.4")
-left.set(xlabel="chunk length C", ylabel="million FLOPs", title="Work, as executed")
-left.legend()
-right.loglog(sizes, spent, "o-", color=colors.delta, label="chunkwise")
-right.axhline(loop[-1], color=colors.red, linestyle=":", label="one token at a time")
-right.axhline(once[-1], color=colors.green, linestyle="--", label="all at once")
-right.set(xlabel="chunk length C", ylabel="milliseconds", title=f"Time on this machine, T = {T:,}")
-for ax in (left, right):
-    ax.set_xticks(sizes[::2], sizes[::2])
-    ax.minorticks_off()
-right.legend();
+formula = [T * (4 * K * V + 2 * C * (K + V)) / 1e6 for C in sizes]
+chunks.cost(sizes, work, formula, spent, loop[-1], once[-1], T);
 
 # %% [markdown]
 # On the left, the work: flat while C is small against $2d_kd_v/(d_k+d_v)$, here 64, and proportional to C beyond it. The gray line
@@ -383,12 +365,9 @@ verify("7.8")
 widths = [16, 32, 64, 128, 256]
 pairs = [2048 * K * 2 * K * 4 / 1e6 for K in widths]
 inputs = [2048 * 3 * K * 4 / 1e6 for K in widths]
-plt.loglog(widths, pairs, "o-", color=colors.red, label="pairs (M, X) of a scan")
-plt.loglog(widths, inputs, "o-", color=colors.blue, label="q, k and v themselves")
-plt.gca().set(xlabel="head width K = V", ylabel="MB per head, float32", title="What must be held for T = 2,048 tokens")
-plt.xticks(widths, widths)
-plt.minorticks_off()
-plt.legend();
+held = {"pairs (M, X) of a scan": (widths, pairs), "q, k and v themselves": (widths, inputs)}
+lines(held, xlabel="head width K = V", ylabel="MB per head, float32", log="xy", xticks=widths, looks=("red", "blue"),
+      title="What must be held for T = 2,048 tokens", alt="Line plot of what a scan holds and of what it is given.");
 
 # %% [markdown]
 # At a width of 128 the pairs take 268 MB a head, to process 3 MB of queries, keys and values.

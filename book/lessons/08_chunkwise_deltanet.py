@@ -278,6 +278,14 @@ picture.phases();
 # *Blue: needs no memory, or a memory that is known by then, so all chunks run side by side. Red: two small products per chunk,
 # the only chain. The token loop is a chain of $T$ links; here it has $\lceil T/C \rceil$.*
 #
+# A short chunk makes a long chain, a long chunk a long solve. Slide C from 1 to T = 32: where are the fewest steps that wait for each other? (GitHub shows one C.)
+
+# %%
+picture.explore_pipeline();
+
+# %% [markdown]
+# $C + \lceil T/C \rceil$ is smallest near $\sqrt T$, but work grows with $C$, and machines like products of a certain size. We will measure.
+#
 # The package does just that: first everything blue for all chunks in one batched call, then the loop, then the outputs of all
 # chunks in one call.
 

@@ -8,11 +8,10 @@ import math
 import tempfile
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import torch
 
-from deltanet_edu.figures import colors
-from deltanet_edu.figures.language import bits_panel, seed_curves, strength_of_words
+from deltanet_edu.figures import lines
+from deltanet_edu.figures.language import context, learning, seed_curves, strength_of_words
 from deltanet_edu.records import read_result
 from deltanet_edu.tutor import predict, show, verify
 
@@ -168,10 +167,7 @@ predict("16.a")
 
 # %%
 ngrams = witten_bell(corpus, longest=6)        # bits per character, for 0 to 6 characters of context
-plt.plot(ngrams, "o-", color=colors.orange)
-for n, b in enumerate(ngrams):
-    plt.annotate(f"{b:.2f}", (n, b), xytext=(0, 6), textcoords="offset points", ha="center")
-plt.xlabel("characters of context"), plt.ylabel("bits per character, held-out");
+context(ngrams);
 
 # %% [markdown]
 # The curve falls, and turns at five: longer contexts know more and are seen less. So 1.96 bits per character is what
@@ -180,7 +176,7 @@ plt.xlabel("characters of context"), plt.ylabel("bits per character, held-out");
 # %%
 references = read_result("lm_references") or {"compressors": {}}       # empty where the folder results is not, as in Colab
 print({name: round(b, 2) for name, b in references["compressors"].items()}, "bits per character")
-lines = {"best n-gram": min(ngrams)} | {name: b for name, b in references["compressors"].items() if name == "xz"}
+to_beat = {"best n-gram": min(ngrams)} | {name: b for name, b in references["compressors"].items() if name == "xz"}
 
 # %% [markdown]
 # ## Tokens
@@ -350,9 +346,9 @@ lengths, text = [1, 10, 100, 1000, 10_000], data.train[:10_000]
 with torch.no_grad():
     kept = [state_bytes(model(text[None, :n])[1]) for n in lengths]
 cache = [4 * config.layers * 2 * D * n for n in lengths]
-plt.loglog(lengths, kept, "o-", color=colors.delta, label="DeltaNet, measured")
-plt.loglog(lengths, cache, "--", color=colors.softmax, label="softmax attention, keys and values")
-plt.xlabel("tokens read"), plt.ylabel("bytes kept"), plt.legend();
+both = {"DeltaNet, measured": (lengths, kept), "softmax attention, keys and values": (lengths, cache)}
+lines(both, xlabel="tokens read", ylabel="bytes kept", log="xy", base=10, looks=("delta", "softmax"),
+      alt="Line plot of what two models keep: one a constant, the other in proportion to the text.");
 
 # %% [markdown]
 # The lines cross at 37 tokens, and at 10,000 the cache is 270 times larger. The other side of the coin is in chapters 1 and 15: what does not
@@ -381,7 +377,7 @@ show(build_optimizers)
 
 # %%
 print("training on:", find_place())
-progress = NotebookProgress(config, lines)
+progress = NotebookProgress(config, to_beat)
 run = train(config, data=data, progress=progress, seconds=600)
 run.model.cpu();                                                       # where the cells below look at it
 
@@ -483,9 +479,7 @@ for name in ("delta", "linear"):
     pair[name] = train(replace(short, mixer=name), data=data, evaluate_every=25, seconds=200)
     print(f"{name:8}{parameters(pair[name].model):9,} parameters")
 
-fig, ax = plt.subplots()
-curves = {name: [e for e in r.log if "held_out" in e] for name, r in pair.items()}
-bits_panel(ax, curves, steps=short.steps);
+learning({name: [e for e in r.log if "held_out" in e] for name, r in pair.items()}, steps=short.steps);
 
 # %% [markdown]
 # Two short runs with one seed are an anecdote. Six runs as long as the one above are better. They came with the book; their

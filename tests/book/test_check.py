@@ -64,6 +64,10 @@ def test_a_stale_notebook_is_named_with_its_first_differing_cell(checked):
     )
 
 
+def image(size, alt="A line."):
+    return f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(bytes(size)).decode()}">'
+
+
 def edit_cell(n, **changes):
     def edit(notebook):
         notebook.cells[n].update(changes)
@@ -99,6 +103,9 @@ def edit_cell(n, **changes):
             edit_cell(3, outputs=[output(**{"image/png": base64.b64encode(bytes(100_001)).decode()})]),
             "a figure of 100 kB",
         ),
+        ("notebooks", edit_cell(3, outputs=[output(**{"text/html": image(100_001)})]), "a figure of 100 kB"),
+        ("notebooks", edit_cell(3, outputs=[output(**{"image/png": "AAAA"})]), "a figure without words"),
+        ("notebooks", edit_cell(3, outputs=[output(**{"text/html": image(9, alt=" ")})]), "a figure without words"),
         ("notebooks", edit_cell(3, outputs=[output(**{"text/plain": "x" * 400_000})]), "more than 400"),
         (
             "solutions",
@@ -133,9 +140,7 @@ def test_one_thing_wrong(checked, folder, edit, says):
 
 
 def test_a_figure_and_a_notebook_within_the_limits_pass(checked):
-    change(
-        checked, "notebooks", edit_cell(3, outputs=[output(**{"image/png": base64.b64encode(bytes(99_999)).decode()})])
-    )
+    change(checked, "notebooks", edit_cell(3, outputs=[output(**{"text/html": image(99_999)})]))
     assert problems(checked) == ""
 
 

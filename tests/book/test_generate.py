@@ -1,20 +1,14 @@
 """The generator, on a little book: what it makes, what it runs, and what it never overwrites."""
 
-import base64
-import io
 from types import SimpleNamespace
 
 import answers
 import nbformat
 import pytest
 import sources
-import torch
 from check import check_all
-from generate import carry_outputs, generate, generate_all, smaller
-from PIL import Image
-from sources import SourceError, build, edited, linked_map, load, targets
-
-from deltanet_edu.figures.film import film
+from generate import carry_outputs, generate, generate_all
+from sources import SourceError, build, edited, linked_map, load, pictures, targets
 
 FOLDERS = ("notebooks", "exercises", "solutions")
 
@@ -193,12 +187,14 @@ def test_a_figure_of_a_notebook_can_be_shown_elsewhere(book, quick):
     book.edit(
         "book/lessons/01_small.py",
         "# %%\nx = 1 + 1\nx",
-        '# %% tags=["figure:line"]\n%matplotlib inline\nimport matplotlib.pyplot as plt\nx = 2\nplt.plot([1, 2]);',
+        '# %% tags=["figure:line"]\nfrom deltanet_edu.figures import lines, style\nstyle()\nx = 2\n'
+        'lines({"line": [1, 2]}, xlabel="x", ylabel="y", alt="Line plot.");',
     )
     target, file = book.target("notebooks"), book.root / "book" / "figures" / "line.png"
     generate(target)
-    (output,) = [o for o in load(target.path).cells[2].outputs if "data" in o and "image/png" in o.data]
-    assert file.read_bytes() == base64.b64decode(output.data["image/png"]) and file.read_bytes().startswith(b"\x89PNG")
+    ((picture, words),) = [found for output in load(target.path).cells[2].outputs for found in pictures(output)]
+    assert file.read_bytes() == picture and picture.startswith(b"\x89PNG")
+    assert words == "Line plot. y against x. line: from 1 to 2."
     assert len(file.read_bytes()) < 20_000
     assert check_all(book.root, [target]) == []
     file.write_bytes(b"another")
@@ -207,6 +203,15 @@ def test_a_figure_of_a_notebook_can_be_shown_elsewhere(book, quick):
         "python book/generate.py notebooks/01_small.ipynb"
     ]
     assert generate(target) == "unchanged" and file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_of_sliders_the_picture_beside_them_is_published(book, quick):
+    book.edit("book/lessons/01_small.py", "# %%\nx = 1 + 1\nx",
+              '# %%\nfrom IPython.display import display\nx = 2\n'
+              f'display({{"{sources.WIDGET}": {{}}, "text/html": "<b>still</b>"}}, raw=True)')
+    generate(book.target("notebooks"))
+    (output,) = load(book.target("notebooks").path).cells[2].outputs
+    assert output.data == {"text/html": "<b>still</b>"}
 
 
 def test_a_saved_error_is_not_carried_over(book):
@@ -239,14 +244,3 @@ def test_the_map_of_the_book_links_the_lessons_there_are(book):
     assert linked_map(linked, book.root) == linked
     (book.root / "book" / "lessons" / "01_small.py").unlink()
     assert linked_map(linked, book.root) == readme
-
-
-def test_figures_are_made_smaller_and_films_keep_moving():
-    k, v = torch.eye(2), torch.tensor([[3.0], [5.0]])
-    moving = film(k, v, ["one", "two"]).data
-    assert Image.open(io.BytesIO(moving)).n_frames == 6                  # two tokens: read, erase, write
-    assert base64.b64decode(smaller(base64.b64encode(moving))) == moving
-
-    still = io.BytesIO()
-    Image.open(io.BytesIO(moving)).convert("RGB").save(still, "png")
-    assert len(base64.b64decode(smaller(base64.b64encode(still.getvalue())))) < len(still.getvalue())

@@ -2,7 +2,9 @@
 
 import re
 
+import nbformat
 import pytest
+from sources import pictures
 
 from deltanet_edu.tutor.registry import find
 
@@ -86,6 +88,15 @@ def test_code_cells_are_short(path):
     for kind, text in cells(path):
         lines = [line for line in text.splitlines() if line.strip()]
         assert kind != "code" or len(lines) <= 15, f"{len(lines)} lines:\n{text}"
+
+
+@each_lesson
+def test_figures_have_words(path):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{path.stem}.ipynb", as_version=4)
+    said = [words for cell in notebook.cells for output in cell.get("outputs", []) for _, words in pictures(output)]
+    assert said, "a lesson shows something"
+    for alt in said:
+        assert len(alt) >= 60 and alt.endswith("."), f"{alt!r} says too little of a figure"
 
 
 @each_source
