@@ -1,8 +1,8 @@
 """Make the notebooks from their sources, and check that they still agree.
 
     book/lessons/02_delta_rule.py   ->  notebooks/02_delta_rule.ipynb
-    book/problems/02_delta_rule.py  ->  exercises/02_delta_rule.ipynb   (each solution replaced by its stub)
-                                        solutions/02_delta_rule.ipynb
+    book/problems/02_delta_rule.py  ->  exercises/02_exercises_delta_rule.ipynb   (text and stubs)
+                                        solutions/02_solutions_delta_rule.ipynb   (with the answers of the registry)
 
 A notebook is executed again only when its code has changed or outputs are missing; --force executes it anyway, which
 is what a change in the package calls for. A notebook whose cells somebody has edited is never overwritten.
@@ -31,9 +31,13 @@ from sources import WIDGET, SourceError, build, edited, figures, linked_map, loa
 
 
 def carry_outputs(old, new):
-    """Copy the outputs over if the code is the same and ran to the end; say whether that was possible."""
+    """Copy the outputs over if the code is the same and ran to the end; say whether that was possible.
+
+    The bootstrap cell, which shows nothing where the package is installed, may have changed.
+    """
     before, after = ([c for c in nb.cells if c.cell_type == "code"] for nb in (old, new))
-    if [c.source for c in before] != [c.source for c in after] or any(incomplete(old)):
+    sources = [[c.source for c in cells if "bootstrap" not in c.metadata.get("tags", [])] for cells in (before, after)]
+    if len(before) != len(after) or sources[0] != sources[1] or any(incomplete(old)):
         return False
     for source, cell in zip(before, after):
         cell.outputs, cell.execution_count = source.outputs, source.execution_count
@@ -75,7 +79,7 @@ def generate(target, *, run=True, force=False, overwrite=False):
     new, old = build(target), load(target.path)
     if old is not None and edited(old) and not overwrite:
         raise SourceError(f"{target.name} holds changes of yours and stays as it is. To get a fresh one: rename yours "
-                          f"to {target.folder}/my_{target.stem}.ipynb, or replace it with --overwrite {target.name}")
+                          f"to {target.folder}/my_{target.file}.ipynb, or replace it with --overwrite {target.name}")
     carried = old is not None and not force and carry_outputs(old, new)
     if run and not carried:
         target.path.parent.mkdir(exist_ok=True)

@@ -28,7 +28,11 @@ try:
     import deltanet_edu
 except ImportError:  # in Colab only this one file arrives: fetch the package, and nothing else
     %pip install --quiet --no-deps git+{address}
-    import deltanet_edu
+    try:
+        import deltanet_edu
+    except ImportError:
+        raise ImportError("deltanet_edu could not be fetched from {address}. Without that address: put a wheel or a copy of the "
+                          "project beside this notebook, run  %pip install --no-deps ./NAME_OF_IT  and then this cell again.") from None
 from deltanet_edu.figures import style
 style()"""
 
@@ -45,8 +49,14 @@ class Target:
     stem: str
 
     @property
+    def file(self):
+        """The notebook's name: 05_wy, 05_exercises_wy, 05_solutions_wy, so that open tabs can be told apart."""
+        number, _, rest = self.stem.partition("_")
+        return self.stem if self.folder == "notebooks" else f"{number}_{self.folder}_{rest}"
+
+    @property
     def name(self):
-        return f"{self.folder}/{self.stem}.ipynb"
+        return f"{self.folder}/{self.file}.ipynb"
 
     @property
     def path(self):
@@ -60,7 +70,7 @@ class Target:
         """Whether the user may mean this notebook by `name`: 02, 02_delta_rule, exercises/02 or a path."""
         folder, _, stem = name.removesuffix(".ipynb").removesuffix(".py").rpartition("/")
         folder = folder.rpartition("/")[2]
-        named = self.stem == stem or self.stem.startswith(stem + "_")
+        named = stem in (self.stem, self.file) or self.stem.startswith(stem + "_")
         return named and folder in ("", self.folder, FOLDERS[self.folder])
 
 
@@ -109,13 +119,13 @@ def navigation(target):
     here = row.index(target)
     links = []
     if here > 0:
-        links.append(f"[← {title(row[here - 1].source)}]({row[here - 1].stem}.ipynb)")
+        links.append(f"[← {title(row[here - 1].source)}]({row[here - 1].file}.ipynb)")
     for other, label in (("notebooks", "The lesson"), ("exercises", "Exercises"), ("solutions", "Solutions")):
         twin = next((t for t in targets(target.root) if t.folder == other and t.stem[:3] == target.stem[:3]), None)
         if twin and other != target.folder and (target.folder, other) != ("notebooks", "solutions"):
             links.append(f"[{label}](../{twin.name})")
     if here + 1 < len(row):
-        links.append(f"[{title(row[here + 1].source)} →]({row[here + 1].stem}.ipynb)")
+        links.append(f"[{title(row[here + 1].source)} →]({row[here + 1].file}.ipynb)")
     return " · ".join(links)
 
 

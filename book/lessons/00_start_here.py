@@ -294,7 +294,7 @@ print(doctor.report(doctor.examine()))
 # * One notation: tokens are rows, S is (V, K) and stands on the left.
 #
 # Used from the package: `deltanet_edu.delta_rule`, `deltanet_edu.compat`, `deltanet_edu.tutor`. The two
-# [exercises](../exercises/00_start_here.ipynb) take a quarter of an hour.
+# [exercises](../exercises/00_exercises_start_here.ipynb) take a quarter of an hour.
 #
 # **Further reading.** Schlag, Irie and Schmidhuber, [Linear Transformers Are Secretly Fast Weight
 # Programmers](https://arxiv.org/abs/2102.11174), 2021, brought the delta rule into transformers. Yang, Wang, Zhang, Shen and

@@ -78,7 +78,7 @@ def evidence(name, printed, right):
 # $S_t = S_{t-1}(I - \beta_t k_tk_t^\top) + v_tk_t^\top$. **Right** the write has the factor too: $\beta_t v_t k_t^\top$
 # (2.6). The article itself has it elsewhere.
 #
-# → [chapter 2](02_delta_rule.ipynb), [exercise 2.4](../exercises/02_delta_rule.ipynb)
+# → [chapter 2](02_delta_rule.ipynb), [exercise 2.4](../exercises/02_exercises_delta_rule.ipynb)
 
 # %%
 def write_without_beta(x):
@@ -98,7 +98,7 @@ evidence("a write without β", write_without_beta, lambda x: rule(x)[1])
 # **Right** what was written first stands to the *left* of what erases it: $(M_1M_2,\; X_1M_2 + X_2)$ (7.6). With the
 # memory transposed it would be $(M_2M_1,\; M_2X_1 + X_2)$; the printed one has turned one of its two products around.
 #
-# → [chapter 7](07_chunks.ipynb), [exercises 7.4 and 7.5](../exercises/07_chunks.ipynb)
+# → [chapter 7](07_chunks.ipynb), [exercises 7.4 and 7.5](../exercises/07_exercises_chunks.ipynb)
 
 # %%
 def fold(join):
@@ -125,7 +125,7 @@ print(f"repaired       error {error(right(tests['thorough']), rule(tests['thorou
 # $w_t = \beta_t\big(k_t - \sum_{i<t} w_i\,(k_i^\top k_t)\big)$ as well (5.3), and $S_C = S_0(I - W^\top K) + U^\top K$
 # (5.5). The paper has both.
 #
-# → [chapter 5](05_wy_representation.ipynb), [exercise 5.5](../exercises/05_wy_representation.ipynb)
+# → [chapter 5](05_wy_representation.ipynb), [exercise 5.5](../exercises/05_exercises_wy_representation.ipynb)
 
 # %%
 evidence("no recurrence for w", lambda x: x.S + hh.wy_u(x.k, x.v, x.beta).mT @ x.k, lambda x: rule(x)[1])
@@ -137,7 +137,7 @@ evidence("no recurrence for w", lambda x: x.S + hh.wy_u(x.k, x.v, x.beta).mT @ x
 # $W = \mathbf{T}\,\mathrm{diag}(\beta)K$. **Right** one or the other: the first half is the paper's equations 10 and 11, the
 # second the paper's listing, whose $\mathbf{T}$ is the inverse alone.
 #
-# → [chapter 6](06_ut_transform.ipynb), [exercise 6.5](../exercises/06_ut_transform.ipynb)
+# → [chapter 6](06_ut_transform.ipynb), [exercise 6.5](../exercises/06_exercises_ut_transform.ipynb)
 
 # %%
 evidence("β counted twice", lambda x: hh.ut_by_solve(x.k, x.beta) @ (x.beta[:, None] * x.k),
@@ -155,7 +155,7 @@ evidence("β counted twice", lambda x: hh.ut_by_solve(x.k, x.beta) @ (x.beta[:, 
 #   proposed to drop the minus with which it begins. That shows that listing and formula disagree, and no more. For the
 #   delta rule the minus belongs there.
 #
-# → [chapter 6](06_ut_transform.ipynb), [exercise 6.4](../exercises/06_ut_transform.ipynb)
+# → [chapter 6](06_ut_transform.ipynb), [exercise 6.4](../exercises/06_exercises_ut_transform.ipynb)
 
 # %%
 def listing(x, sign):
@@ -180,7 +180,7 @@ print(f"with the minus error {error(listing(x, -1), hh.wy_u(x.k, x.v, x.beta)):.
 # too many transposes, and not every text says that $M$ has ones on its diagonal. **Right** as printed, for $S$ of shape
 # $d_v \times d_k$ (8.4, 8.5). What do the two obvious repairs do?
 #
-# → [chapter 8](08_chunkwise_deltanet.ipynb), [exercise 8.2](../exercises/08_chunkwise_deltanet.ipynb)
+# → [chapter 8](08_chunkwise_deltanet.ipynb), [exercise 8.2](../exercises/08_exercises_chunkwise_deltanet.ipynb)
 
 # %%
 def equations_8_and_9(x, turn=lambda S: S.mT, diagonal=0):
@@ -228,7 +228,7 @@ print(f"equal to equation 9 without its mask: error {error(x.q @ rule(x)[1].mT, 
 # fully parallel form. **Right** the triangular system costs $C^3$ a chunk, so in full it is $O(LCd + Ld^2 + LC^2)$ (8.9).
 # While $C \le d$ the last term hides; at $C = L$ it wins.
 #
-# → [chapter 8](08_chunkwise_deltanet.ipynb), [exercise 8.5](../exercises/08_chunkwise_deltanet.ipynb)
+# → [chapter 8](08_chunkwise_deltanet.ipynb), [exercise 8.5](../exercises/08_exercises_chunkwise_deltanet.ipynb)
 
 # %%
 d, before = 64, None
@@ -249,7 +249,7 @@ for L in (128, 256, 512, 1024):
 # **Right** per step: a token adds one row, and no $d \times d$ state is written. But the sum in $u_t$ needs all earlier
 # rows, and the work per token grows with their number. That is why there are chunks.
 #
-# → [chapter 5](05_wy_representation.ipynb), [exercise 5.6](../exercises/05_wy_representation.ipynb)
+# → [chapter 5](05_wy_representation.ipynb), [exercise 5.6](../exercises/05_exercises_wy_representation.ipynb)
 
 # %%
 for T in (32, 128, 512):
@@ -267,7 +267,7 @@ for T in (32, 128, 512):
 # $\beta\|k\|^2 = 1$ and reflects when it is 2. Only for unit keys are these the printed conditions, and only for them
 # does the missing square not show.
 #
-# → [chapter 2](02_delta_rule.ipynb), [chapter 4](04_householder.ipynb), [exercise 4.2](../exercises/04_householder.ipynb)
+# → [chapter 2](02_delta_rule.ipynb), [chapter 4](04_householder.ipynb), [exercise 4.2](../exercises/04_exercises_householder.ipynb)
 
 # %%
 I = torch.eye(3)
@@ -286,7 +286,7 @@ for length in (1.0, 0.8, 1.3):
 # memory that adds finds the right value more often. [Chapter 2](02_delta_rule.ipynb) says why, and on which streams the
 # delta rule wins by far.
 #
-# → [exercise 2.8](../exercises/02_delta_rule.ipynb)
+# → [exercise 2.8](../exercises/02_exercises_delta_rule.ipynb)
 
 # %%
 torch.manual_seed(0)

@@ -48,7 +48,7 @@ def test_a_sound_book_has_no_problems(checked):
 def test_missing_and_extra_notebooks(checked):
     checked.target("solutions").path.rename(checked.root / "solutions" / "07_other.ipynb")
     said = problems(checked)
-    assert "solutions/01_small.ipynb: missing" in said and "solutions/07_other.ipynb: has no source" in said
+    assert "solutions/01_solutions_small.ipynb: missing" in said and "solutions/07_other.ipynb: has no source" in said
 
 
 def test_a_learners_copy_is_not_an_extra_notebook(checked):
@@ -136,7 +136,8 @@ def edit_cell(n, **changes):
 )
 def test_one_thing_wrong(checked, folder, edit, says):
     change(checked, folder, edit)
-    assert re.search(f"{folder}/01_small.ipynb: .*{says}", problems(checked))
+    name = checked.target(folder).name
+    assert re.search(f"{name}: .*{says}", problems(checked))
 
 
 def test_a_figure_and_a_notebook_within_the_limits_pass(checked):
@@ -170,5 +171,5 @@ def test_a_solution_given_away_in_another_cell_of_the_source_is_found(checked):
     for target in targets(checked.root):
         pretend_to_run(target)
     assert re.search(
-        "exercises/01_small.ipynb: cell 6 gives a line of a solution away: result = sum", problems(checked)
+        "exercises/01_exercises_small.ipynb: cell 6 gives a line of a solution away: result = sum", problems(checked)
     )

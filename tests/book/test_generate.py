@@ -1,5 +1,6 @@
 """The generator, on a little book: what it makes, what it runs, and what it never overwrites."""
 
+import sys
 from types import SimpleNamespace
 
 import answers
@@ -89,12 +90,24 @@ def test_every_notebook_gets_the_same_bootstrap_cell_after_its_title(book):
     assert not any(name in cells[0].source for name in ("torch", "triton", "numpy"))
 
 
+def test_the_bootstrap_cell_fetches_the_package_or_says_what_to_do(book, monkeypatch):
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    asked = []
+    shell = SimpleNamespace(run_line_magic=lambda *command: asked.append(command))
+    monkeypatch.setitem(sys.modules, "deltanet_edu", None)                # importing it raises ImportError
+    cell = build(book.target("exercises")).cells[1].source
+    with pytest.raises(ImportError, match=r"could not be fetched from https://.*pip install --no-deps \./NAME_OF_IT"):
+        exec(TransformerManager().transform_cell(cell), {"get_ipython": lambda: shell})
+    assert asked == [("pip", f"install --quiet --no-deps git+{sources.address(book.root)}")]
+
+
 def test_the_address_comes_from_pyproject(book):
     book.edit("pyproject.toml", "https://github.com/deltanet-edu/deltanet_edu", "https://github.com/someone/a-fork")
     notebook = build(book.target("exercises"))
     assert "git+https://github.com/someone/a-fork\n" in notebook.cells[1].source
     assert (
-        "(https://colab.research.google.com/github/someone/a-fork/blob/main/exercises/01_small.ipynb)"
+        "(https://colab.research.google.com/github/someone/a-fork/blob/main/exercises/01_exercises_small.ipynb)"
         in notebook.cells[0].source
     )
 
@@ -105,7 +118,7 @@ def test_navigation_links_the_neighbors_and_the_twins(book):
     lesson, last = build(book.target("notebooks")), build(book.target("notebooks", "02_next"))
     for cell in (lesson.cells[0], lesson.cells[-1]):
         assert (
-            "[← 0. First](00_first.ipynb) · [Exercises](../exercises/01_small.ipynb) · [2. Next →](02_next.ipynb)"
+            "[← 0. First](00_first.ipynb) · [Exercises](../exercises/01_exercises_small.ipynb) · [2. Next →](02_next.ipynb)"
             in cell.source
         )
     assert "[← 1. A lesson](01_small.ipynb)" in last.cells[0].source and "→" not in last.cells[0].source
@@ -224,7 +237,7 @@ def test_a_saved_error_is_not_carried_over(book):
 
 
 @pytest.mark.parametrize("name, hits", [
-    ("01", 3), ("01_small", 3), ("exercises/01", 1), ("exercises/01_small.ipynb", 1), ("book/problems/01_small.py", 2),
+    ("01", 3), ("01_small", 3), ("exercises/01", 1), ("exercises/01_exercises_small.ipynb", 1), ("book/problems/01_small.py", 2),
     ("1", 0), ("01_sm", 0), ("notebooks/02", 0)])
 def test_names(book, name, hits):
     assert sum(t.answers_to(name) for t in targets(book.root)) == hits
