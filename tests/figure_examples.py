@@ -31,7 +31,6 @@ def one(beta, key):
 EXAMPLES = {
     "attention.turning": lambda: attention.turning(x, {n: ([0, 37], [3, 4], x, [3, 4]) for n in ("90°", "37°")}),
     "attention.crosstalk": lambda: attention.crosstalk(x, {16: x, 64: x, 128: x}),
-    "attention.by_age": lambda: attention.by_age({"adding": x, "delta rule": x / 2}, {"adding": x, "delta rule": x}),
     "backward.chains": lambda: backward.chains(),
     "backward.kept": lambda: backward.kept((64, 128), {f"form {n}": (n, 2.0 * n) for n in (1, 2, 3, 4)}),
     "backward.surprises": lambda: backward.surprises(["A→1", "B→2"], x[:2], -x[:2]),

@@ -63,7 +63,7 @@ show_pictures(torch.stack([answers[-1], weights @ X]), ["matrix", "softmax"], li
 # * write it in two forms, token by token and all at once, and show that they agree;
 # * predict how loud the crosstalk in a memory is, from two numbers;
 # * say what a feature map buys, and what it costs;
-# * recognize a Hopfield network as the same matrix, and modern Hopfield networks as attention.
+# * say what a memory that only adds cannot do, and what the delta rule will change.
 #
 # You need matrix products, softmax, and means and variances of sums. Reading and running takes about an hour, the
 # exercises an hour and a half. In the package, the chapter builds `deltanet_edu/ops/linear_attention.py`.
@@ -438,7 +438,61 @@ verify("1.10")
 # an infinite feature map, and pays for it by keeping the list.**
 
 # %% [markdown]
-# ## The same matrix in 1982
+# ## Adding is not overwriting
+#
+# One failure is left, and no kernel cures it.
+
+# %%
+predict("1.e")
+
+# %%
+cat = torch.tensor([1.0, 0.0])
+S = torch.zeros(1, 2)                          # (V, K)
+S = S + 3.0 * cat                              # store 3
+S = S + 5.0 * cat                              # store 5, which should replace it
+weights = torch.softmax(20 * torch.stack([cat, cat]) @ cat, 0)
+print("matrix:", (S @ cat).item(), "  softmax attention:", (weights @ torch.tensor([3.0, 5.0])).item())
+
+# %% [markdown]
+# Eight: not the old value, not the new one, nothing ever stored. The crosstalk formula (1.5) says why: the other key
+# overlaps ours by 1. A feature map does not help, since equal keys have equal features. Softmax attention does not help
+# either: equal keys get equal weights, and it answers with the mean.
+#
+# Text does this all the time: a variable is assigned again, a character leaves the room, a meeting moves to Tuesday. A
+# memory must be able to change its mind. Adding is not overwriting.
+#
+# ## What the delta rule will change, and what not
+#
+# Chapter 2 replaces the write by one that first looks: it reads what the memory says for $k_t$, and stores the
+# *difference* to $v_t$. That is the delta rule. It is often said to have "more capacity". Let us be precise, before you
+# have any stake in it.
+
+# %%
+predict("1.f")
+
+# %% [markdown]
+# We borrow the rule from the package, with full write strength ($\beta = 1$), and compare it with adding and with the
+# best that any matrix could do, by least squares.
+
+# %%
+k, v, added = stored(32, 32, trials=200)                               # (trials, N, K), (trials, N, V), (trials, V, K)
+keys, values = k[:, :, None], v[:, :, None]                            # (trials, T, H = 1, K or V)
+_, delta = ops.delta_rule_recurrent(keys, keys, values, torch.ones(keys.shape[:3]))
+best = v.mT @ torch.linalg.pinv(k.mT)
+for name, S in {"adding": added, "the delta rule": delta[:, 0], "the best matrix": best}.items():
+    print(f"{name:16} recalled {recalled(S, k, v):.3f}   error² {squared_error(S, k, v).mean():.3f}")
+
+# %% [markdown]
+# *Fewer* pairs than adding, although its squared error is lower. And there is room for all 32 that neither of them uses.
+#
+# Chapter 2 says why, and shows the streams for which the delta rule is made: keys that come back, with the same value or with
+# a new one. There it wins by far.
+# That is the case for it: **not a larger memory, but one that can correct itself.**
+
+# %% [markdown]
+# ## A place to rest: the same matrix in 1982
+#
+# Nothing later in the book needs this section. It is the story of where such memories come from, and you may come back to it.
 #
 # Take $\pm 1$ patterns $x_1, \dots, x_N$ and let each be its own key *and* its own value: $W = \sum_i x_i x_i^\top$.
 # Neurons $a$ and $b$ are wired together by how often they agree. This is Hebb's rule, and $W$ is the memory of a
@@ -493,7 +547,7 @@ lines({"3 pictures stored": energy, "12 pictures stored": energy_all}, xlabel="u
 # Downhill both times, and the second valley is a chimera: crosstalk has dug valleys where nothing was stored. For
 # random patterns the network breaks down near $0.14\,d$ of them.
 #
-# ## Sharper kernels, deeper valleys
+# ### Sharper kernels, deeper valleys
 #
 # The cure is the one we know. But for the diagonal, $Wx$ adds up the patterns, each weighted by its overlap
 # $x_i^\top x$ with the query. Replace the overlap by a power of it, or its exponential, and the right pattern drowns
@@ -522,7 +576,7 @@ lines(shares, xlabel="patterns stored", ylabel="share repaired", log="x", looks=
 # %% [markdown]
 # Each power shifts the cliff to the right; the exponential still repairs nearly all of 4096 patterns in 32 neurons. Now
 # let the entries be real numbers and divide by the sum of the weights. The update is then a softmax average of the
-# patterns. It too goes downhill, by a whole gradient step:
+# patterns, and a whole gradient step on an energy:
 #
 # $$ x - \nabla E(x) = \sum_i \frac{\exp(s\, x^\top x_i)}{\sum_j \exp(s\, x^\top x_j)}\; x_i, \qquad E(x) = \tfrac12 \lVert x \rVert^2 - \tfrac1s \log \sum_i \exp(s\, x^\top x_i) \tag{1.12} $$
 
@@ -530,110 +584,14 @@ lines(shares, xlabel="patterns stored", ylabel="share repaired", log="x", looks=
 verify("1.12")
 
 # %% [markdown]
+# It goes downhill, too: $E(x') \le E(x) - \tfrac12 \lVert x' - x \rVert^2$ for the new $x' = x - \nabla E(x)$.
+#
+# *Proof.* Write $E(x) = \tfrac12 \lVert x \rVert^2 - f(x)$. Then $\nabla f(x) = x - \nabla E(x) = x'$, and $f$, a logarithm of a sum of
+# exponentials, is convex: it lies above its tangents, $f(x') - f(x) \ge x'^\top (x' - x)$. So
+# $E(x') - E(x) \le \tfrac12 \lVert x' \rVert^2 - \tfrac12 \lVert x \rVert^2 - x'^\top(x' - x) = -\tfrac12 \lVert x' - x \rVert^2$. ∎
+#
 # Compare with (1.1): keys and values are the patterns, the query is the state. *A modern Hopfield network is softmax
 # attention*, as the one of 1982 is linear attention followed by a sign.
-#
-# ## Adding is not overwriting
-#
-# One failure is left, and no kernel cures it.
-
-# %%
-predict("1.e")
-
-# %%
-cat = torch.tensor([1.0, 0.0])
-S = torch.zeros(1, 2)                          # (V, K)
-S = S + 3.0 * cat                              # store 3
-S = S + 5.0 * cat                              # store 5, which should replace it
-weights = torch.softmax(20 * torch.stack([cat, cat]) @ cat, 0)
-print("matrix:", (S @ cat).item(), "  softmax attention:", (weights @ torch.tensor([3.0, 5.0])).item())
-
-# %% [markdown]
-# Eight: not the old value, not the new one, nothing ever stored. The crosstalk formula (1.5) says why: the other key
-# overlaps ours by 1. A feature map does not help, since equal keys have equal features. Softmax attention does not help
-# either: equal keys get equal weights, and it answers with the mean.
-#
-# Text does this all the time: a variable is assigned again, a character leaves the room, a meeting moves to Tuesday. A
-# memory must be able to change its mind. Adding is not overwriting.
-#
-# ## What the delta rule will change, and what not
-#
-# Chapter 2 replaces the write by one that first looks: it reads what the memory says for $k_t$, and stores the
-# *difference* to $v_t$. That is the delta rule. It is often said to have "more capacity". Let us be precise, before you
-# have any stake in it.
-
-# %%
-predict("1.f")
-
-# %% [markdown]
-# We borrow the rule from the package, with full write strength ($\beta = 1$), and compare it with adding and with the
-# best that any matrix could do, by least squares.
-
-# %%
-def memories(k, v, passes=1):
-    """Three memories of the same pairs, each (trials, V, K), from k, v: (trials, N, K or V)."""
-    kk, vv = (x.repeat(1, passes, 1)[:, :, None] for x in (k, v))      # (trials, T, H = 1, K or V)
-    _, delta = ops.delta_rule_recurrent(kk, kk, vv, torch.ones(kk.shape[:3]))
-    return {"adding": v.mT @ k, "delta rule": delta[:, 0], "best": v.mT @ torch.linalg.pinv(k.mT)}
-
-def row(label, k, v, passes=1):
-    made = memories(k, v, passes).values()
-    shares = [f"{recalled(S, k, v):5.3f}" for S in made]
-    errors = [f"{squared_error(S, k, v).mean():5.3f}" for S in made]
-    print(f"{label:26}", *shares, "    ", *errors, sep="  ")
-
-# %%
-print(" " * 28 + "recalled                     error²")
-print(" " * 28 + "adding delta  best           adding delta  best")
-for N in (8, 16, 32, 64):
-    row(f"random keys,  N/d = {N / 32}", *stored(N, 32, trials=200)[:2])
-
-k, v, _ = stored(16, 32, trials=200)
-shared, _, _ = stored(1, 32, trials=200, seed=1)
-k = normalize(k + shared, dim=-1)                                      # overlaps near 0.5
-for passes in (1, 2, 8):
-    row(f"similar keys, {passes} pass{'es' if passes > 1 else ''}", k, v, passes)
-
-# %% [markdown]
-# Read it line by line.
-#
-# * **Random keys, each written once.** The delta rule recalls *fewer* pairs than adding, noticeably from $N = d/2$ on,
-#   although its squared error is lower everywhere.
-# * **Similar keys.** One pass recalls hardly more pairs. But the delta rule can go over the pairs again, and after eight
-#   passes it has them all. (For adding, the table repeats one pass; more would only be louder.)
-# * **The best matrix** is perfect up to $N = d$. There is room that neither adding nor one pass of the delta
-#   rule uses.
-#
-# Why fewer with a lower error? Look at the pairs by age.
-
-# %%
-k, v, _ = stored(32, 32, trials=400)
-errors, shares = {}, {}
-for name, S in memories(k, v).items():
-    nearest = torch.cdist(k @ S.mT, v).argmin(-1)                      # (trials, N)
-    errors[name] = squared_error(S, k, v).mean(0)
-    shares[name] = (nearest == torch.arange(32)).double().mean(0)
-attention.by_age(errors, shares);
-
-# %% [markdown]
-# Adding treats all pairs alike. The delta rule is exact for the newest pair and fades towards the oldest: each write
-# clears its key's direction, and takes a share of every older pair that overlaps it.
-#
-# Now the case of the two cats, in earnest: 16 random keys, each written eight times with new values. Does a key find
-# its *latest* value among all 128?
-
-# %%
-now, _, _ = stored(16, 32, trials=200)                                 # (trials, 16, K)
-_, v, _ = stored(128, 32, trials=200, seed=1)                          # (trials, 128, V)
-for name, S in memories(now.repeat(1, 8, 1), v).items():
-    nearest = torch.cdist(now @ S.mT, v).argmin(-1)
-    print(f"{name:10}  latest value found: {(nearest == torch.arange(112, 128)).double().mean():.2f}")
-
-# %% [markdown]
-# A blind choice among its own eight values would be right one time in eight. Adding is worse than that. The best
-# matrix, which fits all eight at once and lands on their mean, is no better. The delta rule keeps what came last.
-#
-# That is the case for it: **not a larger memory, but one that can correct itself.**
 
 # %% [markdown]
 # ## Summary

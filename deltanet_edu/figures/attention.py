@@ -37,14 +37,3 @@ def crosstalk(ratios, errors):
            ylabel="length of the error")
     ax.legend()
     return figure
-
-
-def by_age(errors, shares):
-    """Who remembers which pair, from the oldest on. errors, shares: {name: (N,)}, first adding, then the delta rule."""
-    figure, axes = subplots("Two line plots over the pairs in the order of their writing.", 1, 2, figsize=(8.4, 2.9))
-    for ax, curves, ylabel, top in zip(axes, (errors, shares), ("error²", "share recalled"), (1.3, 1.05)):
-        for (name, y), role in zip(curves.items(), ("additive", "delta")):
-            ax.plot(np.arange(1, len(y) + 1), array(y), label=name, **look(role, len(y)))
-        ax.set(xlabel="pair, from the oldest to the newest", ylabel=ylabel, ylim=(0, top))
-    axes[1].legend(loc="lower right")
-    return figure
