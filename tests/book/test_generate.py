@@ -118,7 +118,8 @@ def test_navigation_links_the_neighbors_and_the_twins(book):
     lesson, last = build(book.target("notebooks")), build(book.target("notebooks", "02_next"))
     for cell in (lesson.cells[0], lesson.cells[-1]):
         assert (
-            "[← 0. First](00_first.ipynb) · [Exercises](../exercises/01_exercises_small.ipynb) · [2. Next →](02_next.ipynb)"
+            "[← 0. First](00_first.ipynb) · [Exercises](../exercises/01_exercises_small.ipynb) · "
+            "[2. Next →](02_next.ipynb)"
             in cell.source
         )
     assert "[← 1. A lesson](01_small.ipynb)" in last.cells[0].source and "→" not in last.cells[0].source
@@ -237,7 +238,8 @@ def test_a_saved_error_is_not_carried_over(book):
 
 
 @pytest.mark.parametrize("name, hits", [
-    ("01", 3), ("01_small", 3), ("exercises/01", 1), ("exercises/01_exercises_small.ipynb", 1), ("book/problems/01_small.py", 2),
+    ("01", 3), ("01_small", 3), ("exercises/01", 1), ("exercises/01_exercises_small.ipynb", 1),
+    ("book/problems/01_small.py", 2),
     ("1", 0), ("01_sm", 0), ("notebooks/02", 0)])
 def test_names(book, name, hits):
     assert sum(t.answers_to(name) for t in targets(book.root)) == hits

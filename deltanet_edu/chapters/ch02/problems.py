@@ -210,8 +210,7 @@ def transition(k, beta):
 
 
 def repaired(S, k, v, beta):
-    transition = torch.eye(len(k), dtype=k.dtype) - beta * torch.outer(k, k)
-    return S @ transition + beta * torch.outer(v, k)
+    return S @ (torch.eye(len(k), dtype=k.dtype) - beta * torch.outer(k, k)) + beta * torch.outer(v, k)
 
 
 def bug_cases(g):
