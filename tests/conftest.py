@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-if not torch.cuda.is_available():                                       # before anything imports Triton, as flops.py does
+if not torch.cuda.is_available():                                        # before flops.py, say, imports Triton
     os.environ["TRITON_INTERPRET"] = "1"
 torch.set_num_threads(1)
 settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
@@ -20,8 +20,8 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     for item in items:
         if "gpu" in item.keywords and not torch.cuda.is_available():
-            # Such tests look at what the compiler makes of the kernels, and that cannot be run here. The rules are tested
-            # all the same, in the interpreter (kernels/test_delta_rule.py), and that all compiles (kernels/test_compile.py).
+            # Such tests look at what the compiler makes of the kernels, and that cannot be run here. The rules are
+            # tested all the same, in the interpreter (kernels/test_delta_rule.py), and compiled (test_compile.py).
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device to run compiled kernels on"))
 
 
@@ -32,7 +32,7 @@ def seeded():
 
 @pytest.fixture
 def ran(monkeypatch):
-    """As on a GPU: "auto" takes the kernels where they can run, without one in the interpreter. The calls, (name, options)."""
+    """As on a GPU: "auto" takes the kernels where they can run, here in the interpreter. The calls, (name, options)."""
     from deltanet_edu import functional, kernels
 
     calls = []

@@ -57,9 +57,13 @@ def _slips(r, a, givens):
         yield "its square is the right number", [], a * a - r
         yield "it is one over the right number", ["What is divided by what?"], a - 1 / r
         yield "it is one minus the right number", [], a - (1 - r)
-    for unit in (8, 10, 100, 1000, 1024, 1e6, 2**20, 1e9, 2**30):
-        yield f"it is off by a factor of {unit:,.0f}", ["Which unit does the question ask for?"], _nearest(
-            a, (unit * r, r / unit), r)
+    if a and r not in (0, 1):                                            # nothing and one are no factor of anything
+        for factor in (8, 10):
+            yield f"it is off by a factor of {factor}", [], _nearest(a, (factor * r, r / factor), r)
+        for unit in (100, 1000, 1024, 1e6, 2**20, 1e9, 2**30):
+            ratio = max(abs(a / r), abs(r / a)) / unit                   # compared as ratios: r / 1e9 is nearly nothing
+            yield f"it is off by a factor of {unit:,.0f}", ["Which unit does the question ask for?"], (
+                (ratio - 1) * max(1.0, abs(a)) if a * r > 0 else math.inf)
 
 
 def _nearest(a, candidates, r):

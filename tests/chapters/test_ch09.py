@@ -151,6 +151,7 @@ ANSWERS = {
         "repairs the layout only": [translated("UT1 @ v - UT1 @ k @ h", "q @ h + scale * (q @ k.mT).tril() @ X")],
         "multiplies UT1 by β on the left": [translated("b * (UT1 @ (v - k @ h))")],
         "scales twice": [translated("UT1 @ (b * (v - k @ h))", "scale * scale * (q @ h + (q @ k.mT).tril() @ X)")],
+        None: [translated("UT1 @ (b * (v - k @ h))", "q.shape[1] ** -0.5 * (q @ h + (q @ k.mT).tril() @ X)")],
     },
     "9.12": {"right": ["decabf", "d e c a b f"], "swaps 3 and 5": ["debacf"], "swaps 1 and 2": ["edcabf"],
              "swaps 4 and 6": ["decfba"]},

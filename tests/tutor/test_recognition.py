@@ -12,6 +12,7 @@ from torch.nn.functional import elu
 from deltanet_edu.tutor import Case, Mistake
 from deltanet_edu.tutor.grading import grade
 from deltanet_edu.tutor.registry import find
+from deltanet_edu.tutor.slips import of_value
 
 from .exercises import make, single
 
@@ -242,6 +243,18 @@ SLIPS = [
     (lambda S, k, v, beta: write(S, k, v, beta).tril(), "what is above its diagonal is missing"),
     (lambda S, k, v, beta: write(S, k, v, beta) + torch.eye(len(S)), "the identity is added to it"),
 ]
+
+
+@pytest.mark.parametrize("right, answer", [(-2.4, 0), (1.44, 0), (1, 8), (1, 10), (5, 0)])
+def test_nothing_and_one_are_no_factor(right, answer):
+    """Of zero, every number divided by a million is nearly right; of one, every number is a factor."""
+    assert of_value(right, answer, 1e-6) is None
+
+
+def test_a_ratio_is_compared_as_one():
+    assert of_value(4.0, 4.0 * 2**20, 1e-6)[0] == "it is off by a factor of 1,048,576"
+    assert of_value(2.0, 1e-9, 1e-3) is None
+
 
 
 @pytest.mark.parametrize("answer, headline", SLIPS, ids=[headline for _, headline in SLIPS])
