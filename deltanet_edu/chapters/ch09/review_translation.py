@@ -100,7 +100,7 @@ def translated_cases(g):
     made += delta_inputs(g, "q k v beta S", T=(3,), K=4, V=4, betas=("large",))
     for n, case in enumerate(smallest_first(made)):
         q, k, v, beta, S = case.args
-        scale = (k.shape[1] ** -0.5, 0.75)[n % 2]                        # theirs by default, and one that they may be given
+        scale = (k.shape[1] ** -0.5, 0.75)[n % 2]             # theirs by default, and another
         yield Case((q, k, v, beta, inverse(k, beta), S.T.contiguous(), scale), case.note)
 
 
