@@ -142,7 +142,7 @@ def test_an_answer_that_hangs_or_kills_is_a_verdict_and_the_rest_is_run(book, mo
 def test_interrupting_keeps_what_was_said(book):
     path = book(RIGHT, ENDLESS, RIGHT)
     command = [sys.executable, "-m", "deltanet_edu", "check", str(path)]
-    listening = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)     # noqa: E731  a test in the background ignores it
+    listening = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)    # noqa: E731  the background ignores it
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True,
                           preexec_fn=listening) as process:
         lines = [process.stdout.readline() for _ in range(2)]
