@@ -7,11 +7,15 @@ import typer
 
 from .gpu_commands import tune_command
 from .group import bench
+from .measuring_commands import measuring_command
 
 
 def register(app):
     app.add_typer(bench, name="bench")
     app.command("tune", short_help="Find what is fastest for the kernels on your GPU.")(tune_command)
+
+
+bench.command("measuring", short_help="What a clock says about a GPU: the experiments of chapter 13.")(measuring_command)
 
 
 @bench.command("chunkwise-cpu", short_help="Chunkwise against the token loop on a CPU.")

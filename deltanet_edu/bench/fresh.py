@@ -19,10 +19,15 @@ NO_SEARCH_KEPT = dict(FLA_CACHE_RESULTS="0", FLA_CACHE_MODE="disabled", TRITON_C
 
 
 def start(names, shapes, **environment):
-    path = os.pathsep.join(filter(None, (str(PACKAGE), os.environ.get("PYTHONPATH"))))
     arguments = ";".join(names), ";".join(",".join(map(str, shape)) for shape in shapes)
-    return subprocess.Popen([sys.executable, "-m", __name__, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env={**os.environ, "PYTHONPATH": path, **environment})
+    return start_module(__name__, arguments, **environment)
+
+
+def start_module(name, arguments, **environment):
+    """A new process that runs this module of the package."""
+    path = os.pathsep.join(filter(None, (str(PACKAGE), os.environ.get("PYTHONPATH"))))
+    return subprocess.Popen([sys.executable, "-m", name, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True, env={**os.environ, "PYTHONPATH": path, **environment})
 
 
 def finish(process):
