@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .gpu_commands import tune_command
-from .group import bench
+from .group import Output, Rounds, bench
 from .measuring_commands import measuring_command
 
 
@@ -15,14 +15,16 @@ def register(app):
     app.command("tune", short_help="Find what is fastest for the kernels on your GPU.")(tune_command)
 
 
-bench.command("measuring", short_help="What a clock says about a GPU: the experiments of chapter 13.")(measuring_command)
+bench.command("measuring", short_help="What a clock says about a GPU: the experiments of chapter 13.")(
+    measuring_command)
 
 
 @bench.command("chunkwise-cpu", short_help="Chunkwise against the token loop on a CPU.")
 def chunkwise_cpu(
-    output: Annotated[Path | None, typer.Option(help="Write the measurement to this JSON file, whole or not at all.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds; each measures every candidate once, and medians are reported.")] = 15,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; as many as PyTorch picks if not given.")] = None,
+    output: Output = None,
+    rounds: Rounds = 15,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; as many as PyTorch picks if not given.")] = None,
 ):
     """The chunkwise form against the token loop on a CPU: T = 2048, H = 4, K = V = 64, float32, forward and backward.
 
@@ -41,17 +43,20 @@ def chunkwise_cpu(
     for name, milliseconds in measured["milliseconds"].items():
         typer.echo(f"{name:<28}{milliseconds:>14.1f}{measured['speedup'][name]:>14.1f}")
     if output:
-        command = f"deltanet-edu bench chunkwise-cpu --rounds {rounds}" + (f" --threads {threads}" if threads else "") + f" --output {output}"
+        limit = f" --threads {threads}" if threads else ""
+        command = f"deltanet-edu bench chunkwise-cpu --rounds {rounds}{limit} --output {output}"
         write_result(output, measured, command)
         typer.echo(f"written to {output}")
 
 
 @bench.command("figures", short_help="Draw what was measured.")
 def figures_command(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, show_default=False,
-                                                help="What bench delta-rule and bench lengths have written. Of several files of the first, "
-                                                     "the library is drawn at the best it does in any.")],
-    folder: Annotated[Path | None, typer.Option(help="Where to put the figures; beside the first file if not given.")] = None,
+    files: Annotated[list[Path], typer.Argument(
+        metavar="FILE...", exists=True, dir_okay=False, show_default=False,
+        help="What bench delta-rule and bench lengths have written. Of several files of the first, "
+             "the library is drawn at the best it does in any.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to put the figures; beside the first file if not given.")] = None,
 ):
     """Draw the measurements: against the library, against what the hardware allows, against one token at a time.
 

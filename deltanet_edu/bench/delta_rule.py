@@ -1,7 +1,7 @@
-"""The kernels on one GPU, side by side with the libraries that are installed, the recurrent kernels and softmax attention.
+"""The kernels on one GPU, side by side with the installed libraries, the recurrent kernels and softmax attention.
 
-Fair means: one process, the same tensors, unit keys for all, candidates in turn within every round, medians, gradients by
-`torch.autograd.grad` (no accumulation), and the errors of all against float64 in the same file.
+Fair means: one process, the same tensors, unit keys for all, candidates in turn within every round, medians, gradients
+by `torch.autograd.grad` (no accumulation), and the errors of all against float64 in the same file.
 """
 
 import statistics
@@ -15,8 +15,9 @@ from ..ops import delta_rule_chunkwise
 from . import timing
 
 SHAPES = ((1, 8192, 96, 128), (2, 16384, 16, 128), (4, 2048, 16, 128), (4, 4096, 64, 128), (8, 4096, 32, 128),
-          (8, 2048, 32, 256), (8, 1024, 8, 64), (1, 32768, 8, 128), (1, 65536, 8, 128), (1, 16384, 8, 256))    # B, T, H, K = V
-ACCURACY = ((2, 1000, 8, 64), (2, 1000, 16, 128), (2, 1000, 8, 256))     # heads as above: libraries compile for each number
+          (8, 2048, 32, 256), (8, 1024, 8, 64), (1, 32768, 8, 128), (1, 65536, 8, 128), (1, 16384, 8, 256))
+                                                                         # B, T, H, K = V
+ACCURACY = ((2, 1000, 8, 64), (2, 1000, 16, 128), (2, 1000, 8, 256))     # heads as above: peers compile for each number
 HOST = (1, 512, 4, 64)                                                   # so small that the host decides
 
 
@@ -53,7 +54,7 @@ def fla():
 
 
 def flash_qla():
-    """FlashQLA, the backend of that library for the gated rule on Hopper. With gates of zero, log 1, it is the delta rule."""
+    """FlashQLA, fla's backend for the gated rule on Hopper. With gates of zero, log 1, it is the delta rule."""
     from flash_qla import chunk_gated_delta_rule
 
     gates = {}
@@ -120,14 +121,14 @@ def graphs_of(found, args, do, scale):
             for key, run in runs(f, args, do, scale).items():
                 try:
                     captured.setdefault(name, {})[f"graph {key}"] = timing.graph(run).replay
-                except Exception:                                        # whatever a candidate does that a capture forbids
+                except Exception:                                     # whatever a candidate does that a capture forbids
                     torch.cuda.synchronize()
     return captured
 
 
 def time_shape(shape, found, rounds=3, graphs=False):
-    """Per candidate: milliseconds forward and of both passes (and as CUDA graphs), megabytes held for backward and at the peak;
-    or the "failure" of one that breaks. Those that have no kernels for the shape are left out."""
+    """Per candidate: milliseconds forward and of both passes (and as CUDA graphs), megabytes held for backward and at
+    the peak; or the "failure" of one that breaks. Those that have no kernels for the shape are left out."""
     scale, (args, do), found = shape[-1] ** -0.5, inputs(*shape), able(found, shape)
     rows = {name: {} for name in found}
     for name, f in list(found.items()):
@@ -137,7 +138,8 @@ def time_shape(shape, found, rounds=3, graphs=False):
             rows[name]["failure"] = failure(error)
             del found[name]
             continue
-        held, peak = timing.memory(lambda: f(*args, scale), lambda out: torch.autograd.grad(out[0], args, do, allow_unused=True))
+        held, peak = timing.memory(lambda: f(*args, scale),
+                                   lambda out: torch.autograd.grad(out[0], args, do, allow_unused=True))
         rows[name].update({"held MB": round(held / 1e6, 1), "peak MB": round(peak / 1e6, 1)})
     captured = graphs_of(found, args, do, scale) if graphs else {}
     times = {name: {} for name in found}
@@ -147,7 +149,8 @@ def time_shape(shape, found, rounds=3, graphs=False):
                 measured = times[name].setdefault(key, [])
                 if not measured or measured[-1] <= timing.SLOW:
                     measured.append(timing.milliseconds(run))
-    return {name: {key: round(statistics.median(t), 4) for key, t in times.get(name, {}).items()} | row for name, row in rows.items()}
+    return {name: {key: round(statistics.median(t), 4) for key, t in times.get(name, {}).items()} | row
+            for name, row in rows.items()}
 
 
 def failure(error):
@@ -158,17 +161,20 @@ def failure(error):
 def host(shape, found):
     """Per candidate: microseconds that one call keeps the host, forward and both passes."""
     args, do = inputs(*shape)
-    return {name: {key: round(timing.host_microseconds(run), 1) for key, run in runs(f, args, do, shape[-1] ** -0.5).items()}
+    return {name: {key: round(timing.host_microseconds(run), 1)
+                   for key, run in runs(f, args, do, shape[-1] ** -0.5).items()}
             for name, f in able(found, shape).items()}
 
 
 def errors(shape, found, device="cuda", dtype=torch.bfloat16, **kind):
-    """Per candidate: |difference| / |right| (Frobenius) of the output, the final state and every gradient, against float64."""
+    """Per candidate: |difference| / |right| (Frobenius) of the output, the final state and every gradient,
+    against float64."""
     scale, (args, do) = shape[-1] ** -0.5, inputs(*shape, device=device, dtype=dtype, **kind)
 
     def results(f, args, do):
         o, S = f(*args, scale)
-        return dict(zip(("o", "S", "dq", "dk", "dv", "dbeta"), (o, S, *torch.autograd.grad((o, S.float()), args, (do, torch.ones_like(S).float() / 8)))))
+        gradients = torch.autograd.grad((o, S.float()), args, (do, torch.ones_like(S).float() / 8))
+        return dict(zip(("o", "S", "dq", "dk", "dv", "dbeta"), (o, S, *gradients)))
     exact = [x.detach().double().requires_grad_() for x in args]
     right = results(lambda q, k, v, beta, s: delta_rule_chunkwise(q, k, v, beta, scale=s), exact, do.double())
     table = {}
@@ -180,6 +186,7 @@ def errors(shape, found, device="cuda", dtype=torch.bfloat16, **kind):
         except Exception as error:
             table[name] = {"failure": failure(error)}
             continue
-        got["S"] = got["S"].mT if name.startswith(("fla", "FlashQLA")) else got["S"]                     # theirs are (K, V)
-        table[name] = {key: float(f"{(got[key].double() - right[key]).norm() / right[key].norm():.2e}") for key in right}
+        got["S"] = got["S"].mT if name.startswith(("fla", "FlashQLA")) else got["S"]                 # theirs are (K, V)
+        table[name] = {key: float(f"{(got[key].double() - right[key]).norm() / right[key].norm():.2e}")
+                       for key in right}
     return table

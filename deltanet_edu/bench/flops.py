@@ -13,7 +13,8 @@ def one_per_entry(*args, out_shape, **options):
 
 
 def dense_solve(A_shape, B_shape, *args, out_shape, **options):
-    """A triangular solve as the libraries do it: n (n - 1) / 2 multiplications and as many subtractions a column, about n^2 FLOPs."""
+    """A triangular solve as the libraries do it: n (n - 1) / 2 multiplications and as many subtractions a column,
+    about n^2 FLOPs."""
     return math.prod(out_shape) * A_shape[-1]
 
 
@@ -22,7 +23,8 @@ def product_in_place(sum_shape, A_shape, B_shape, *args, out_shape, **options):
 
 
 def flops(f, *args, **options):
-    """{operation: FLOPs} of f(*args, **options): matrix products, triangular solves, and sums, differences and products entry by entry."""
+    """{operation: FLOPs} of f(*args, **options): matrix products, triangular solves, and sums,
+    differences and products entry by entry."""
     with FlopCounterMode(display=False, custom_mapping={
             aten.mul: one_per_entry, aten.add: one_per_entry, aten.sub: one_per_entry, aten.baddbmm_: product_in_place,
             aten.linalg_solve_triangular: dense_solve}) as counter:

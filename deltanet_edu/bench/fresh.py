@@ -1,4 +1,5 @@
-"""Processes of their own: to time a first call with nothing compiled before, and to compile for many shapes side by side.
+"""Processes of their own: to time a first call with nothing compiled before,
+and to compile for many shapes side by side.
 
     python -m deltanet_edu.bench.fresh chunkwise 4,2048,16,128       (names and shapes, each separated by semicolons)
 
@@ -31,13 +32,15 @@ def start_module(name, arguments, **environment):
 
 
 def finish(process):
-    """What the process printed; its error if it failed. A process that is still running when this one is interrupted is ended."""
+    """What the process printed; its error if it failed.
+    A process that is still running when this one is interrupted is ended."""
     try:
         out, error = process.communicate()
     finally:
         process.kill()
     if process.returncode:
-        raise RuntimeError(f"a measuring process failed: {error.strip().splitlines()[-1] if error.strip() else process.returncode}")
+        why = error.strip().splitlines()[-1] if error.strip() else process.returncode
+        raise RuntimeError(f"a measuring process failed: {why}")
     return json.loads(out.strip().splitlines()[-1])
 
 
@@ -51,17 +54,18 @@ def first_calls(names, shape):
 
 
 def compile_all(names, shapes):
-    """Fill the compiler's cache for these shapes, side by side, so that what is measured afterwards need not wait for it."""
-    short = sorted({(B, min(T, 256), H, D) for B, T, H, D in shapes})     # compiled code does not depend on the length
-    recurrent = [name for name in names if "recurrent" in name]           # the library compiles these for every batch size
-    others = [name for name in names if name not in recurrent]            # and these for every number of heads
+    """Fill the compiler's cache for these shapes, side by side,
+    so that what is measured afterwards need not wait for it."""
+    short = sorted({(B, min(T, 256), H, D) for B, T, H, D in shapes})  # compiled code does not depend on the length
+    recurrent = [name for name in names if "recurrent" in name]        # the library compiles these for every batch size
+    others = [name for name in names if name not in recurrent]         # and these for every number of heads
     alike = [[s for s in short if s[2:] == pair] for pair in sorted({s[2:] for s in short})]
     jobs = [(others, group) for group in alike if others] + [(recurrent, [s]) for s in short if recurrent]
 
     def run(job):
         try:
             finish(start(*job, **NO_SEARCH_KEPT))
-        except RuntimeError as error:                                    # then it is compiled while measuring, or fails there
+        except RuntimeError as error:                              # then it is compiled while measuring, or fails there
             return f"not compiled ahead: {job}: {error}"
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(filter(None, pool.map(run, jobs)))

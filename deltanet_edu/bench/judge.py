@@ -1,4 +1,5 @@
-"""Run a form and the float64 recurrence on the same inputs, forward and backward, and compare everything that comes out."""
+"""Run a form and the float64 recurrence on the same inputs, forward and backward,
+and compare everything that comes out."""
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,8 @@ def reference(q, k, v, beta, S, scale=1.0, ends=None, normalize=False, sigmoid=F
         return delta_rule_recurrent(q, k, v, beta, initial_state=S, scale=scale)
     o, final = [], []
     for n, (a, b) in enumerate(zip(ends, ends[1:])):
-        piece = delta_rule_recurrent(*(x[:, a:b] for x in (q, k, v, beta)), initial_state=S[n:n + 1], scale=scale) if b > a else (v[:, a:b], S[n:n + 1])
+        inputs, state = [x[:, a:b] for x in (q, k, v, beta)], S[n:n + 1]
+        piece = delta_rule_recurrent(*inputs, initial_state=state, scale=scale) if b > a else (v[:, a:b], state)
         o.append(piece[0])
         final.append(piece[1])
     return torch.cat(o, 1), torch.cat(final, 0)
@@ -62,9 +64,11 @@ def everything(f, tensors, weights=None):
 
 
 def errors(f, tensors, gradients=True, **options):
-    """{result: error} of f(q, k, v, beta, S), relative to the size of each result as a whole; without `gradients`, of o and S alone.
+    """{result: error} of f(q, k, v, beta, S), relative to the size of each result as a whole; without `gradients`,
+    of o and S alone.
 
-    What should be zero has no size: there 1e-6 stands for it. beta = 0 makes dk zero, where the kernels have 2^-50 (`tiles.strengths`).
+    What should be zero has no size: there 1e-6 stands for it. beta = 0 makes dk zero, where the kernels have 2^-50
+    (`tiles.strengths`).
     """
     g = torch.Generator().manual_seed(7)
     weights = [torch.randn(x.shape, generator=g).to(x.device, x.dtype) for x in (tensors[2], tensors[4])]

@@ -1,19 +1,20 @@
 """`deltanet-edu bench lm` and `bench lm-references`: the stored measurements of chapter 16."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .group import bench
+from .group import Output, bench
 
-PROTOCOL = ("bits per character over all held-out characters (the last 5 % of each of nine novels), in windows of 128 tokens, each read "
-            "from an empty memory after 128 tokens of context; total bits over total characters")
+PROTOCOL = ("bits per character over all held-out characters (the last 5 % of each of nine novels), in windows of 128 "
+            "tokens, each read from an empty memory after 128 tokens of context; total bits over total characters")
 
 REFERENCE_PROTOCOL = {
-    "n-grams": "interpolated Witten-Bell over characters, counted on all training text, scored on every held-out character",
-    "compressors": "bits by which the compressed training text grows when the held-out text is appended, per held-out character",
+    "n-grams": "interpolated Witten-Bell over characters, counted on all training text, "
+               "scored on every held-out character",
+    "compressors": "bits by which the compressed training text grows when the held-out text is appended, "
+                   "per held-out character",
 }
 
 
@@ -24,7 +25,8 @@ def register(app):
 
 
 def compare(configs, seeds, data, progress=None):
-    """Train every configuration with every seed. {name: {"parameters", "seeds": {seed: bits}, "mean", "curves", ...}}."""
+    """Train every configuration with every seed.
+    {name: {"parameters", "seeds": {seed: bits}, "mean", "curves", ...}}."""
     import statistics
     import time
 
@@ -32,8 +34,9 @@ def compare(configs, seeds, data, progress=None):
     from ..lm.model import parameters
     from ..lm.train import train
 
-    results = {name: {"config": config.to_dict(), "seeds": {}, "cpu_seconds": {}, "curves": {}} for name, config in configs.items()}
-    for seed in seeds:                                                   # seed by seed, so that a drifting machine slows all alike
+    results = {name: {"config": config.to_dict(), "seeds": {}, "cpu_seconds": {}, "curves": {}}
+               for name, config in configs.items()}
+    for seed in seeds:                                        # seed by seed, so that a drifting machine slows all alike
         for name, config in configs.items():
             started = time.process_time()
             run = train(replace(config, seed=seed), data=data, progress=progress, device="cpu")
@@ -41,14 +44,16 @@ def compare(configs, seeds, data, progress=None):
             row["cpu_seconds"][seed] = round(time.process_time() - started, 1)
             row["parameters"] = parameters(run.model)
             row["seeds"][seed] = round(bits_per_character(run.model, data.held_out), 4)
-            row["curves"][seed] = [[entry["step"], round(entry["held_out"], 4)] for entry in run.log if "held_out" in entry]
+            row["curves"][seed] = [[entry["step"], round(entry["held_out"], 4)]
+                                   for entry in run.log if "held_out" in entry]
             row["mean"] = round(statistics.mean(row["seeds"].values()), 4)
     return results
 
 
 def lm_command(
-    output: Annotated[Path | None, typer.Option(help="Write the measurement to this JSON file, whole or not at all.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps; as in chapter 16 if not given.", show_default=False)] = None,
+    output: Output = None,
+    steps: Annotated[int | None, typer.Option(
+        min=1, help="Training steps; as in chapter 16 if not given.", show_default=False)] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, 2, ...")] = 3,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate of the matrices; as in chapter 16 if not given.",
                                              show_default=False)] = None,
@@ -71,7 +76,8 @@ def lm_command(
     config = Config(corpus="books", **given)
     data = Data.prepare(load_corpus(config.corpus), config.vocab)
     with tqdm(total=2 * seeds * config.steps, unit="step") as bar:
-        results = compare({"delta": config, "linear": replace(config, mixer="linear")}, range(seeds), data, lambda entry: bar.update())
+        both = {"delta": config, "linear": replace(config, mixer="linear")}
+        results = compare(both, range(seeds), data, lambda entry: bar.update())
     for name, row in results.items():
         typer.echo(f"{name:<8}{row['parameters']:>10,} parameters   mean {row['mean']:.4f} bits per character   "
                    + "   ".join(f"seed {seed}: {bits:.4f}" for seed, bits in row["seeds"].items()))
@@ -83,7 +89,7 @@ def lm_command(
 
 
 def references_command(
-    output: Annotated[Path | None, typer.Option(help="Write the measurement to this JSON file, whole or not at all.")] = None,
+    output: Output = None,
 ):
     """What the held-out text costs an n-gram model and three compressors that know the training text.
 

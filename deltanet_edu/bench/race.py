@@ -106,7 +106,7 @@ def isolated(f, backward, seconds):
 
 def _child(f, backward, pipe):
     torch.set_num_threads(1)
-    faulthandler.disable()                                              # whose long report of a crash is not for readers
+    faulthandler.disable()                                             # whose long report of a crash is not for readers
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         verdict = judge(f, backward)
     pipe.send(verdict)

@@ -12,8 +12,9 @@ def register(app):
 
 
 def race_command(
-    file: Annotated[Path | None, typer.Argument(exists=True, dir_okay=False, show_default=False,
-                                                help="A Python file that defines delta_rule(q, k, v, beta) -> o.")] = None,
+    file: Annotated[Path | None, typer.Argument(
+        exists=True, dir_okay=False, show_default=False,
+        help="A Python file that defines delta_rule(q, k, v, beta) -> o.")] = None,
     name: Annotated[str, typer.Option(help="Another function of the file.")] = "delta_rule",
     backward: Annotated[bool, typer.Option("--backward", help="Judge the gradients, too.")] = False,
     seconds: Annotated[float, typer.Option(min=1, help="How long it may take for everything.")] = 300,

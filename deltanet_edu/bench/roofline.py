@@ -7,19 +7,21 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# CPU time of this thread, so that other programs do not count; where that clock is too coarse (Windows), the ordinary one
+# CPU time of this thread, so that other programs do not count; the ordinary clock where that is too coarse (Windows)
 CLOCK = time.thread_time if time.get_clock_info("thread_time").resolution < 1e-6 else time.perf_counter
 
 
 def seconds(f, *, at_least=0.2):
     """Time of f() on one CPU core, the shortest of several runs of together `at_least` seconds."""
-    from torch.utils.benchmark import Timer                              # here: on machines with CUDA but no GPU its import prints a warning
+    from torch.utils.benchmark import Timer         # here: on machines with CUDA but no GPU its import prints a warning
 
-    return min(Timer("f()", globals={"f": f}, num_threads=1, timer=CLOCK).blocked_autorange(min_run_time=at_least).times)
+    timer = Timer("f()", globals={"f": f}, num_threads=1, timer=CLOCK)
+    return min(timer.blocked_autorange(min_run_time=at_least).times)
 
 
 def ceilings(n=512, megabytes=64, *, at_least=0.5):
-    """The two roofs of one CPU core: {"flop/s": of an n x n x n product in float32, "byte/s": of a copy, bytes read and written}."""
+    """The two roofs of one CPU core: {"flop/s": of an n x n x n product in float32, "byte/s": of a copy,
+    bytes read and written}."""
     a, b = torch.randn(n, n), torch.randn(n, n)
     x = torch.ones(megabytes * 2**20, dtype=torch.uint8)
     y = torch.empty_like(x)

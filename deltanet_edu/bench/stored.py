@@ -1,4 +1,4 @@
-"""Measurements that grow: in one JSON file, continued after an interruption, never mixed with those of other circumstances."""
+"""Measurements that grow: in one JSON file, continued after an interruption, not mixed with other circumstances."""
 
 import contextlib
 import importlib.metadata
@@ -22,7 +22,7 @@ def versions():
 
 
 def as_typed(context, group=("bench",)):
-    """The command of a typer.Context with the options that were given; of the output file, the name without its folder."""
+    """The command of a typer.Context with the options given; of the output file, the name without its folder."""
     words = ["deltanet-edu", *group, context.info_name]
     for parameter in context.command.params:
         if context.get_parameter_source(parameter.name).name == "COMMANDLINE":
@@ -37,16 +37,18 @@ def as_typed(context, group=("bench",)):
 class Measurements(dict):
     """{section: {key: value}}, written to `path` after every new value; path=None keeps them in memory only.
 
-    What the file holds already is kept if it is of the same GPU and processor, the same versions and the same `circumstances`,
-    a dict of whatever else the values depend on.
+    What the file holds already is kept if it is of the same GPU and processor, the same versions and the same
+    `circumstances`, a dict of whatever else the values depend on.
     """
 
     def __init__(self, path, command, fresh=False, **circumstances):
         self.path, self.command = path, command
         self.about = {"versions": versions(), **circumstances}
-        stored = json.loads(Path(path).read_text(encoding="utf-8")) if path and Path(path).exists() and not fresh else {}
+        there = path and Path(path).exists() and not fresh
+        stored = json.loads(Path(path).read_text(encoding="utf-8")) if there else {}
         if stored and self.differs(stored) is None:
-            self.update({name: value for name, value in stored.items() if name not in (*WRITTEN_BY_RECORDS, *self.about)})
+            self.update({name: value for name, value in stored.items()
+                         if name not in (*WRITTEN_BY_RECORDS, *self.about)})
             earlier = stored.get("command") or ""
             self.command = earlier if command in earlier.split(" && ") else f"{earlier} && {command}"
         elif stored:

@@ -9,7 +9,7 @@ SLOW = 20.0                  # ms; a longer call is measured once, which says en
 
 
 def milliseconds(run, budget=60):
-    """The median over about `budget` ms of repetitions, the L2 cache emptied before each; of a slow call, a single one."""
+    """The median over about `budget` ms of repetitions, the L2 cache emptied before each; a slow call runs once."""
     import triton
 
     run()                                                                # compiles, if it has to
@@ -53,7 +53,7 @@ def host_microseconds(run, calls=20, rounds=15):
 
 
 def memory(forward, backward):
-    """(bytes held between the passes, peak bytes of both), on top of what is there before, outputs not counted as held."""
+    """(bytes held between the passes, peak bytes of both), on top of what is there before. Outputs are not held."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()

@@ -1,4 +1,4 @@
-"""Are the kernels right on this GPU? Every row of the table of configurations, not just those it would pick, against float64.
+"""Are the kernels right on this GPU? Every row of the table, not just those that it picks, against float64.
 
 A compiler can be wrong about one head width and right about the next, so nothing is inferred from one case to another.
 """
@@ -10,10 +10,11 @@ import torch
 
 from . import judge
 
-# relative error of each result as a whole; with two keys that come again and again and beta up to 2, errors grow before they fade
+# Relative error of each result as a whole. With two keys that come again and again, and beta up to 2, errors grow
+# before they fade.
 TOLERANCE = {"bfloat16": 1e-2, "float16": 2e-3, "float32": 1e-5}
 HARD = 5.0
-HEADS = {64: [(64, 64), (16, 48)], 128: [(128, 128), (96, 64), (64, 128)], 256: [(256, 256), (144, 256)]}        # width: (K, V)
+HEADS = {64: [(64, 64), (16, 48)], 128: [(128, 128), (96, 64), (64, 128)], 256: [(256, 256), (144, 256)]}   # (K, V)s
 ENDS = (0, 64, 64, 65, 300)                                              # sequences of 64, 0, 1 and 235 tokens
 
 
@@ -32,11 +33,14 @@ class Case(NamedTuple):
 
     def __str__(self):
         keys = "" if (self.keys, self.beta_max) == ("unit", 1.0) else f"{self.keys} keys, beta up to {self.beta_max:g}"
-        options = ", ".join(name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}" for name, value in self.options)
-        return f"{self.row or 'as picked':<12}{self.dtype:<10}{self.K:>4}{self.V:>5}{self.T:>6}  {', '.join(filter(None, (self.form, keys, options)))}"
+        options = ", ".join(name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"
+                            for name, value in self.options)
+        what = ", ".join(filter(None, (self.form, keys, options)))
+        return f"{self.row or 'as picked':<12}{self.dtype:<10}{self.K:>4}{self.V:>5}{self.T:>6}  {what}"
 
     def tolerance(self):
-        return TOLERANCE[self.dtype] * (HARD if self.keys == "repeated" and self.beta_max > 1 and self.dtype != "float32" else 1)
+        hard = self.keys == "repeated" and self.beta_max > 1 and self.dtype != "float32"
+        return TOLERANCE[self.dtype] * (HARD if hard else 1)
 
 
 def rows():
@@ -44,7 +48,8 @@ def rows():
     from ..kernels import configs
 
     tables = {name: table for name, table in vars(configs).items() if isinstance(table, dict)}
-    return {f"{name} {width}": plan for name, table in tables.items() for width, plan in table.items() if isinstance(plan, configs.Plan)}
+    return {f"{name} {width}": plan for name, table in tables.items()
+            for width, plan in table.items() if isinstance(plan, configs.Plan)}
 
 
 def cases():
@@ -63,13 +68,17 @@ def cases():
                     yield from (Case(row, dtype, K, V, options=options) for options in ((), (("save_states", True),)))
     for dtype in dtypes:
         for K, V in ((64, 64), (128, 96)):
-            yield from (Case("", dtype, K, V, keys=keys, beta_max=beta, H=2) for keys in ("repeated", "zero") for beta in (1.0, 2.0))
+            yield from (Case("", dtype, K, V, keys=keys, beta_max=beta, H=2)
+                        for keys in ("repeated", "zero") for beta in (1.0, 2.0))
         yield from (Case("", dtype, 64, 128, T) for T in (1, 17, 64, 1000))
         yield Case("", dtype, 21, 37)                                    # padded
-        yield from (Case("", dtype, 64, 128, B=1, form=form, options=(("ends", ENDS),)) for form in ("chunkwise", "recurrent"))
+        yield from (Case("", dtype, 64, 128, B=1, form=form, options=(("ends", ENDS),))
+                    for form in ("chunkwise", "recurrent"))
         yield from (Case("", dtype, 64, 128, options=options) for options in (
-            (("normalize", True), ("sigmoid", True)), (("chunk_size", 32),), (("chunk_size", 16),), (("segments", 3),), (("segments", 3), ("save_states", True))))
-        yield from (Case("", dtype, K, V, 40, form=form) for form in ("recurrent", "decoding") for K, V in ((16, 32), (64, 64), (128, 128), (256, 256)))
+            (("normalize", True), ("sigmoid", True)), (("chunk_size", 32),), (("chunk_size", 16),),
+            (("segments", 3),), (("segments", 3), ("save_states", True))))
+        yield from (Case("", dtype, K, V, 40, form=form)
+                    for form in ("recurrent", "decoding") for K, V in ((16, 32), (64, 64), (128, 128), (256, 256)))
 
 
 @contextmanager
@@ -89,7 +98,8 @@ def decode(q, k, v, beta, S, scale):
     from ..kernels import delta_rule_step
 
     S = S.clone()
-    return torch.stack([delta_rule_step(q[:, t], k[:, t], v[:, t], beta[:, t], S, scale=scale) for t in range(q.shape[1])], 1), S
+    return torch.stack([delta_rule_step(q[:, t], k[:, t], v[:, t], beta[:, t], S, scale=scale)
+                        for t in range(q.shape[1])], 1), S
 
 
 def run(case):
@@ -97,23 +107,27 @@ def run(case):
     from .. import kernels
 
     options, scale = dict(case.options), case.K ** -0.5
-    asked = {name: options[name] for name in ("normalize", "sigmoid", "ends") if name in options}        # what the judge must know, too
+    shared = ("normalize", "sigmoid", "ends")                            # what the judge must know, too
+    asked = {name: options[name] for name in shared if name in options}
     if ends := options.pop("ends", None):
         options["cu_seqlens"] = torch.tensor(ends, device=judge.DEVICE)
     result = case._asdict() | {"options": dict(case.options), "passed": False, "allowed": case.tolerance()}
     try:
-        tensors = judge.inputs(dtype=getattr(torch, case.dtype), sequences=len(ends) - 1 if ends else None, B=case.B, T=case.T, H=case.H,
-                               K=case.K, V=case.V, keys="unnormalized" if "normalize" in options else case.keys, beta_max=case.beta_max)
+        tensors = judge.inputs(
+            dtype=getattr(torch, case.dtype), sequences=len(ends) - 1 if ends else None, B=case.B, T=case.T, H=case.H,
+            K=case.K, V=case.V, keys="unnormalized" if "normalize" in options else case.keys, beta_max=case.beta_max)
         if case.form == "decoding":
             errors = judge.errors(lambda *x: decode(*x, scale), tensors, gradients=False, scale=scale)
         else:
             f = getattr(kernels, f"delta_rule_{case.form}")
+
+            def form(q, k, v, beta, S):
+                return f(q, k, v, beta, initial_state=S, scale=scale, **options)
             with picking(rows()[case.row] if case.row else None):
-                errors = judge.errors(lambda q, k, v, beta, S: f(q, k, v, beta, initial_state=S, scale=scale, **options), tensors,
-                                      scale=scale, **asked)
-        of, worst = max(errors.items(), key=lambda item: (item[1] != item[1], item[1]))                  # NaN is worst of all
+                errors = judge.errors(form, tensors, scale=scale, **asked)
+        of, worst = max(errors.items(), key=lambda item: (item[1] != item[1], item[1]))            # NaN is worst of all
         return result | {"passed": worst <= case.tolerance(), "worst": float(f"{worst:.2e}"), "of": of}
-    except Exception as error:                                           # of the compiler, the driver, or the judge about a shape
+    except Exception as error:                                 # of the compiler, the driver, or the judge about a shape
         return result | {"failure": f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"}
 
 
@@ -126,11 +140,12 @@ def run_all(chosen, processes=1, progress=lambda results, total: results):
     from multiprocessing import get_context
 
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from progress(pool.map(run, chosen, chunksize=2), len(chosen))                             # neighbors share kernels
+        yield from progress(pool.map(run, chosen, chunksize=2), len(chosen))                   # neighbors share kernels
 
 
 def describe(case, result):
     """One line of the table."""
     if "failure" in result:
         return f"✗ {case}: {result['failure']}"
-    return f"{'✓' if result['passed'] else '✗'} {case!s:<88}{result['worst']:>9.1e} {result['of']:<16}{result['allowed']:>9.0e}"
+    sign = "✓" if result["passed"] else "✗"
+    return f"{sign} {case!s:<88}{result['worst']:>9.1e} {result['of']:<16}{result['allowed']:>9.0e}"

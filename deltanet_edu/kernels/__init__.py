@@ -4,13 +4,13 @@
     delta_rule_recurrent    one token at a time, fused      recurrent.py
     delta_rule_step         one token, for decoding         recurrent.py
 
-interface.py checks what comes, operator.py is what PyTorch sees of a rule, launches.py runs it, configs.py and own.py say with
-which tile sizes, and tiles.py holds what kernels share.
-Tested on an H100 with Triton 3.6 and 3.7, on an H200 with 3.6, whose compiler was caught losing products on the way (see backward.py).
-With another GPU or version, `deltanet-edu bench verify` first.
+interface.py checks what comes, operator.py is what PyTorch sees of a rule, launches.py runs it, configs.py and own.py
+say with which tile sizes, and tiles.py holds what kernels share.
+Tested on an H100 with Triton 3.6 and 3.7, on an H200 with 3.6, whose compiler was caught losing products on the way
+(see backward.py). With another GPU or version, `deltanet-edu bench verify` first.
 
-This room can always be imported. Whether its kernels can run, and if not why, is what `why_not` says; without Triton the
-functions raise that as ImportError when they are used.
+This room can always be imported. Whether its kernels can run, and if not why, is what `why_not` says; without Triton
+the functions raise that as ImportError when they are used.
 """
 
 import importlib
@@ -26,7 +26,7 @@ __all__ = ["HAS_TRITON", "interpreted", "why_not", *_PUBLIC]
 
 
 def _constant(f):
-    """torch.compile calls f instead of reading it. As torch.compiler.assume_constant_result, whose import takes others a second."""
+    """torch.compile calls f instead of reading it; torch.compiler.assume_constant_result takes a second to import."""
     f._dynamo_marked_constant = True
     return f
 
@@ -55,16 +55,18 @@ def why_not(device="cuda", dtype=None):
         return "Triton is not installed. On Linux: pip install triton. Elsewhere use the forms in deltanet_edu.ops."
     import triton
     if _version(triton) < (3, 4):
-        return f"Triton {triton.__version__} is too old for tensor descriptors, expected 3.4 or later: pip install --upgrade torch triton."
+        return (f"Triton {triton.__version__} is too old for tensor descriptors, expected 3.4 or later: "
+                "pip install --upgrade torch triton.")
     if _interpreter_asked_for() != interpreted():
-        return "TRITON_INTERPRET was changed after Triton had been imported, which is too late. Restart Python and set it first."
+        return ("TRITON_INTERPRET was changed after Triton had been imported, which is too late. "
+                "Restart Python and set it first.")
     if dtype not in (None, torch.bfloat16, torch.float16, torch.float32):
-        return (f"dtype {dtype} has no kernel, expected torch.bfloat16, torch.float16 or torch.float32. Convert the inputs, "
-                "or use the forms in deltanet_edu.ops.")
+        return (f"dtype {dtype} has no kernel, expected torch.bfloat16, torch.float16 or torch.float32. "
+                "Convert the inputs, or use the forms in deltanet_edu.ops.")
     if interpreted():
         if dtype == torch.bfloat16:
-            return ("Triton's interpreter multiplies the bit patterns of bfloat16 as if they were numbers, without a word. "
-                    "Use float32 in the interpreter, or unset TRITON_INTERPRET and use a GPU.")
+            return ("Triton's interpreter multiplies the bit patterns of bfloat16 as if they were numbers, without a "
+                    "word. Use float32 in the interpreter, or unset TRITON_INTERPRET and use a GPU.")
         import numpy
         if _version(triton) < (3, 7) and _version(numpy) >= (2, 4):
             return (f"the interpreter of Triton {triton.__version__} cannot run loops with numpy {numpy.__version__}: "
@@ -74,7 +76,8 @@ def why_not(device="cuda", dtype=None):
         return (f"tensors are on {device}, expected a CUDA device. To run kernels without one, set TRITON_INTERPRET=1 "
                 "before Python starts; slow, but exact.")
     if torch.cuda.get_device_capability(device) < (8, 0):
-        return "the GPU is older than compute capability 8.0, which bfloat16 products need. Use the forms in deltanet_edu.ops."
+        return ("the GPU is older than compute capability 8.0, which bfloat16 products need. "
+                "Use the forms in deltanet_edu.ops.")
     return ""
 
 

@@ -1,18 +1,18 @@
 """The chunkwise backward pass: two sweeps over the chunks, then everything else for all chunks at once.
 
-A prefix d is "gradient with respect to"; S' is the memory that leaves a chunk, the rest as in `forward.py` and chapter 9:
+A prefix d is "gradient with respect to"; S' is the memory that leaves a chunk, the rest as in forward.py and chapter 9:
 
     forward sweep      S and X of every chunk, computed again (unless the forward pass has saved them)
-    backward sweep     dX = P^T dO + K dS'^T         dV = T^T dX = beta dX + stril(T)^T dX            (eq. 9.4)
+    backward sweep     dX = P^T dO + K dS'^T         dV = UT^T dX = beta dX + UT_low^T dX             (eq. 9.4)
                        dS = dS' + dO^T Q - dV^T K
     gradients          dQ = dO S + dP K                                dP = tril(dO X^T)
                        dK = dP^T Q + X dS' - dV S - (E + E^T) K        E = stril(dV X^T)              (eq. 9.5, 9.6)
                        dbeta_t = dV_t . X_t / beta_t^2                                                (eq. 9.7)
 
-The last is eq. 9.7, (T_1^T dX)_t . e_t: since T = T_1 diag(beta), dV is beta times its first factor, and what is written is beta
-times the error, X = beta * e. For beta = 0 see `tiles.strengths`. The backward sweep needs neither S nor X, so the two sweeps can
-share a launch, side by side. All of it is linear in dO and dS', so `scale` is left out until results are stored: gradients of the
-memory are kept divided by it.
+The last is eq. 9.7, (UT1^T dX)_t . e_t: since UT = UT1 diag(beta), dV is beta times its first factor, and what is
+written is beta times the error, X = beta * e. For beta = 0 see `tiles.strengths`. The backward sweep needs neither S
+nor X, so the two sweeps can share a launch, side by side. All of it is linear in dO and dS', so `scale` is left out
+until results are stored: gradients of the memory are kept divided by it.
 """
 
 import triton
@@ -29,7 +29,7 @@ def strengths_kernel(
     cu_seqlens, sequence_of_slot, T, H,            # as in inverse_kernel
     C: tl.constexpr, SIGMOID: tl.constexpr, HALF: tl.constexpr,          # HALF: q, k and v are float16
 ):
-    """One program per chunk and head: beta chunk by chunk, once more what inverse_kernel made of it, since only beta is held."""
+    """One program per chunk and head: beta chunk by chunk, as inverse_kernel made it. Only beta itself is held."""
     slot, h = tl.program_id(0) // H, tl.program_id(0) % H
     start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
     row = tl.arange(0, C)
@@ -39,12 +39,13 @@ def strengths_kernel(
 
 @triton.jit
 def backward_sweep(
-    q_ptr, k_ptr, UT_low_ptr, betas_ptr, do_ptr, d_final_ptr, d_states_ptr, dv_ptr, d_initial_ptr,       # as in sweeps_kernel
+    q_ptr, k_ptr, UT_low_ptr, betas_ptr, do_ptr, d_final_ptr,            # as in sweeps_kernel
+    d_states_ptr, dv_ptr, d_initial_ptr,
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head,
-    i_seq, h, v0,                                                        # which sequence, head, and first row of the memory
+    i_seq, h, v0,                                                        # which sequence, head, first row of the memory
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
 ):
-    """The gradient of V_TILE rows of the memory of one head, from the last chunk to the first; laid out as `forward_sweep`."""
+    """The gradient of V_TILE rows of one head's memory, from the last chunk to the first; laid out as forward_sweep."""
     width: tl.constexpr = triton.next_power_of_2(K)
     start, length, slot = sequence(i_seq, T, cu_seqlens, C)
     chunks = tl.cdiv(length, C)
@@ -65,23 +66,23 @@ def backward_sweep(
     for step in range(0, chunks):                                        # one chunk a step, newest first
         i = chunks - 1 - step
         # -- load ----------------------------------------------------------------------------------------------------
-        q = q_rows.load([i * C, 0])                                      # (C, K)       shared memory, as all loaded tiles
+        q = q_rows.load([i * C, 0])                                      # (C, K)       shared memory, as all tiles
         k = k_rows.load([i * C, 0])                                      # (C, K)
-        UT_low = UT_rows.load([i * C, 0])                                    # (C, C)
+        UT_low = UT_rows.load([i * C, 0])                                # (C, C)
         beta = tl.load(betas_ptr + ((slot + i) * H + h) * C + row)       # (C,)         registers
         do = do_rows.load([i * C, v0])                                   # (C, V_TILE)
-        # -- within the chunk: which outputs want something of a write -----------------------------------------------------
+        # -- within the chunk: which outputs want something of a write -------------------------------------------------
         P = tl.where(row[:, None] >= row[None, :], tl.dot(q, tl.trans(k), input_precision=PRECISION), 0.0)   # (C, C)
         dX_t = tl.dot(tl.trans(do), P.to(k.dtype), input_precision=PRECISION)                            # (V_TILE, C)
-        # -- across chunks: and what all later chunks want of it -------------------------------------------------------------
+        # -- across chunks: and what all later chunks want of it -------------------------------------------------------
         dS_out = dS.to(k.dtype)                                          # (V_TILE, K)  registers: left operand
         dX_t = tl.dot(dS_out, tl.trans(k), dX_t, input_precision=PRECISION)
-        # -- within the chunk: earlier writes answer for later ones, since those were made knowing them ------------------------
-        dV_t = tl.dot(dX_t.to(k.dtype), UT_low, dX_t * beta[None, :], input_precision=PRECISION)              # (V_TILE, C)
-        # -- update (eq. 9.4) -------------------------------------------------------------------------------------------------
+        # -- within the chunk: earlier writes answer for later ones, since those were made knowing them ----------------
+        dV_t = tl.dot(dX_t.to(k.dtype), UT_low, dX_t * beta[None, :], input_precision=PRECISION)         # (V_TILE, C)
+        # -- update (eq. 9.4) ------------------------------------------------------------------------------------------
         dS = tl.dot(tl.trans(do), q, dS, input_precision=PRECISION)
         dS = tl.dot(where_written((-dV_t).to(k.dtype), beta), k, dS, input_precision=PRECISION)
-        # -- store -----------------------------------------------------------------------------------------------------------
+        # -- store -----------------------------------------------------------------------------------------------------
         if d_states_ptr is not None:
             dS_tiles.store([i, v0, 0], dS_out.reshape(1, V_TILE, width))
             dv_rows.store([i * C, v0], tl.trans(dV_t * scale).to(dv_ptr.dtype.element_ty))
@@ -92,17 +93,17 @@ def backward_sweep(
 
 @triton.jit
 def sweeps_kernel(
-    q_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, initial_ptr,                 # as in forward_kernel
-    do_ptr, d_final_ptr,                                                 # (B, T, H, V); (N, H, V, K) float32, or None for zeros
-    states_ptr, writes_ptr,                                              # out: S before each chunk (slots, H, V, K), X (B, T, H, V)
-    d_states_ptr, dv_ptr,                                                # out: dS' and scale dV, shaped likewise; None: not wanted
-    d_initial_ptr,                                                       # out: (N, H, V, K) float32, or None
-    cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,    # as in forward_kernel
+    q_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, initial_ptr, # as in forward_kernel
+    do_ptr, d_final_ptr,                                     # (B, T, H, V); (N, H, V, K) float32, or None for zeros
+    states_ptr, writes_ptr,                                  # out: S before each chunk (slots, H, V, K), X (B, T, H, V)
+    d_states_ptr, dv_ptr,                                    # out: dS' and scale dV, shaped likewise; None: not wanted
+    d_initial_ptr,                                           # out: (N, H, V, K) float32, or None
+    cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,        # as in forward_kernel
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
-    FORWARD: tl.constexpr, BACKWARD: tl.constexpr,                       # which sweeps to run
+    FORWARD: tl.constexpr, BACKWARD: tl.constexpr,           # which sweeps to run
 ):
-    """One program per sweep, sequence, head and V_TILE rows of the memory. Side by side, the sweeps fill a GPU that one of
-    them leaves half empty. Where one fills it, two launches are better: alone, each needs less of a multiprocessor."""
+    """One program per sweep, sequence, head and V_TILE rows of the memory. Side by side, the sweeps fill a GPU that one
+    of them leaves half empty. Where one fills it, two launches are better: each alone needs fewer registers."""
     V_TILES: tl.constexpr = (V + V_TILE - 1) // V_TILE
     program = tl.program_id(0)
     forward = FORWARD
@@ -110,11 +111,13 @@ def sweeps_kernel(
         forward, program = program % 2 == 0, program // 2
     v0, h, i_seq = program % V_TILES * V_TILE, program // V_TILES % H, program // (V_TILES * H)
     if forward:
-        forward_sweep(q_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, initial_ptr, None, None, states_ptr, writes_ptr, cu_seqlens, scale, T, H,
-                      q_token, q_head, k_token, k_head, v_token, v_head, i_seq, h, v0, K, V, C, V_TILE, PRECISION)
+        forward_sweep(q_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, initial_ptr, None, None, states_ptr, writes_ptr,
+                      cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head, i_seq, h, v0,
+                      K, V, C, V_TILE, PRECISION)
     else:
-        backward_sweep(q_ptr, k_ptr, UT_low_ptr, betas_ptr, do_ptr, d_final_ptr, d_states_ptr, dv_ptr, d_initial_ptr, cu_seqlens, scale, T, H,
-                       q_token, q_head, k_token, k_head, i_seq, h, v0, K, V, C, V_TILE, PRECISION)
+        backward_sweep(q_ptr, k_ptr, UT_low_ptr, betas_ptr, do_ptr, d_final_ptr, d_states_ptr, dv_ptr, d_initial_ptr,
+                       cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, i_seq, h, v0,
+                       K, V, C, V_TILE, PRECISION)
 
 
 @triton.jit
@@ -126,18 +129,19 @@ def before_norm(dx, x, norm_ptr, at, in_range):
 
 @triton.jit
 def gradients_kernel(
-    q_ptr, k_ptr, beta_ptr, do_ptr,                                      # q, k of unit length where norms_ptr is given
-    states_ptr, writes_ptr, d_states_ptr, dv_ptr,                        # what the sweeps left: S, X, dS', scale dV
-    norms_ptr,                                                           # (2, B, T, H): lengths q, k had; None: as they came
-    dq_ptr, dk_ptr, dbeta_ptr,                                           # out: (B, T, H, K) twice, (B, T, H)
-    cu_seqlens, sequence_of_slot,                                        # as in inverse_kernel
-    scale, T, H, tokens, q_token, q_head, k_token, k_head,               # as in inverse_kernel; scale: a factor on q
+    q_ptr, k_ptr, beta_ptr, do_ptr,                          # q, k of unit length where norms_ptr is given
+    states_ptr, writes_ptr, d_states_ptr, dv_ptr,            # what the sweeps left: S, X, dS', scale dV
+    norms_ptr,                                               # (2, B, T, H): lengths q and k had; None: as they came
+    dq_ptr, dk_ptr, dbeta_ptr,                               # out: (B, T, H, K) twice, (B, T, H)
+    cu_seqlens, sequence_of_slot,                            # as in inverse_kernel
+    scale, T, H, tokens, q_token, q_head, k_token, k_head,   # as in inverse_kernel; scale: a factor on q
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
-    K_TILE: tl.constexpr,                                                # columns of dQ and dK that a program works out
-    SIGMOID: tl.constexpr,                                               # beta is the sigmoid of what dbeta is wanted for
+    K_TILE: tl.constexpr,                                    # columns of dQ and dK that a program works out
+    SIGMOID: tl.constexpr,                                   # beta is the sigmoid of what dbeta is wanted for
 ):
-    """One program per chunk, head and K_TILE columns, for dQ, dK and dbeta together: each tile is loaded once and used for all
-    that needs it. Two programs, one for dQ and one for dK, ask the L2 cache for half as much again, which then is the limit.
+    """One program per chunk, head and K_TILE columns, for dQ, dK and dbeta together: each tile is loaded once and used
+    for all that needs it. Two programs, one for dQ and one for dK, would ask the L2 cache for half as much again, and
+    it is the limit already.
     """
     K_TILES: tl.constexpr = (K + K_TILE - 1) // K_TILE
     narrow: tl.constexpr = K % K_TILE > 0
@@ -151,14 +155,14 @@ def gradients_kernel(
     earlier, later = row[:, None] > row[None, :], row[:, None] < row[None, :]
     in_range = first + row < length
     in_tile = in_range[:, None] & (col < K)[None, :]
-    at = (start + first + row) * H + h                                   # (C,)  in a (B, T, H) tensor
-    memory = (slot.to(tl.int64) * H + h) * V * K + k0                    # where a tensor (slots, H, V, K) has this memory
-    value, v_token = (start * H + h) * V, H * V                          # where this sequence's values start, their stride
+    at = (start + first + row) * H + h                             # (C,)  in a (B, T, H) tensor
+    memory = (slot.to(tl.int64) * H + h) * V * K + k0              # this memory in a tensor (slots, H, V, K)
+    value, v_token = (start * H + h) * V, H * V                    # where this sequence's values start, their stride
     q_ptr += start * q_token + h * q_head + k0
     k_ptr += start * k_token + h * k_head + k0
-    # dV comes with its scale, everything else without, and what it brings is to be subtracted. Both are mended in dV: at the
-    # end it would take a second accumulator, and there `x - tl.dot(...)` lost products, in the assembler of Triton 3.6 for
-    # Hopper (a test counts them).
+    # dV comes with its scale, everything else without, and what it brings is to be subtracted. Both are mended in dV:
+    # at the end it would take a second accumulator, and there `x - tl.dot(...)` lost products, in the assembler of
+    # Triton 3.6 for Hopper (a test counts them).
     minus = -1 / scale
 
     dP = tl.zeros((C, C), tl.float32)                              # accumulators live in registers

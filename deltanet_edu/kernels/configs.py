@@ -1,7 +1,7 @@
 """Which tile sizes, warps and pipeline depths the kernels run with: a table, so that nobody waits for a search.
 
-A row is chosen by what an input asks for (dtype, head width, number of heads) and by what the device has. A test compiles
-every row for its devices and holds registers, spills and shared memory against what is promised here.
+A row is chosen by what an input asks for (dtype, head width, number of heads) and by what the device has. A test
+compiles every row for its devices and holds registers, spills and shared memory against what is promised here.
 """
 
 from functools import cache
@@ -22,8 +22,8 @@ class Config(NamedTuple):
     v_tile: int             # rows of the memory, which are columns of V, that a program holds at a time
     warps: int
     stages: int             # depth of the pipeline that fetches chunks ahead of their use
-    registers: int = 255    # a thread's, at most. 255 is the hardware's own limit: without one, ptxas gives up on a kernel
-                            # that spills and leaves it 32
+    registers: int = 255    # a thread's, at most. 255 is the hardware's own limit: without one, ptxas gives up on a
+                            # kernel that spills and leaves it 32
 
     def options(self):
         return dict(num_warps=self.warps, num_stages=self.stages, maxnreg=self.registers)
@@ -43,13 +43,16 @@ RECURRENT, STEP, SCAN = Config(32, 4, 1), Config(16, 1, 1), Config(16, 4, 3)
 INVERSE = {64: Config(0, 1, 1), 128: Config(0, 1, 1), 256: Config(0, 2, 1)}           # has no V
 
 # Half precision, at least 227 KB of shared memory: Hopper and its successors in data centers. Two plans per width. FEW
-# programs sit alone on their multiprocessors: 64 rows each or fewer, so that there are more of them. MANY hold up to 128 rows,
-# so that fewer read the same keys. A head of 256 does not fit in 255 registers a thread; some spill, and two sweeps in one
-# launch spill more.
+# programs sit alone on their multiprocessors: 64 rows each or fewer, so that there are more of them. MANY hold up to
+# 128 rows, so that fewer read the same keys. A head of 256 does not fit in 255 registers a thread; some spill, and two
+# sweeps in one launch spill more.
 FEW = {
-    64: Plan(64, Config(32, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 1)),
-    128: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(32, 4, 4)),
-    256: Plan(64, Config(32, 8, 3), Config(32, 8, 2), Config(64, 4, 2), Config(32, 8, 3), Config(32, 8, 3), Config(32, 4, 4)),
+    64: Plan(64, Config(32, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3),
+             Config(64, 4, 1)),
+    128: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3),
+              Config(32, 4, 4)),
+    256: Plan(64, Config(32, 8, 3), Config(32, 8, 2), Config(64, 4, 2), Config(32, 8, 3), Config(32, 8, 3),
+              Config(32, 4, 4)),
 }
 MANY = {
     64: Plan(64, Config(64, 4, 2), Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 1)),
@@ -75,16 +78,19 @@ def width_of(K, V):
     """The row of the table for these head widths."""
     width = next((w for w in (64, 128, 256) if max(K, V) <= w), None)
     if width is None:
-        raise ValueError(f"q, v: head widths K = {K} and V = {V}, expected at most 256: a memory must fit into the registers.")
+        raise ValueError(f"q, v: head widths K = {K} and V = {V}, expected at most 256: "
+                         "a memory must fit into the registers.")
     return width
 
 
 @cache
 def plan(K, V, dtype, heads, gpu):
-    """The plan for `heads` memories of V x K on a Device. C depends on K, V, dtype and device alone, never on `heads`."""
+    """The plan for `heads` memories of V x K on a Device. C depends on K, V, dtype and device alone,
+    never on `heads`."""
     width = width_of(K, V)
     if gpu.shared < 99 * 1024:
-        raise ValueError(f"device: {gpu.shared // 1024} KB of shared memory for a program, expected 99 or more. Use deltanet_edu.ops there.")
+        raise ValueError(f"device: {gpu.shared // 1024} KB of shared memory for a program, expected 99 or more. "
+                         "Use deltanet_edu.ops there.")
     if row := own.rows(gpu.name).get(own.key(dtype, width, heads, V, gpu.multiprocessors)):
         return Plan(**{field: Config(*value) if isinstance(value, list) else value for field, value in row.items()})
     if dtype == torch.float32:

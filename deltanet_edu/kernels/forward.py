@@ -21,13 +21,15 @@ from .tiles import at_state, chunk_of, rows, sequence, states, strengths, where_
 EPS: tl.constexpr = tl.constexpr(1e-6)                                   # in |k| = sqrt(sum k^2 + EPS)
 
 
-# -- (I + A)^-1 by halves (eq. 6.5) -----------------------------------------------------------------------------------------
-# [A11  0 ]  has the inverse  [   T11       0 ]  once I is added. So the inverses of 1 x 1 blocks make those of 2 x 2 blocks,
-# [A21 A22]                   [-T22 A21 T11 T22]  and so on: two products a step. Never a power series: repeated keys ruin it (eq. 6.6).
+# -- (I + A)^-1 by halves (eq. 6.5) ------------------------------------------------------------------------------------
+# [A11  0 ]  has the inverse  [     UT11         0 ]  once I is added. So the inverses of 1 x 1 blocks make those of
+# [A21 A22]                   [-UT22 A21 UT11  UT22]  2 x 2 blocks, and so on: two products a step.
+# UT1 is UT without its last factor, diag(beta). Never a power series: repeated keys ruin it (eq. 6.6).
 
 @triton.jit
 def diagonal_blocks(A, m: tl.constexpr, n: tl.constexpr):
-    """The m blocks on the diagonal of A: (m n, m n), stacked: (m, n, n). By a mask and a sum, since registers have no addresses."""
+    """The m blocks on the diagonal of A: (m n, m n), stacked: (m, n, n). By a mask and a sum,
+    since registers have no addresses."""
     i, j = tl.arange(0, m)[:, None, None, None], tl.arange(0, m)[None, None, :, None]
     return tl.sum(tl.where(i == j, tl.reshape(A, (m, n, m, n)), 0.0), 2)
 
@@ -43,33 +45,37 @@ def product(a, b, m: tl.constexpr, n: tl.constexpr, PRECISION: tl.constexpr):
 
 @triton.jit
 def inverse_of_16(A, m: tl.constexpr, PRECISION: tl.constexpr):
-    """(I + A)^-1 for m blocks of 16 x 16. Halves of 1, 2, 4 and 8 are too small for tensor cores. They stay where they are, on
-    the diagonal of a 16 x 16 matrix T1, and T1 - T1 A21 T1 fills in all corners of one size, if A21 is A masked to them."""
+    """(I + A)^-1 for m blocks of 16 x 16. Halves of 1, 2, 4 and 8 are too small for tensor cores. They stay where they
+    are, on the diagonal of a 16 x 16 matrix UT1, and UT1 - UT1 A21 UT1 fills in all corners of one size, if A21 is A
+    masked to them."""
     row, col = tl.arange(0, 16)[None, :, None], tl.arange(0, 16)[None, None, :]
-    T1 = tl.where(row == col, 1.0, tl.where((row % 2 == 1) & (col == row - 1), -A, 0.0))             # halves of 1
-    for level in tl.static_range(1, 4):                                                              # halves of 2, 4, 8
+    UT1 = tl.where(row == col, 1.0, tl.where((row % 2 == 1) & (col == row - 1), -A, 0.0))        # halves of 1
+    for level in tl.static_range(1, 4):                                                          # halves of 2, 4, 8
         corner = ((row >> level) % 2 == 1) & (col >> level == (row >> level) - 1)
-        T1 -= product(product(T1, tl.where(corner, A, 0.0), m, 16, PRECISION), T1, m, 16, PRECISION)
-    return T1
+        UT1 -= product(product(UT1, tl.where(corner, A, 0.0), m, 16, PRECISION), UT1, m, 16, PRECISION)
+    return UT1
 
 
 @triton.jit
-def join_halves(T1, A, m: tl.constexpr, n: tl.constexpr, PRECISION: tl.constexpr):
+def join_halves(UT1, A, m: tl.constexpr, n: tl.constexpr, PRECISION: tl.constexpr):
     """From the inverses of the 2m blocks of n x n on the diagonal to those of the m blocks of 2n x 2n."""
-    left, _ = tl.split(tl.permute(tl.reshape(diagonal_blocks(A, m, 2 * n), (m, 2, n, 2, n)), (0, 1, 2, 4, 3)))   # (m, 2, n, n)
-    _, A21 = tl.split(tl.permute(left, (0, 2, 3, 1)))                                                # (m, n, n)
-    T11, T22 = tl.split(tl.permute(tl.reshape(T1, (m, 2, n, n)), (0, 2, 3, 1)))                      # (m, n, n)
-    T21 = -product(product(T22, A21, m, n, PRECISION), T11, m, n, PRECISION)
-    top = tl.reshape(tl.permute(tl.join(T11, tl.zeros_like(T11)), (0, 1, 3, 2)), (m, n, 2 * n))      # (m, n, 2n)  [T11, 0]
-    bottom = tl.reshape(tl.permute(tl.join(T21, T22), (0, 1, 3, 2)), (m, n, 2 * n))                  # (m, n, 2n)  [T21, T22]
+    blocks = tl.reshape(diagonal_blocks(A, m, 2 * n), (m, 2, n, 2, n))
+    left, _ = tl.split(tl.permute(blocks, (0, 1, 2, 4, 3)))                                      # (m, 2, n, n)
+    _, A21 = tl.split(tl.permute(left, (0, 2, 3, 1)))                                            # (m, n, n)
+    UT11, UT22 = tl.split(tl.permute(tl.reshape(UT1, (m, 2, n, n)), (0, 2, 3, 1)))               # (m, n, n)
+    UT21 = -product(product(UT22, A21, m, n, PRECISION), UT11, m, n, PRECISION)
+    top = tl.permute(tl.join(UT11, tl.zeros_like(UT11)), (0, 1, 3, 2))                           # [UT11, 0]
+    bottom = tl.permute(tl.join(UT21, UT22), (0, 1, 3, 2))                                       # [UT21, UT22]
+    top, bottom = tl.reshape(top, (m, n, 2 * n)), tl.reshape(bottom, (m, n, 2 * n))              # (m, n, 2n)
     return tl.reshape(tl.permute(tl.join(top, bottom), (0, 3, 1, 2)), (m, 2 * n, 2 * n))
 
 
 @triton.jit
 def unit_rows(ptr, unit_ptr, norm_ptr, at, at_unit, at_norm, in_tile, in_range):
-    """Load a tile of rows from ptr + at, make each of length 1, store it and the lengths that they had: the backward pass needs both."""
+    """Load a tile of rows from ptr + at, make each of length 1, store it and the lengths that they had.
+    The backward pass needs both."""
     x = tl.load(ptr + at, mask=in_tile, other=0.0).to(tl.float32)
-    norm = tl.sqrt(tl.sum(x * x, 1) + EPS)                                                           # (C,)
+    norm = tl.sqrt(tl.sum(x * x, 1) + EPS)                                                       # (C,)
     x = (x / norm[:, None]).to(unit_ptr.dtype.element_ty)
     tl.store(unit_ptr + at_unit, x, mask=in_tile)
     tl.store(norm_ptr + at_norm, norm, mask=in_range)
@@ -80,10 +86,11 @@ def unit_rows(ptr, unit_ptr, norm_ptr, at, at_unit, at_norm, in_tile, in_range):
 def inverse_kernel(
     q_ptr, k_ptr,                                  # (B, T, H, K); q is read only to be normalized
     beta_ptr,                                      # (B, T, H)
-    UT_low_ptr,                                        # out: (B, T, H, C), stril(UT); row t of its chunk lies with token t
+    UT_low_ptr,                                    # out: (B, T, H, C), stril(UT); row t of a chunk lies with token t
     betas_ptr,                                     # out: (slots, H, C) float32, diagonals of UT: beta, chunk by chunk
-    unit_q_ptr, unit_k_ptr, norms_ptr,             # out: (B, T, H, K) twice, (2, B, T, H); None: q and k come as they should be
-    cu_seqlens, sequence_of_slot,                  # (N + 1,) bounds of N packed sequences, (slots,) which of them owns each slot; None: equal lengths
+    unit_q_ptr, unit_k_ptr, norms_ptr,             # out: (B, T, H, K) twice, (2, B, T, H); None: q, k come as they are
+    cu_seqlens,                                    # (N + 1,) bounds of N packed sequences; None: equal lengths
+    sequence_of_slot,                              # (slots,) which of them owns each slot; likewise
     T, H, tokens,                                  # length of a sequence, heads, B T
     q_token, q_head, k_token, k_head,              # strides
     K: tl.constexpr, C: tl.constexpr,
@@ -114,35 +121,37 @@ def inverse_kernel(
         unit_rows(q_ptr, unit_q_ptr, norms_ptr, at_q, at_unit, at, in_tile, in_range)
         k = unit_rows(k_ptr, unit_k_ptr, norms_ptr, at_k, at_unit, tokens * H + at, in_tile, in_range)
     # -- within the chunk ------------------------------------------------------------------------------------------
-    A = tl.dot(k, tl.trans(k), input_precision=PRECISION) * beta[:, None]                            # (C, C)  registers; we use its lower half
-    T1 = inverse_of_16(diagonal_blocks(A, C // 16, 16), C // 16, MERGE)                              # (C / 16, 16, 16)
+    A = tl.dot(k, tl.trans(k), input_precision=PRECISION) * beta[:, None]                        # (C, C)  half of it
+    UT1 = inverse_of_16(diagonal_blocks(A, C // 16, 16), C // 16, MERGE)                         # (C / 16, 16, 16)
     if C >= 32:
-        T1 = join_halves(T1, A, C // 32, 16, MERGE)                                                  # (C / 32, 32, 32)
+        UT1 = join_halves(UT1, A, C // 32, 16, MERGE)                                            # (C / 32, 32, 32)
     if C >= 64:
-        T1 = join_halves(T1, A, C // 64, 32, MERGE)                                                  # (C / 64, 64, 64)
+        UT1 = join_halves(UT1, A, C // 64, 32, MERGE)                                            # (C / 64, 64, 64)
     # -- store -----------------------------------------------------------------------------------------------------
-    UT_low = tl.where(row[:, None] > row[None, :], tl.reshape(T1, (C, C)) * beta[None, :], 0.0)
-    tl.store(UT_low_ptr + at[:, None] * C + row[None, :], UT_low.to(UT_low_ptr.dtype.element_ty), mask=in_range[:, None])
+    UT_low = tl.where(row[:, None] > row[None, :], tl.reshape(UT1, (C, C)) * beta[None, :], 0.0)
+    UT_low = UT_low.to(UT_low_ptr.dtype.element_ty)
+    tl.store(UT_low_ptr + at[:, None] * C + row[None, :], UT_low, mask=in_range[:, None])
 
 
 # -- the recurrence over chunks ----------------------------------------------------------------------------------------
 
 @triton.jit
 def forward_sweep(
-    q_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr,   # as in forward_kernel
+    q_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, initial_ptr,             # as in forward_kernel
+    o_ptr, final_ptr, states_ptr, writes_ptr,
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,
     i_seq, h, v0,                                  # which sequence, which head, first row of the memory
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
 ):
     """V_TILE rows of the memory of one head, from the first chunk to the last. An output that is None is left out.
 
-    S stays in registers as (V_TILE, K), so tokens are columns in all that is computed from it (names ending in _t). Then
-    each product in the chain S -> R -> X -> S takes its left operand from the registers that hold the last result, and its
-    right operand from a tile as it was loaded: from one memory to the next, nothing passes through shared memory.
+    S stays in registers as (V_TILE, K), so tokens are columns in all that is computed from it (names ending in _t).
+    Then each product in the chain S -> R -> X -> S takes its left operand from the registers that hold the last result,
+    and its right operand from a tile as it was loaded: nothing passes through shared memory on the way from S to S.
     """
     width: tl.constexpr = triton.next_power_of_2(K)
     start, length, slot = sequence(i_seq, T, cu_seqlens, C)
-    memory = (i_seq.to(tl.int64) * H + h) * V * K                        # where a tensor (N, H, V, K) has this head's memory
+    memory = (i_seq.to(tl.int64) * H + h) * V * K                        # this head's memory in a tensor (N, H, V, K)
     k_rows = rows(k_ptr + start * k_token + h * k_head, length, K, k_token, C, width)
     if v_ptr is not None:
         v_rows = rows(v_ptr + start * v_token + h * v_head, length, V, v_token, C, V_TILE)
@@ -161,7 +170,7 @@ def forward_sweep(
 
     for i in range(0, tl.cdiv(length, C)):                               # one chunk a step, oldest first
         # -- load ------------------------------------------------------------------------------------------------------
-        k = k_rows.load([i * C, 0])                                      # (C, K)       shared memory, as all loaded tiles
+        k = k_rows.load([i * C, 0])                                      # (C, K)       shared memory, as all tiles
         if v_ptr is not None:
             v = v_rows.load([i * C, v0])                                 # (C, V_TILE)
         UT_low = UT_rows.load([i * C, 0])                                # (C, C)
@@ -170,13 +179,13 @@ def forward_sweep(
         if o_ptr is not None:
             q = q_rows.load([i * C, 0])                                  # (C, K)
             K_Q = tl.dot(k, tl.trans(q), input_precision=PRECISION)
-            P_t = tl.where(row[:, None] <= row[None, :], K_Q, 0.0).to(k.dtype)                       # (C, C)
+            P_t = tl.where(row[:, None] <= row[None, :], K_Q, 0.0).to(k.dtype)                   # (C, C)
         # -- across chunks: what the memory says about these keys, and how wrong it is; what it tells the queries ------
         S_in = S.to(k.dtype)                                             # (V_TILE, K)  registers, left operand twice
-        said_t = tl.dot(S_in, tl.trans(k), input_precision=PRECISION)                                # (V_TILE, C)
-        R_t = tl.trans(v) - said_t if v_ptr is not None else -said_t                                 # (V_TILE, C)
+        said_t = tl.dot(S_in, tl.trans(k), input_precision=PRECISION)                            # (V_TILE, C)
+        R_t = tl.trans(v) - said_t if v_ptr is not None else -said_t                             # (V_TILE, C)
         if o_ptr is not None:
-            O_t = tl.dot(S_in, tl.trans(q), input_precision=PRECISION)                               # (V_TILE, C)
+            O_t = tl.dot(S_in, tl.trans(q), input_precision=PRECISION)                           # (V_TILE, C)
         # -- within the chunk: later tokens see earlier writes (eq. 8.6, 8.5) ------------------------------------------
         X_t = tl.dot(R_t.to(k.dtype), tl.trans(UT_low), R_t * beta[None, :], input_precision=PRECISION).to(k.dtype)
         if o_ptr is not None:
@@ -198,7 +207,7 @@ def forward_sweep(
 def forward_kernel(
     q_ptr, k_ptr, v_ptr,                           # (B, T, H, K) twice, (B, T, H, V). v None: zeros
     UT_low_ptr, betas_ptr,                         # (B, T, H, C), (slots, H, C), from inverse_kernel
-    initial_ptr,                                   # (N, H, V, K) float32, a memory for each sequence; None: they start empty
+    initial_ptr,                                   # (N, H, V, K) float32, one memory a sequence; None: they start empty
     o_ptr, final_ptr,                              # out: (B, T, H, V), and the memories after the last token, float32
     states_ptr, writes_ptr,                        # out: S before each chunk (slots, H, V, K), X (B, T, H, V); or None
     cu_seqlens, scale, T, H,                       # as in inverse_kernel; scale: a factor on q
@@ -207,7 +216,7 @@ def forward_kernel(
 ):
     """One program per sequence, head and V_TILE rows of the memory: rows of S never meet, its columns always do."""
     V_TILES: tl.constexpr = (V + V_TILE - 1) // V_TILE
-    program = tl.program_id(0)                                           # tiles of one head are neighbors: they read the same q and k
+    program = tl.program_id(0)                                           # neighbors, tiles of one head, read the same
     v0, h, i_seq = program % V_TILES * V_TILE, program // V_TILES % H, program // (V_TILES * H)
     forward_sweep(q_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr,
                   cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head, i_seq, h, v0,

@@ -26,8 +26,9 @@ def scratch(size, alignment, stream):
 def launch(kernel, programs, config, **arguments):
     """Run so many programs of a kernel on the device of its arguments, which come by name; those left out are None.
 
-    Triton's own launcher looks at every argument in every call to find out which compiled kernel it needs, and that takes
-    longer than a small kernel runs. The second call with the same shapes goes straight to the kernel that the first has found.
+    Triton's own launcher looks at every argument in every call to find out which compiled kernel it needs, and that
+    takes longer than a small kernel runs. The second call with the same shapes goes
+    straight to the kernel that the first has found.
     """
     if not programs:
         return
@@ -35,8 +36,9 @@ def launch(kernel, programs, config, **arguments):
     device = next(x.device for x in values if isinstance(x, Tensor))
     elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
     with torch.cuda.device(device) if elsewhere else nullcontext():
-        triton.set_allocator(scratch)                                    # for this thread, and backward passes have their own
-        key = (kernel.fn, config, device, *[(x.dtype, x.data_ptr() % 16 == 0) if isinstance(x, Tensor) else x for x in values])
+        triton.set_allocator(scratch)                              # for this thread, and backward passes have their own
+        key = (kernel.fn, config, device,
+               *[(x.dtype, x.data_ptr() % 16 == 0) if isinstance(x, Tensor) else x for x in values])
         if compiled := COMPILED.get(key):
             compiled[programs, 1, 1](*values)
         elif compiled := kernel[programs,](*values, **config.options()):  # None from the interpreter
@@ -56,11 +58,13 @@ def exact(x, *shape):
 
 
 def token_rows(x):
-    """x: (B, T, H, D) with tokens at one stride through the whole batch and rows at multiples of 16 bytes; copied only if it is
-    not so, or if a head lies further away than 32 bits can say. .contiguous() would pass any stride of a single token."""
+    """x: (B, T, H, D) with tokens at one stride through the whole batch and rows at multiples of 16 bytes; copied only
+    if it is not so, or if a head lies further away than 32 bits can say. .contiguous()
+    would pass any stride of a single token."""
     (B, T, H, _), (batch, token, head, one), size = x.shape, x.stride(), x.element_size()
-    aligned = one == 1 and 0 < token < 2**24 and head > 0 and token * size % 16 == head * size % 16 == x.data_ptr() % 16 == 0
-    return x if aligned and H * head < 2**31 and (B == 1 or batch == T * token) else like(x).copy_(x)
+    aligned = token * size % 16 == head * size % 16 == x.data_ptr() % 16 == 0
+    near = one == 1 and 0 < token < 2**24 and 0 < head and H * head < 2**31
+    return x if aligned and near and (B == 1 or batch == T * token) else like(x).copy_(x)
 
 
 def strides(**tensors):
@@ -80,7 +84,7 @@ class Options(NamedTuple):      # of the chunkwise form, besides its tensors
     segments: int               # of each sequence; 0: as many as pay
 
 
-class Cut(NamedTuple):          # sequences, or segments of them: equally long, or with `ends` (count + 1,) on the device
+class Cut(NamedTuple):         # sequences, or segments of them: equally long, or with `ends` (count + 1,) on the device
     count: int
     T: int
     ends: Tensor | None
@@ -103,10 +107,12 @@ def gpu_of(q):
 
 
 def plan_of(q, V, heads):
-    """The configurations for q, if kernels can run on it at all. Called inside operators only: compilers need not see it."""
+    """The configurations for q, if kernels can run on it at all. Called inside operators only:
+    compilers need not see it."""
     if reason := why_not(q.device, q.dtype):
         raise RuntimeError(f"kernels: {reason}")
-    return configs.plan(int(q.shape[3]), int(V), q.dtype, heads, gpu_of(q))      # int fixes what a compiler takes for variable
+    # int fixes what a compiler takes for variable
+    return configs.plan(int(q.shape[3]), int(V), q.dtype, heads, gpu_of(q))
 
 
 def segments_of(q, V, C, cu_seqlens, asked):
@@ -114,7 +120,8 @@ def segments_of(q, V, C, cu_seqlens, asked):
     if asked or cu_seqlens is not None or q.dtype == torch.float32 or not q.is_cuda:
         return asked or 1
     (B, T, H, _), width = q.shape, configs.width_of(q.shape[3], V)
-    # as if a program held 64 rows of the memory, or 128 where heads are 256 wide: one answer for a shape, whatever the plan
+    # as if a program held 64 rows of the memory, or 128 where heads are 256 wide: one answer for a shape,
+    # whatever the plan
     programs = B * H * triton.cdiv(V, max(64, width // 2))
     return splitting.choose(programs, triton.cdiv(T, C), width, gpu_of(q).multiprocessors)
 
@@ -122,15 +129,16 @@ def segments_of(q, V, C, cu_seqlens, asked):
 def cut(q, V, C, cu_seqlens, asked):
     """The Cut for q, and how many segments a sequence has."""
     B, T = q.shape[:2]
-    P = segments_of(q, V, C, cu_seqlens, asked)
-    if P > 1:
-        rows, length, ends = splitting.cut(B, T, P, C, q.device)
-        return Cut(rows if ends is None else B * P, length, ends, B * T), P
+    segments = segments_of(q, V, C, cu_seqlens, asked)
+    if segments > 1:
+        rows, length, ends = splitting.cut(B, T, segments, C, q.device)
+        return Cut(rows if ends is None else B * segments, length, ends, B * T), segments
     return Cut(B if cu_seqlens is None else cu_seqlens.shape[0] - 1, T, cu_seqlens, B * T), 1
 
 
 def merging(q, precision):
-    """Precision of products of float32 numbers that are not inputs: bfloat16, before and after, loses more than tf32 does."""
+    """Precision of products of float32 numbers that are not inputs: bfloat16, before and after,
+    loses more than tf32 does."""
     return "tf32" if q.dtype == torch.bfloat16 else precision
 
 
@@ -145,7 +153,7 @@ class Forward(NamedTuple):      # what the forward pass leaves
     norms: Tensor | None
     states: Tensor | None       # (slots, H, V, K), (B, T, H, V): S before each chunk, and X; if they are to be saved
     writes: Tensor | None
-    M: Tensor | None            # (N P, H, K, K): the map of each segment, see splitting.py; with them, if there are segments
+    M: Tensor | None       # (N segments, H, K, K): the map of each segment, see splitting.py; with states, or None
 
 
 class Kept(NamedTuple):         # what the backward pass gets back
@@ -166,12 +174,13 @@ def chunkwise_results(q, k, v, beta, initial, cu_seqlens, *options):
     """Memory for a Forward."""
     o, (B, T, H, K), V = Options(*options), q.shape, v.shape[3]
     C = o.C or plan_of(q, V, 0).C
-    pieces, P = cut(q, V, C, cu_seqlens, o.segments)
+    pieces, segments = cut(q, V, C, cu_seqlens, o.segments)
     units = (like(q), like(k), exact(q, 2, B, T, H)) if o.normalize else (None, None, None)
     saved = (None, None, None)
     if o.save:
-        saved = q.new_empty(pieces.slots(C), H, V, K), like(v), exact(q, pieces.count, H, K, K) if P > 1 else None
-    return Forward(like(v), exact(q, pieces.count // P, H, V, K), q.new_empty(B, T, H, C), *units, *saved)
+        M = exact(q, pieces.count, H, K, K) if segments > 1 else None
+        saved = q.new_empty(pieces.slots(C), H, V, K), like(v), M
+    return Forward(like(v), exact(q, pieces.count // segments, H, V, K), q.new_empty(B, T, H, C), *units, *saved)
 
 
 def run_chunkwise(q, k, v, beta, initial, cu_seqlens, *options):
@@ -179,28 +188,30 @@ def run_chunkwise(q, k, v, beta, initial, cu_seqlens, *options):
     o, (B, T, H, K), V = Options(*options), q.shape, v.shape[3]
     out = chunkwise_results(q, k, v, beta, initial, cu_seqlens, *options)
     C = out.UT_low.shape[3]
-    pieces, P = cut(q, V, C, cu_seqlens, o.segments)
+    pieces, segments = cut(q, V, C, cu_seqlens, o.segments)
     slots, plan = pieces.slots(C), plan_of(q, V, pieces.count * H)
     q, k, v, betas = token_rows(q), token_rows(k), token_rows(v), exact(q, slots, H, C)
-    launch(forward.inverse_kernel, slots * H, configs.INVERSE[configs.width_of(K, K)], q_ptr=q, k_ptr=k, beta_ptr=beta, UT_low_ptr=out.UT_low,
+    launch(forward.inverse_kernel, slots * H, configs.INVERSE[configs.width_of(K, K)], q_ptr=q, k_ptr=k, beta_ptr=beta,
+           UT_low_ptr=out.UT_low,
            betas_ptr=betas, unit_q_ptr=out.unit_q, unit_k_ptr=out.unit_k, norms_ptr=out.norms, cu_seqlens=pieces.ends,
            sequence_of_slot=pieces.owners(C), T=pieces.T, H=H, tokens=B * T, **strides(q=q, k=k), K=K, C=C,
            PRECISION=o.precision, MERGE=merging(q, o.precision), SIGMOID=o.sigmoid)
     if o.normalize:
         q, k = out.unit_q, out.unit_k
     final = out.final
-    if P > 1:
-        _, initial = enter_segments(k, v, out.UT_low, betas, initial, pieces, P, o.precision, out.M, final)
+    if segments > 1:
+        _, initial = enter_segments(k, v, out.UT_low, betas, initial, pieces, segments, o.precision, out.M, final)
         final = None
     config = plan.forward if out.states is None else plan.saving
     launch(forward.forward_kernel, pieces.count * H * triton.cdiv(V, config.v_tile), config, q_ptr=q, k_ptr=k, v_ptr=v,
-           UT_low_ptr=out.UT_low, betas_ptr=betas, initial_ptr=initial, o_ptr=out.o, final_ptr=final, states_ptr=out.states,
+           UT_low_ptr=out.UT_low, betas_ptr=betas, initial_ptr=initial, o_ptr=out.o, final_ptr=final,
+           states_ptr=out.states,
            writes_ptr=out.writes, cu_seqlens=pieces.ends, scale=o.scale, T=pieces.T, H=H, **strides(q=q, k=k, v=v),
            K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=o.precision)
     return out
 
 
-def enter_segments(k, v, UT_low, betas, initial, pieces, P, precision, M=None, final=None):
+def enter_segments(k, v, UT_low, betas, initial, pieces, segments, precision, M=None, final=None):
     """M of each segment, and the memory that enters it. `final`, if it is wanted: out, what leaves the last."""
     H, K, V, C, n = k.shape[2], k.shape[3], v.shape[3], UT_low.shape[3], pieces.count
     M, b, enters = exact(k, n, H, K, K) if M is None else M, exact(k, n, H, V, K), exact(k, n, H, V, K)
@@ -209,15 +220,16 @@ def enter_segments(k, v, UT_low, betas, initial, pieces, P, precision, M=None, f
     launch(splitting.segment_kernel, programs, config, k_ptr=k, v_ptr=v, UT_low_ptr=UT_low, betas_ptr=betas,
            identity_ptr=torch.eye(K, dtype=torch.float32, device=k.device), M_ptr=M, b_ptr=b, cu_seqlens=pieces.ends,
            T=pieces.T, H=H, **strides(k=k, v=v), K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=precision)
-    scan(M, b, initial, enters, final, P, merging(k, precision), reverse=False)
+    scan(M, b, initial, enters, final, segments, merging(k, precision), reverse=False)
     return M, enters
 
 
-def scan(M, b, first, enters, last, P, precision, reverse):
+def scan(M, b, first, enters, last, segments, precision, reverse):
     """What enters each segment, and what leaves the last, if `first` enters the first; see `splitting.scan_kernel`."""
     (n, H, V, K), config = b.shape, configs.SCAN
-    launch(splitting.scan_kernel, n // P * H * triton.cdiv(V, config.v_tile), config, M_ptr=M, b_ptr=b, first_ptr=first,
-           enters_ptr=enters, last_ptr=last, P=P, H=H, K=K, V=V, ROWS=config.v_tile, PRECISION=precision, REVERSE=reverse)
+    launch(splitting.scan_kernel, n // segments * H * triton.cdiv(V, config.v_tile), config, M_ptr=M, b_ptr=b,
+           first_ptr=first, enters_ptr=enters, last_ptr=last, segments=segments, H=H, K=K, V=V, ROWS=config.v_tile,
+           PRECISION=precision, REVERSE=reverse)
 
 
 def gradient_results(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
@@ -228,11 +240,12 @@ def gradient_results(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
 
 
 def run_chunkwise_backward(do, d_final, *others):
-    """dq, dk, dv, dbeta, and the gradient of the initial state, in three or four launches; with segments, up to four more."""
+    """dq, dk, dv, dbeta, and the gradient of the initial state, in three or four launches; with segments,
+    up to four more."""
     kept, o = Kept(*others[:len(Kept._fields)]), Options(*others[len(Kept._fields):])
     (B, T, H, K), V, C, norms = kept.q.shape, kept.v.shape[3], kept.UT_low.shape[3], kept.norms
     results = dq, dk, dv, dbeta, d_initial = gradient_results(do, d_final, *kept)
-    pieces, P = cut(kept.q, V, C, kept.cu_seqlens, o.segments)
+    pieces, segments = cut(kept.q, V, C, kept.cu_seqlens, o.segments)
     plan, initial = plan_of(kept.q, V, pieces.count * H), kept.initial
     slots, owners = pieces.slots(C), pieces.owners(C)
     q, k, v, do = (token_rows(x) for x in (kept.q, kept.k, kept.v, do))
@@ -241,19 +254,21 @@ def run_chunkwise_backward(do, d_final, *others):
 
     def sweep(config, **arguments):
         sweeps = arguments["FORWARD"] + arguments["BACKWARD"]
-        launch(backward.sweeps_kernel, sweeps * pieces.count * H * triton.cdiv(V, config.v_tile), config, q_ptr=q, k_ptr=k,
+        launch(backward.sweeps_kernel, sweeps * pieces.count * H * triton.cdiv(V, config.v_tile), config, q_ptr=q,
+               k_ptr=k,
                v_ptr=v, UT_low_ptr=kept.UT_low, betas_ptr=betas, initial_ptr=initial, do_ptr=do, **arguments,
                **strides(q=q, k=k, v=v), V_TILE=config.v_tile, **common)
 
-    launch(backward.strengths_kernel, slots * H, configs.STEP, beta_ptr=kept.beta, betas_ptr=betas, cu_seqlens=pieces.ends,
+    launch(backward.strengths_kernel, slots * H, configs.STEP, beta_ptr=kept.beta, betas_ptr=betas,
+           cu_seqlens=pieces.ends,
            sequence_of_slot=owners, T=pieces.T, H=H, C=C, SIGMOID=o.sigmoid, HALF=q.dtype == torch.float16)
-    if P > 1:                                                            # back through the segments: dS_in = dS_out M^T + c
+    if segments > 1:                                                 # back through the segments: dS_in = dS_out M^T + c
         M = kept.M
         if M is None:
-            M, initial = enter_segments(k, v, kept.UT_low, betas, initial, pieces, P, o.precision)
+            M, initial = enter_segments(k, v, kept.UT_low, betas, initial, pieces, segments, o.precision)
         c, leaves = exact(q, pieces.count, H, V, K), exact(q, pieces.count, H, V, K)
         sweep(plan.back, d_initial_ptr=c, FORWARD=False, BACKWARD=True)
-        scan(M, c, d_final, leaves, d_initial, P, merging(q, o.precision), reverse=True)
+        scan(M, c, d_final, leaves, d_initial, segments, merging(q, o.precision), reverse=True)
         d_final, d_initial = leaves, None
     d_states = q.new_empty(slots, H, V, K)
     states, writes = (like(d_states), like(v)) if kept.states is None else (kept.states, kept.writes)
@@ -267,7 +282,8 @@ def run_chunkwise_backward(do, d_final, *others):
         sweep(plan.back, **wanted, FORWARD=False, BACKWARD=True)
     k_tile = min(triton.next_power_of_2(K), 128 if norms is None else 256)       # undoing a norm takes whole rows
     launch(backward.gradients_kernel, slots * H * triton.cdiv(K, k_tile), plan.gradients, q_ptr=q, k_ptr=k,
-           beta_ptr=kept.beta, do_ptr=do, **left, d_states_ptr=d_states, dv_ptr=dv, norms_ptr=norms, dq_ptr=dq, dk_ptr=dk,
+           beta_ptr=kept.beta, do_ptr=do, **left, d_states_ptr=d_states, dv_ptr=dv, norms_ptr=norms, dq_ptr=dq,
+           dk_ptr=dk,
            dbeta_ptr=dbeta, sequence_of_slot=owners, tokens=B * T, **strides(q=q, k=k),
            V_TILE=plan.gradients.v_tile, K_TILE=k_tile, SIGMOID=o.sigmoid, **common)
     return results
@@ -290,7 +306,8 @@ def run_recurrent(q, k, v, beta, initial, cu_seqlens, scale, save):
 def recur(q, k, v, beta, initial, cu_seqlens, scale, o, final, errors, config):
     plan_of(q, v.shape[3], 0)                                            # raises if it cannot run at all
     n, H, V, K = final.shape
-    launch(recurrent.recurrent_kernel, n * H * triton.cdiv(V, config.v_tile), config, q_ptr=q.contiguous(), k_ptr=k.contiguous(),
+    launch(recurrent.recurrent_kernel, n * H * triton.cdiv(V, config.v_tile), config, q_ptr=q.contiguous(),
+           k_ptr=k.contiguous(),
            v_ptr=v.contiguous(), beta_ptr=beta, initial_ptr=initial, o_ptr=o, final_ptr=final, errors_ptr=errors,
            cu_seqlens=cu_seqlens, scale=scale, T=q.shape[1], H=H, K=K, V=V, V_TILE=config.v_tile)
 

@@ -1,9 +1,9 @@
 """The rules as PyTorch sees them: each in two ways, with one backward pass.
 
-Compilers, fake tensors and modes meet a `torch.library` operator with a fake version (shapes without data) and a backward
-pass, and treat it as one operation. Everyone else goes through a plain autograd.Function: calling an operator from Python takes
-longer than a small launch. Either way, activation checkpointing and CUDA graphs work. What was not asked for is None;
-operators cannot return that, and return an empty tensor.
+Compilers, fake tensors and modes meet a `torch.library` operator with a fake version (shapes without data) and a
+backward pass, and treat it as one operation. Everyone else goes through a plain autograd.Function: calling an operator
+from Python takes longer than a small launch. Either way, activation checkpointing and CUDA graphs work. What was not
+asked for is None; operators cannot return that, and return an empty tensor.
 """
 
 import torch
@@ -20,21 +20,25 @@ GRADIENTS = "Tensor do, Tensor? d_final"
 
 
 def watched(*tensors):
-    """Is anyone here who has to see an operator: a compiler, a mode (fake tensors, tracing, counting), a subclass of Tensor?"""
-    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0 or any(type(x) not in ORDINARY for x in tensors)
+    """Is anyone here who has to see an operator: a compiler, a mode (fake tensors, tracing, counting),
+    a subclass of Tensor?"""
+    return (torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+            or any(type(x) not in ORDINARY for x in tensors))
 
 
 def operator(name, signature, run, results):
     """run(*inputs) as an operator, whose fake version is results(*inputs): memory that nobody fills."""
     def filled(f):
         return lambda *inputs: [inputs[0].new_empty(0) if x is None else x for x in f(*inputs)]
-    op = torch.library.custom_op(f"deltanet_edu::{name}", filled(run), mutates_args=(), schema=f"({signature}) -> Tensor[]")
+    op = torch.library.custom_op(f"deltanet_edu::{name}", filled(run), mutates_args=(),
+                                 schema=f"({signature}) -> Tensor[]")
     op.register_fake(filled(results))
     return op
 
 
 def gradients_of(ctx, op, run, do, d_final, tensors, options):
-    """The gradients of a rule's inputs, None for those that are no tensors; by its operator, or by what the operator runs."""
+    """The gradients of a rule's inputs, None for those that are no tensors; by its operator,
+    or by what the operator runs."""
     q, _, v, _, initial, *_ = tensors
     do = torch.zeros_like(v) if do is None else do.contiguous()          # None: nobody used o, which has the shape of v
     d_final = None if d_final is None else d_final.contiguous()
@@ -56,9 +60,10 @@ class Chunkwise(torch.autograd.Function):
     @staticmethod
     def keep(ctx, inputs, out, *roots):
         q, k, v, beta, initial, cu_seqlens, *ctx.options = inputs
-        out = Forward(*(x if x is not None and x.ndim > 1 else None for x in out))               # empty ones stand for None
+        out = Forward(*(x if x is not None and x.ndim > 1 else None for x in out))           # empty ones stand for None
         q, k = (q, k) if out.norms is None else (out.unit_q, out.unit_k)
-        ctx.save_for_backward(*Kept(q, k, v, beta, initial, cu_seqlens, out.UT_low, out.norms, out.states, out.writes, out.M), *roots)
+        ctx.save_for_backward(*Kept(q, k, v, beta, initial, cu_seqlens, out.UT_low, out.norms, out.states, out.writes,
+                                    out.M), *roots)
         ctx.roots = len(roots)
 
     @staticmethod
@@ -88,7 +93,8 @@ class Recurrent(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, do, d_final):
-        return gradients_of(ctx, recurrence_backward, launches.run_recurrent_backward, do, d_final, ctx.saved_tensors, ctx.options[:1])
+        return gradients_of(ctx, recurrence_backward, launches.run_recurrent_backward, do, d_final, ctx.saved_tensors,
+                            ctx.options[:1])
 
 
 def registered(rule, name, options, kept, backward_options, run, results, run_backward):
@@ -96,7 +102,8 @@ def registered(rule, name, options, kept, backward_options, run, results, run_ba
     op = operator(name, f"{INPUTS}, {options}", run, results)
     op.register_autograd(lambda ctx, grads: rule.backward(ctx, *grads[:2]),
                          setup_context=lambda ctx, inputs, output: rule.keep(ctx, inputs, output))
-    return op, operator(f"{name}_backward", f"{GRADIENTS}, {INPUTS}, {kept}, {backward_options}", run_backward, launches.gradient_results)
+    return op, operator(f"{name}_backward", f"{GRADIENTS}, {INPUTS}, {kept}, {backward_options}", run_backward,
+                        launches.gradient_results)
 
 
 chunkwise, chunkwise_backward = registered(
@@ -106,7 +113,8 @@ recurrence, recurrence_backward = registered(
     Recurrent, "recurrent", "float scale, bool save", "Tensor errors", "float scale",
     launches.run_recurrent, launches.recurrent_results, launches.run_recurrent_backward)
 step = torch.library.custom_op("deltanet_edu::step", launches.run_step, mutates_args={"state"},
-                               schema="(Tensor q, Tensor k, Tensor v, Tensor beta, Tensor(a!) state, float scale) -> Tensor")
+                               schema="(Tensor q, Tensor k, Tensor v, Tensor beta, Tensor(a!) state, float scale)"
+                                      " -> Tensor")
 step.register_fake(lambda q, k, v, beta, state, scale: launches.like(v))
 
 
@@ -114,7 +122,8 @@ def by_chunks(*inputs):
     """o and final state of q, k, v, beta, initial, cu_seqlens and Options, either way."""
     if watched(*inputs[:5]):
         return tuple(chunkwise(*inputs)[:2])
-    # Normalized, q and k are not among what is saved; these empty views stand for them where second derivatives are refused.
+    # Normalized, q and k are not among what is saved; these empty views stand for
+    # them where second derivatives are refused.
     roots = (inputs[0][:0], inputs[1][:0]) if Options(*inputs[6:]).normalize else (None, None)
     return Chunkwise.apply(*inputs, *roots)
 

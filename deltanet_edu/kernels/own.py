@@ -1,4 +1,5 @@
-"""The reader's own rows of the table: what `deltanet-edu tune` found fastest on this very GPU, in a file of the user's folder.
+"""The reader's own rows of the table: what `deltanet-edu tune` found fastest on this very GPU,
+in a file of the user's folder.
 
 A file of other kernels than these is not used: what was fast for them may not even fit.
 """
@@ -44,9 +45,11 @@ def rows(gpu):
         stored = json.loads(path(gpu).read_text(encoding="utf-8"))
         if stored["versions"]["kernels"] == fingerprint():
             return {name: row["plan"] for name, row in stored["rows"].items()}
-        warnings.warn(f"{path(gpu)} was made for other kernels than these and is not used. Make it anew: deltanet-edu tune")
+        warnings.warn(f"{path(gpu)} was made for other kernels than these and is not used. "
+                      "Make it anew: deltanet-edu tune")
     except (FileNotFoundError, ImportError):
         pass
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        warnings.warn(f"{path(gpu)} cannot be read ({type(error).__name__}) and is not used. Make it anew: deltanet-edu tune --fresh")
+        warnings.warn(f"{path(gpu)} cannot be read ({type(error).__name__}) and is not used. "
+                      "Make it anew: deltanet-edu tune --fresh")
     return {}

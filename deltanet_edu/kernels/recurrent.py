@@ -1,6 +1,6 @@
 """The delta rule one token at a time, with the memory in registers: the baseline to beat, and the step of decoding.
 
-    e_t = v_t - S_{t-1} k_t          S_t = S_{t-1} + beta_t e_t k_t^T        o_t = scale * S_t q_t                     (eq. 2.4)
+    e_t = v_t - S_{t-1} k_t          S_t = S_{t-1} + beta_t e_t k_t^T        o_t = scale * S_t q_t             (eq. 2.4)
 
 Backward (eq. 3.3 to 3.6, with the other sign of e), where dS_t is the gradient of S_t:
 
@@ -8,8 +8,8 @@ Backward (eq. 3.3 to 3.6, with the other sign of e), where dS_t is the gradient 
     dv_t = beta_t dS_t k_t           dbeta_t = (dS_t k_t) . e_t
     dq_t = scale * S_t^T do_t        dk_t = beta_t dS_t^T e_t - S_{t-1}^T dv_t
 
-dS runs backward in time and S forward, so each has a kernel. A program keeps V_TILE rows of the memory. What a token's q, k
-and beta get from several programs is stored apart and summed afterwards, so that no result depends on which was first.
+dS runs backward in time and S forward, so each has a kernel. A program keeps V_TILE rows of the memory. What a token's
+q, k and beta get from several programs is stored apart and summed afterwards: no result depends on which was first.
 """
 
 import triton
@@ -20,14 +20,16 @@ from .tiles import at_state, sequence
 
 @triton.jit
 def place(T, H, cu_seqlens, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr):
-    """What a program works on: first token, length, head, its part of V, rows and columns of the memory, their offsets and mask."""
+    """What a program works on: first token, length, head, its part of V, rows and columns of the memory,
+    their offsets and mask."""
     V_TILES: tl.constexpr = (V + V_TILE - 1) // V_TILE
     width: tl.constexpr = triton.next_power_of_2(K)
     program = tl.program_id(0)
     part, h, i_seq = program % V_TILES, program // V_TILES % H, program // (V_TILES * H)
     start, length, _ = sequence(i_seq, T, cu_seqlens, 16)                # any chunk length: there are no chunks here
     at, in_state = at_state(part * V_TILE, K, V, V_TILE, width)
-    return start, length, h, part, part * V_TILE + tl.arange(0, V_TILE), tl.arange(0, width), (i_seq.to(tl.int64) * H + h) * V * K + at, in_state
+    memory = (i_seq.to(tl.int64) * H + h) * V * K + at
+    return start, length, h, part, part * V_TILE + tl.arange(0, V_TILE), tl.arange(0, width), memory, in_state
 
 
 @triton.jit
@@ -38,14 +40,15 @@ def vector(ptr, at, D: tl.constexpr, index):
 
 @triton.jit
 def recurrent_kernel(
-    q_ptr, k_ptr, v_ptr, beta_ptr,                 # (B, T, H, K) twice, (B, T, H, V), (B, T, H); all contiguous
-    initial_ptr,                                   # (N, H, V, K) float32; None: the memory starts empty
-    o_ptr, final_ptr,                              # out: (B, T, H, V); (N, H, V, K), which may be initial_ptr itself
-    errors_ptr,                                    # out: e, (B, T, H, V) float32, for the backward pass; None: not wanted
-    cu_seqlens, scale, T, H,                       # (N + 1,), see tiles.py, or None; a factor on q; length of a sequence; heads
+    q_ptr, k_ptr, v_ptr, beta_ptr,         # (B, T, H, K) twice, (B, T, H, V), (B, T, H); all contiguous
+    initial_ptr,                           # (N, H, V, K) float32; None: the memory starts empty
+    o_ptr, final_ptr,                      # out: (B, T, H, V); (N, H, V, K), which may be initial_ptr itself
+    errors_ptr,                            # out: e, (B, T, H, V) float32, for the backward pass; None: not wanted
+    cu_seqlens, scale, T, H,               # (N + 1,), see tiles.py, or None; a factor on q; length of a sequence; heads
     K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr,
 ):
-    """S from the first token to the last, and what each token reads. One program per sequence, head and V_TILE rows of the memory."""
+    """S from the first token to the last, and what each token reads. One program per sequence, head and V_TILE rows of
+    the memory."""
     start, length, h, part, val, col, memory, in_state = place(T, H, cu_seqlens, K, V, V_TILE)
     S = tl.zeros_like(in_state).to(tl.float32)                           # (V_TILE, K)  registers
     if initial_ptr is not None:
@@ -53,7 +56,8 @@ def recurrent_kernel(
     for t in range(0, length):
         # -- load ----------------------------------------------------------------------------------------------------
         at = (start + t) * H + h
-        q, k, v = vector(q_ptr, at, K, col), vector(k_ptr, at, K, col), vector(v_ptr, at, V, val)        # (K,), (K,), (V_TILE,)
+        q, k = vector(q_ptr, at, K, col), vector(k_ptr, at, K, col)                                      # (K,)
+        v = vector(v_ptr, at, V, val)                                                                    # (V_TILE,)
         beta = tl.load(beta_ptr + at).to(tl.float32)
         # -- update --------------------------------------------------------------------------------------------------
         error = v - tl.sum(S * k[None, :], 1)                                                            # (V_TILE,)
@@ -89,8 +93,8 @@ def recurrent_reverse_kernel(
         beta = tl.load(beta_ptr + at).to(tl.float32)
         # -- update --------------------------------------------------------------------------------------------------
         dS += (scale * do)[:, None] * q[None, :]
-        dS_k = tl.sum(dS * k[None, :], 1)                                                                # (V_TILE,)
-        dk = tl.sum(dS * (beta * error)[:, None], 0)                                                     # (K,)  the first of its two terms
+        dS_k = tl.sum(dS * k[None, :], 1)                                             # (V_TILE,)
+        dk = tl.sum(dS * (beta * error)[:, None], 0)                                  # (K,)  the first of its two terms
         dS -= (beta * dS_k)[:, None] * k[None, :]
         # -- store ---------------------------------------------------------------------------------------------------
         tl.store(dv_ptr + at * V + val, beta * dS_k, mask=val < V)
@@ -103,7 +107,7 @@ def recurrent_reverse_kernel(
 @triton.jit
 def recurrent_replay_kernel(
     k_ptr, beta_ptr, errors_ptr, do_ptr, dv_ptr, initial_ptr,            # as above
-    dq_parts_ptr, dk_parts_ptr,                                          # out: (parts, B, T, H, K); in and out: the second term is added
+    dq_parts_ptr, dk_parts_ptr,                         # out: (parts, B, T, H, K); in and out: the second term is added
     cu_seqlens, scale, T, H, tokens,
     K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr,
 ):
@@ -117,7 +121,8 @@ def recurrent_replay_kernel(
         at = (start + t) * H + h
         at_part = part.to(tl.int64) * tokens * H + at
         k, dk = vector(k_ptr, at, K, col), vector(dk_parts_ptr, at_part, K, col)                         # (K,)
-        do, dv, error = vector(do_ptr, at, V, val), vector(dv_ptr, at, V, val), vector(errors_ptr, at, V, val)   # (V_TILE,)
+        do, dv = vector(do_ptr, at, V, val), vector(dv_ptr, at, V, val)                                  # (V_TILE,)
+        error = vector(errors_ptr, at, V, val)
         # -- update --------------------------------------------------------------------------------------------------
         dk -= tl.sum(S * dv[:, None], 0)
         S += (tl.load(beta_ptr + at).to(tl.float32) * error)[:, None] * k[None, :]

@@ -1,12 +1,13 @@
 """Cutting sequences into segments that run side by side, for when there are too few heads to fill the GPU.
 
-Through a segment the memory goes as S_out = S_in M + b, because every token's step is linear in the memory (eq. 2.6). So b is where
-an empty memory ends, and M where the identity ends if all values are zero: `segment_kernel`, one sweep for V + K rows instead
-of V. `scan_kernel` finds what really enters each segment, and then all run at once. Gradients come back the same way,
-dS_in = dS_out M^T + c. With P segments (P is no matrix here), that is two sweeps over a P-th of the chunks instead of one over all. The
-backward pass works out M and what enters a second time, unless memories were saved: held, they could take four times what T takes.
+Through a segment the memory goes as S_out = S_in M + b, because every token's step is linear in the memory (eq. 2.6).
+So b is where an empty memory ends, and M where the identity ends if all values are zero: `segment_kernel`, one sweep
+for V + K rows instead of V. `scan_kernel` finds what really enters each segment, and then all run at once. Gradients
+come back the same way, dS_in = dS_out M^T + c. With n segments, that is two sweeps over an n-th of the chunks instead
+of one over all. The backward pass works out M and what enters a second time, unless memories were saved: held, they
+could take four times what UT takes.
 
-M needs no more precision than the sweeps have: its errors are those that the memory itself would collect on the same way.
+M needs no more precision than the sweeps have: its errors are those that memories would collect on the same way.
 """
 
 import torch
@@ -17,27 +18,29 @@ from .forward import forward_sweep
 from .tiles import at_state
 
 # What `choose` reckons with, measured on an H100 and an H200.
-WORK = 23                               # what a chunk costs in segments, in tenths of a sweep over it; M and b go side by side
-EXTRA = {64: 300, 128: 120, 256: 40}    # by width: how many chunks could be swept in the time of the additional launches and the scan
+WORK = 23                        # what a chunk costs in segments, in tenths of a sweep over it; M and b go side by side
+EXTRA = {64: 300, 128: 120, 256: 40}    # by width: chunks that could be swept while the extra launches and the scan run
 SHORTEST = 16                           # chunks: in shorter segments a sweep does not get going
 
 
 def choose(programs, chunks, width, multiprocessors):
-    """How many segments a sequence of so many chunks should have, if one sweep over all sequences has so many programs: the largest power of
-    two with at most one program a multiprocessor and SHORTEST chunks a segment, if that saves more than 15 % of the time; else 1."""
-    P = 1
-    while 2 * P * programs <= multiprocessors and 2 * P * SHORTEST <= chunks:
-        P *= 2
-    return P if chunks * WORK < (chunks * 85 // 100 - EXTRA[width]) * P * 10 else 1
+    """How many segments a sequence of so many chunks should have, if one sweep over all sequences has so many programs:
+    the largest power of two with at most one program a multiprocessor and SHORTEST chunks a segment, if that saves more
+    than 15 % of the time; else 1."""
+    segments = 1
+    while 2 * segments * programs <= multiprocessors and 2 * segments * SHORTEST <= chunks:
+        segments *= 2
+    return segments if chunks * WORK < (chunks * 85 // 100 - EXTRA[width]) * segments * 10 else 1
 
 
-def cut(B, T, P, C, device):
-    """P segments for each of B sequences, all of whole chunks but the last; some may be empty. As equal lengths, if they are, or
-    as cu_seqlens: (number of rows, their length, cu_seqlens), as the kernels understand them."""
-    if T % (C * P) == 0:
-        return B * P, T // P, None
-    within = (torch.arange(P, device=device) * (-(-T // (C * P)) * C)).clamp(max=T)                      # (P,)  where segments start
-    starts = (torch.arange(B, device=device)[:, None] * T + within).flatten()                            # (B P,)
+def cut(B, T, segments, C, device):
+    """So many segments for each of B sequences, all of whole chunks but the last; some may be empty. As equal lengths,
+    if they are, or as cu_seqlens: (number of rows, their length, cu_seqlens), as the kernels understand them."""
+    if T % (C * segments) == 0:
+        return B * segments, T // segments, None
+    length = -(-T // (C * segments)) * C
+    within = (torch.arange(segments, device=device) * length).clamp(max=T)                   # (segments,)  their starts
+    starts = (torch.arange(B, device=device)[:, None] * T + within).flatten()                # (B segments,)
     return B, T, torch.cat([starts, starts.new_full((1,), B * T)])
 
 
@@ -49,49 +52,54 @@ def segment_kernel(
     cu_seqlens, T, H, k_token, k_head, v_token, v_head,                  # as in inverse_kernel; of v likewise
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
 ):
-    """One program per segment, head and V_TILE rows of b or of M. Without outputs no q is read; k stands in its place."""
+    """One program per segment, head and V_TILE rows of b or M. Without outputs no q is read: k stands in its place."""
     V_TILES: tl.constexpr = (V + V_TILE - 1) // V_TILE
     TILES: tl.constexpr = V_TILES + (K + V_TILE - 1) // V_TILE
     program = tl.program_id(0)
     tile, h, i_seq = program % TILES, program // TILES % H, program // (TILES * H)
     if tile < V_TILES:
         forward_sweep(k_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, None, None, b_ptr, None, None, cu_seqlens, 1.0, T, H,
-                      k_token, k_head, k_token, k_head, v_token, v_head, i_seq, h, tile * V_TILE, K, V, C, V_TILE, PRECISION)
+                      k_token, k_head, k_token, k_head, v_token, v_head, i_seq, h, tile * V_TILE,
+                      K, V, C, V_TILE, PRECISION)
     else:
-        identity = identity_ptr - (i_seq.to(tl.int64) * H + h) * K * K   # forward_sweep adds this offset; the identity is the same for all
-        forward_sweep(k_ptr, k_ptr, None, UT_low_ptr, betas_ptr, identity, None, M_ptr, None, None, cu_seqlens, 1.0, T, H,
-                      k_token, k_head, k_token, k_head, v_token, v_head, i_seq, h, (tile - V_TILES) * V_TILE, K, K, C, V_TILE, PRECISION)
+        # the same identity for all: forward_sweep adds this offset
+        identity = identity_ptr - (i_seq.to(tl.int64) * H + h) * K * K
+        forward_sweep(k_ptr, k_ptr, None, UT_low_ptr, betas_ptr, identity, None, M_ptr, None, None, cu_seqlens, 1.0,
+                      T, H, k_token, k_head, k_token, k_head, v_token, v_head, i_seq, h, (tile - V_TILES) * V_TILE,
+                      K, K, C, V_TILE, PRECISION)
 
 
 @triton.jit
 def scan_kernel(
-    M_ptr, b_ptr,                                  # (B, P, H, K, K), (B, P, H, V, K), all here in float32
-    first_ptr,                                     # (B, H, V, K): what enters the first segment; None: zeros
-    enters_ptr, last_ptr,                          # out: (B, P, H, V, K) what enters each; (B, H, V, K) what leaves the last, or None
-    P, H,                                          # segments of a sequence, heads
+    M_ptr, b_ptr,                    # (B, segments, H, K, K), (B, segments, H, V, K), all here in float32
+    first_ptr,                       # (B, H, V, K): what enters the first segment; None: zeros
+    enters_ptr, last_ptr,            # out: what enters each, as b; what leaves the last, (B, H, V, K), or None
+    segments, H,                     # of a sequence; heads
     K: tl.constexpr, V: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
     REVERSE: tl.constexpr,                         # from the last segment to the first, through M^T: gradients
 ):
-    """One program per sequence, head and ROWS rows of the memory: S <- S M + b, segment by segment. M comes in strips of STEP
-    rows, since all of it would not fit, and so does S as their left operand."""
+    """One program per sequence, head and ROWS rows of the memory: S <- S M + b, segment by segment. M comes in strips
+    of STEP rows, since all of it would not fit, and so does S as their left operand."""
     TILES: tl.constexpr = (V + ROWS - 1) // ROWS
     width: tl.constexpr = triton.next_power_of_2(K)
     STEP: tl.constexpr = 32 if width > 32 else width
     program = tl.program_id(0)
     part, h, i_seq = program % TILES, program // TILES % H, (program // (TILES * H)).to(tl.int64)
     at, in_state = at_state(part * ROWS, K, V, ROWS, width)
-    row, col, strip = tl.arange(0, STEP)[:, None], tl.arange(0, width)[None, :], tl.arange(0, width // STEP)[None, :, None]
+    row, col = tl.arange(0, STEP)[:, None], tl.arange(0, width)[None, :]
+    strip = tl.arange(0, width // STEP)[None, :, None]
     S = tl.zeros((ROWS, width), tl.float32)                              # (ROWS, K)  registers
     if first_ptr is not None:
         S += tl.load(first_ptr + (i_seq * H + h) * V * K + at, mask=in_state, other=0.0)
-    for step in range(0, P):
-        segment = (i_seq * P + (P - 1 - step if REVERSE else step)) * H + h
+    for step in range(0, segments):
+        segment = (i_seq * segments + (segments - 1 - step if REVERSE else step)) * H + h
         tl.store(enters_ptr + segment * V * K + at, S, mask=in_state)
         strips = tl.reshape(S, (ROWS, width // STEP, STEP))
         S = tl.load(b_ptr + segment * V * K + at, mask=in_state, other=0.0)
         for n in range(0, width // STEP):
             i = n * STEP + row
-            M = tl.load(M_ptr + segment * K * K + (col * K + i if REVERSE else i * K + col), mask=(i < K) & (col < K), other=0.0)   # (STEP, K)
+            at_M = segment * K * K + (col * K + i if REVERSE else i * K + col)
+            M = tl.load(M_ptr + at_M, mask=(i < K) & (col < K), other=0.0)                               # (STEP, K)
             S = tl.dot(tl.sum(tl.where(strip == n, strips, 0.0), 1), M, S, input_precision=PRECISION)
     if last_ptr is not None:
         tl.store(last_ptr + (i_seq * H + h) * V * K + at, S, mask=in_state)

@@ -1,7 +1,8 @@
 """What the kernels share: where a sequence lies in memory, and how a tile of it is fetched.
 
-Every grid has one dimension (grid.y and grid.z stop at 65,535, which real batches exceed), and every offset that grows with
-the number of tokens has 64 bits (B T H K passes 2^31 in real batches). Tiles are powers of two wide: K in their shapes is K and zeros up to `width`.
+Every grid has one dimension (grid.y and grid.z stop at 65,535, which real batches exceed), and every offset that grows
+with the number of tokens has 64 bits (B T H K passes 2^31 in real batches). Tiles are powers of two wide: K in their
+shapes is K and zeros up to `width`.
 """
 
 import triton
@@ -10,11 +11,12 @@ import triton.language as tl
 
 @triton.jit
 def sequence(i_seq, T, cu_seqlens, C: tl.constexpr):
-    """First token, number of tokens, and first chunk slot of sequence i_seq; tokens are numbered through the whole batch.
+    """First token, number of tokens, and first chunk slot of sequence i_seq. Tokens are numbered through the batch.
 
     Equal lengths: sequence i starts at token i T and owns cdiv(T, C) slots. Variable lengths: it has the tokens from
     cu_seqlens[i] to cu_seqlens[i + 1] and owns the slots from start // C + i on. Neighbors never overlap, since
-    floor(start / C) + cdiv(length, C) <= floor((start + length) / C) + 1: no need to count chunks on the host and wait for it.
+    floor(start / C) + cdiv(length, C) <= floor((start + length) / C) + 1:
+    no need to count chunks on the host and wait for it.
     """
     if cu_seqlens is None:
         return i_seq.to(tl.int64) * T, T, i_seq.to(tl.int64) * tl.cdiv(T, C)
@@ -36,20 +38,23 @@ def chunk_of(slot, T, cu_seqlens, sequence_of_slot, C: tl.constexpr):
 
 @triton.jit
 def rows(ptr, length, width: tl.constexpr, stride, C: tl.constexpr, tile: tl.constexpr):
-    """A descriptor of `length` rows of `width` numbers, `stride` apart, moved (C, tile) at a time. What lies outside reads as
-    zero and is not written; zero rows are harmless: a token whose key, value and row of stril(T) are zero writes nothing to the memory.
+    """A descriptor of `length` rows of `width` numbers, `stride` apart, moved (C, tile) at a time. What lies outside
+    reads as zero and is not written; zero rows are harmless: a token whose key, value and row of UT_low are zero
+    writes nothing to the memory.
 
-    From Hopper on the copy engine moves a tile by one instruction, straight from or to shared memory and without spending
-    registers on addresses; elsewhere this compiles to masked loads and stores.
+    From Hopper on the copy engine moves a tile by one instruction, straight from or to shared memory and without
+    spending registers on addresses; elsewhere this compiles to masked loads and stores.
     """
     return tl.make_tensor_descriptor(ptr, [length, width], [stride, 1], [C, tile])
 
 
 @triton.jit
-def load_tile(ptr, first, length, stride, width, ROWS: tl.constexpr, tile: tl.constexpr, narrow: tl.constexpr, whole: tl.constexpr = False):
-    """(ROWS, tile) numbers: from row `first` on of `length` rows of `width`, `stride` apart; by a plain load, since making a
-    descriptor takes longer than a program that loads each tile once. What lies outside reads as zero; nothing does if it is
-    `whole`, and no column if it is not `narrow`. Offsets within a tile have 32 bits: 64 take more arithmetic than products do."""
+def load_tile(ptr, first, length, stride, width, ROWS: tl.constexpr, tile: tl.constexpr, narrow: tl.constexpr,
+              whole: tl.constexpr = False):
+    """(ROWS, tile) numbers: from row `first` on of `length` rows of `width`, `stride` apart; by a plain load, since
+    making a descriptor takes longer than a program that loads each tile once. What lies outside reads as zero; nothing
+    does if it is `whole`, and no column if it is not `narrow`. Offsets within a tile have 32 bits: 64 take more
+    arithmetic than products do."""
     ptr += first * tl.cast(stride, tl.int64)
     rest = length - first
     row, col = tl.arange(0, ROWS)[:, None], tl.arange(0, tile)[None, :]
@@ -77,14 +82,15 @@ def at_state(v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr, width: 
     return val[:, None] * K + col[None, :], (val < V)[:, None] & (col < K)[None, :]
 
 
-LEAST_HALF: tl.constexpr = tl.constexpr(2.0**-14)                       # what beta = 0 becomes in float16: its smallest normal number
+LEAST_HALF: tl.constexpr = tl.constexpr(2.0**-14)         # what beta = 0 becomes in float16: its smallest normal number
 
 
 @triton.jit
 def strengths(beta_ptr, at, in_range, SIGMOID: tl.constexpr, HALF: tl.constexpr):
-    """The beta of one chunk, (C,) in float32, ones after the last token. Nearer to 0 than LEAST it becomes LEAST, so small that what is
-    written is lost in rounding or dropped by `where_written`, while dbeta = (dV . X) / beta^2 stays right. HALF: X and dV are float16."""
-    LEAST: tl.constexpr = LEAST_HALF if HALF else 2.0**-50               # whose square float32 still holds with all its digits
+    """The beta of one chunk, (C,) in float32, ones after the last token. Nearer to 0 than LEAST it becomes LEAST, so
+    small that what is written is lost in rounding or dropped by `where_written`, while dbeta = (dV . X) / beta^2 stays
+    right. HALF: X and dV are float16."""
+    LEAST: tl.constexpr = LEAST_HALF if HALF else 2.0**-50        # whose square float32 still holds with all its digits
     beta = tl.load(beta_ptr + at, mask=in_range, other=0.0).to(tl.float32)
     beta = tl.sigmoid(beta) if SIGMOID else beta
     return tl.where(in_range, tl.where(tl.abs(beta) < LEAST, LEAST, beta), 1.0)
@@ -92,6 +98,6 @@ def strengths(beta_ptr, at, in_range, SIGMOID: tl.constexpr, HALF: tl.constexpr)
 
 @triton.jit
 def where_written(x_t, beta):
-    """What was written with these beta, or dV: (V_TILE, C), with zeros where |beta| <= LEAST_HALF. Only in float16 is that needed:
-    there LEAST is so large that it adds up, over thousands of tokens."""
+    """What was written with these beta, or dV: (V_TILE, C), with zeros where |beta| <= LEAST_HALF. Only in float16 is
+    that needed: there LEAST is so large that it adds up, over thousands of tokens."""
     return tl.where((tl.abs(beta) > LEAST_HALF)[None, :], x_t, 0.0) if x_t.dtype == tl.float16 else x_t

@@ -34,12 +34,16 @@ def imagined_gpu(monkeypatch):
     for module in (delta_rule, lengths):
         monkeypatch.setattr(module, "inputs", on_cpu)
     monkeypatch.setattr(tune, "inputs", lambda *shape, dtype: on_cpu(*shape))
-    monkeypatch.setattr(delta_rule, "errors", lambda shape, found, **kind: errors(shape, found, device="cpu", dtype=torch.float32, **kind))
+    monkeypatch.setattr(delta_rule, "errors", functools.partial(errors, device="cpu", dtype=torch.float32))
     monkeypatch.setattr(delta_rule, "ACCURACY", TINY[:1])
     monkeypatch.setattr(delta_rule, "HOST", TINY[0])
     monkeypatch.setattr(delta_rule, "SHAPES", TINY)
     time_shape = delta_rule.time_shape
-    monkeypatch.setattr(delta_rule, "time_shape", lambda shape, *args: (calls.append(shape), time_shape(shape, *args))[1])
+
+    def counting(shape, *args):
+        calls.append(shape)
+        return time_shape(shape, *args)
+    monkeypatch.setattr(delta_rule, "time_shape", counting)
     return calls
 
 
@@ -52,7 +56,8 @@ def test_without_a_gpu_they_say_so(monkeypatch, command):
 
 @pytest.mark.parametrize("options, said", [
     (["--shapes", "1,2,3"], "expected shapes such as"), (["--shapes", "1,2,x,4"], "expected shapes such as"),
-    (["--first-call", "0,2,3,4"], "expected shapes such as"), (["--fla-env", "FLA_USE_TMA"], "expected settings such as")])
+    (["--first-call", "0,2,3,4"], "expected shapes such as"),
+    (["--fla-env", "FLA_USE_TMA"], "expected settings such as")])
 def test_options_that_cannot_be_read(options, said):
     done = run(bench, ["delta-rule", *options])
     assert done.exit_code == 2 and said in " ".join(done.output.split())
@@ -60,14 +65,16 @@ def test_options_that_cannot_be_read(options, said):
 
 def test_options():
     assert gpu_commands.parse_shapes("1,2,3,4 5,6,7,8") == [(1, 2, 3, 4), (5, 6, 7, 8)]
-    assert gpu_commands.parse_environment("A=1 B=x=y") == {"A": "1", "B": "x=y"} and gpu_commands.parse_environment("") == {}
+    assert gpu_commands.parse_environment("A=1 B=x=y") == {"A": "1", "B": "x=y"}
+    assert gpu_commands.parse_environment("") == {}
 
 
 def test_delta_rule(imagined_gpu, monkeypatch, tmp_path):
     path, ahead = tmp_path / "x.json", []
     monkeypatch.setattr(fresh, "compile_all", lambda names, shapes: ahead.extend(shapes) or [])
     monkeypatch.setattr(fresh, "first_calls", lambda names, shape: {name: 1.0 for name in names})
-    done = run(bench, ["delta-rule", "--output", str(path), "--shapes", "1,4,1,16", "--rounds", "1", "--graphs", "--compile-first"])
+    done = run(bench, ["delta-rule", "--output", str(path), "--shapes", "1,4,1,16", "--rounds", "1", "--graphs",
+                       "--compile-first"])
     assert done.exit_code == 0, done.output
     assert imagined_gpu == ahead[:1] == [TINY[0]]
     done = run(bench, ["delta-rule", "--output", str(path), "--rounds", "1", "--graphs", "--first-call", "1,4,1,16"])
@@ -75,11 +82,15 @@ def test_delta_rule(imagined_gpu, monkeypatch, tmp_path):
     assert imagined_gpu == list(TINY), "each shape once"
     file = json.loads(path.read_text())
     assert set(file["shapes"]) == {"1,4,1,16", "1,3,1,16"} and file["ceilings"] == {"byte/s": 4e12, "flop/s": 8e14}
-    assert file["shapes"]["1,4,1,16"]["chunkwise"] == {"forward": 2.0, "both": 2.0, "graph forward": 2.0, "graph both": 2.0, "held MB": 1.0, "peak MB": 2.0}
+    assert file["shapes"]["1,4,1,16"]["chunkwise"] == {"forward": 2.0, "both": 2.0, "graph forward": 2.0,
+                                                       "graph both": 2.0, "held MB": 1.0, "peak MB": 2.0}
     assert "graph both" not in file["shapes"]["1,4,1,16"]["recurrent"]
-    assert file["first call s"]["1,4,1,16"]["chunkwise"] == 1.0 and file["host us"]["1,4,1,16"]["chunkwise"] == {"forward": 50.0, "both": 50.0}
-    assert file["command"].startswith("deltanet-edu bench delta-rule --output x.json --shapes 1,4,1,16 --rounds 1 --graphs") and " && " in file["command"]
-    worst = max(error for errors in file["errors"].values() for name in ("chunkwise", "recurrent") for error in errors[name].values())
+    assert file["first call s"]["1,4,1,16"]["chunkwise"] == 1.0
+    assert file["host us"]["1,4,1,16"]["chunkwise"] == {"forward": 50.0, "both": 50.0}
+    typed = "deltanet-edu bench delta-rule --output x.json --shapes 1,4,1,16 --rounds 1 --graphs"
+    assert file["command"].startswith(typed) and " && " in file["command"]
+    worst = max(error for errors in file["errors"].values() for name in ("chunkwise", "recurrent")
+                for error in errors[name].values())
     assert len(file["errors"]) == 2 and 0 < worst < 1e-5
 
 
@@ -94,19 +105,25 @@ def test_a_peer_that_is_missing_or_breaks_is_named(imagined_gpu, monkeypatch, tm
     monkeypatch.setattr(delta_rule, "PEERS", {"nowhere": absent, "somewhere": broken})
     monkeypatch.setattr(delta_rule, "WIDTHS", {"narrow": (8,)})
     path = tmp_path / "x.json"
-    done = run(bench, ["delta-rule", "--output", str(path), "--shapes", "1,4,1,16", "--rounds", "1", "--no-recurrent", "--no-host"])
+    done = run(bench, ["delta-rule", "--output", str(path), "--shapes", "1,4,1,16", "--rounds", "1", "--no-recurrent",
+                       "--no-host"])
     assert done.exit_code == 0, done.output
     said = " ".join(done.output.split())
     assert "not measured: nowhere (ImportError: No module named 'nowhere')" in said and "pip install nowhere" in said
     assert "broken RuntimeError: no kernel for this" in said
     file = json.loads(path.read_text())
     assert file["shapes"]["1,4,1,16"]["broken"] == {"failure": "RuntimeError: no kernel for this"}
-    assert "narrow" not in file["shapes"]["1,4,1,16"] and all("failure" in rows["broken"] for rows in file["errors"].values())
+    assert "narrow" not in file["shapes"]["1,4,1,16"]
+    assert all("failure" in rows["broken"] for rows in file["errors"].values())
 
 
 def test_slow_candidates_are_measured_once(monkeypatch, imagined_gpu):
     counted = []
-    monkeypatch.setattr(timing, "milliseconds", lambda run, budget=60: counted.append(run) or (30.0 if len(counted) == 2 else 1.0))
+
+    def milliseconds(run, budget=60):
+        counted.append(run)
+        return 30.0 if len(counted) == 2 else 1.0
+    monkeypatch.setattr(timing, "milliseconds", milliseconds)
     found = {"a": lambda q, k, v, beta, scale: (v * scale + q + k + beta[..., None], None)}
     delta_rule.time_shape((1, 3, 1, 16), found, 3)
     assert len(counted) == 3 + 1                                         # forward every round; both passes, 30 ms, once
@@ -125,7 +142,8 @@ def test_lengths(imagined_gpu, monkeypatch, tmp_path):
 @pytest.fixture
 def two_cases(monkeypatch):
     monkeypatch.setattr(gpu_commands, "need_gpu", lambda: None)
-    cases = [verify.Case("FLOAT32 64", "float32", 16, 24, T=17, B=1, H=1), verify.Case("", "float32", 16, 16, T=5, B=1, H=1, form="decoding")]
+    cases = [verify.Case("FLOAT32 64", "float32", 16, 24, T=17, B=1, H=1),
+             verify.Case("", "float32", 16, 16, T=5, B=1, H=1, form="decoding")]
     monkeypatch.setattr(verify, "cases", lambda: cases)
 
 
@@ -142,7 +160,10 @@ def test_verify_finds_a_wrong_kernel(two_cases, monkeypatch):
     from deltanet_edu import kernels
 
     rule = kernels.delta_rule_chunkwise
-    monkeypatch.setattr(kernels, "delta_rule_chunkwise", lambda q, k, v, *args, **options: rule(q, 1.001 * k, v, *args, **options))
+
+    def slightly_wrong(q, k, v, *args, **options):
+        return rule(q, 1.001 * k, v, *args, **options)
+    monkeypatch.setattr(kernels, "delta_rule_chunkwise", slightly_wrong)
     done = run(bench, ["verify"])
     assert done.exit_code == 1 and "1 of 2 cases are right. Wrong: 1" in done.output
 
@@ -155,7 +176,8 @@ def test_verify_reports_a_kernel_that_breaks_and_one_that_yields_nan(two_cases, 
     monkeypatch.setattr(kernels, "delta_rule_chunkwise", out_of_memory)
     monkeypatch.setattr(kernels, "delta_rule_step", lambda q, k, v, beta, S, scale: v * float("nan"))
     done = run(bench, ["verify"])
-    assert done.exit_code == 1 and "RuntimeError: out of shared memory" in done.output and "0 of 2" in done.output and "nan o" in done.output
+    assert done.exit_code == 1 and "RuntimeError: out of shared memory" in done.output
+    assert "0 of 2" in done.output and "nan o" in done.output
 
 
 def test_every_row_of_the_table_is_among_the_cases():
@@ -163,4 +185,5 @@ def test_every_row_of_the_table_is_among_the_cases():
 
     rows = verify.rows()
     assert {"FEW 64", "MANY 256", "NARROW 128", "FLOAT32 64"} <= set(rows) and rows["FEW 64"] is configs.FEW[64]
-    assert {case.row for case in verify.cases() if case.dtype == "float32"} == {row for row in rows if row.startswith("FLOAT32")} | {""}
+    exact = {row for row in rows if row.startswith("FLOAT32")}
+    assert {case.row for case in verify.cases() if case.dtype == "float32"} == exact | {""}

@@ -16,8 +16,10 @@ def inputs(T, K, V):
 def test_by_hand_saves_what_its_docstring_says(K, V, C):
     T, N = 64, 64 // C
     *qkvb, S = inputs(T, K, V)
-    assert kept(delta_rule_chunkwise_by_hand, *qkvb, initial_state=S, chunk_size=C) == 4 * (T * (2 * K + 2 * V + 2 * C + 1) + (N + 1) * K * V)
-    assert kept(delta_rule_chunkwise_by_hand, *qkvb, initial_state=S, chunk_size=C, recompute=True) == 4 * (T * (2 * K + V + 1) + K * V)
+    assert kept(delta_rule_chunkwise_by_hand, *qkvb, initial_state=S,
+                chunk_size=C) == 4 * (T * (2 * K + 2 * V + 2 * C + 1) + (N + 1) * K * V)
+    assert kept(delta_rule_chunkwise_by_hand, *qkvb, initial_state=S, chunk_size=C,
+                recompute=True) == 4 * (T * (2 * K + V + 1) + K * V)
 
 
 def test_the_loop_saves_a_state_per_token():

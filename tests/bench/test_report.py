@@ -10,14 +10,16 @@ from typer.testing import CliRunner
 from deltanet_edu.bench import report
 from deltanet_edu.bench.commands import bench
 
-MADE = {"machine": {"processor": "a processor", "gpu": "a GPU"}, "versions": {"torch": "2.11.0+cu130", "triton": "3.6.0"}, "date": "2026-11-23"}
+MADE = {"machine": {"processor": "a processor", "gpu": "a GPU"},
+        "versions": {"torch": "2.11.0+cu130", "triton": "3.6.0"}, "date": "2026-11-23"}
 
 
 def row(forward, both, **more):
     return {"forward": forward, "both": both, "held MB": 1.0, "peak MB": 2.0, **more}
 
 
-SHAPES = {"1,1000,10,128": {"chunkwise": row(1.0, 3.0), "recurrent": row(9.0, 30.0), "fla chunk": row(2.0, 6.0), "softmax attention": row(1.0, 2.0)},
+SHAPES = {"1,1000,10,128": {"chunkwise": row(1.0, 3.0), "recurrent": row(9.0, 30.0), "fla chunk": row(2.0, 6.0),
+                            "softmax attention": row(1.0, 2.0)},
           "2,1000,5,64": {"chunkwise": row(1.0, 4.0), "fla chunk": row(8.0, 2.0)}}
 
 
@@ -34,12 +36,14 @@ def test_ratios_means_and_minima():
 def test_the_table_has_a_line_for_each_candidate():
     lines = report.table("1,1000,10,128", SHAPES["1,1000,10,128"])
     assert len(lines) == 5 and len({len(line) for line in lines}) == 1
-    assert lines[1].split()[:5] == ["chunkwise", "1.000", "3.000", "100.00", "300.00"] and lines[1].split()[-2:] == ["1.00", "1.00"]
+    assert lines[1].split()[:5] == ["chunkwise", "1.000", "3.000", "100.00", "300.00"]
+    assert lines[1].split()[-2:] == ["1.00", "1.00"]
     assert lines[3].split()[-2:] == ["2.00", "2.00"], "fla takes twice as long"
 
 
 def test_a_candidate_that_failed_is_named():
-    lines = report.table("1,1000,10,128", {"chunkwise": row(1.0, 3.0), "FlashQLA": {"failure": "ValueError: no such width"}})
+    lines = report.table("1,1000,10,128",
+                         {"chunkwise": row(1.0, 3.0), "FlashQLA": {"failure": "ValueError: no such width"}})
     assert lines[2].split(maxsplit=1) == ["FlashQLA", "ValueError: no such width"]
     assert report.summary({"1,1000,10,128": {"chunkwise": row(1.0, 3.0), "FlashQLA": {"failure": "it broke"}}}) == []
     assert report.largest_error(("FlashQLA", {"failure": "it broke"})) == "FlashQLA it broke"
@@ -47,7 +51,8 @@ def test_a_candidate_that_failed_is_named():
 
 
 def test_each_library_has_its_summary():
-    lines = report.summary({"1,1000,10,128": {"chunkwise": row(1.0, 3.0), "fla chunk": row(2.0, 6.0), "FlashQLA": row(3.0, 3.0)}})
+    lines = report.summary({"1,1000,10,128": {"chunkwise": row(1.0, 3.0), "fla chunk": row(2.0, 6.0),
+                                              "FlashQLA": row(3.0, 3.0)}})
     assert [line.split(" in ")[0] for line in lines] == [
         "forward: 2.00 times as fast as fla", "forward + backward: 2.00 times as fast as fla",
         "forward: 3.00 times as fast as FlashQLA", "forward + backward: 1.00 times as fast as FlashQLA"]
@@ -61,13 +66,15 @@ def test_the_library_is_taken_at_its_best_and_we_are_not():
 
 
 def test_the_floor():
-    """Counted by hand for K = V = 128: four rows of 128 numbers and beta come and go forward, eleven and three betas in both passes."""
+    """Counted by hand for K = V = 128: four rows of 128 numbers and beta come and go forward,
+    eleven and three betas in both passes."""
     assert report.floor_bytes(128, 128) == {"forward": 2 * (4 * 128 + 1), "both": 2 * (11 * 128 + 3)}
     assert report.floor_flops(128, 128)["forward"] == 2 * (3 * 128 * 128 + 4 * 64 * 128)
     assert report.floor_flops(96, 32, C=16)["forward"] == 2 * (3 * 96 * 32 + 2 * 16 * 96 + 2 * 16 * 32)
     slow_memory, slow_products = {"byte/s": 1e9, "flop/s": 1e15}, {"byte/s": 1e15, "flop/s": 1e9}
     assert report.floor("1,1,1,128", slow_memory)["forward"] == (pytest.approx(1026), "bytes")
-    assert report.floor("1,1,1,128", slow_products)["both"] == (pytest.approx(163840 + 2 * (8 * 128 * 128 + 9 * 64 * 128)), "FLOPs")
+    flops = 163840 + 2 * (8 * 128 * 128 + 9 * 64 * 128)
+    assert report.floor("1,1,1,128", slow_products)["both"] == (pytest.approx(flops), "FLOPs")
     both, forward = (report.floor_flops(96, 32, C=16)[key] for key in ("both", "forward"))
     assert both - forward == 2 * (8 * 96 * 32 + 4 * 16 * 96 + 5 * 16 * 32)
 

@@ -30,9 +30,10 @@ def test_what_is_done_is_not_done_again(tmp_path):
     Measurements(path, "measure --second", rounds=3).measure("letters", "abcd", f, lambda key, value: shown.append(key))
     assert asked == list("abccd") and shown == list("abcd")
     file = json.loads(path.read_text())
-    assert file["rounds"] == 3 and file["command"] == "measure --first && measure --second" and file["versions"]["kernels"]
+    assert file["rounds"] == 3 and file["versions"]["kernels"]
+    assert file["command"] == "measure --first && measure --second"
     Measurements(path, "measure --second", rounds=3).measure("letters", "e", f)
-    assert json.loads(path.read_text())["command"] == "measure --first && measure --second", "the same command is named once"
+    assert json.loads(path.read_text())["command"] == "measure --first && measure --second", "named once"
 
 
 @pytest.mark.parametrize("change", ["rounds", "versions", "another machine", "fresh"])

@@ -20,7 +20,8 @@ PLAN = configs.FEW[64]._replace(forward=A, both=A, sweep=A, back=A, gradients=A)
 def times(**changed):
     """Milliseconds of A, and of B: 10 each but for the sweep and back, 5 each; B's are given."""
     usual = {"forward": 10.0, "both": 10.0, "sweep": 5.0, "back": 5.0, "gradients": 10.0}
-    return {(field, A): ms for field, ms in usual.items()} | {(field, B): changed.get(field, math.inf) for field in usual}
+    of_B = {(field, B): changed.get(field, math.inf) for field in usual}
+    return {(field, A): ms for field, ms in usual.items()} | of_B
 
 
 @pytest.mark.parametrize("changed, expected", [
@@ -49,7 +50,8 @@ def test_nothing_that_runs_is_an_error():
 def test_what_is_tried():
     jobs = tune.jobs(64, configs.FEW[64])
     assert len(jobs) == len(set(jobs)) and {field for field, _ in jobs} == set(configs.Plan._fields) - {"C", "saving"}
-    assert all((field, getattr(configs.FEW[64], field)) in jobs for field, _ in jobs) and all(config.v_tile <= 64 for _, config in jobs)
+    assert all((field, getattr(configs.FEW[64], field)) in jobs for field, _ in jobs)
+    assert all(config.v_tile <= 64 for _, config in jobs)
     assert any(config.v_tile == 128 for _, config in tune.jobs(128, configs.FEW[128]))
     assert all(heads > 0 for n in (1, 20, 132) for _, _, heads, _ in tune.usual_shapes(n))
 
@@ -76,7 +78,8 @@ def tuned(imagined_gpu, monkeypatch, tmp_path):                          # noqa:
 def test_the_table_is_written_and_read(tuned):
     assert tuned.name == "kernels-Imagined-1.json"
     row, = own.rows("Imagined 1").values()
-    plan = configs.Plan(**{field: configs.Config(*value) if isinstance(value, list) else value for field, value in row.items()})
+    plan = configs.Plan(**{field: configs.Config(*value) if isinstance(value, list) else value
+                           for field, value in row.items()})
     assert plan == configs.FLOAT32[64], "all take 2 ms on the imagined GPU, so nothing is gained"
     assert list(own.rows("Imagined 1")) == ["float32 64 few"] and own.rows("another GPU") == {} == own.rows("")
 

@@ -2,7 +2,7 @@
 
     python -m tests.kernels.ahead_of_time 90 bfloat16       (prints one JSON line a kernel)
 
-The compiler and ptxas come with Triton. Nothing is run: a driver that only names a target makes each launch a compilation.
+The compiler and ptxas come with Triton. Nothing is run: a driver that only names a target makes a launch compile.
 """
 
 import json
@@ -43,17 +43,22 @@ class Driver:
         return torch.device("cpu")
 
 
+def output(command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def resources(kernel):
-    """Registers and bytes of stack (spilled registers) per thread, bytes of shared memory per program, and by width of the result
-    how many products the assembler has lost: it was caught leaving some out whose results were subtracted."""
+    """Registers and bytes of stack (spilled registers) per thread, bytes of shared memory per program, and by width of
+    the result how many products the assembler has lost: it was caught leaving out some that were subtracted."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
         cubin.write(kernel.asm["cubin"])
         cubin.flush()
-        said, code = (subprocess.run([TOOLS / tool, option, cubin.name], capture_output=True, text=True, check=True).stdout
+        said, code = (output([TOOLS / tool, option, cubin.name])
                       for tool, option in (("cuobjdump", "-res-usage"), ("nvdisasm", "-c")))
     asked = Counter(re.findall(r"wgmma\.mma_async\S*\.m64n(\d+)k16\.f32", kernel.asm["ptx"]))
-    lost = asked - Counter(re.findall(r"HGMMA\.64x(\d+)x16\.F32", code))                                # unrolled loops may have more
-    return dict(registers=int(re.search(r"REG:(\d+)", said)[1]), stack=int(re.search(r"STACK:(\d+)", said)[1]), shared=kernel.metadata.shared, lost=lost)
+    lost = asked - Counter(re.findall(r"HGMMA\.64x(\d+)x16\.F32", code))                  # unrolled loops may have more
+    return dict(registers=int(re.search(r"REG:(\d+)", said)[1]), stack=int(re.search(r"STACK:(\d+)", said)[1]),
+                shared=kernel.metadata.shared, lost=lost)
 
 
 def compile_all(capability, dtype, widths=(64, 128, 256)):
@@ -80,7 +85,8 @@ def compile_all(capability, dtype, widths=(64, 128, 256)):
                 inputs = q, k, v, beta, *_ = x(width), x(width), x(width), x(dtype=torch.float32), S, cu_seqlens
                 options = launches.Options(0.5, fused, fused, "tf32x3", 0, False, 1)
                 out = launches.run_chunkwise(*inputs, *options)
-                launches.run_chunkwise_backward(out.o, out.final, *inputs, out.UT_low, out.norms, None, None, None, *options)
+                launches.run_chunkwise_backward(out.o, out.final, *inputs, out.UT_low, out.norms, None, None, None,
+                                                *options)
                 if not fused:
                     launches.run_chunkwise(*inputs, *options._replace(save=True, segments=2))
                 for row in compiled[start:]:
@@ -95,5 +101,6 @@ def compile_all(capability, dtype, widths=(64, 128, 256)):
 
 if __name__ == "__main__":
     assert os.environ.get("TRITON_INTERPRET", "0") == "0"
-    for row in compile_all(int(sys.argv[1]), getattr(torch, sys.argv[2]), tuple(map(int, sys.argv[3:])) or (64, 128, 256)):
+    widths = tuple(map(int, sys.argv[3:])) or (64, 128, 256)
+    for row in compile_all(int(sys.argv[1]), getattr(torch, sys.argv[2]), widths):
         print(json.dumps(row))

@@ -1,5 +1,7 @@
-"""Every row of the table is compiled for the GPUs it is meant for, and uses no more of them than it may. No GPU is needed."""
+"""Every row of the table is compiled for the GPUs it is meant for, and uses no more of them than it may.
+No GPU is needed."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -11,13 +13,16 @@ import pytest
 # what is compiled, and how many bytes a thread may spill in which kernel at which width; none where nothing is said
 TARGETS = {
     "Hopper, bfloat16": (90, "bfloat16", (64, 128, 256), {
-        ("inverse_kernel", 128): 750, ("forward_kernel", 128): 50, ("gradients_kernel", 128): 300, ("gradients_kernel", 256): 50,
+        ("inverse_kernel", 128): 750, ("forward_kernel", 128): 50, ("gradients_kernel", 128): 300,
+        ("gradients_kernel", 256): 50,
         ("forward_kernel", 256): 400, ("sweeps_kernel", 256): 300}),
-    "Hopper, float16": (90, "float16", (128,), {("inverse_kernel", 128): 1000, ("forward_kernel", 128): 100, ("gradients_kernel", 128): 300}),
+    "Hopper, float16": (90, "float16", (128,),
+                        {("inverse_kernel", 128): 1000, ("forward_kernel", 128): 100, ("gradients_kernel", 128): 300}),
     "Ada, bfloat16": (89, "bfloat16", (64, 256), {("gradients_kernel", 64): 100, ("forward_kernel", 256): 50}),
     "Ampere, bfloat16": (80, "bfloat16", (128,), {}),
     "Hopper, float32": (90, "float32", (64, 128, 256), {
-        ("inverse_kernel", 64): 50, ("inverse_kernel", 256): 600, ("forward_kernel", 64): 50, ("forward_kernel", 128): 50,
+        ("inverse_kernel", 64): 50, ("inverse_kernel", 256): 600, ("forward_kernel", 64): 50,
+        ("forward_kernel", 128): 50,
         ("forward_kernel", 256): 1700, ("sweeps_kernel", 256): 900, ("segment_kernel", 256): 50}),
 }
 PER_PROGRAM = {80: 163, 89: 99, 90: 227}                                 # KB of shared memory
@@ -26,15 +31,19 @@ PER_PROGRAM = {80: 163, 89: 99, 90: 227}                                 # KB of
 @pytest.mark.parametrize("capability, dtype, widths, spills", TARGETS.values(), ids=TARGETS.keys())
 def test_every_configuration_compiles_within_its_limits(capability, dtype, widths, spills):
     command = [sys.executable, "-m", "tests.kernels.ahead_of_time", str(capability), dtype, *map(str, widths)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], env={**os.environ, "TRITON_INTERPRET": "0"}, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], env={**os.environ, "TRITON_INTERPRET": "0"},
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    chunkwise = {"inverse_kernel", "forward_kernel", "strengths_kernel", "sweeps_kernel", "gradients_kernel", "segment_kernel", "scan_kernel"}
-    recurrent = {"recurrent_kernel", "recurrent_reverse_kernel", "recurrent_replay_kernel"} if capability == 90 else set()
-    assert {(row["kernel"], row["width"]) for row in rows} == {(kernel, width) for kernel in chunkwise | recurrent for width in widths}
+    chunkwise = {"inverse_kernel", "forward_kernel", "strengths_kernel", "sweeps_kernel", "gradients_kernel",
+                 "segment_kernel", "scan_kernel"}
+    recurrent = {"recurrent_kernel", "recurrent_reverse_kernel", "recurrent_replay_kernel"}
+    expected = chunkwise | recurrent if capability == 90 else chunkwise
+    assert {(row["kernel"], row["width"]) for row in rows} == set(itertools.product(expected, widths))
     for row in rows:
         allowed = spills.get((row["kernel"], row["width"]), 0)
         assert row["stack"] <= allowed, f"spills more than {allowed} bytes: {row}"
         assert not row["lost"], f"products are missing: {row}"
-        assert row["registers"] <= 255 and (row["registers"] > 32 or not row["stack"]), row             # 32 and spills: ptxas gave up
+        # 32 and spills: ptxas gave up
+        assert row["registers"] <= 255 and (row["registers"] > 32 or not row["stack"]), row
         assert row["shared"] <= PER_PROGRAM[capability] * 1024, row

@@ -1,4 +1,5 @@
-"""The kernels against the float64 recurrence: shapes, strides, lengths, keys, options. On a GPU compiled, else interpreted."""
+"""The kernels against the float64 recurrence: shapes, strides, lengths, keys, options. On a GPU compiled,
+else interpreted."""
 
 from functools import partial
 
@@ -37,7 +38,8 @@ def test_shapes(f, shape):
 @pytest.mark.parametrize("C", [16, 32, 64])
 @pytest.mark.parametrize("keys, beta_max", [("unit", 1.0), ("repeated", 1.0), ("repeated", 2.0), ("zero", 2.0)])
 def test_keys(C, keys, beta_max):
-    compare(run(delta_rule_chunkwise, chunk_size=C), inputs(B=1, T=100, H=2, K=16, V=32, keys=keys, beta_max=beta_max), tolerance=1e-5)
+    compare(run(delta_rule_chunkwise, chunk_size=C), inputs(B=1, T=100, H=2, K=16, V=32, keys=keys, beta_max=beta_max),
+            tolerance=1e-5)
 
 
 @pytest.mark.parametrize("beta_max", [0.0, 2.0])
@@ -54,26 +56,30 @@ def test_without_a_state_and_with_unused_results(f):
     empty = torch.zeros(1, 2, 32, 16, dtype=torch.float64, device=DEVICE)
     for part in (0, 1):                                                  # a loss on o alone, on the final state alone
         actual = torch.autograd.grad(f(q, k, v, beta)[part].square().sum(), [q, k, v, beta], allow_unused=True)
-        expected = torch.autograd.grad(reference(*double, empty)[part].square().sum(), double, allow_unused=True, materialize_grads=True)
+        expected = torch.autograd.grad(reference(*double, empty)[part].square().sum(), double, allow_unused=True,
+                                       materialize_grads=True)
         for a, e in zip(actual, expected):
             assert (a.double() - e).norm() <= 2e-6 * max(1.0, e.norm())
 
 
 @both
 def test_strides(f):
-    """Cut out of one projection, heads before tokens, a last dimension that is not contiguous, a batch of one repeated."""
+    """Cut out of one projection, heads before tokens, a last dimension that is not contiguous,
+    a batch of one repeated."""
     q, k, v, beta, S = inputs(B=2, T=37, H=2, K=16, V=32)
     fused = torch.cat([q, k, v], -1)                                     # (B, T, H, 2K + V)
     head_first = v.transpose(1, 2).contiguous().transpose(1, 2)
     every_other = torch.randn(2, 37, 2, 32, device=DEVICE)
     every_other[..., ::2] = k
     for tensors in ([fused[..., :16], fused[..., 16:32], fused[..., 32:], beta, S],
-                    [q, every_other[..., ::2], head_first, beta.transpose(1, 2).contiguous().transpose(1, 2), S.mT.contiguous().mT],
+                    [q, every_other[..., ::2], head_first, beta.transpose(1, 2).contiguous().transpose(1, 2),
+                     S.mT.contiguous().mT],
                     [q[:1].expand(2, -1, -1, -1), k[:, :, :1].expand(-1, -1, 2, -1), v, beta, S]):
         compare(run(f), tensors)
 
 
-@pytest.mark.parametrize("ends", [[0, 5, 5, 50, 100], [0, 64, 100], [0, 100], [0, 1, 2, 3, 100], [0, 0, 0, 100, 100]], ids=str)
+@pytest.mark.parametrize("ends", [[0, 5, 5, 50, 100], [0, 64, 100], [0, 100], [0, 1, 2, 3, 100], [0, 0, 0, 100, 100]],
+                         ids=str)
 @both
 def test_variable_lengths(f, ends):
     if f is delta_rule_recurrent:
@@ -83,9 +89,11 @@ def test_variable_lengths(f, ends):
     compare(run(f, cu_seqlens=cu_seqlens, scale=0.7), tensors, scale=0.7, ends=ends)
 
 
-@pytest.mark.parametrize("options", [dict(normalize=True), dict(sigmoid=True), dict(normalize=True, sigmoid=True)], ids=str)
+@pytest.mark.parametrize("options", [dict(normalize=True), dict(sigmoid=True), dict(normalize=True, sigmoid=True)],
+                         ids=str)
 def test_fused_normalization_and_sigmoid(options):
-    tensors = inputs(B=2, T=70, H=2, K=20, V=32, keys="unnormalized" if "normalize" in options else "unit", beta_max=1.0)
+    keys = "unnormalized" if "normalize" in options else "unit"
+    tensors = inputs(B=2, T=70, H=2, K=20, V=32, keys=keys, beta_max=1.0)
     compare(run(delta_rule_chunkwise, **options), tensors, **options)
 
 
@@ -95,17 +103,19 @@ def test_saving_instead_of_recomputing(options):
     compare(run(delta_rule_chunkwise, **options), tensors)
 
 
-@pytest.mark.parametrize("T, segments", [(70, 2), (100, 3), (20, 4), (130, 8)])                          # ragged, and with segments left empty
+@pytest.mark.parametrize("T, segments", [(70, 2), (100, 3), (20, 4), (130, 8)])   # ragged, and with segments left empty
 @pytest.mark.parametrize("options", [dict(), dict(normalize=True, save_states=True)], ids=str)
 def test_segments_side_by_side(T, segments, options):
     judge = {n: x for n, x in options.items() if n == "normalize"}
     tensors = inputs(B=2, T=T, H=1, K=16, V=48)
-    compare(run(delta_rule_chunkwise, segments=segments, chunk_size=16, scale=0.7, **options), tensors, scale=0.7, **judge)
+    compare(run(delta_rule_chunkwise, segments=segments, chunk_size=16, scale=0.7, **options), tensors, scale=0.7,
+            **judge)
 
 
 def test_segments_without_a_state():
     q, k, v, beta, _ = inputs(B=1, T=70, H=2, K=16, V=32)
-    whole, split = (everything(lambda *x: delta_rule_chunkwise(*x, segments=P, chunk_size=16), (q, k, v, beta)) for P in (1, 3))
+    whole, split = (everything(lambda *x: delta_rule_chunkwise(*x, segments=n, chunk_size=16), (q, k, v, beta))
+                    for n in (1, 3))
     for a, e in zip(split, whole):
         assert (a - e).norm() <= 1e-6 * e.norm()
 

@@ -1,6 +1,6 @@
 """What only a GPU can show: miscompiled products, bfloat16, memory beyond 2^31, waiting hosts, CUDA graphs.
 
-    python -m pytest -m gpu tests/kernels                                       every configuration, compiled, against float64
+    python -m pytest -m gpu tests/kernels                   every configuration, compiled, against float64
     compute-sanitizer --tool memcheck python -m pytest -m gpu tests/kernels -k for_the_sanitizer
 """
 
@@ -14,10 +14,12 @@ from .judge import DEVICE, compare, everything, inputs
 pytestmark = pytest.mark.gpu
 TOLERANCE = {torch.bfloat16: 1e-2, torch.float32: 3e-6}
 PLANS = {f"{name}-{width}": (plan, dtype) for name, table, dtype in (
-    ("few", configs.FEW, torch.bfloat16), ("many", configs.MANY, torch.bfloat16), ("narrow", configs.NARROW, torch.bfloat16),
+    ("few", configs.FEW, torch.bfloat16), ("many", configs.MANY, torch.bfloat16),
+    ("narrow", configs.NARROW, torch.bfloat16),
     ("float32", configs.FLOAT32, torch.float32)) for width, plan in table.items()}
 HEADS = {64: [(64, 64), (16, 48)], 128: [(128, 128), (96, 64), (64, 128)], 256: [(256, 256), (144, 256)]}
-CASES = [pytest.param(*PLANS[name], K, V, id=f"{name}-K{K}-V{V}") for name in PLANS for K, V in HEADS[int(name.split("-")[1])]]
+CASES = [pytest.param(*PLANS[name], K, V, id=f"{name}-K{K}-V{V}") for name in PLANS
+         for K, V in HEADS[int(name.split("-")[1])]]
 
 
 def run(f=delta_rule_chunkwise, **options):
@@ -27,20 +29,24 @@ def run(f=delta_rule_chunkwise, **options):
 @pytest.mark.parametrize("plan, dtype, K, V", CASES)
 @pytest.mark.parametrize("save", [False, True], ids=["recomputed", "saved"])
 def test_every_configuration(monkeypatch, plan, dtype, K, V, save):
-    """Not just the one that the table would pick: head width 64 was once compiled wrongly on Hopper while 32 and 128 were right."""
+    """Not just the one that the table would pick: head width 64 was once compiled
+    wrongly on Hopper while 32 and 128 were right."""
     monkeypatch.setattr(configs, "plan", lambda *args: plan)
     tensors = inputs(dtype=dtype, B=2, T=300, H=3, K=K, V=V)
     compare(run(scale=K ** -0.5, save_states=save), tensors, tolerance=TOLERANCE[dtype], scale=K ** -0.5)
 
 
 @pytest.mark.parametrize("K, V", [(64, 64), (128, 96)])
-@pytest.mark.parametrize("keys, beta_max, tolerance", [("repeated", 1.0, 1.5e-2), ("repeated", 2.0, 5e-2), ("zero", 1.0, 1e-2)])
+@pytest.mark.parametrize("keys, beta_max, tolerance",
+                         [("repeated", 1.0, 1.5e-2), ("repeated", 2.0, 5e-2), ("zero", 1.0, 1e-2)])
 def test_hard_keys_in_bfloat16(K, V, keys, beta_max, tolerance):
-    compare(run(), inputs(dtype=torch.bfloat16, B=1, T=300, H=2, K=K, V=V, keys=keys, beta_max=beta_max), tolerance=tolerance)
+    compare(run(), inputs(dtype=torch.bfloat16, B=1, T=300, H=2, K=K, V=V, keys=keys, beta_max=beta_max),
+            tolerance=tolerance)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
-@pytest.mark.parametrize("options", [dict(normalize=True, sigmoid=True), dict(cu_seqlens=[0, 64, 64, 65, 300]), dict(chunk_size=32)], ids=str)
+@pytest.mark.parametrize("options", [dict(normalize=True, sigmoid=True), dict(cu_seqlens=[0, 64, 64, 65, 300]),
+                                     dict(chunk_size=32)], ids=str)
 def test_options(dtype, options):
     ends = options.get("cu_seqlens")
     tensors = inputs(dtype=dtype, sequences=len(ends) - 1 if ends else None, B=1, T=300, H=2, K=64, V=128)
@@ -69,7 +75,8 @@ def test_the_same_bits_every_time():
 
 
 def test_the_host_never_waits():
-    q, k, v, beta, S = (x.requires_grad_() for x in inputs(dtype=torch.bfloat16, sequences=3, B=1, T=300, H=2, K=64, V=64))
+    q, k, v, beta, S = (x.requires_grad_()
+                        for x in inputs(dtype=torch.bfloat16, sequences=3, B=1, T=300, H=2, K=64, V=64))
     cu_seqlens = torch.tensor([0, 100, 110, 300], device=DEVICE)
     run(cu_seqlens=cu_seqlens)(q, k, v, beta, S)[0].sum().backward()     # compiles, which may wait
     torch.cuda.set_sync_debug_mode("error")
@@ -96,14 +103,16 @@ def test_cuda_graphs():
 
 def agree(results, expected):
     """To rounding: another number of heads may mean another plan, which adds in another order."""
-    return all((a.double() - e.double()).norm() <= 1e-2 * e.double().norm() for a, e in zip(results, expected, strict=True))
+    return all((a.double() - e.double()).norm() <= 1e-2 * e.double().norm()
+               for a, e in zip(results, expected, strict=True))
 
 
 def test_more_programs_than_a_grid_has_rows():
     tensors = inputs(dtype=torch.bfloat16, B=1, T=40, H=2, K=16, V=16)
     many = [x.repeat_interleave(35_000, dim=1 if x is tensors[4] else 2) for x in tensors]
     ends = torch.tensor([0, 69_999], device=DEVICE)
-    assert agree([a.index_select(1 if a.shape[1] == 70_000 else 2, ends) for a in everything(run(), many)], everything(run(), tensors))
+    assert agree([a.index_select(1 if a.shape[1] == 70_000 else 2, ends) for a in everything(run(), many)],
+                 everything(run(), tensors))
 
 
 def test_more_than_2_to_the_31_numbers():

@@ -16,18 +16,25 @@ from .test_operator import both, small
 
 @pytest.mark.parametrize("change, error, said", [
     (lambda a: a | dict(k=a["k"].double()), TypeError, "k: got dtype torch.float64, but q is torch.float32"),
-    (lambda a: {n: x.double() if n in "qkv" else x for n, x in a.items()}, RuntimeError, "dtype torch.float64 has no kernel"),
+    (lambda a: {n: x.double() if n in "qkv" else x for n, x in a.items()}, RuntimeError,
+     "dtype torch.float64 has no kernel"),
     (lambda a: a | dict(scale=0), ValueError, "scale: got 0"),
-    (lambda a: a | dict(v=a["v"][:, :19]), ValueError, "v: got shape (1, 19, 2, 32), but q of shape (1, 20, 2, 16) asks for (B, T, H, V) = (1, 20, 2, 32)"),
+    (lambda a: a | dict(v=a["v"][:, :19]), ValueError,
+     "v: got shape (1, 19, 2, 32), but q of shape (1, 20, 2, 16) asks for (B, T, H, V) = (1, 20, 2, 32)"),
     (lambda a: a | dict(beta=a["beta"].mT), ValueError, "beta: got shape (1, 2, 20)"),
-    (lambda a: a | dict(initial_state=torch.zeros(1, 2, 16, 32, device=DEVICE)), ValueError, "initial_state: got shape (1, 2, 16, 32), expected (1, 2, 32, 16)"),
+    (lambda a: a | dict(initial_state=torch.zeros(1, 2, 16, 32, device=DEVICE)), ValueError,
+     "initial_state: got shape (1, 2, 16, 32), expected (1, 2, 32, 16)"),
     (lambda a: a | dict(cu_seqlens=torch.tensor([0.0, 20.0])), TypeError, "cu_seqlens: got torch.float32"),
-    (lambda a: {n: torch.cat([x, x]) for n, x in a.items()} | dict(cu_seqlens=torch.tensor([0, 20], device=DEVICE)), ValueError, "batch size 2 together with cu_seqlens"),
-    (lambda a: a | dict(cu_seqlens=torch.tensor([0], device=DEVICE)), TypeError, "cu_seqlens: got torch.int64 of shape (1,)"),
+    (lambda a: {n: torch.cat([x, x]) for n, x in a.items()} | dict(cu_seqlens=torch.tensor([0, 20], device=DEVICE)),
+     ValueError, "batch size 2 together with cu_seqlens"),
+    (lambda a: a | dict(cu_seqlens=torch.tensor([0], device=DEVICE)), TypeError,
+     "cu_seqlens: got torch.int64 of shape (1,)"),
     (lambda a: a | dict(cu_seqlens=[0, 20]), TypeError, "cu_seqlens: got list"),
-    pytest.param(lambda a: a | dict(cu_seqlens=torch.tensor([0, 5, 40])), ValueError, "cu_seqlens: got [0, 5, 40], expected ends that never decrease, from 0 to T = 20",
+    pytest.param(lambda a: a | dict(cu_seqlens=torch.tensor([0, 5, 40])), ValueError,
+                 "cu_seqlens: got [0, 5, 40], expected ends that never decrease, from 0 to T = 20",
                  marks=pytest.mark.skipif(DEVICE == "cuda", reason="nobody waits for a GPU to read them")),
-    (lambda a: {n: x[0] for n, x in a.items()}, ValueError, "q: got shape (20, 2, 16), expected 4 dimensions (B, T, H, K)"),
+    (lambda a: {n: x[0] for n, x in a.items()}, ValueError,
+     "q: got shape (20, 2, 16), expected 4 dimensions (B, T, H, K)"),
     (lambda a: a | {n: a[n][..., :0] for n in "qk"}, ValueError, "q: got shape (1, 20, 2, 0) with K = 0"),
     (lambda a: {n: x.to("meta") for n, x in a.items()}, RuntimeError, "tensors are on meta"),
     (lambda a: a | dict(q=a["q"].tolist()), TypeError, "q: got list"),
@@ -37,8 +44,10 @@ from .test_operator import both, small
     (lambda a: a | dict(chunk_size=16.0), TypeError, "chunk_size: got 16.0"),
     (lambda a: a | dict(chunk_size=48), ValueError, "chunk_size: got 48"),
     (lambda a: a | dict(precision="fp8"), ValueError, "precision: got 'fp8'"),
-    (lambda a: a | dict(segments=2, cu_seqlens=torch.tensor([0, 20], device=DEVICE)), ValueError, "segments: got 2 together with cu_seqlens"),
-    (lambda a: a | {n: a[n].new_zeros(1, 20, 2, 300) for n in "qk"}, ValueError, "head widths K = 304 and V = 32, expected at most 256"),
+    (lambda a: a | dict(segments=2, cu_seqlens=torch.tensor([0, 20], device=DEVICE)), ValueError,
+     "segments: got 2 together with cu_seqlens"),
+    (lambda a: a | {n: a[n].new_zeros(1, 20, 2, 300) for n in "qk"}, ValueError,
+     "head widths K = 304 and V = 32, expected at most 256"),
 ], ids=lambda x: x if isinstance(x, str) else "")
 def test_refused(change, error, said):
     with pytest.raises(error, match=re.escape(said)):
@@ -95,7 +104,8 @@ def test_chunk_length_does_not_depend_on_the_batch():
 
 def python(code, **environment):
     import os
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True,
+                          text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -118,14 +128,17 @@ except ImportError as error:
 
 
 def test_an_interpreter_asked_for_too_late_is_said():
-    code = "import os, triton, torch; from deltanet_edu import kernels; os.environ['TRITON_INTERPRET'] = '1'; print(kernels.why_not('cpu', torch.float32))"
-    assert python(code, TRITON_INTERPRET="0").startswith("TRITON_INTERPRET was changed after Triton had been imported, which is too late")
+    code = ("import os, triton, torch; from deltanet_edu import kernels; os.environ['TRITON_INTERPRET'] = '1'; "
+            "print(kernels.why_not('cpu', torch.float32))")
+    said = python(code, TRITON_INTERPRET="0")
+    assert said.startswith("TRITON_INTERPRET was changed after Triton had been imported, which is too late")
     assert "TRITON_INTERPRET" not in python(code, TRITON_INTERPRET="1")
 
 
 def test_what_compilers_need_is_imported_by_compilers_only():
     assert vars(kernels.why_not) == vars(torch.compiler.assume_constant_result(lambda: None))
-    code = "import sys; from deltanet_edu import kernels; kernels.why_not('cpu'); kernels.delta_rule_chunkwise; print('torch._dynamo' in sys.modules)"
+    code = ("import sys; from deltanet_edu import kernels; kernels.why_not('cpu'); kernels.delta_rule_chunkwise; "
+            "print('torch._dynamo' in sys.modules)")
     assert python(code) == "False"
 
 
@@ -134,7 +147,8 @@ def test_versions_that_do_not_fit_are_said():
     code = """
 import numpy, torch, triton
 from deltanet_edu import kernels
-for triton.__version__, numpy.__version__ in (("3.3.1", "2.3.5"), ("3.6.0", "2.4.0"), ("3.6.0", "2.3.5"), ("3.7.1", "2.5.5"), ("4.0", "3.0")):
+for triton.__version__, numpy.__version__ in (("3.3.1", "2.3.5"), ("3.6.0", "2.4.0"), ("3.6.0", "2.3.5"),
+                                              ("3.7.1", "2.5.5"), ("4.0", "3.0")):
     print(kernels.why_not("cpu") or "fits")
 """
     old, unfit, *others = python(code, TRITON_INTERPRET="1").splitlines()
@@ -146,7 +160,8 @@ def test_the_functions_are_listed():
 
 
 def test_without_a_gpu_and_without_the_interpreter_the_way_out_is_said():
-    code = "import torch; from deltanet_edu.kernels import why_not; print(why_not('cpu', torch.float32)); print(why_not('cpu', torch.float64))"
+    code = ("import torch; from deltanet_edu.kernels import why_not; print(why_not('cpu', torch.float32)); "
+            "print(why_not('cpu', torch.float64))")
     said = python(code, TRITON_INTERPRET="0").splitlines()
     assert "set TRITON_INTERPRET=1" in said[0] and "float64 has no kernel" in said[1]
     assert kernels.why_not(DEVICE, torch.float32) == ""

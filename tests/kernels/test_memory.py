@@ -7,7 +7,8 @@ from deltanet_edu.kernels import configs, delta_rule_chunkwise, delta_rule_recur
 
 from .judge import compare, everything, inputs
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="these look over the interpreter's shoulder; on a GPU use compute-sanitizer")
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(),
+                                reason="these look over the interpreter's shoulder; on a GPU use compute-sanitizer")
 PAD = 4096                                                               # numbers on either side of every tensor
 
 
@@ -23,7 +24,8 @@ def guarded(x):
 
 @pytest.fixture
 def guards(monkeypatch):
-    """Every tensor of every launch is surrounded by poison, and the poison must survive. What is allocated is poisoned too."""
+    """Every tensor of every launch is surrounded by poison, and the poison must survive.
+    What is allocated is poisoned too."""
     launched = []
     launch = launches.launch
 
@@ -35,7 +37,8 @@ def guards(monkeypatch):
                 x.data.copy_(inside)                                     # .data: nobody counts this as a change
                 if inside.numel():
                     inside.fill_(around[0])
-                assert around.isnan().all() if x.is_floating_point() else (around == 2**30).all(), f"{kernel.__name__} wrote outside a tensor"
+                intact = around.isnan() if x.is_floating_point() else around == 2**30
+                assert intact.all(), f"{kernel.__name__} wrote outside a tensor"
         launched.append(kernel.__name__)
 
     monkeypatch.setattr(launches, "launch", guarded_launch)
@@ -55,7 +58,8 @@ CASES = {
     "ragged": dict(shape=dict(B=2, T=37, H=2, K=48, V=80)),
     "padded": dict(shape=dict(B=1, T=70, H=1, K=20, V=40), options=dict(chunk_size=64)),
     "variable": dict(shape=dict(B=1, T=50, H=2, K=16, V=32), ends=[0, 5, 5, 40, 50]),
-    "fused": dict(shape=dict(B=1, T=37, H=2, K=48, V=16), options=dict(normalize=True, sigmoid=True), judge=dict(normalize=True, sigmoid=True)),
+    "fused": dict(shape=dict(B=1, T=37, H=2, K=48, V=16), options=dict(normalize=True, sigmoid=True),
+                  judge=dict(normalize=True, sigmoid=True)),
     "segments": dict(shape=dict(B=2, T=37, H=1, K=48, V=16), options=dict(segments=2, chunk_size=16)),
     "saved": dict(shape=dict(B=1, T=37, H=1, K=16, V=16), options=dict(save_states=True)),
 }
@@ -75,7 +79,8 @@ def test_recurrent_stays_inside_and_writes_everything(guards):
     for ends in (None, [0, 3, 3, 9]):
         tensors = inputs(sequences=3 if ends else None, B=1, T=9, H=2, K=20, V=40)
         cu_seqlens = None if ends is None else torch.tensor(ends)
-        compare(lambda q, k, v, beta, S: delta_rule_recurrent(q, k, v, beta, initial_state=S, cu_seqlens=cu_seqlens), tensors, ends=ends)
+        compare(lambda q, k, v, beta, S: delta_rule_recurrent(q, k, v, beta, initial_state=S, cu_seqlens=cu_seqlens),
+                tensors, ends=ends)
     q, k, v, beta, S = inputs(B=2, T=1, H=2, K=20, V=40)
     assert delta_rule_step(q[:, 0], k[:, 0], v[:, 0], beta[:, 0], S).isfinite().all()
     assert set(guards) == {"recurrent_kernel", "recurrent_reverse_kernel", "recurrent_replay_kernel"}
@@ -86,7 +91,9 @@ def test_a_poisoned_sequence_leaves_its_neighbors_alone():
     q, k, v, beta, S = inputs(sequences=3, B=1, T=60, H=1, K=16, V=16)
 
     def run(*tensors):
-        return everything(lambda q, k, v, b, S: delta_rule_chunkwise(q, k, v, b, initial_state=S, cu_seqlens=torch.tensor(ends)), tensors)
+        def rule(q, k, v, beta, S):
+            return delta_rule_chunkwise(q, k, v, beta, initial_state=S, cu_seqlens=torch.tensor(ends))
+        return everything(rule, tensors)
 
     clean = run(q, k, v, beta, S)
     for x in (q, k, v):
@@ -100,7 +107,8 @@ def test_a_poisoned_sequence_leaves_its_neighbors_alone():
 
 @pytest.fixture(params=["reversed", "shuffled"])
 def another_order(request, monkeypatch):
-    """A function that from its call on makes programs run in another order than 0, 1, 2, ..., and returns a list of which did."""
+    """A function that from its call on makes programs run in another order than 0, 1, 2, ...,
+    and returns a list of which did."""
     from triton.runtime import interpreter
     builder, natural = interpreter.interpreter_builder, interpreter.interpreter_builder.set_grid_idx
 
@@ -109,7 +117,8 @@ def another_order(request, monkeypatch):
 
         def elsewhere(x, y, z):
             n = builder.grid_dim[0]
-            order = range(n - 1, -1, -1) if request.param == "reversed" else torch.randperm(n, generator=torch.Generator().manual_seed(n)).tolist()
+            shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(n)).tolist()
+            order = range(n - 1, -1, -1) if request.param == "reversed" else shuffled
             moved.append(order[x] != x)
             natural(order[x], y, z)
 
@@ -118,7 +127,8 @@ def another_order(request, monkeypatch):
     return start
 
 
-@pytest.mark.parametrize("f, T, together", [(delta_rule_chunkwise, 37, True), (delta_rule_chunkwise, 37, False), (delta_rule_recurrent, 4, True)],
+@pytest.mark.parametrize("f, T, together", [(delta_rule_chunkwise, 37, True), (delta_rule_chunkwise, 37, False),
+                                            (delta_rule_recurrent, 4, True)],
                          ids=["chunkwise, sweeps side by side", "chunkwise, one sweep by one", "recurrent"])
 def test_programs_can_run_in_any_order(another_order, monkeypatch, f, T, together):
     """A program that waits for another, or two that write to one place, would give something else in another order."""

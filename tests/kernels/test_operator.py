@@ -1,5 +1,7 @@
 """The kernels as PyTorch sees them: torch.library, torch.compile, autocast, checkpointing."""
 
+import functools
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -7,7 +9,14 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from deltanet_edu.kernels import delta_rule_chunkwise, delta_rule_recurrent, delta_rule_step, launches, operator, splitting
+from deltanet_edu.kernels import (
+    delta_rule_chunkwise,
+    delta_rule_recurrent,
+    delta_rule_step,
+    launches,
+    operator,
+    splitting,
+)
 
 from .judge import DEVICE, compare, everything, inputs
 
@@ -19,13 +28,15 @@ def small(**kwargs):
     return inputs(**dict(B=1, T=20, H=2, K=16, V=32) | kwargs)
 
 
-@pytest.mark.parametrize("options", [dict(), dict(cu_seqlens=[0, 7, 20]), dict(normalize=True, sigmoid=True), dict(save=True), dict(segments=2)], ids=str)
+@pytest.mark.parametrize("options", [dict(), dict(cu_seqlens=[0, 7, 20]), dict(normalize=True, sigmoid=True),
+                                     dict(save=True), dict(segments=2)], ids=str)
 def test_opcheck(options):
     """PyTorch's own examination: schema, autograd registration, fake version, tracing with changing shapes."""
     cu_seqlens = torch.tensor(options["cu_seqlens"], device=DEVICE) if "cu_seqlens" in options else None
     tensors = [x.requires_grad_() for x in small(sequences=2 if "cu_seqlens" in options else None)]
-    torch.library.opcheck(operator.chunkwise, (*tensors, cu_seqlens, 0.5, "normalize" in options, "sigmoid" in options, "tf32x3", 16,
-                                               "save" in options, options.get("segments", 1)))
+    arguments = (*tensors, cu_seqlens, 0.5, "normalize" in options, "sigmoid" in options, "tf32x3", 16,
+                 "save" in options, options.get("segments", 1))
+    torch.library.opcheck(operator.chunkwise, arguments)
     if not {"normalize", "save", "segments"} & set(options):
         torch.library.opcheck(operator.recurrence, (*tensors, cu_seqlens, 0.5, True))
 
@@ -38,20 +49,25 @@ def test_opcheck_of_a_step():
 @both
 def test_compiles_without_graph_breaks(f):
     tensors = small()
-    compiled = torch.compile(lambda q, k, v, b, S: f(2 * q, k, v, b, initial_state=S), fullgraph=True, backend="inductor" if DEVICE == "cuda" else "aot_eager")
-    for a, e in zip(everything(compiled, tensors), everything(lambda q, k, v, b, S: f(2 * q, k, v, b, initial_state=S), tensors)):
+    compiled = torch.compile(lambda q, k, v, b, S: f(2 * q, k, v, b, initial_state=S), fullgraph=True,
+                             backend="inductor" if DEVICE == "cuda" else "aot_eager")
+    for a, e in zip(everything(compiled, tensors),
+                    everything(lambda q, k, v, b, S: f(2 * q, k, v, b, initial_state=S), tensors)):
         assert (a - e).abs().max() <= 1e-5 * max(1, e.abs().max())
 
 
-@pytest.mark.parametrize("dtype, lengths", [(torch.float32, (20, 33, 47)), pytest.param(torch.bfloat16, (4096, 5000, 9000), marks=pytest.mark.gpu)], ids=str)
+@pytest.mark.parametrize("dtype, lengths",
+                         [(torch.float32, (20, 33, 47)),
+                          pytest.param(torch.bfloat16, (4096, 5000, 9000), marks=pytest.mark.gpu)], ids=str)
 @both
 def test_compiles_with_lengths_and_a_scale_that_change(f, dtype, lengths):
     """On a GPU long sequences are cut, into as many segments as the length asks for."""
-    torch._dynamo.reset()                                                # counts recompilations, those of other tests as well
+    torch._dynamo.reset()                                          # counts recompilations, those of other tests as well
     compiled = torch.compile(f, fullgraph=True, dynamic=True, backend="inductor" if DEVICE == "cuda" else "aot_eager")
     for T, scale in zip(lengths, (1.0, 0.5, 0.25)):
         tensors = small(T=T, dtype=dtype)
-        for a, e in zip(*(everything(lambda q, k, v, b, S: rule(q, k, v, b, initial_state=S, scale=scale), tensors) for rule in (compiled, f))):
+        for a, e in zip(*(everything(lambda q, k, v, b, S: rule(q, k, v, b, initial_state=S, scale=scale), tensors)
+                          for rule in (compiled, f))):
             assert (a - e).norm() <= 1e-5 * e.norm()
 
 
@@ -66,7 +82,8 @@ class Watching(TorchDispatchMode):
         return f(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("options", [dict(), dict(normalize=True, sigmoid=True, save_states=True), dict(segments=2, chunk_size=16)], ids=str)
+@pytest.mark.parametrize("options", [dict(), dict(normalize=True, sigmoid=True, save_states=True),
+                                     dict(segments=2, chunk_size=16)], ids=str)
 @both
 def test_both_ways_in_give_the_same_bits(f, options):
     if options and f is delta_rule_recurrent:
@@ -101,7 +118,9 @@ def test_fake_tensors_and_tracers_meet_the_operator(f):
 @both
 def test_function_transforms_are_refused(f):
     q, k, v, beta, _ = small()
-    for transform in (lambda g: torch.vmap(g)(torch.stack([q, q])), lambda g: torch.func.grad(lambda q: g(q).sum())(q), lambda g: torch.func.jvp(g, (q,), (q,))):
+    for transform in (lambda g: torch.vmap(g)(torch.stack([q, q])),
+                      lambda g: torch.func.grad(lambda q: g(q).sum())(q),
+                      lambda g: torch.func.jvp(g, (q,), (q,))):
         with pytest.raises(RuntimeError, match="functorch"):
             transform(lambda q: f(q, k, v, beta)[0])
 
@@ -109,7 +128,8 @@ def test_function_transforms_are_refused(f):
 @both
 def test_no_tokens(f):
     q, k, v, beta, S = small()
-    o, final, *gradients = everything(lambda *x: f(*x[:4], initial_state=x[4]), [x[:, :0] for x in (q, k, v, beta)] + [S])
+    o, final, *gradients = everything(lambda *x: f(*x[:4], initial_state=x[4]),
+                                      [x[:, :0] for x in (q, k, v, beta)] + [S])
     assert o.shape == v[:, :0].shape and torch.equal(final, S) and torch.equal(gradients[4], torch.ones_like(S))
 
 
@@ -137,7 +157,8 @@ def test_a_step_counts_as_a_change_of_the_state():
 def test_checkpointing_changes_nothing(f):
     tensors = small()
     plain = everything(lambda q, k, v, b, S: f(q, k, v, b, initial_state=S), tensors)
-    again = everything(lambda q, k, v, b, S: checkpoint(lambda *x: f(*x[:4], initial_state=x[4]), q, k, v, b, S, use_reentrant=False), tensors)
+    rule = functools.partial(checkpoint, lambda *x: f(*x[:4], initial_state=x[4]), use_reentrant=False)
+    again = everything(rule, tensors)
     assert all(torch.equal(a, e) for a, e in zip(again, plain))
 
 
@@ -161,17 +182,20 @@ def test_nothing_is_kept_when_no_gradient_is_wanted(f):
 
 @pytest.mark.parametrize("options", [dict(), dict(segments=2)], ids=str)
 def test_only_T_is_held_for_the_backward_pass(options):
-    """Beside the inputs, 2C bytes a token and head in half precision, which is what flash-linear-attention holds; never a memory."""
-    tensors, held = [x.requires_grad_() for x in small(T=32, K=64, V=64, dtype=torch.float16)], {}     # on a GPU narrower heads are padded
+    """Beside the inputs, 2C bytes a token and head in half precision, which is what flash-linear-attention holds;
+    never a memory."""
+    # on a GPU narrower heads are padded
+    tensors, held = [x.requires_grad_() for x in small(T=32, K=64, V=64, dtype=torch.float16)], {}
     with torch.autograd.graph.saved_tensors_hooks(lambda x: held.setdefault(x.data_ptr(), x), lambda x: x):
         delta_rule_chunkwise(*tensors[:4], initial_state=tensors[4], chunk_size=16, **options)
-    assert sum(x.nbytes for x in held.values() if x.data_ptr() not in {y.data_ptr() for y in tensors}) == 32 * 2 * 16 * 2
+    assert sum(x.nbytes for x in held.values()
+               if x.data_ptr() not in {y.data_ptr() for y in tensors}) == 32 * 2 * 16 * 2
 
 
 @both
 def test_second_derivatives_are_refused(f):
     q, k, v, beta, S = (x.requires_grad_() for x in small())
-    for power in (1, 2):                                                 # of a linear loss, PyTorch's once_differentiable makes zeros
+    for power in (1, 2):                                   # of a linear loss, PyTorch's once_differentiable makes zeros
         gradient, = torch.autograd.grad(f(q, k, v, beta, initial_state=S)[0].pow(power).sum(), q, create_graph=True)
         with pytest.raises(RuntimeError, match="written by hand and cannot be differentiated"):
             gradient.sum().backward()
@@ -232,35 +256,45 @@ def test_many_tokens_without_strength_leave_the_memory_alone(dtype):
     assert (o - expected).norm() <= (1e-6 if dtype == torch.float32 else 1e-3) * expected.norm()
 
 
-@pytest.mark.parametrize("options", [dict(), dict(normalize=True, sigmoid=True), dict(segments=3, chunk_size=16), dict(save_states=True, scale=0.3)], ids=str)
+@pytest.mark.parametrize("options", [dict(), dict(normalize=True, sigmoid=True), dict(segments=3, chunk_size=16),
+                                     dict(save_states=True, scale=0.3)], ids=str)
 def test_float16(options):
     judge = {n: x for n, x in options.items() if n in ("normalize", "sigmoid", "scale")}
-    tensors = inputs(dtype=torch.float16, B=1, T=70, H=2, K=16, V=48, keys="unnormalized" if "normalize" in options else "unit")
-    compare(lambda q, k, v, beta, S: delta_rule_chunkwise(q, k, v, beta, initial_state=S, **options), tensors, tolerance=3e-3, **judge)
+    tensors = inputs(dtype=torch.float16, B=1, T=70, H=2, K=16, V=48, keys="unnormalized"
+                     if "normalize" in options else "unit")
+    compare(lambda q, k, v, beta, S: delta_rule_chunkwise(q, k, v, beta, initial_state=S, **options), tensors,
+            tolerance=3e-3, **judge)
 
 
 def test_float16_one_token_at_a_time():
-    compare(lambda q, k, v, beta, S: delta_rule_recurrent(q, k, v, beta, initial_state=S), inputs(dtype=torch.float16, B=1, T=9, H=2, K=16, V=48), tolerance=1e-3)
+    compare(lambda q, k, v, beta, S: delta_rule_recurrent(q, k, v, beta, initial_state=S),
+            inputs(dtype=torch.float16, B=1, T=9, H=2, K=16, V=48), tolerance=1e-3)
 
 
-# -- segments ----------------------------------------------------------------------------------------------------------------
+# -- segments ----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("shape", [dict(T=64, K=32, V=16), dict(T=61, K=16, V=80), dict(T=20, K=48, V=16), dict(T=1, K=16, V=16)], ids=str)
+@pytest.mark.parametrize("shape", [dict(T=64, K=32, V=16), dict(T=61, K=16, V=80), dict(T=20, K=48, V=16),
+                                   dict(T=1, K=16, V=16)], ids=str)
 @pytest.mark.parametrize("segments", [2, 4, 7])
 def test_segments(shape, segments):
-    """In equal parts and not, more segments than chunks, K != V; gradients of both states are among what is compared."""
-    compare(lambda q, k, v, beta, S: delta_rule_chunkwise(q, k, v, beta, initial_state=S, scale=0.7, segments=segments, chunk_size=16),
-            inputs(B=2, H=1, **shape), scale=0.7, tolerance=1e-5)
+    """In equal parts and not, more segments than chunks, K != V;
+    gradients of both states are among what is compared."""
+    def rule(q, k, v, beta, S):
+        return delta_rule_chunkwise(q, k, v, beta, initial_state=S, scale=0.7, segments=segments, chunk_size=16)
+    compare(rule, inputs(B=2, H=1, **shape), scale=0.7, tolerance=1e-5)
 
 
 def test_the_scan_over_wide_memories():
     """K = 256 comes in strips; and K = 80 does not fill the last."""
+    def rule(q, k, v, beta, S):
+        return delta_rule_chunkwise(q, k, v, beta, initial_state=S, segments=3, chunk_size=16)
     for K, V in ((256, 16), (80, 32)):
-        compare(lambda q, k, v, beta, S: delta_rule_chunkwise(q, k, v, beta, initial_state=S, segments=3, chunk_size=16), inputs(B=1, T=40, H=1, K=K, V=V), tolerance=1e-5)
+        compare(rule, inputs(B=1, T=40, H=1, K=K, V=V), tolerance=1e-5)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 1e-2), (torch.float16, 3e-3), (torch.float32, 1e-5)], ids=str)
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 1e-2), (torch.float16, 3e-3), (torch.float32, 1e-5)],
+                         ids=str)
 @pytest.mark.parametrize("K, V", [(64, 64), (128, 128), (256, 256), (96, 48)])
 @pytest.mark.parametrize("T", [1024, 1000])
 def test_segments_compiled(dtype, tolerance, K, V, T):
@@ -269,30 +303,34 @@ def test_segments_compiled(dtype, tolerance, K, V, T):
 
 
 def test_cutting():
-    """Equal parts are a matter of shapes alone; otherwise every sequence is covered by segments of whole chunks, but for its last."""
+    """Equal parts are a matter of shapes alone; otherwise every sequence is covered by segments of whole chunks,
+    but for its last."""
     assert splitting.cut(3, 128, 4, 16, DEVICE) == (12, 32, None)
-    for B, T, P, C in ((2, 70, 2, 16), (1, 20, 4, 16), (3, 129, 8, 16), (1, 1, 2, 64)):
-        rows, length, ends = splitting.cut(B, T, P, C, DEVICE)
+    for B, T, segments, C in ((2, 70, 2, 16), (1, 20, 4, 16), (3, 129, 8, 16), (1, 1, 2, 64)):
+        rows, length, ends = splitting.cut(B, T, segments, C, DEVICE)
         ends = ends.tolist()
-        assert (rows, length) == (B, T) and len(ends) == B * P + 1 and ends == sorted(ends) and ends[::P] == [i * T for i in range(B + 1)]
+        assert (rows, length) == (B, T) and len(ends) == B * segments + 1 and ends == sorted(ends)
+        assert ends[::segments] == [i * T for i in range(B + 1)]
         assert all((end - end // T * T) % C == 0 for end in ends)
 
 
 def test_segments_are_chosen_where_they_pay():
-    assert splitting.choose(16, 512, 128, 132) == 8                       # 1 x 32,768 tokens, 8 heads of 128: the GPU would be idle
+    assert splitting.choose(16, 512, 128, 132) == 8           # 1 x 32,768 tokens, 8 heads of 128: the GPU would be idle
     assert splitting.choose(8, 8, 128, 132) == splitting.choose(1, 31, 128, 132) == 1                        # too short
-    assert splitting.choose(132, 4096, 64, 132) == splitting.choose(1000, 4096, 64, 132) == 1                  # busy anyway
+    assert splitting.choose(132, 4096, 64, 132) == splitting.choose(1000, 4096, 64, 132) == 1              # busy anyway
     for programs in (1, 5, 16, 60, 130):
         for chunks in (1, 40, 300, 5000):
-            P = splitting.choose(programs, chunks, 64, 132)
-            assert P & (P - 1) == 0 and (P == 1 or chunks >= P * splitting.SHORTEST and programs * P <= 2 * 132)
+            n = splitting.choose(programs, chunks, 64, 132)
+            assert n & (n - 1) == 0 and (n == 1 or chunks >= n * splitting.SHORTEST and programs * n <= 2 * 132)
 
 
 def automatic(monkeypatch):
     """As on a GPU, on which float32 and the interpreter are not cut unless asked."""
     monkeypatch.setattr(splitting, "SHORTEST", 2)
     monkeypatch.setattr(splitting, "EXTRA", {64: 0})
-    monkeypatch.setattr(launches, "segments_of", lambda q, V, C, cu_seqlens, asked: asked or splitting.choose(q.shape[0] * q.shape[2], -(-q.shape[1] // C), 64, 132))
+    def segments_of(q, V, C, cu_seqlens, asked):
+        return asked or splitting.choose(q.shape[0] * q.shape[2], -(-q.shape[1] // C), 64, 132)
+    monkeypatch.setattr(launches, "segments_of", segments_of)
 
 
 def test_segments_that_nobody_asked_for(monkeypatch):
@@ -309,7 +347,8 @@ def test_segments_that_nobody_asked_for(monkeypatch):
     automatic(monkeypatch)
     for a, e in zip(everything(run, (q, k, v, beta, S)), whole):
         assert (a - e).norm() <= 2e-6 * e.norm()
-    assert launched.count("scan_kernel") == 3 and launched.count("segment_kernel") == 2      # computed again for the backward pass
+    # computed again for the backward pass
+    assert launched.count("scan_kernel") == 3 and launched.count("segment_kernel") == 2
 
 
 def test_opcheck_of_segments_that_nobody_asked_for(monkeypatch):
