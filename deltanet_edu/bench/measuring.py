@@ -16,7 +16,7 @@ from . import fresh, timing
 from .delta_rule import errors, inputs, label, runs
 
 ROUNDS, SINGLE = 15, 200                                                 # of medians; of calls timed one by one
-USUAL, FULL, LONG, SMALL = (4, 2048, 16, 128), (4, 4096, 64, 128), (1, 32768, 8, 128), (8, 1024, 8, 64)  # B, T, H, K = V
+USUAL, FULL, LONG, SMALL = (4, 2048, 16, 128), (4, 4096, 64, 128), (1, 32768, 8, 128), (8, 1024, 8, 64)   # B, T, H, K
 
 
 def chunkwise(shape, dtype=torch.bfloat16, **options):
@@ -80,7 +80,7 @@ def cache():
     for megabytes in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512):
         x = torch.ones(megabytes << 20, dtype=torch.uint8, device="cuda")
         y, moved = torch.empty_like(x), 2 * x.nbytes / 1e9
-        replay = timing.graph(lambda: [y.copy_(x) for _ in range(10)]).replay       # ten copies, and no host between them
+        replay = timing.graph(lambda: [y.copy_(x) for _ in range(10)]).replay    # ten copies, no host between them
         warm = median(lambda: events(replay)) / 10
         once = timing.graph(lambda: y.copy_(x)).replay
         found[megabytes] = {"warm": round(moved / warm, 3), "cold": round(moved / timing.milliseconds(once), 3)}
@@ -88,7 +88,7 @@ def cache():
 
 
 def cache_of_kernels():
-    """{shape: milliseconds of the forward pass}, as a CUDA graph, with the cache as the last call left it and emptied."""
+    """{shape: milliseconds of the forward pass}, as a CUDA graph, the cache as the last call left it and emptied."""
     found = {}
     for shape in (SMALL, USUAL, FULL):
         replay = timing.graph(chunkwise(shape)["forward"]).replay
@@ -159,7 +159,7 @@ def by_kernel():
 
 
 def precision():
-    """{precision of the products: {"ms": of a forward pass, "ordinary": error of o, "repeated": with repeated keys}}."""
+    """{precision of products: {"ms": of a forward pass, "ordinary": error of o, "repeated": with repeated keys}}."""
     ways = {"float32, ieee": (torch.float32, "ieee"), "float32, tf32x3": (torch.float32, "tf32x3"),
             "float32, tf32": (torch.float32, "tf32"), "float16": (torch.float16, "tf32"),
             "bfloat16": (torch.bfloat16, "tf32")}
@@ -186,7 +186,7 @@ def segments():
 
 
 def tiles():
-    """{shape: {"rows of the memory a program holds, warps": milliseconds of the forward kernel alone}}; null: cannot run."""
+    """{shape: {"rows of the memory a program holds, warps": milliseconds of the forward kernel}}; null: cannot run."""
     from ..kernels import configs
     from .tune import time_of
 
