@@ -1,12 +1,14 @@
 """A small example of every figure, by the name of the function that draws it."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 
 from deltanet_edu.figures import (attention, backward, chunks, chunkwise, delta, errata, film, householder, kernels,
-                                  language, lines, memories, memory, overwriting, pictures, roofline, subplots, ut, wy)
+                                  language, lines, memories, memory, overwriting, pictures, programs, roofline,
+                                  subplots, ut, wy)
 from deltanet_edu.figures.memory import writes
 
 T, C = 8, 4
@@ -21,6 +23,9 @@ wrong = {"forgets β": {"gentle": 0.0, "thorough": 0.3}, "wrong side": {"gentle"
 shapes = {"4,2048,16,128": {"forward": (1.0, 2.0), "both": (3.0, 2.5)}}
 floors = {"4,2048,16,128": {"forward": (1.0, 0.5, "bytes"), "both": (3.0, 1.0, "FLOPs")}}
 names = ["cat", "dog", "cat"]
+tensors = {"x": SimpleNamespace(name="x", loaded_by=torch.arange(20) // 8, stored_by=-torch.ones(20)),
+           "o": SimpleNamespace(name="o", loaded_by=-torch.ones(4, 3), stored_by=torch.arange(12).view(4, 3) // 6)}
+launch = SimpleNamespace(kernel="add_kernel", grid=(3, 1, 1), tensors=tensors)
 told, values = torch.eye(2)[[0, 1, 0]], torch.tensor([[3.0], [2.0], [5.0]])
 
 
@@ -74,6 +79,7 @@ EXAMPLES = {
     "memory.writes": lambda: writes(told, values, names),
     "overwriting.overwriting": lambda: overwriting.overwriting(x.round(), 5 * x, x, told=[0, 3]),
     "pictures.show_pictures": lambda: pictures.show_pictures(pictures.pictures()[1][:3], ["cat", "2 stored", "heart"]),
+    "programs.touched": lambda: programs.touched([launch]),
     "roofline.unrolled": lambda: roofline.unrolled(),
     "roofline.backward_norms": lambda: roofline.backward_norms({f"keys {n}": x**n for n in range(5)}, 0.7),
     "roofline.per_step": lambda: roofline.per_step({n: ([1, 9], [2, 3]) for n in ("wider", "more")}, "Loop", unit="µs"),
@@ -100,7 +106,8 @@ NOT_FIGURES = {
     "card.rounded", "card.saved", "card.tag", "delta.point", "errata.place", "explore.explore", "film.animation",
     "film.draw", "film.film", "film.frame", "film.prepare", "film.said", "film.scenes", "householder.arc",
     "householder.arrow", "householder.effect", "householder.one_setting", "kernels.ratio", "kernels.save",
-    "kernels.shape_axes", "kernels.thousands", "language.level_lines", "language.smooth", "memory.label_axis",
+    "kernels.shape_axes", "programs.flat", "programs.grid", "programs.middle", "programs.told", "programs.uses",
+    "kernels.thousands", "language.level_lines", "language.smooth", "memory.label_axis",
     "memory.number", "memory.tiles", "memory.told", "pictures.pictures", "pictures.seen", "style.array",
     "style.close", "style.course", "style.look", "style.read_off", "style.size", "style.spoken", "style.style",
     "style.subplots", "style.words", "tensor_core.on_tensor_core", "tensor_core.similar_keys",

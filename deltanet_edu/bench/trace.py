@@ -27,6 +27,10 @@ NOBODY, SEVERAL = -1, -2
 class OutOfBounds(RuntimeError):
     """A load or store that is not masked and not inside its tensor. Says which kernel, program, tensor and how far."""
 
+    def __init__(self, message, store):
+        super().__init__(message)
+        self.store = store                                               # a store, or else a load
+
 
 @dataclass(frozen=True)
 class Race:
@@ -71,12 +75,21 @@ class Touched:
         return self._by(self.memory.loaded_by)
 
 
+def places(x):
+    """Where the numbers of a tensor begin in its storage, in bytes. An array in the order of its entries."""
+    offsets = np.full((), x.storage_offset() * x.itemsize, np.int64)
+    for n, stride in zip(x.shape, x.stride()):
+        offsets = offsets[..., None] + np.arange(n) * stride * x.itemsize
+    return offsets.ravel()
+
+
 class Memory:
     """A storage of the launch, copied to where nothing else is near, and who has touched each of its bytes."""
 
     def __init__(self, storage):
         self.size = storage.nbytes()
-        self.room = torch.empty(-(-self.size // 16) * 16 + 2 * GAP, dtype=torch.uint8)
+        # NumPy's empty, since PyTorch's may have been told to fill what it makes, gaps and all.
+        self.room = torch.from_numpy(np.empty(-(-self.size // 16) * 16 + 2 * GAP, np.uint8))
         self.start = self.room.data_ptr() + GAP
         self.room[GAP:GAP + self.size] = torch.empty(0, dtype=torch.uint8).set_(storage)
         self.storage, self.views = storage, []
@@ -86,10 +99,7 @@ class Memory:
 
     def view(self, name, x):
         """The tensor x of this storage, in its new place."""
-        offsets = np.full((), x.storage_offset() * x.itemsize, np.int64)
-        for n, stride in zip(x.shape, x.stride()):
-            offsets = offsets[..., None] + np.arange(n) * stride * x.itemsize
-        touched = Touched(name, tuple(x.shape), x.stride(), x.itemsize, offsets=offsets.ravel(), memory=self)
+        touched = Touched(name, tuple(x.shape), x.stride(), x.itemsize, offsets=places(x), memory=self)
         self.inside[touched.offsets] = True
         self.views.append(touched)
         moved = self.room.view(x.dtype).as_strided(x.shape, x.stride(), GAP // x.itemsize + x.storage_offset())
@@ -102,8 +112,10 @@ class Memory:
 class Launch:
     """One launch of a kernel: its grid, its tensors by the names of the kernel's arguments, bytes, and races."""
 
-    def __init__(self, kernel):
-        self.kernel, self.grid, self.program = kernel, (1, 1, 1), (0, 0, 0)
+    def __init__(self, function, arguments):
+        self.function, self.kernel = function, function.__name__
+        self.arguments = arguments                               # {name: dtype of a tensor, or the value}, options too
+        self.grid, self.program = (1, 1, 1), (0, 0, 0)
         self.tensors, self.races, self.memories = {}, {}, {}
         self.loads = {}                                                  # program -> how many loads it made
 
@@ -149,7 +161,7 @@ class Launch:
         outside = (offsets < 0) | (offsets >= memory.size)
         outside[~outside] = ~memory.inside[offsets[~outside]]
         if outside.any():
-            self.refuse(memory, int(offsets[outside][0]), store)
+            self.refuse(memory, offsets[outside], store)
         view = memory.views[0]
         if len(memory.views) > 1:                                     # the same storage twice: as input and output, say
             view = next((v for v in memory.views if np.isin(offsets[:1], v.offsets).all()), view)
@@ -185,18 +197,19 @@ class Launch:
         used = max((i + 1 for i, n in enumerate(self.grid) if n > 1), default=1)
         return index[0] if used == 1 else index[:used]
 
-    def refuse(self, memory, offset, store):
+    def refuse(self, memory, offsets, store):
+        offset = int(offsets[0])
         view = min(memory.views, key=lambda v: np.abs(v.offsets - offset).min() if v.offsets.size else 0)
         end = int(view.offsets.max()) + view.itemsize if view.offsets.size else 0
         if offset >= end:
-            where = f"{(offset - end) // view.itemsize + 1} past its last number"
+            where = f"{(int(offsets.max()) - end) // view.itemsize + 1} past its last number"
         elif offset < int(view.offsets.min(initial=0)):
             where = f"{(int(view.offsets.min()) - offset) // view.itemsize} before its first number"
         else:
             where = "between its rows, in numbers that belong to something else"
         me = self.name(np.ravel_multi_index(self.program[::-1], self.grid[::-1]))
         what = f"a {'store to' if store else 'load of'} {view.name}, of shape {view.shape}, goes {where}"
-        raise OutOfBounds(f"{self.kernel}, program {me}: {what}. A mask is missing, or an offset is wrong.")
+        raise OutOfBounds(f"{self.kernel}, program {me}: {what}. A mask is missing, or an offset is wrong.", store)
 
 
 class Trace(contextlib.AbstractContextManager):
@@ -227,6 +240,14 @@ class Trace(contextlib.AbstractContextManager):
         """The races of all launches."""
         return [race for launch in self.launches for race in launch.races.values()]
 
+    def written(self, x):
+        """Whether a program has stored each entry of x, which was given to a launch. (the shape of x)"""
+        storage, stored = x.untyped_storage().data_ptr(), np.zeros(x.numel(), bool)
+        for launch in self.launches:
+            if storage in launch.memories:
+                stored |= launch.memories[storage].stored_by[places(x)] != NOBODY
+        return torch.from_numpy(stored).view(x.shape)
+
     def __enter__(self):
         from triton.runtime import interpreter
 
@@ -246,16 +267,18 @@ class Trace(contextlib.AbstractContextManager):
 
     def _call(self, original):
         def call(executor, *args, **kwargs):
-            launch = Launch(executor.fn.__name__)
+            named = {**dict(zip(executor.arg_names, args)), **kwargs}
+            launch = Launch(executor.fn, {name: getattr(x, "dtype", x) for name, x in named.items()})
             self.launches.append(launch)
             args = [launch.place(name, x) for name, x in zip(executor.arg_names, args)]
             kwargs = {name: launch.place(name, x) for name, x in kwargs.items()}
             try:
                 result = original(executor, *args, **kwargs)
-            except Exception as error:                                 # the interpreter puts what we raise into its own
-                if isinstance(error.__cause__, OutOfBounds):
-                    raise error.__cause__ from None
-                raise
+            except Exception as error:                                   # wrapped, once for each function it came by
+                cause = error
+                while type(cause).__name__ == "InterpreterError" and cause.__cause__ is not None:
+                    cause = cause.__cause__
+                raise cause from None
             for memory in launch.memories.values():
                 memory.copy_back()
             return result

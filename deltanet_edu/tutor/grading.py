@@ -74,11 +74,15 @@ def grade_function(exercise, f):
     if not any(wrong):
         return _right(exercise, f)
 
-    smallest = min((i for i, bad in enumerate(wrong) if bad), key=lambda i: (size(exercise.case_list[i].args), i))
+    failing = sorted((i for i, bad in enumerate(wrong) if bad), key=lambda i: (size(exercise.case_list[i].args), i))
+    smallest = failing[0]
     shown = describe(exercise, f, smallest, outcomes[smallest])
     for name, mistake in exercise.mutants.items():
         if is_mutant(exercise, name, outcomes, wrong):
             return named(exercise, name, mistake, shown)
+    for i in failing:
+        if telling := getattr(exercise.prepare, "mistake", lambda error: None)(outcomes[i].error):
+            return named(exercise, *telling, describe(exercise, f, i, outcomes[i]))
     lost = None
     if rounding.nearly_right(exercise, outcomes, wrong):
         right, lost = rounding.look(exercise, f, wrong, agree)
@@ -93,12 +97,15 @@ def grade_function(exercise, f):
 
 def _right(exercise, f, remarks=()):
     """The verdict on a function that is right on all cases."""
-    if decoys := getattr(exercise.prepare, "decoys", lambda f: [])(f):
-        which = f"line{'s' * (len(decoys) > 1)} {' and '.join(decoys)} do{'es' * (len(decoys) == 1)} not belong"
-        return fail(exercise, f"the results are right, but {which}", [Part("Take out what the result does not need.")])
+    if objection := getattr(exercise.prepare, "objection", lambda f: None)(f):
+        headline, (first, *parts), name = objection
+        if name in exercise.mutants:
+            first = Part(exercise.mutants[name].diagnosis)
+        return Verdict(exercise.id, exercise.title, "fail", headline, (first, *parts, _hint(exercise)), name)
     n = len(exercise.case_list)
     count = f"{n} cases" if n > 1 else "1 case"
-    return passed(exercise, f"{count}: {summary(case.note for case in exercise.case_list)}", remarks)
+    more = getattr(exercise.prepare, "remarks", lambda f: [])(f)
+    return passed(exercise, f"{count}: {summary(case.note for case in exercise.case_list)}", [*remarks, *more])
 
 
 def agree(expected, outcome, tolerance):

@@ -10,6 +10,7 @@ from collections import Counter
 import torch
 
 from .registry import AnswerError
+from .verdict import Part
 
 
 class Assembler:
@@ -36,9 +37,13 @@ class Assembler:
         namespace[self.name].labels = labels
         return namespace[self.name]
 
-    def decoys(self, f):
-        """The lines of an assembled function that do not belong."""
-        return [label for label in getattr(f, "labels", ()) if label in self.distractors]
+    def objection(self, f):
+        """(headline, parts, no name) if an assembled function has lines that do not belong; else None."""
+        decoys = [label for label in getattr(f, "labels", ()) if label in self.distractors]
+        if not decoys:
+            return None
+        which = f"line{'s' * (len(decoys) > 1)} {' and '.join(decoys)} do{'es' * (len(decoys) == 1)} not belong"
+        return f"the results are right, but {which}", [Part("Take out what the result does not need.")], None
 
     def explain(self, f, error):
         """(headline, advice) for a line that needs a name no line before it has made; else None."""

@@ -125,6 +125,8 @@ def _epsilon(x):
 def nearly_right(exercise, outcomes, wrong):
     """Whether every wrong case is right up to a thousandth, whatever its dtype."""
     pairs = [(exercise.expected[i], outcomes[i]) for i, bad in enumerate(wrong) if bad]
+    if getattr(exercise.prepare, "launches", False):                     # kernels are asked for float32
+        return False
     return all(e.error is None and o.error is None and e.changed.keys() == o.changed.keys()
                and difference(widened(e.value), widened(o.value), NEAR) is None for e, o in pairs)
 

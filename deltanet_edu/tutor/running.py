@@ -42,9 +42,12 @@ def settled(seed, dtype=torch.float32):
 
 
 def fresh(x):
-    """A copy that shares no memory with x; gradients are wanted where they were wanted."""
+    """A copy that shares no memory with x, with its strides; gradients are wanted where they were wanted."""
     if isinstance(x, torch.Tensor):
-        return x.detach().clone().requires_grad_(x.requires_grad)
+        y = x.detach().clone()
+        if x.layout == torch.strided and x.stride() != y.stride() and 0 not in x.stride():   # a slice, with its gaps
+            y = y.new_empty(0).set_(x.untyped_storage().clone(), x.storage_offset(), x.shape, x.stride())
+        return y.requires_grad_(x.requires_grad)
     if isinstance(x, (list, tuple)) and type(x) in (list, tuple):
         return type(x)(fresh(y) for y in x)
     if type(x) is dict:

@@ -30,7 +30,8 @@ PER_PROGRAM = {80: 163, 89: 99, 90: 227}                                 # KB of
 
 @pytest.mark.parametrize("capability, dtype, widths, spills", TARGETS.values(), ids=TARGETS.keys())
 def test_every_configuration_compiles_within_its_limits(capability, dtype, widths, spills):
-    command = [sys.executable, "-m", "tests.kernels.ahead_of_time", str(capability), dtype, *map(str, widths)]
+    command = [sys.executable, "-m", "deltanet_edu.bench.ahead_of_time", str(capability), dtype,
+               *map(str, widths)]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], env={**os.environ, "TRITON_INTERPRET": "0"},
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

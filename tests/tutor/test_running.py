@@ -8,6 +8,7 @@ import torch
 
 from deltanet_edu.tutor import Case, Mistake
 from deltanet_edu.tutor.grading import grade
+from deltanet_edu.tutor.running import fresh
 
 from .exercises import MUTANTS, make, running_sum
 from .test_check import right
@@ -122,3 +123,13 @@ def test_exit_is_a_mistake_but_an_interrupt_passes():
     assert grade(make(), stop).headline == "it raises SystemExit"
     with pytest.raises(KeyboardInterrupt):
         grade(make(), interrupt)
+
+
+def test_a_slice_stays_a_slice():
+    """Kernels are told strides: a check that asks for them must hand them on."""
+    whole = torch.arange(12.0).view(3, 4)
+    for x in (whole[:, 1], whole[:, 1:3], whole.T, whole[1:]):
+        y = fresh(x)
+        assert y.stride() == x.stride() and torch.equal(x, y)
+        y.zero_()
+        assert whole.sum() == 66

@@ -1,0 +1,308 @@
+"""Exercises whose answer is a Triton kernel: launched as given, watched in the interpreter, compiled for two GPUs.
+
+    exercise(..., prepare=launched(launch, outputs), tolerance=1e-5)      the answer is a kernel, launched by us
+    exercise(..., prepare=watched(), tolerance=1e-5)                      the answer is a function that launches kernels
+    changed(kernel, ("i < n", "i <= n"))                                  a wrong kernel, made of a right one
+
+An answer climbs a ladder, and the first rung that breaks is the verdict: it stays inside its tensors, its programs
+may run in any order, it writes all it should, its values are right, the compiler accepts it, it moves no more than it
+must. Where there is no GPU, kernels run in Triton's interpreter (chapters/__init__.py).
+"""
+
+import inspect
+import linecache
+import re
+import textwrap
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import torch
+
+from ..bench.ahead_of_time import Rejected, compiled
+from ..bench.race import poisoned
+from ..bench.roofline import size
+from ..bench.trace import OutOfBounds, Trace
+from ..bench.trace import why_not as why_not_watched
+from ..figures import programs
+from ..kernels import interpreted, why_not
+from ..tutor import AnswerError, Mistake
+from ..tutor.registry import find
+from ..tutor.verdict import Part
+
+OUTSIDE_LOAD, OUTSIDE_STORE = "loads outside a tensor", "stores outside a tensor"
+RACE, UNWRITTEN, UNLAUNCHED = "depends on the order of its programs", "leaves entries unwritten", "launches no kernel"
+REJECTED, TRAFFIC = "is not accepted by the compiler", "moves more than it must"
+MARGIN = 4096                                                            # bytes
+TARGETS = (80, 90)                                                       # an A100 and an H100
+
+MEANINGS = {
+    OUTSIDE_LOAD: "The interpreter reads whatever lies there; a GPU may stop with an illegal access. Usually a mask is "
+                  "missing where the last tile sticks out, or a stride or a size is the wrong one.",
+    OUTSIDE_STORE: "What lies there belongs to something else. Usually a mask is missing on the store: masking the "
+                   "load does not help it.",
+    RACE: "The interpreter runs programs one after the other, a GPU runs them at once. Usually two programs write the "
+          "same entries, or one reads what another writes in the same launch.",
+    UNWRITTEN: "Outputs hold NaN before the launch, and some still do. Usually a mask leaves out too much, or the grid "
+               "does not reach the end.",
+    UNLAUNCHED: "The function should launch kernels of yours, as in kernel[grid](...).",
+    REJECTED: "The values are right in the interpreter, but the compiler is stricter.",
+    TRAFFIC: "The values are right. But numbers travel more than once between memory and the programs: load each once, "
+             "and keep it.",
+}
+
+
+class Race(RuntimeError):
+    """Programs of one launch meet at a number that one of them writes."""
+
+
+class Unwritten(RuntimeError):
+    """No program has stored some entries of an output."""
+
+
+class Unlaunched(RuntimeError):
+    """A function should launch kernels, and has launched none."""
+
+
+class Answers:
+    """The `prepare` of an exercise that is answered by kernels; `launched` and `watched` make it."""
+
+    launches = True                                                      # the tutor's word for: float32 is no mistake
+
+    def __init__(self, launch, outputs, most, floor, lines=None):
+        self.launch, self.outputs, self.most, self.floor = launch, outputs, most, floor or floor_of
+        self.assemble = lines
+        if lines:
+            self.lines, self.shuffled = lines.lines, lines.shuffled
+
+    def __call__(self, answer):
+        """The answer as a function (*inputs) -> outputs."""
+        if hasattr(answer, "watched"):                                   # prepared already
+            return answer
+        answer = self.assemble(answer) if self.assemble else answer
+        function = python_function(answer)
+        todo = stub(function)
+        if self.launch and function is answer and todo is None:
+            raise AnswerError("expected a kernel: put @triton.jit above the function")
+        device = "cpu" if interpreted() else "cuda"
+        if reason := why_not(device, torch.float32) or (interpreted() and why_not_watched()):
+            raise AnswerError(f"kernels cannot run here: {reason}")
+
+        def run(*inputs):
+            if todo is not None:
+                raise NotImplementedError(todo)
+            outputs = self.poisoned_outputs(inputs)
+            given = tuple(map(placed, (*inputs, *outputs)))
+            with watching() as run.watched:
+                result = self.called(answer, given, len(inputs))
+            returned = result if isinstance(result, tuple) else (result,)
+            run.floor = self.floor(*inputs, *returned)
+            look(run.watched, given, returned)
+            back = tuple(x.cpu() if isinstance(x, torch.Tensor) else x for x in returned)
+            return back if isinstance(result, tuple) else back[0]
+
+        run.answer, run.watched = answer, None
+        run.__wrapped__ = function                                       # the learner's own lines are in here,
+        run.__signature__ = inspect.signature(self.outputs or function)  # the names of the inputs in here
+        return run
+
+    def poisoned_outputs(self, inputs):
+        """The outputs to be filled: what is not written shows."""
+        made = self.outputs(*inputs) if self.outputs else ()
+        made = made if isinstance(made, tuple) else (made,)
+        for x in made:
+            x.fill_(torch.nan if x.is_floating_point() else torch.iinfo(x.dtype).min)
+        return made
+
+    def called(self, answer, given, n):
+        """Launch the answer on n inputs, and on outputs if there are some. Returns its outputs, one or a tuple."""
+        if self.launch is None:
+            with poisoned():
+                return answer(*given)
+        self.launch(answer, *given)
+        return given[n:] if len(given) > n + 1 else given[n]
+
+    # -- what the tutor asks (tutor/grading.py) --------------------------------------------------------------------
+
+    def mistake(self, error):
+        """(name, Mistake) of an exception that a rung raises; else None."""
+        names = {Race: RACE, Unwritten: UNWRITTEN, Unlaunched: UNLAUNCHED}
+        name = names.get(type(error))
+        if isinstance(error, OutOfBounds):
+            name = OUTSIDE_STORE if error.store else OUTSIDE_LOAD
+        return (name, Mistake(None, MEANINGS[name])) if name else None
+
+    def explain(self, f, error):
+        """What a line needs, if lines were put in order (tutor/ordering.py); else None."""
+        if not hasattr(f.answer, "labels"):
+            return None
+        code = python_function(f.answer).__code__
+        return self.assemble.explain(SimpleNamespace(labels=f.answer.labels, __code__=code), error)
+
+    def objection(self, f):
+        """Of an answer whose values are right: (headline, parts, name) if a later rung breaks; else None."""
+        if self.assemble and (decoys := self.assemble.objection(f.answer)):
+            return decoys
+        for capability in TARGETS if interpreted() else ():
+            for launch in f.watched.launches:
+                try:
+                    compiled_launch(launch, capability)
+                except Rejected as error:
+                    said = Part(f"{launch.kernel}, for sm_{capability}: {error}", "learner", True)
+                    return f"it {REJECTED}", [Part(MEANINGS[REJECTED]), said], REJECTED
+        if self.most is not None and interpreted() and moved(f.watched) > self.most * f.floor * (1 + 1e-9):
+            said = Part(f"It moves {score(f)}; {self.most:.2f} times is enough.")
+            return f"it {TRAFFIC}", [Part(MEANINGS[TRAFFIC]), said], TRAFFIC
+        return None
+
+    def remarks(self, f):
+        """What is said of an answer that is right."""
+        if not interpreted():
+            return ["Run on this machine's GPU."]
+        targets = " and ".join(f"sm_{capability}" for capability in TARGETS)
+        return [f"Moves {score(f)}. Compiles for {targets}."]
+
+
+def launched(launch, outputs, *, most=None, floor=None, lines=None):
+    """The `prepare` of an exercise whose answer is one kernel.
+
+    Args:
+        launch: (kernel, *inputs, *outputs) launches it.
+        outputs: (*inputs) -> a tensor, or a tuple of tensors, to be filled.
+        most: an answer that moves more than this, as a multiple of `floor`, is refused.
+        floor: (*inputs, *outputs) -> bytes that any answer must move; every tensor once if None.
+        lines: made by `order_the_lines`, if the kernel's lines are to be ordered; its header begins with @triton.jit.
+    """
+    return Answers(launch, outputs, most, floor, lines)
+
+
+def watched(*, most=None, floor=None):
+    """The `prepare` of an exercise whose answer is a function (*inputs) -> outputs that launches kernels by itself."""
+    return Answers(None, None, most, floor)
+
+
+@contextmanager
+def watching():
+    """A Trace where kernels run in the interpreter; on a GPU there is none."""
+    if interpreted():
+        with Trace() as seen:
+            yield seen
+    else:
+        yield None
+        torch.cuda.synchronize()
+
+
+def look(seen, given, returned):
+    """Raise what the launches have done wrong, if anything."""
+    if seen is None:
+        for x in given:
+            look_beside(x)
+    elif not seen.launches:
+        raise Unlaunched("no kernel was launched")
+    elif seen.faults:
+        raise Race(str(seen.faults[0]))
+    for n, x in enumerate(returned):
+        if isinstance(x, torch.Tensor) and x.is_floating_point() and x.isnan().any():
+            missing = x.isnan() if seen is None else x.isnan() & ~seen.written(x)
+            if missing.any():
+                which = f"output {n + 1}" if len(returned) > 1 else "the output"
+                at = ", ".join(map(str, missing.nonzero()[0].tolist()))
+                raise Unwritten(f"{int(missing.sum())} of {missing.numel()} entries of {which}, the first at [{at}]")
+
+
+def placed(x):
+    """A tensor where kernels run: itself, or on the GPU its copy, strides kept, between margins of bits that are 1."""
+    if interpreted() or not isinstance(x, torch.Tensor):
+        return x
+    storage = torch.empty(0, dtype=torch.uint8).set_(x.untyped_storage())
+    room = torch.full((2 * MARGIN + -(-len(storage) // 16) * 16,), 255, dtype=torch.uint8, device="cuda")
+    room[MARGIN:MARGIN + len(storage)] = storage.cuda()
+    return room.view(x.dtype).as_strided(x.shape, x.stride(), MARGIN // x.itemsize + x.storage_offset())
+
+
+def look_beside(x):
+    """Raise OutOfBounds if a margin of `placed` is not what it was."""
+    if isinstance(x, torch.Tensor):
+        room = torch.empty(0, dtype=torch.uint8, device=x.device).set_(x.untyped_storage())
+        if not bool((room[:MARGIN] == 255).all() and (room[-MARGIN:] == 255).all()):
+            raise OutOfBounds(f"something was stored beside a tensor of shape {tuple(x.shape)}", store=True)
+
+
+# -- bytes -------------------------------------------------------------------------------------------------------------
+
+def floor_of(*tensors):
+    """Bytes of every tensor once."""
+    return sum(size(x) for x in tensors if isinstance(x, torch.Tensor))
+
+
+def moved(seen):
+    return seen.loaded + seen.stored
+
+
+def score(f):
+    """What the last call of a prepared answer has moved, in words."""
+    return f"{moved(f.watched):,} bytes, {moved(f.watched) / f.floor:.2f} times what must be moved"
+
+
+def traffic(f, *inputs):
+    """(bytes loaded, bytes stored) by a prepared answer on these inputs."""
+    f(*inputs)
+    return f.watched.loaded, f.watched.stored
+
+
+def compiled_launch(launch, capability):
+    """The kernel of a watched launch, compiled for a GPU as it was launched; raises Rejected."""
+    takes = inspect.signature(launch.function).parameters
+    given = {name: x for name, x in launch.arguments.items() if name in takes}
+    return compiled(launch.function, capability, launch.arguments.get("num_warps", 4), **given)
+
+
+def picture(id, answer, case=0):
+    """In a notebook: which program touches what, if the answer to an exercise is run on one of its cases."""
+    exercise = find("exercise", id)
+    f = exercise.prepared(answer)
+    outcome = exercise.run(f, case)
+    if outcome.error is not None:
+        print(f"{id}: no picture yet. {type(outcome.error).__name__}: {outcome.error}")
+    elif f.watched is None:
+        print(f"{id}: kernels are not watched on a GPU; in the interpreter they are.")
+    else:
+        return programs.touched(f.watched.launches)
+
+
+# -- kernels as text ---------------------------------------------------------------------------------------------------
+
+def python_function(answer):
+    """The Python function inside a kernel; anything else itself."""
+    while hasattr(answer, "fn") and not inspect.isroutine(answer):
+        answer = answer.fn
+    return answer
+
+
+def stub(function):
+    """What an unfinished answer says, as in raise NotImplementedError("10.2"); None if it is finished.
+
+    A kernel is compiled, not run, where there is a GPU: so it is read.
+    """
+    try:
+        found = re.search(r"^\s*raise NotImplementedError\b(\([\"'](\d+\.\d+))?", inspect.getsource(function), re.M)
+    except (OSError, TypeError):
+        return None
+    return found and (found[2] or "")
+
+
+def changed(answer, *pairs, **names):
+    """The same kernel or function with text replaced: pairs of (old, new), each old text there exactly once.
+
+    names: globals of the new one, such as a changed kernel that it launches.
+    """
+    function = python_function(answer)
+    text = textwrap.dedent(inspect.getsource(function))
+    for old, new in pairs:
+        if (n := text.count(old)) != 1:
+            raise ValueError(f"changed: {old!r} is {n} times in {function.__name__}, expected once.")
+        text = text.replace(old, new)
+    file = f"<{function.__name__} with {'; '.join(f'{old} → {new}' for old, new in pairs) or ', '.join(names)}>"
+    linecache.cache[file] = len(text), None, text.splitlines(keepends=True), file
+    namespace = {**function.__globals__, **names}
+    exec(compile(text, file, "exec"), namespace)
+    return namespace[function.__name__]

@@ -1,0 +1,206 @@
+"""Answers that are kernels: each fault breaks its own rung, and what is right passes, on any strides."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+if importlib.util.find_spec("triton") is None or torch.cuda.is_available():
+    pytest.skip("kernels are watched in the interpreter, on a machine without a GPU", allow_module_level=True)
+
+from deltanet_edu.chapters.kernel_answers import (OUTSIDE_LOAD, OUTSIDE_STORE, RACE, REJECTED, TRAFFIC, UNLAUNCHED,
+                                                  UNWRITTEN, changed, launched, picture, stub, traffic, watched)
+from deltanet_edu.tutor import AnswerError, Case, Mistake, order_the_lines, registry
+from deltanet_edu.tutor.cases import normal
+from deltanet_edu.tutor.grading import grade
+
+import triton                                                            # isort: skip  after the interpreter is chosen
+import triton.language as tl                                             # isort: skip
+
+
+@triton.jit
+def scale_kernel(x_ptr, o_ptr, n, stride, factor, B: tl.constexpr):
+    i = tl.program_id(0) * B + tl.arange(0, B)                           # (B,)
+    x = tl.load(x_ptr + i * stride, mask=i < n, other=0.0)               # (B,)
+    tl.store(o_ptr + i, factor * x, mask=i < n)
+
+
+@triton.jit
+def one_at_a_time(x_ptr, o_ptr, n, stride, factor, B: tl.constexpr):
+    for j in range(B):
+        i = tl.program_id(0) * B + j
+        if i < n:
+            tl.store(o_ptr + i, factor * tl.load(x_ptr + i * stride))
+
+
+@triton.jit
+def unfinished(x_ptr, o_ptr, n, stride, factor, B: tl.constexpr):
+    """Nothing yet."""
+    raise NotImplementedError("10.90")
+
+
+@triton.jit
+def columns_kernel(x_ptr, o_ptr, stride, N: tl.constexpr):
+    """Sums of columns, one row a program: each adds to what the others have left."""
+    j = tl.arange(0, N)
+    row = tl.load(x_ptr + tl.program_id(0) * stride + j)
+    before = tl.load(o_ptr + j, mask=(tl.program_id(0) > 0) & (j >= 0), other=0.0)
+    tl.store(o_ptr + j, before + row)
+
+
+@triton.jit
+def whole_columns_kernel(x_ptr, o_ptr, stride, N: tl.constexpr):
+    if tl.program_id(0) == 0:
+        j = tl.arange(0, N)
+        total = tl.zeros((N,), tl.float32)
+        for i in range(tl.num_programs(0)):
+            total += tl.load(x_ptr + i * stride + j)
+        tl.store(o_ptr + j, total)
+
+
+def launch(kernel, x, factor, o):
+    kernel[(triton.cdiv(len(x), 16),)](x, o, len(x), x.stride(0), factor, B=16)
+
+
+def scale(x, factor):
+    o = torch.empty(len(x))
+    launch(scale_kernel, x, factor, o)
+    return o
+
+
+def vectors(g):
+    def drawn(n, step):
+        return normal(g, n, step, dtype=torch.float32)[:, 0]
+    return [Case((drawn(n, step), 2.5), f"n = {n}, stride {step}") for n in (1, 16, 37) for step in (1, 2)]
+
+
+def rows(g):
+    return [Case((normal(g, n, 16, dtype=torch.float32),), f"n = {n}") for n in (1, 3, 4)]
+
+
+def exercise(id, reference, prepare, cases=vectors, mutants=None):
+    """An exercise that no chapter registers."""
+    return registry.Exercise(id, "An example", "code", 1, 5, (), reference, (), cases, mutants or {}, ("a", "b", "c"),
+                             prepare, 1e-5)
+
+
+SCALE = exercise("10.90", scale_kernel, launched(launch, lambda x, factor: torch.empty(len(x)), most=1.0), mutants={
+    "forgets the factor": Mistake(changed(scale_kernel, ("factor * x", "x")), "The factor is missing."),
+    "masks no store": Mistake(changed(scale_kernel, ("factor * x, mask=i < n", "factor * x")), "A mask is missing."),
+})
+COLUMNS = exercise("10.91", whole_columns_kernel, launched(
+    lambda kernel, x, o: kernel[(len(x),)](x, o, x.stride(0), 16), lambda x: torch.empty(16)), rows)
+FUNCTION = exercise("10.92", scale, watched())
+
+
+@pytest.mark.parametrize("exercise, answer, name", [
+    (SCALE, changed(scale_kernel, ("factor * x", "x")), "forgets the factor"),
+    (SCALE, changed(scale_kernel, ("factor * x, mask=i < n", "factor * x")), "masks no store"),
+    (SCALE, changed(scale_kernel, ("i * stride, mask=i < n, other=0.0", "i * stride")), OUTSIDE_LOAD),
+    (SCALE, changed(scale_kernel, ("i * stride", "i")), OUTSIDE_LOAD),              # between the numbers of a column
+    (SCALE, changed(scale_kernel, ("o_ptr + i, factor * x, mask=i < n", "o_ptr + i, factor * x, mask=i <= n")),
+     OUTSIDE_STORE),
+    (SCALE, changed(scale_kernel, ("factor * x, mask=i < n", "factor * x, mask=i < n - 1")), UNWRITTEN),
+    (SCALE, changed(scale_kernel, ("    x =", "    tl.load(x_ptr + i * stride, mask=i < n)\n    x =")), TRAFFIC),
+    (SCALE, changed(scale_kernel, ("    x =", "    some = [1]\n    some.append(2)\n    x =")), REJECTED),
+    (COLUMNS, columns_kernel, RACE),
+    (FUNCTION, changed(scale, scale_kernel=changed(scale_kernel, ("x, mask=i < n)", "x, mask=(i < n) & (i < 9))"))),
+     UNWRITTEN),
+    (FUNCTION, lambda x, factor: factor * x, UNLAUNCHED),
+])
+def test_each_fault_has_its_name(exercise, answer, name):
+    verdict = grade(exercise, answer)
+    assert (verdict.state, verdict.mistake) == ("fail", name), verdict.text
+    assert verdict.headline == f"it {name}"
+
+
+@pytest.mark.parametrize("exercise, answer", [(SCALE, scale_kernel), (SCALE, one_at_a_time), (FUNCTION, scale),
+                                              (COLUMNS, whole_columns_kernel)])
+def test_right_answers_pass(exercise, answer):
+    verdict = grade(exercise, answer)
+    assert verdict, verdict.text
+    assert "times what must be moved. Compiles for sm_80 and sm_90." in verdict.text
+
+
+def test_a_verdict_says_where_and_which_line():
+    text = grade(SCALE, changed(scale_kernel, ("i * stride, mask=i < n, other=0.0", "i * stride"))).text
+    assert "scale_kernel, program 0: a load of x_ptr, of shape (1,), goes 15 past its last number" in text
+    assert "x = tl.load(x_ptr + i * stride)" in text
+    text = grade(SCALE, changed(scale_kernel, ("    x =", "    some = [1]\n    some.append(2)\n    x ="))).text
+    assert "scale_kernel, for sm_80: " in text and "at `some.append(2)`" in text
+
+
+def test_what_is_not_done_is_open():
+    assert grade(SCALE, unfinished).state == "open" and stub(unfinished.fn) == "10.90" and stub(scale_kernel.fn) is None
+    half, other = (changed(scale_kernel, ("    x =", f'    raise NotImplementedError("{id}")\n    x ='))
+                   for id in ("10.90", "10.4"))
+    assert grade(SCALE, half).state == "open"
+    assert "solve 10.4 first" in grade(SCALE, other).text
+
+
+def test_a_function_is_no_kernel():
+    with pytest.raises(AnswerError, match="put @triton.jit above"):
+        SCALE.prepared(lambda x, factor: x)
+
+
+def test_changed_wants_each_text_once():
+    with pytest.raises(ValueError, match="'i < n' is 2 times in scale_kernel, expected once"):
+        changed(scale_kernel, ("i < n", "i <= n"))
+    with pytest.raises(ValueError, match="'j <' is 0 times"):
+        changed(scale_kernel, ("j <", "i <"))
+
+
+def test_bytes():
+    x = torch.ones(37)
+    assert traffic(SCALE.prepared(scale_kernel), x, 2.0) == (37 * 4, 37 * 4)
+    assert grade(SCALE, one_at_a_time).text.count("296 bytes, 1.00 times") == 1
+
+
+def test_inputs_are_left_alone():
+    store = "    tl.store(x_ptr + i * stride, {}, mask=i < n)\n    tl.store(o"
+    same, zeros = (changed(scale_kernel, ("    tl.store(o", store.format(x))) for x in ("x", "0 * x"))
+    assert grade(SCALE, same).mistake == TRAFFIC
+    assert "changes its input x in place" in grade(SCALE, zeros).text
+
+
+def test_picture(monkeypatch, capsys):
+    monkeypatch.setitem(registry._tables["exercise"], "10.90", SCALE)
+    figure = picture("10.90", scale_kernel, case=4)
+    assert "scale_kernel, 3 programs: x_ptr, loaded: program 0: 16, program 1: 16, program 2: 5 entries" in figure.alt
+    assert picture("10.90", unfinished) is None and "no picture yet" in capsys.readouterr().out
+
+
+LOADED = """
+import torch, {first}
+from deltanet_edu.tutor import registry
+registry.unavailable_chapters()
+from deltanet_edu.chapters.kernel_answers import why_not
+print(why_not("cpu", torch.float32) or "runs")
+"""
+
+
+@pytest.mark.parametrize("first, said", [("sys", "runs"), ("triton", "set TRITON_INTERPRET=1 before Python starts")])
+def test_the_interpreter_is_chosen_in_time_or_the_reason_is_said(first, said):
+    """Whatever chapters come first; and if Triton has been imported without it, loading still works."""
+    environment = {name: x for name, x in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-c", LOADED.format(first=first)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+
+
+LINES = order_the_lines(
+    {"A": "tl.store(o_ptr + i, factor * x, mask=i < n)", "B": "x = tl.load(x_ptr + i * stride, mask=i < n)",
+     "C": "i = tl.program_id(0) * B + tl.arange(0, B)"},
+    "@triton.jit\ndef scale_kernel(x_ptr, o_ptr, n, stride, factor, B: tl.constexpr):", "scale_kernel",
+    distractors={"D": "tl.load(x_ptr)"}, namespace={"triton": triton, "tl": tl})
+
+
+def test_the_lines_of_a_kernel_can_be_ordered():
+    ordered = exercise("10.93", "CBA", launched(launch, lambda x, factor: torch.empty(len(x)), lines=LINES))
+    assert grade(ordered, "CBA") and grade(ordered, "ABC").state == "fail"
+    assert "line B needs `i`, which is not there yet" in grade(ordered, "BCA").text
+    assert "the results are right, but line D does not belong" in grade(ordered, "DCBA").text
