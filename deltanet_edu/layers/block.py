@@ -6,15 +6,20 @@ from .swiglu import SwiGLU
 
 
 class Block(nn.Module):
-    """x + mixer(norm(x)), then x + mlp(norm(x)): pre-norm, so that the residual stream is never rescaled."""
+    """x + mixer(norm(x)), then x + mlp(norm(x)): pre-norm, so that the residual stream is never rescaled.
 
-    def __init__(self, d_model, mixer, mlp_hidden=None):
+    mlp_hidden: width of the MLP, `swiglu_width` of d_model if None; 0 leaves the MLP out, with its norm.
+    """
+
+    def __init__(self, d_model, mixer, mlp_hidden=None, eps=1e-5):
         super().__init__()
-        self.mixer_norm, self.mixer = nn.RMSNorm(d_model, eps=1e-5), mixer
-        self.mlp_norm, self.mlp = nn.RMSNorm(d_model, eps=1e-5), SwiGLU(d_model, mlp_hidden)
+        self.mixer_norm, self.mixer = nn.RMSNorm(d_model, eps=eps), mixer
+        self.mlp_norm = self.mlp = None
+        if mlp_hidden != 0:
+            self.mlp_norm, self.mlp = nn.RMSNorm(d_model, eps=eps), SwiGLU(d_model, mlp_hidden)
 
     def forward(self, x, state=None, cu_seqlens=None):
         """As a mixer: x: (B, T, D), the mixer's state, packed sequences or not. Returns y: (B, T, D) and the state."""
         y, state = self.mixer(self.mixer_norm(x), state, cu_seqlens)
         x = x + y                                                        # (B, T, D)
-        return x + self.mlp(self.mlp_norm(x)), state
+        return (x + self.mlp(self.mlp_norm(x)) if self.mlp else x), state

@@ -15,8 +15,10 @@ class DeltaNet(FastWeights):
     """A mixer whose memory follows the delta rule, with a write strength computed from the token (eq. 16.5).
 
     beta_t = beta_max * sigmoid(W_beta x_t), one per head; beta_max = 2 allows negative eigenvalues (chapter 17).
-    `form`, `backend` and `chunk_size` choose how the rule is run (see `delta_rule`), not what it computes.
-    Parameters: 4D^2 + DH + 12D + D / H.
+    `form`, `backend` and `chunk_size` choose how the rule is run (see `delta_rule`), not what it computes. The other
+    options are those of `FastWeights`: the paper's ablation takes norm "l2" or "l1" and feature_map "silu", "relu" or
+    "elu+1", with and without a convolution.
+    Parameters: 4D^2 + DH + 12D + D / H; with an output gate D^2 more.
     """
 
     def __init__(self, d_model, heads, *, beta_max=1.0, form="auto", backend="auto", chunk_size=None, **shared):

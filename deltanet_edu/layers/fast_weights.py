@@ -1,6 +1,8 @@
 """What DeltaNet and its linear relatives share: everything around the rule (paper, section 3.3)."""
 
+import math
 from functools import partial
+from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -29,8 +31,8 @@ NORMS = {"l2": partial(unit, p=2), "l1": partial(unit, p=1), "none": identity}
 class State(NamedTuple):
     """All that such a mixer remembers of N sequences. Its size does not depend on how long they were."""
 
-    conv: torch.Tensor | None                                            # (N, size - 1, 3D)  its last inputs
-    S: torch.Tensor | None                                               # (N, H, V, K)       the memory
+    conv: torch.Tensor | None                                            # (N, size - 1, H (2K + V))  its last inputs
+    S: torch.Tensor | None                                               # (N, H, V, K)               the memory
 
     nbytes = property(bytes_of)
 
@@ -38,22 +40,37 @@ class State(NamedTuple):
 class FastWeights(Mixer):
     """Project, convolve, activate, normalize; the rule; normalize each head; project. No biases, no positions.
 
-    A subclass supplies `rule(x, q, k, v, S, cu_seqlens) -> (o, S)`. Here K = V = D / H, the width of a head.
-    Parameters: 3D^2 + D^2 for the projections, 12D for the convolution, D / H for the norm, and what the rule needs.
+    A subclass supplies `rule(x, q, k, v, S, cu_seqlens) -> (o, S)`. A head has K = expand_k * D / H channels of queries
+    and keys, V = expand_v * D / H of values.
+
+    Options: conv_size: taps of the convolution, 0 for none.    feature_map and norm: what q and k go through.
+        out_eps: what the norm after the rule adds to the mean square.    output_gate: multiply what is read by
+        SiLU(W_gate x).
+    Parameters: D^2 (2 expand_k + 2 expand_v), which is 4D^2; conv_size * D (2 expand_k + expand_v) for the convolution;
+        V for the norm; D^2 expand_v for a gate; and what the rule needs.
     """
 
     State = State
+    value_map = "silu"
 
-    def __init__(self, d_model, heads, *, conv_size=4, feature_map="silu", norm="l2"):
+    def __init__(self, d_model, heads, *, conv_size=4, feature_map="silu", norm="l2", expand_k=1.0, expand_v=1.0,
+                 output_gate=False, out_eps=1e-5):
         super().__init__(d_model, heads)
         integer("conv_size", conv_size, least=0)
         one_of("feature_map", feature_map, FEATURE_MAPS)
         one_of("norm", norm, NORMS)
+        if isinstance(out_eps, bool) or not isinstance(out_eps, Real) or not 0 <= out_eps < math.inf:
+            raise ValueError(f"out_eps: got {out_eps!r}, expected a number of at least 0.")
+        if not isinstance(output_gate, bool):
+            raise TypeError(f"output_gate: got {output_gate!r}, expected True or False.")
         self.norm, self.activate, self.normalize = norm, FEATURE_MAPS[feature_map], NORMS[norm]
-        self.to_qkv = nn.Linear(d_model, 3 * d_model, bias=False)        # W_q, W_k and W_v, one above the other
-        self.conv = ShortConvolution(3 * d_model, conv_size) if conv_size else None
-        self.out_norm = nn.RMSNorm(d_model // heads, eps=1e-5)
-        self.to_out = nn.Linear(d_model, d_model, bias=False)
+        self.K, self.V = head_width("expand_k", expand_k, self), head_width("expand_v", expand_v, self)
+        self.widths = heads * self.K, heads * self.K, heads * self.V     # of q, k and v, heads side by side
+        self.to_qkv = nn.Linear(d_model, sum(self.widths), bias=False)   # W_q, W_k and W_v, one above the other
+        self.conv = ShortConvolution(sum(self.widths), conv_size) if conv_size else None
+        self.out_norm = nn.RMSNorm(self.V, eps=out_eps)
+        self.to_gate = nn.Linear(d_model, heads * self.V, bias=False) if output_gate else None
+        self.to_out = nn.Linear(heads * self.V, d_model, bias=False)
 
     def forward(self, x, state=None, cu_seqlens=None):
         """x: (B, T, D), state: what an earlier call has returned (None: nothing seen yet). Returns y: (B, T, D), State.
@@ -63,19 +80,31 @@ class FastWeights(Mixer):
         """
         self.check(x, state, cu_seqlens)
         conv_cache, S = state or State(None, None)
-        z = self.to_qkv(x)                                               # (B, T, 3D)
+        z = self.to_qkv(x)                                               # (B, T, H (2K + V))
         if self.conv:
             z, conv_cache = self.conv(z, conv_cache, cu_seqlens)
-        q, k, v = z.unflatten(-1, (3, self.heads, -1)).unbind(2)         # (B, T, H, K) twice, (B, T, H, V)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in z.split(self.widths, -1))    # (B, T, H, K or V)
         q, k = self.normalize(self.activate(q)), self.normalize(self.activate(k))
-        o, S = self.rule(x, q, k, F.silu(v), S, cu_seqlens)              # (B, T, H, V), (N, H, V, K)
-        o = self.out_norm(o.to(self.out_norm.weight.dtype))              # float32, also under autocast
-        return self.to_out(o.flatten(-2)), State(conv_cache, S)
+        o, S = self.rule(x, q, k, FEATURE_MAPS[self.value_map](v), S, cu_seqlens)    # (B, T, H, V), (N, H, V, K)
+        o = self.out_norm(o.to(self.out_norm.weight.dtype)).flatten(-2)  # float32, also under autocast
+        if self.to_gate:
+            o = o * F.silu(self.to_gate(x))                              # (B, T, H V)
+        return self.to_out(o), State(conv_cache, S)
 
     def check_state(self, state, sequences):
-        D, width = self.d_model, self.d_model // self.heads
-        check_part(state, "conv", (sequences, len(self.conv.weight) - 1 if self.conv else 0, 3 * D))
-        check_part(state, "S", (sequences, self.heads, width, width))
+        check_part(state, "conv", (sequences, len(self.conv.weight) - 1 if self.conv else 0, sum(self.widths)))
+        check_part(state, "S", (sequences, self.heads, self.V, self.K))
 
     def rule(self, x, q, k, v, S, cu_seqlens=None):
         raise NotImplementedError(f"{type(self).__name__} is a mixer without a rule.")
+
+
+def head_width(name, expand, layer):
+    """How many channels a head has if all have expand * D together."""
+    if isinstance(expand, bool) or not isinstance(expand, Real) or not 0 < expand < math.inf:
+        raise ValueError(f"{name}: got {expand!r}, expected a positive number such as 1.0.")
+    channels = expand * layer.d_model
+    if channels != round(channels) or round(channels) % layer.heads:
+        raise ValueError(f"{name}: got {expand}, which makes {channels:g} channels of d_model = {layer.d_model}, "
+                         f"expected a multiple of heads = {layer.heads}.")
+    return round(channels) // layer.heads

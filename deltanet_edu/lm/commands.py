@@ -22,6 +22,7 @@ def register(app):
     app.command("train")(with_settings(train_command))
     app.command("evaluate", short_help="Measure a trained model on text it has not seen.")(evaluate_command)
     app.command("generate")(generate_command)
+    app.command("import-fla", short_help="Read a DeltaNet trained with flash-linear-attention.")(import_command)
 
 
 def with_settings(command):
@@ -181,6 +182,39 @@ def generate_command(
         for piece in pieces:
             typer.echo(piece, nl=False)
         typer.echo()
+
+
+def import_command(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", show_default=False,
+                                           help="It holds config.json and *.safetensors.")],
+    run: Annotated[str | None, typer.Option(help="Keep the model as runs/NAME.", show_default="only look")] = None,
+    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = RUNS,
+):
+    """Read a Hugging Face folder with a DeltaNetForCausalLM of flash-linear-attention, and say what it is.
+
+    What this package cannot represent is refused, by name. With --run it is kept, with its tokenizer, for `generate`.
+    """
+    with clear_errors():
+        import torch
+
+        from .run_folder import RunFolder
+        from .tokenizer import Tokenizer
+        from .weights import load_fla
+
+        config, model = load_fla(folder, say=typer.echo)
+        if run is None:
+            typer.echo("All of it can be represented. Keep it with --run NAME.")
+            return
+        tokenizer = Tokenizer.from_json(Path(folder, "tokenizer.json").read_text(encoding="utf-8"))
+        files = RunFolder(runs / run)
+        try:
+            files.open(config, resume=False)
+            files.start(config, 0)
+            files.save(config=config.to_dict(), corpus=None, tokenizer=tokenizer.to_json(), step=0, seconds=0.0,
+                       model=model.state_dict(), rng=torch.get_rng_state(), optimizers=[])
+        finally:
+            files.close()
+        typer.echo(f"kept in {runs / run}; try: {shlex.join(['deltanet-edu', 'generate', str(runs / run)])}")
 
 
 FIXES = {

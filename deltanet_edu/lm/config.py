@@ -32,14 +32,16 @@ class Config:
     vocab: int = setting(1024, "Size of the vocabulary; 256 is one token a byte.",
                          lambda n: n >= BYTES, f"at least {BYTES}, one token for each byte")
     # the model
-    mixer: str = setting("delta", 'What looks back in time: a name, or one for each layer, "delta,linear"; '
-                                  "if there are more layers they start over.")
+    mixer: str = setting("delta", 'What looks back in time: a name, or one for each layer, "delta,linear"; if there '
+                                  'are more layers they start over. "delta+sliding" and "delta+global" are hybrids.')
     options: dict = setting({}, "An option of a mixer, such as beta_max=2, or of one of several: delta.beta_max=2.")
     layers: int = count(2, "Layers of the model.")
     d_model: int = count(128, "D, the width of the model.")
     heads: int = count(2, "H, the heads of a layer.")
-    mlp_hidden: int | None = setting(None, "Width inside the MLP; 8D / 3, rounded up to a multiple of 64, if None.",
-                                     lambda n: n is None or n >= 1, "a positive integer or None")
+    mlp_hidden: int | None = setting(None, "Width inside the MLP; 8D / 3, rounded up to a multiple of 64, if None; "
+                                           "0 for no MLP.",
+                                     lambda n: n is None or n >= 0, "an integer of at least 0, or None")
+    norm_eps: float = positive(1e-5, "What the norms of the model add to the mean square.")
     # the training
     steps: int = count(1200, "Training steps.")
     batch: int = count(8, "B, windows a step.")
@@ -67,6 +69,9 @@ class Config:
     @property
     def mixers(self):
         """The name of each layer's mixer, from the first layer to the last."""
+        base, plus, kind = self.mixer.partition("+")
+        if plus:
+            return hybrid(base, kind, self.layers)
         names = self.mixer.split(",")
         return [names[i % len(names)] for i in range(self.layers)]
 
@@ -77,8 +82,22 @@ class Config:
         own = {key.removeprefix(f"{name}."): value for key, value in self.options.items() if key.startswith(f"{name}.")}
         return {key: value for key, value in self.options.items() if key in options_of(MIXERS[name])} | own
 
+    def build_mixer(self, name):
+        """A mixer of this model. It has the model's heads, unless an option says otherwise: attention.heads=8."""
+        from ..layers.mixer import MIXERS
+
+        return MIXERS[name](self.d_model, **{"heads": self.heads} | self.options_for(name))
+
     def to_dict(self):
         return asdict(self)
+
+
+def hybrid(base, kind, layers):
+    """The paper's two hybrids (section 3.4), with layers counted from 1. "sliding": attention in a sliding window in
+    every second layer, 2, 4, ... "global": attention to everything in layer 2 and in layer layers / 2 + 1."""
+    attention, where = {"sliding": ("sliding", range(2, layers + 1, 2)),
+                        "global": ("attention", (2, layers // 2 + 1))}[kind]
+    return [attention if layer in where else base for layer in range(1, layers + 1)]
 
 
 def check_type(name, value, wanted):
@@ -94,16 +113,21 @@ def check_mixers(config):
 
     from ..layers.mixer import MIXERS, options_of
 
-    names = config.mixer.split(",")
+    names, plus, kind = config.mixer.partition("+")
+    if plus and (kind not in ("sliding", "global") or config.layers < 2):
+        raise ValueError(f"mixer: got {config.mixer!r} with {config.layers} layers, expected +sliding or +global after "
+                         "the name of a mixer, and at least 2 layers.")
+    names = names.split(",") + [name for name in config.mixers if plus]
     for name in names:
         if name not in MIXERS:
             raise ValueError(f"mixer: got {name!r}, expected one of {', '.join(map(repr, MIXERS))}.")
     for key in config.options:
         owner, _, option = key.rpartition(".")
-        if not any(owner in ("", name) and option in options_of(MIXERS[name]) for name in names):
+        if not any(option in options_of(MIXERS[name]) and owner in ("", name) or key == f"{name}.heads"
+                   for name in names):
             known = sorted({option for name in names for option in options_of(MIXERS[name])})
             raise ValueError(f"options: got {key!r}, which {config.mixer!r} does not have, "
                              f"expected one of {', '.join(map(repr, known))}.")
     with torch.device("meta"):                                           # builds nothing, but asks every question
         for name in dict.fromkeys(names):
-            MIXERS[name](config.d_model, config.heads, **config.options_for(name))
+            config.build_mixer(name)

@@ -3,20 +3,21 @@
 import torch.nn as nn
 import torch.nn.functional as F
 
-from ..layers import MIXERS, Block
+from ..layers import Block
 
 
 class LanguageModel(nn.Module):
     """logits_t = W_head norm(blocks(W_embed x_t)): scores for token t + 1 from tokens up to t.
 
-    There are no positions: the recurrence knows the order.
+    There are no positions here: a recurrence knows the order, and mixers that do not bring their own.
     """
 
     def __init__(self, config):
         super().__init__()
         self.embed = nn.Embedding(config.vocab, config.d_model)
-        self.blocks = nn.ModuleList(build_block(config, name) for name in config.mixers)
-        self.norm = nn.RMSNorm(config.d_model, eps=1e-5)
+        self.blocks = nn.ModuleList(Block(config.d_model, config.build_mixer(name), config.mlp_hidden, config.norm_eps)
+                                    for name in config.mixers)
+        self.norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
         self.head = nn.Linear(config.d_model, config.vocab, bias=False)
         self.apply(init_weights)
 
@@ -38,11 +39,6 @@ class LanguageModel(nn.Module):
         """tokens: (B, T + 1). Mean negative log-probability of tokens 1 to T, each given those before it, in nats."""
         logits, _ = self(tokens[:, :-1], states)                         # (B, T, vocab)
         return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
-
-
-def build_block(config, name):
-    mixer = MIXERS[name](config.d_model, config.heads, **config.options_for(name))
-    return Block(config.d_model, mixer, config.mlp_hidden)
 
 
 def init_weights(module):

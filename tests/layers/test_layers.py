@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deltanet_edu.layers import Block, DeltaNet, FastWeights, LinearAttention, ShortConvolution, State, SwiGLU
+from deltanet_edu.layers import (GLA, Block, DeltaNet, FastWeights, LinearAttention, Mamba, RetNet, ShortConvolution,
+                                 State, SwiGLU)
 from deltanet_edu.layers.swiglu import swiglu_width
 
 D, H, T = 12, 3, 13
@@ -21,6 +22,15 @@ MIXERS = {
     "delta, ReLU": lambda: DeltaNet(D, H, feature_map="relu"),
     "linear": lambda: LinearAttention(D, H),
     "linear, small chunks": lambda: LinearAttention(D, H, chunk_size=4, conv_size=3),
+    "delta, output gate": lambda: DeltaNet(D, H, output_gate=True),
+    "delta, K = V / 4": lambda: DeltaNet(D, H, expand_k=0.5, expand_v=2.0),
+    "retnet": lambda: RetNet(D, H),
+    "retnet, convolution": lambda: RetNet(D, H, conv_size=4, chunk_size=4, output_gate=False),
+    "gla": lambda: GLA(D, H),
+    "gla, convolution": lambda: GLA(D, H, conv_size=4, chunk_size=5),
+    "mamba": lambda: Mamba(D, H),
+    "mamba, parallel": lambda: Mamba(D, H, form="parallel", state_size=3, conv_size=2),
+    "mamba, recurrent": lambda: Mamba(D, H, form="recurrent", width=5),
 }
 
 

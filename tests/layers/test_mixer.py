@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deltanet_edu.layers import MIXERS, DeltaNet, LinearAttention, mixer
+from deltanet_edu.layers import GLA, MIXERS, DeltaNet, LinearAttention, Mamba, RetNet, mixer
 from deltanet_edu.layers.mixer import options_of
 from deltanet_edu.lm.config import Config
 from deltanet_edu.lm.generate import generate_tokens
@@ -138,7 +138,11 @@ def test_options_are_those_of_the_mixer_and_of_what_it_shares():
 
 MAKE = {"delta": lambda: DeltaNet(D, H), "recurrent": lambda: DeltaNet(D, H, form="recurrent"),
         "parallel": lambda: DeltaNet(D, H, form="parallel"), "no convolution": lambda: DeltaNet(D, H, conv_size=0),
-        "one tap": lambda: DeltaNet(D, H, conv_size=1), "linear": lambda: LinearAttention(D, H, chunk_size=4)}
+        "one tap": lambda: DeltaNet(D, H, conv_size=1), "linear": lambda: LinearAttention(D, H, chunk_size=4),
+        "gate, K = V / 2": lambda: DeltaNet(D, H, output_gate=True, expand_k=0.5, expand_v=2.0),
+        "retnet": lambda: RetNet(D, H), "retnet, convolution": lambda: RetNet(D, H, conv_size=4, chunk_size=5),
+        "gla": lambda: GLA(D, H), "gla, convolution": lambda: GLA(D, H, conv_size=4, chunk_size=5),
+        "mamba": lambda: Mamba(D)}
 
 
 @pytest.fixture(params=MAKE)
@@ -198,7 +202,7 @@ def test_packed_is_the_same_as_one_by_one(layer, lengths, dtype):
 def test_no_tokens_are_no_tokens(layer):
     x, empty = normal(2, 4, D), normal(2, 0, D)
     y, state = layer(empty)
-    assert y.shape == (2, 0, D) and state.S.shape == (2, H, D // H, D // H)
+    assert y.shape == (2, 0, D) and state.S.shape == layer(x)[1].S.shape
     assert torch.equal(layer(x, state)[0], layer(x)[0]), "nothing was written"
     _, before = layer(x)
     assert torch.equal(layer(x, layer(empty, before)[1])[0], layer(x, before)[0])
