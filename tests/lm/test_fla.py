@@ -56,7 +56,8 @@ def same_weights(ours, theirs):
         ours.load_state_dict(from_fla(own, ours))
         return
     parts = {"to_qkv.weight": ("q_proj.weight", "k_proj.weight", "v_proj.weight"),
-             "to_gate.weight": ("g_proj.weight",), "to_out.weight": ("o_proj.weight",), "out_norm.weight": ("g_norm_swish_gate.weight",),
+             "to_gate.weight": ("g_proj.weight",), "to_out.weight": ("o_proj.weight",),
+             "out_norm.weight": ("g_norm_swish_gate.weight",),
              "to_alpha.0.weight": ("gk_proj.0.weight",), "to_alpha.1.weight": ("gk_proj.1.weight",),
              "to_alpha.1.bias": ("gk_proj.1.bias",)}
     ours.load_state_dict({name: torch.cat([own[part] for part in parts[name]]) for name in ours.state_dict()})
@@ -183,7 +184,8 @@ def test_mamba_is_that_of_transformers():
     ours.load_state_dict({
         "to_v.weight": own["in_proj.weight"], "conv.weight": own["conv1d.weight"][:, 0].T,
         "conv_bias": own["conv1d.bias"], "to_scan.weight": delta_k_q, "delta_weight": own["dt_proj.weight"],
-        "delta_bias": own["dt_proj.bias"], "A_log": own["A_log"], "skip": own["D"], "to_out.weight": own["out_proj.weight"]})
+        "delta_bias": own["dt_proj.bias"], "A_log": own["A_log"], "skip": own["D"],
+        "to_out.weight": own["out_proj.weight"]})
     assert ours.parts == (R, K, K) and len(delta_k_q) == R + 2 * K
     x, found = torch.randn(2, 33, 48), []
     for layer, run in ((ours, lambda x: ours(x)[0]), (theirs, theirs.slow_forward)):
