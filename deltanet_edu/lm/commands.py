@@ -15,26 +15,28 @@ from .config import Config
 # Everything heavy is imported inside the commands, so that --help answers at once.
 
 RUNS = Path("runs")
-FLAGS = {dict: (list[str], "--option")}                                  # how a field of this type is given
+FLAGS = {"options": (list[str], "--option"), "difficulty": (list[str], "--difficulty")}       # how dicts are given
 
 
 def register(app):
-    app.command("train")(with_settings(train_command))
+    app.command("train")(with_settings(train_command, Config))
     app.command("evaluate", short_help="Measure a trained model on text it has not seen.")(evaluate_command)
     app.command("generate")(generate_command)
     app.command("import-fla", short_help="Read a DeltaNet trained with flash-linear-attention.")(import_command)
 
 
-def with_settings(command):
-    """Give a command an option for every field of Config, in place of its **settings: there they are declared, once."""
+def with_settings(command, kind, without=()):
+    """Give a command an option for every field of a Config, in place of its **settings: declared once, there."""
     own = inspect.signature(command)
     parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    for f in fields(Config):
-        kind, *flags = FLAGS.get(f.type, (f.type,))
-        shown = "none" if kind is not f.type else str(f.default)
+    for f in fields(kind):
+        if f.name in without:
+            continue
+        type_, *flags = FLAGS.get(f.name, (f.type,))
+        shown = "none" if type_ is not f.type else str(f.default)
         option = typer.Option(*flags, help=f.metadata["help"], show_default=shown)
         parameters.append(inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None,
-                                            annotation=Annotated[kind | None, option]))
+                                            annotation=Annotated[type_ | None, option]))
 
     def with_all(**given):
         return command(**given)

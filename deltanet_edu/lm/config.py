@@ -7,6 +7,7 @@ from numbers import Real
 # Nothing heavy is imported here: the command line makes its options from these fields before it knows what it will do.
 
 BYTES = 256
+WIDTH_OF_MLP = "Width inside the MLP; 8D / 3, rounded up to a multiple of 64, if None; 0: no MLP."
 
 
 def setting(default, help, ok=lambda value: True, expected=""):
@@ -38,16 +39,16 @@ class Config:
     layers: int = count(2, "Layers of the model.")
     d_model: int = count(128, "D, the width of the model.")
     heads: int = count(2, "H, the heads of a layer.")
-    mlp_hidden: int | None = setting(None, "Width inside the MLP; 8D / 3, rounded up to a multiple of 64, if None; "
-                                           "0 for no MLP.",
-                                     lambda n: n is None or n >= 0, "an integer of at least 0, or None")
+    mlp_hidden: int | None = setting(None, WIDTH_OF_MLP, lambda n: n is None or n >= 0, "None or an integer, 0 or more")
     norm_eps: float = positive(1e-5, "What the norms of the model add to the mean square.")
     # the training
     steps: int = count(1200, "Training steps.")
     batch: int = count(8, "B, windows a step.")
     length: int = count(128, "T, tokens a window.")
-    lr: float = positive(0.02, "Peak learning rate of Muon, for the matrices of the blocks.")
-    adam_lr: float = positive(0.003, "Peak learning rate of AdamW, for everything else.")
+    optimizer: str = setting("muon", '"muon": Muon for the matrices of the blocks, AdamW for all else; or "adamw".',
+                             lambda name: name in ("muon", "adamw"), "'muon' or 'adamw'")
+    lr: float = positive(0.02, "Peak learning rate of Muon.")
+    adam_lr: float = positive(0.003, "Peak learning rate of AdamW.")
     warmup: float = setting(0.05, "Share of the steps in which the rates rise; then they fall along a cosine.",
                             lambda x: 0 <= x < 1, "a share of the steps, in [0, 1)")
     weight_decay: float = setting(0.1, "Weight decay of the matrices.", lambda x: 0 <= x < math.inf,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .evaluate import bits_per_character
 from .tokenizer import Tokenizer
 
 
@@ -32,6 +33,20 @@ class Data:
         held_out = tuple(HeldOut(text.name, tokens[-before:], tokenizer.encode(text.held_out), len(text.held_out))
                          for text, tokens in zip(corpus.texts, train))
         return cls(tokenizer, torch.cat(train), held_out, corpus.fingerprint)
+
+    # What the training loop asks of whatever it trains on; a task has the same three (tasks/training.py).
+    unit = "bits per character"                                          # of what is measured
+
+    def batches(self, config):
+        return Batches(self.train, config.batch, config.length, config.seed)
+
+    def measure(self, model, share=1.0):
+        """Bits per character over a share of the held-out text."""
+        return bits_per_character(model, self.held_out, share)
+
+    def enough(self, measured):
+        """Is there nothing left to learn? Of a text there always is."""
+        return False
 
 
 class Batches:

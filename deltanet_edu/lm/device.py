@@ -22,6 +22,10 @@ class Place(NamedTuple):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
+    def take(self, batch):
+        """The arguments of a model's loss, there: a tensor alone, or a tuple of them."""
+        return tuple(x.to(self.device, non_blocking=True) for x in (batch if isinstance(batch, tuple) else (batch,)))
+
     def __str__(self):
         """Such as "NVIDIA H100, bfloat16, Triton kernels" or "CPU, 1 thread, float32, PyTorch"."""
         from .. import kernels

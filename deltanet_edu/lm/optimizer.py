@@ -1,6 +1,7 @@
 """What turns gradients into steps: Muon and AdamW, and how large a step is when."""
 
 import math
+from functools import partial
 
 import torch
 
@@ -40,14 +41,16 @@ def build_optimizers(model, config):
     """Muon for the matrices of the blocks, AdamW for embeddings, head, norms, convolutions and write strengths.
 
     AdamW scales every weight on its own. Muon replaces the momentum of a matrix by the nearest matrix with orthonormal
-    rows or columns, roughly, so that all its directions move equally fast.
+    rows or columns, roughly, so that all its directions move equally fast. With config.optimizer = "adamw" the matrices
+    are AdamW's as well.
     """
     matrices = [m.weight for m in model.blocks.modules()
                 if isinstance(m, torch.nn.Linear) and len(m.weight) > config.heads]
     others = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
     muon = Float32Muon if matrices[0].device.type == "cpu" else torch.optim.Muon
-    optimizers = [muon(matrices, config.lr, weight_decay=config.weight_decay),
-                  torch.optim.AdamW(others, config.adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)]
+    adamw = partial(torch.optim.AdamW, lr=config.adam_lr, betas=(0.9, 0.95), fused=True)
+    optimizers = [adamw(matrices, weight_decay=config.weight_decay) if config.optimizer == "adamw" else
+                  muon(matrices, config.lr, weight_decay=config.weight_decay), adamw(others, weight_decay=0.0)]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]

@@ -17,17 +17,17 @@ def can_write(stream):
 
 
 class TerminalProgress:
-    """A bar with the loss of the last step and the last figure on held-out text."""
+    """A bar with the loss of the last step and the last figure on what is held out, in `unit`."""
 
-    def __init__(self, config):
-        self.total, self.bar = config.steps, None
+    def __init__(self, config, unit="bits/char"):
+        self.total, self.unit, self.bar = config.steps, unit, None
 
     def __call__(self, entry):
         if self.bar is None:                                             # not before the first step: that may fail
             self.bar = tqdm(total=self.total, initial=entry["step"] - 1, unit="step", dynamic_ncols=True,
                             disable=not can_write(sys.stderr))
         if "held_out" in entry:
-            self.bar.set_postfix_str(f"loss {entry['loss']:.3f}, held-out {entry['held_out']:.3f} bits/char")
+            self.bar.set_postfix_str(f"loss {entry['loss']:.3f}, held-out {entry['held_out']:.3f} {self.unit}")
         self.bar.update(entry["step"] - self.bar.n)
 
     def say(self, line):

@@ -38,11 +38,11 @@ class RunFolder:
             raise RunError(f"{self.folder}: there is no run to resume here (no {SETTINGS}). "
                            "Start one without --resume.")
         self.acquire()
-        refuse_if_different(self.folder, read_settings(self.folder), config.to_dict(), MAY_CHANGE)
+        refuse_if_different(self.folder, read_settings(self.folder, type(config)), config.to_dict(), MAY_CHANGE)
         if not (self.folder / CHECKPOINT).exists():
             return None                                                  # stopped before its first: start over
         saved = load_checkpoint(self.folder)
-        refuse_if_different(self.folder, saved["config"], config.to_dict(), MAY_CHANGE)
+        refuse_if_different(self.folder, type(config)(**saved["config"]).to_dict(), config.to_dict(), MAY_CHANGE)
         if config.steps < saved["step"]:
             raise RunError(f"{self.folder}: cannot resume for {config.steps:,} steps, it has made {saved['step']:,} "
                            f"already. Ask for as many or more with --steps.")
@@ -120,12 +120,11 @@ def load_checkpoint(folder):
     return parts
 
 
-def read_settings(folder):
-    """The settings of a run, as Config was given them."""
+def read_settings(folder, kind=Config):
+    """The settings of a run, as Config, or another kind of it, was given them."""
     path = Path(folder, SETTINGS)
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        Config(**settings)
+        settings = kind(**json.loads(path.read_text(encoding="utf-8"))).to_dict()
     except (ValueError, TypeError) as error:                             # not JSON, not UTF-8, or not these settings
         raise RunError(f"{path}: these are not the settings of a run ({error}). "
                        "Put a copy of the file back, or start a run of another name.") from None

@@ -8,9 +8,9 @@ import torch
 
 from .config import Config
 from .corpus import load_corpus
-from .data import Batches, Data
+from .data import Data
 from .device import find_place
-from .evaluate import bits_per_character
+from .graphed import GraphedStep
 from .model import LanguageModel
 from .optimizer import build_optimizers, rate
 from .run_folder import RunError, RunFolder, load_checkpoint, refuse_if_different
@@ -33,7 +33,7 @@ class Run:
 
 
 def train(config, folder=None, *, resume=False, data=None, progress=None, save_every=100, evaluate_every=100,
-          held_out_share=0.1, seconds=None, device="auto", precision="auto", say=print):
+          held_out_share=0.1, seconds=None, device="auto", precision="auto", graph=False, say=print):
     """Train a language model.
 
     Args:
@@ -41,11 +41,13 @@ def train(config, folder=None, *, resume=False, data=None, progress=None, save_e
         folder: where to keep config.json, log.jsonl and checkpoint.pt; None keeps nothing.
         resume: continue from the folder's checkpoint, which must be of this configuration and text. The result is that
             of a run that was never interrupted, on a CPU bit for bit. Only config.steps may change: see `longer`.
-        data: a Data prepared before, to save the seconds that tokenizing takes.
+        data: a Data prepared before, to save the seconds that tokenizing takes; or something else that has its
+            batches, measure, enough, fingerprint and tokenizer.
         progress: called with the log entry of every step; see `progress.py`.
         save_every, evaluate_every: in steps. held_out_share: the part of the held-out text used for the curve.
         seconds: stop after about so many, with a last measurement and checkpoint, and say how far it came.
-        device, precision: see `find_place`.    say: called with each line that a reader should see.
+        device, precision: see `find_place`.    graph: on a GPU, steps as a `GraphedStep`.
+        say: called with each line that a reader should see.
     """
     place, files = find_place(device, precision), RunFolder(folder)
     try:
@@ -56,32 +58,38 @@ def train(config, folder=None, *, resume=False, data=None, progress=None, save_e
         torch.manual_seed(config.seed)
         model = LanguageModel(config).to(place.device)
         optimizers = build_optimizers(model, config)
-        batches = Batches(data.train, config.batch, config.length, config.seed)
+        batches = data.batches(config)
         step, spent = 0, 0.0
         if saved:
             refuse_if_different(folder, {"corpus": saved["corpus"]}, {"corpus": data.fingerprint})
             step, spent = restore(saved, model, optimizers)
             if config.steps != saved["config"]["steps"]:
-                say(longer(step, Config(**saved["config"]), config))
+                say(longer(step, type(config)(**saved["config"]), config))
         files.start(config, step)                                        # not before the text has proved usable
-        started = time.perf_counter()
+        started, learned = time.perf_counter(), False
+        one_step = GraphedStep() if graph and place.device.type == "cuda" else training_step
 
         for step in range(step + 1, config.steps + 1):
-            tokens = batches[step - 1].to(place.device)
-            entry = {"step": step, "loss": training_step(model, optimizers, tokens, rate(step, config), config.clip,
-                                                         place.autocast())}
+            batch = place.take(batches[step - 1])
+            loss = one_step(model, optimizers, batch, rate(step, config), config.clip, place.autocast())
+            entry = {"step": step, "loss": loss}
             time_is_up = seconds is not None and time.perf_counter() - started > seconds
             last = step == config.steps or time_is_up
             if step % evaluate_every == 0 or last:
-                entry["held_out"] = bits_per_character(model, data.held_out, held_out_share)
+                entry["held_out"] = data.measure(model, held_out_share)
+                learned = data.enough(entry["held_out"])
+                last = last or learned
             entry["seconds"] = round(spent + time.perf_counter() - started, 2)
             files.add(entry)
             if folder and (step % save_every == 0 or last):
-                files.save(config=config.to_dict(), corpus=data.fingerprint, tokenizer=data.tokenizer.to_json(),
-                           step=step, seconds=entry["seconds"], model=model.state_dict(), rng=torch.get_rng_state(),
+                files.save(config=config.to_dict(), corpus=data.fingerprint,
+                           tokenizer=data.tokenizer and data.tokenizer.to_json(), step=step, seconds=entry["seconds"],
+                           model=model.state_dict(), rng=torch.get_rng_state(),
                            optimizers=[optimizer.state_dict() for optimizer in optimizers])
             if progress:
                 progress(entry)
+            if learned:
+                break
             if time_is_up and step < config.steps:
                 say(f"The time is up: {step:,} of {config.steps:,} steps in {seconds:,} s. The learning rate had not "
                     "come down yet, so the model is worse than that of a whole run.")
@@ -91,10 +99,10 @@ def train(config, folder=None, *, resume=False, data=None, progress=None, save_e
     return Run(config, model, data, files.entries)
 
 
-def training_step(model, optimizers, tokens, rate, clip, autocast=contextlib.nullcontext()):
-    """One step on tokens: (B, T + 1). Returns the loss before it, in nats a token."""
+def training_step(model, optimizers, batch, rate, clip, autocast=contextlib.nullcontext()):
+    """One step on a batch, the arguments of `model.loss`. Returns the loss before it, in nats a token."""
     with autocast:
-        loss = model.loss(tokens)
+        loss = model.loss(*batch)
     if not torch.isfinite(loss):
         raise FloatingPointError(f"The loss is {loss.item()}: training has diverged. "
                                  "Use smaller learning rates (lr, adam_lr).")

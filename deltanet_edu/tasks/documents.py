@@ -5,7 +5,7 @@ A stand-in for SWDE, SQuAD and FDA, the recall tasks with real documents: same q
 
 import torch
 
-from .task import IGNORED, Batch, Task, draw_distinct, task
+from .definition import IGNORED, Batch, Task, draw_distinct, task
 
 ATTRIBUTE, VALUE = "attribute", "value"
 # A fact in each form: literal words, the attribute, the value.

@@ -8,7 +8,7 @@ import itertools
 
 import torch
 
-from .task import IGNORED, Batch, Task, draw_distinct, task
+from .definition import IGNORED, Batch, Task, draw_distinct, task
 
 
 def even(vocab, least):

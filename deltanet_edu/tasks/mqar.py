@@ -2,7 +2,7 @@
 
 import torch
 
-from .task import IGNORED, Batch, Task, draw_distinct, draw_weighted, last_match, task
+from .definition import IGNORED, Batch, Task, draw_distinct, draw_weighted, last_match, task
 
 
 @task("mqar")

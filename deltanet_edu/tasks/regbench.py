@@ -2,7 +2,7 @@
 
 import torch
 
-from .task import IGNORED, Batch, Task, task
+from .definition import IGNORED, Batch, Task, task
 
 
 @task("regbench")

@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from .task import Batch, Task, task
+from .definition import Batch, Task, task
 
 
 @task("parity")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deltanet_edu.tasks import IGNORED, MQAR, TASKS, Documents, FuzzyRecall, Overwrite, Permutations, RegBench, accuracy
-from deltanet_edu.tasks.task import draw_distinct, draw_weighted
+from deltanet_edu.tasks.definition import draw_distinct, draw_weighted
 
 SETTINGS = [(name, {}) for name in TASKS] + [
     ("mqar", dict(vocab=8192, T=512, pairs=64)), ("mqar", dict(vocab=32, pairs=4, power=1.0, random_fillers=True)),
