@@ -172,7 +172,7 @@ def test_both_write_the_same_text(fla):
 # -- Mamba -------------------------------------------------------------------------------------------------------------
 
 def test_mamba_is_that_of_transformers():
-    """Its slow path, written in PyTorch; on any machine."""
+    """Its slow path, written in PyTorch, which it takes without the kernels of mamba-ssm; on any machine."""
     modeling = pytest.importorskip("transformers.models.mamba.modeling_mamba", reason="the yardstick is not installed")
     from transformers import MambaConfig
 
@@ -188,7 +188,7 @@ def test_mamba_is_that_of_transformers():
         "to_out.weight": own["out_proj.weight"]})
     assert ours.parts == (R, K, K) and len(delta_k_q) == R + 2 * K
     x, found = torch.randn(2, 33, 48), []
-    for layer, run in ((ours, lambda x: ours(x)[0]), (theirs, theirs.slow_forward)):
+    for layer, run in ((ours, lambda x: ours(x)[0]), (theirs, getattr(theirs, "slow_forward", theirs.eval()))):
         inputs = x.clone().requires_grad_()
         y = run(inputs)
         y.square().sum().backward()
