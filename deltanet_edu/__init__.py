@@ -1,19 +1,19 @@
 """deltanet_edu: the package that the reader of the book has built by its end.
 
-    from deltanet_edu import delta_rule
+    from deltanet_edu import delta_rule, warmup
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .functional import delta_rule
+    from .functional import delta_rule, warmup
 
 __version__ = "0.1.0"
-__all__ = ["delta_rule"]
+__all__ = ["delta_rule", "warmup"]
 
 
 def __getattr__(name):
-    """Import `delta_rule`, and PyTorch with it, when it is first asked for: the command line answers without."""
+    """Import these, and PyTorch with them, when they are first asked for: the command line answers without."""
     if name in __all__:
         from . import functional
 

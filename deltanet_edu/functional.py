@@ -3,8 +3,10 @@
 compat.py is the other door: it checks what it is given and calls `dispatch` too, the only one to choose.
 """
 
+import time
+from collections.abc import Iterable
 from functools import wraps
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from .checks import (autocast_dtype, can_look, check_input_values, check_inputs,
 from .ops import delta_rule_chunkwise_by_hand, delta_rule_parallel, delta_rule_recurrent
 from .ops.common import one_by_one, seen_through, unit
 
-__all__ = ["BACKENDS", "FORMS", "choose_backend", "delta_rule"]
+__all__ = ["BACKENDS", "FORMS", "choose_backend", "delta_rule", "warmup"]
 
 Form = Literal["auto", "recurrent", "chunkwise", "parallel"]
 Backend = Literal["auto", "torch", "triton"]
@@ -66,6 +68,8 @@ def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, *, initial_state: 
         Under autocast q, k and v are first cast to its dtype.
     Derivatives of every order, forward-mode ones and torch.func's transforms work in PyTorch; the kernels refuse all
         but the first. Under torch.compile take first derivatives only: PyTorch may drop higher ones without a word.
+    The kernels are deterministic: equal inputs give equal bits, gradients included. Their first call with a shape
+        compiles, for seconds; see `warmup`.
     Raises:
         TypeError, ValueError: naming the argument, what came, what was expected, and the fix.
         RuntimeError: backend="triton", and the kernels cannot run on these tensors; says why.
@@ -114,6 +118,42 @@ def dispatch(q, k, v, beta, S, *, scale, form, backend, chunk_size, cu_seqlens=N
         return rule(q, k, v, beta, S)
     ends = checked_ends(cu_seqlens if cu_seqlens_cpu is None else cu_seqlens_cpu, q.shape[1])
     return one_by_one(rule, q, k, v, beta, ends=ends, S=S)
+
+
+def warmup(shapes: Iterable[tuple[int, ...]], dtype: torch.dtype = torch.bfloat16, *, backward: bool = True,
+           device: torch.device | str | None = None, **options: Any) -> dict[tuple[int, ...], float]:
+    """Compile what `delta_rule` will need for these shapes, before a program serves or a clock runs.
+
+    Each shape is run once, on zeros: seconds where something is compiled, and the memory of one call. What was compiled
+    also stays on disk, in Triton's cache, for the next process.
+
+    Args:
+        shapes: (B, T, H, K) with V = K, or (B, T, H, K, V), as many as will come. The number of heads B H, the widths,
+            and whether T divides by 16 matter; other lengths share what is compiled.
+        dtype: of q, k and v; beta is taken to have it, too.
+        backward: also what training needs; False is enough to serve.
+        device: None is the GPU, or the CPU where there is none: there nothing is compiled.
+        options: of `delta_rule`, such as form="recurrent" or scale=0.5.
+    Returns:
+        {shape: seconds}, in the order of `shapes`.
+    Raises:
+        ValueError: a shape that is none. And what `delta_rule` raises.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    seconds = {}
+    for shape in map(tuple, shapes):
+        if len(shape) not in (4, 5) or not all(isinstance(n, int) and n > 0 for n in shape):
+            raise ValueError(f"shapes: got {shape}, expected (B, T, H, K) or (B, T, H, K, V), positive whole numbers.")
+        B, T, H, K, V = (*shape, shape[-1])[:5]
+        q, k, v = (torch.zeros(B, T, H, D, dtype=dtype, device=device, requires_grad=backward) for D in (K, K, V))
+        started = time.perf_counter()
+        o, _ = delta_rule(q, k, v, q[..., 0], check_values=False, **options)
+        if backward:
+            o.backward(torch.zeros_like(o))
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds[shape] = time.perf_counter() - started
+    return seconds
 
 
 def choose_backend(backend: Backend, form: Form, q: Tensor, v: Tensor, *, scale: float = 1.0,

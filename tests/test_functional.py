@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from deltanet_edu import delta_rule, kernels
+from deltanet_edu import delta_rule, kernels, warmup
 from deltanet_edu.functional import choose_backend
 from deltanet_edu.kernels import HAS_TRITON
 from deltanet_edu.ops import delta_rule_recurrent
@@ -383,3 +383,34 @@ def test_gradients_may_be_asked_for_under_autocast(backend):
     expected = torch.autograd.grad(loss, tensors, retain_graph=True)
     with torch.autocast(DEVICE, torch.bfloat16):
         assert all(torch.equal(a, e) for a, e in zip(torch.autograd.grad(loss, tensors), expected))
+
+
+# -- warmup ------------------------------------------------------------------------------------------------------------
+
+@needs_triton
+@pytest.mark.skipif(DEVICE == "cuda", reason="tests/kernels/test_gpu.py counts what is compiled")
+def test_warmup_launches_what_a_call_launches(monkeypatch):
+    from deltanet_edu.kernels import launches
+    launched, launch = [], launches.launch
+
+    def noted(kernel, programs, *args, **arguments):
+        launched.append((kernel.__name__, programs))
+        launch(kernel, programs, *args, **arguments)
+    monkeypatch.setattr(launches, "launch", noted)
+    options = dict(backend="triton", scale=0.5)
+    seconds = warmup([(1, 20, 2, 16), (2, 33, 1, 16, 32)], torch.float32, **options)
+    warm, launched[:] = list(launched), []
+    assert list(seconds) == [(1, 20, 2, 16), (2, 33, 1, 16, 32)] and all(s > 0 for s in seconds.values())
+    for B, T, H, K, V in ((1, 20, 2, 16, 16), (2, 33, 1, 16, 32)):
+        tensors = inputs(B=B, T=T, H=H, K=K, V=V)[:4]
+        everything(lambda *x: delta_rule(*x, **options), tensors)
+    assert launched == warm
+    launched.clear()
+    warmup([(1, 20, 2, 16)], torch.float32, backward=False, **options)
+    assert launched == warm[:2]
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3), (1, 2, 3, 0), (1, 2, 3, 4.0), (1, 2, 3, 4, 5, 6)], ids=str)
+def test_warmup_says_what_a_shape_is(shape):
+    with pytest.raises(ValueError, match=r"shapes: got .*, expected \(B, T, H, K\) or \(B, T, H, K, V\)"):
+        warmup([shape])

@@ -49,6 +49,9 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
             and in float32 one; how many depends on the batch, and with it the last digits. 1 keeps sequences whole.
     Returns:
         o: (B, T, H, V), and the state after the last token, (N or B, H, V, K) in float32.
+    Deterministic: equal inputs give equal bits, gradients included, on one kind of GPU with one version of Triton. No
+    result depends on which program is first. Another batch size or number of heads may mean another plan, and then
+    other last digits.
     """
     one_of("precision", precision, ("ieee", "tf32x3", "tf32"))
     one_of("chunk_size", chunk_size, (None, 16, 32, 64))
@@ -74,7 +77,7 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
 
 def delta_rule_recurrent(q, k, v, beta, *, initial_state=None, scale=1.0, cu_seqlens=None):
     """The delta rule, one token at a time, in one launch (backward two): the baseline, and the right form for a few
-    tokens. Arguments and results as in `delta_rule_chunkwise`."""
+    tokens. Arguments and results as in `delta_rule_chunkwise`, and as deterministic."""
     inputs = q, k, v, beta, state, *_ = entering(q, k, v, beta, initial_state, cu_seqlens, scale)
     save = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (q, k, v, beta, state))
     return by_tokens(*inputs, save)
@@ -84,7 +87,7 @@ def delta_rule_step(q, k, v, beta, state, *, scale=1.0):
     """One token of decoding: q, k: (B, H, K), v: (B, H, V), beta: (B, H). Returns o: (B, H, V).
 
     state: (B, H, V, K), float32 and contiguous, is updated in place; no gradients.
-    Cost: the state is read and written once.
+    Cost: the state is read and written once. Deterministic, as the others.
     """
     expected = {"q": (q, "BHK"), "k": (k, "BHK"), "v": (v, "BHV"), "beta": (beta, "BH"), "state": (state, "BHVK")}
     for name, (x, letters) in expected.items():

@@ -42,6 +42,17 @@ def test_keys(C, keys, beta_max):
             tolerance=1e-5)
 
 
+@pytest.mark.parametrize("options", [dict(), dict(segments=3), dict(normalize=True, sigmoid=True)], ids=str)
+@both
+def test_two_runs_give_equal_bits(f, options):
+    """Whatever lay in the memory that results are written to; test_memory.py runs the programs in other orders."""
+    if f is delta_rule_recurrent and options:
+        pytest.skip("has none of these")
+    tensors = inputs(B=2, T=40, H=2, K=16, V=32)
+    first = everything(run(f, **options), tensors)
+    assert all(torch.equal(a, e) for a, e in zip(everything(run(f, **options), tensors), first))
+
+
 @pytest.mark.parametrize("beta_max", [0.0, 2.0])
 @both
 def test_beta_zero_and_two(f, beta_max):

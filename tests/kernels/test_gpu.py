@@ -7,6 +7,7 @@
 import pytest
 import torch
 
+import deltanet_edu
 from deltanet_edu.kernels import configs, delta_rule_chunkwise, delta_rule_recurrent, delta_rule_step
 
 from .judge import DEVICE, compare, everything, inputs
@@ -72,6 +73,16 @@ def test_the_same_bits_every_time():
     first = everything(run(), tensors)
     for _ in range(5):
         assert all(torch.equal(a, e) for a, e in zip(everything(run(), tensors), first))
+
+
+def test_after_warmup_nothing_is_left_to_compile():
+    from deltanet_edu.kernels import launches
+    launches.COMPILED.clear()
+    deltanet_edu.warmup([(2, 128, 3, 64)], torch.bfloat16)
+    ready = set(launches.COMPILED)
+    q, k, v, beta = (x.requires_grad_() for x in inputs(dtype=torch.bfloat16, B=2, T=128, H=3, K=64, V=64)[:4])
+    deltanet_edu.delta_rule(q, k, v, beta)[0].sum().backward()
+    assert len(ready) == 5 and set(launches.COMPILED) == ready
 
 
 def test_the_host_never_waits():
