@@ -29,6 +29,8 @@ from nbclient import NotebookClient
 from check import check_all, incomplete
 from sources import WIDGET, SourceError, build, edited, figures, linked_map, load, targets
 
+STARTS = 3                                               # of a kernel that dies before it answers
+
 
 def carry_outputs(old, new):
     """Copy the outputs over if the code is the same and ran to the end; say whether that was possible.
@@ -52,7 +54,13 @@ def execute(notebook, folder):
         client = NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False,
                                 store_widget_state=False, coalesce_streams=True, extra_arguments=["--log-level=ERROR"],
                                 resources={"metadata": {"path": str(folder)}})
-        client.execute(env=env)
+        for left in reversed(range(STARTS)):
+            try:
+                client.execute(env=env)
+                break
+            except RuntimeError as error:                # its ports, chosen a moment ago, may be another's by now
+                if not left or "before replying" not in str(error):
+                    raise
     notebook.metadata["language_info"] = {"name": "python"}      # the kernel adds versions, which would change the file
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)

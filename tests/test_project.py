@@ -344,7 +344,11 @@ def test_readme_maps_every_chapter_and_links_those_that_exist():
     linked = {
         n for n, rest in rows.items() if re.search(rf"\]\({address()}/blob/main/notebooks/{n:02d}_\w+\.ipynb\)", rest)
     }
-    assert linked == {int(p.name[:2]) for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
+    made = {int(p.name[:2]) for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
+    assert linked == made, (
+        f"README.md links the lessons {sorted(linked - made)} that are not there and not {sorted(made - linked)}, which "
+        "are; add the row '| NN | title | what it is |' to its map, and `make notebooks` writes the link"
+    )
 
 
 def test_the_example_in_the_readme_runs():

@@ -52,30 +52,48 @@ def report(tmp_path_factory):
         variant = copy.deepcopy(notebook)
         edit(variant)
         nbformat.write(variant, folder / f"{name}.ipynb")
+    return nbval(folder)
+
+
+def nbval(folder, *options):
+    """What pytest says of the notebooks of a folder, run with the project's conftest as `make test` runs them."""
     (folder / "conftest.py").write_text((ROOT / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-rA",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-c",
-            ROOT / "pyproject.toml",
-            "--rootdir",
-            folder,
-            "--nbval-lax",
-            ".",
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    ).stdout
+    command = [sys.executable, "-m", "pytest", "-rA", "-q", "-p", "no:cacheprovider", *options, "-c",
+               ROOT / "pyproject.toml", "--rootdir", folder, "--nbval-lax", "."]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_running_notebooks_finds_what_is_wrong(report, name):
     outcomes = re.findall(rf"^(PASSED|FAILED) {name}\.ipynb::", report, re.M)
     assert sorted(outcomes) == ["PASSED" if VARIANTS[name][1] else "FAILED", "PASSED"], report
+
+
+TAKEN = """
+import socket
+
+from jupyter_client.connect import LocalPortCache
+
+taken = socket.socket()
+taken.bind(("127.0.0.1", 0))
+taken.listen()
+find, answers = LocalPortCache.find_available_port, [taken.getsockname()[1]]
+LocalPortCache.find_available_port = lambda self, ip: answers.pop() if answers else find(self, ip)
+"""
+
+
+def test_a_kernel_whose_port_was_taken_is_started_again(tmp_path):
+    """As when another process got the port between its choice and the kernel's start."""
+    (tmp_path / "taken.py").write_text(TAKEN, encoding="utf-8")
+    nbformat.write(new_notebook(cells=[new_code_cell("1 + 1")]), tmp_path / "sum.ipynb")
+    assert "1 passed" in nbval(tmp_path, "-p", "taken").splitlines()[-1]
+
+
+def test_so_is_one_that_makes_a_notebook(tmp_path, monkeypatch):
+    from generate import execute
+    from jupyter_client.connect import LocalPortCache
+    monkeypatch.setattr(LocalPortCache, "find_available_port", LocalPortCache.find_available_port)   # put back after
+    exec(TAKEN, names := {})
+    notebook = new_notebook(cells=[new_code_cell("1 + 1")])
+    execute(notebook, tmp_path)
+    assert notebook.cells[0].outputs[0].data == {"text/plain": "2"} and not names["answers"]

@@ -20,7 +20,7 @@ from deltanet_edu.tutor.grading import agree, grade
 from deltanet_edu.tutor.notebook import _compare_sides, verify
 from deltanet_edu.tutor.running import call, settled
 
-from ..tutor.wrong_answers import wrong_answers, wrong_values
+from ..tutor.wrong_answers import CURES, wrong_answers, wrong_values
 
 SECONDS = 5                                                               # the longest a check may take
 
@@ -72,7 +72,10 @@ def test_chapter_imports(number):
 @pytest.mark.parametrize("number", CHAPTERS, ids="ch{:02d}".format)
 def test_chapter_has_enough_exercises(number):
     mine = [e for e in registry.all_exercises() if e.chapter == number]
-    assert len(mine) >= (2 if number == 0 else 4), f"chapter {number} has {len(mine)} exercises, expected at least four"
+    assert len(mine) >= (2 if number == 0 else 4), (
+        f"chapter {number} has {len(mine)} exercises, expected at least four; each is an exercise(...) in "
+        f"deltanet_edu/chapters/ch{number:02d}/problems.py and a cell in book/problems/{number:02d}_*.py"
+    )
     if number:
         assert len({e.kind for e in mine}) >= 2, f"chapter {number}: all exercises are of kind {mine[0].kind!r}"
 
@@ -83,7 +86,11 @@ def test_every_exercise_is_in_the_problem_set(number):
     sources = list((Path(__file__).resolve().parents[2] / "book" / "problems").glob(f"{number:02d}_*.py"))
     assert len(sources) == 1, f"chapter {number} has {len(sources)} problem sets in book/problems, expected one"
     asked = re.findall(r"""^check\(["']([^"']+)["']""", sources[0].read_text(encoding="utf-8"), re.M)
-    assert asked == [e.id for e in registry.all_exercises() if e.chapter == number]
+    registered = [e.id for e in registry.all_exercises() if e.chapter == number]
+    assert asked == registered, (
+        f"book/problems/{sources[0].name} checks {asked}, ch{number:02d}/problems.py registers {registered}: "
+        "the same exercises are expected in both, in the order of their numbers"
+    )
 
 
 @every_exercise
@@ -132,6 +139,7 @@ def test_unsolved_stub_is_not_attempted(exercise):
 def test_answers_that_are_wrong_anywhere_are_rejected(exercise):
     if exercise.cases:
         answers = wrong_answers(exercise)
+        assert {*CURES} <= {*answers, "float32"}
     else:
         answers = {
             repr(value): value for value in wrong_values(exercise.prepared(exercise.reference)) if value is not None
@@ -143,7 +151,9 @@ def test_answers_that_are_wrong_anywhere_are_rejected(exercise):
             )
             continue
         verdict = grade(exercise, answer)
-        assert verdict.state == "fail", f"{exercise.id}: the wrong answer {name!r} is not rejected:\n{verdict.text}"
+        assert verdict.state == "fail", (
+            f"{exercise.id}: the wrong answer {name!r} is not rejected. {CURES.get(name, '')}\n{verdict.text}"
+        )
 
 
 @every_function
