@@ -137,3 +137,12 @@ def test_parity_needs_negative_eigenvalues():
         return score(model, TASKS["parity"](T=256), 64)
     assert trained(2.0) > 0.99
     assert trained(1.0) < 0.75
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mixer", ["delta", "attention", "gla"])
+def test_a_graph_makes_the_steps_that_single_launches_make(mixer):
+    config = replace(TINY, mixer=mixer, d_model=32, steps=12, adam_lr=0.01)
+    runs = [train_on_task(config, device="cuda", precision="float32", graph=graph) for graph in (False, True)]
+    one, other = ([entry["loss"] for entry in run.log] for run in runs)
+    assert one == pytest.approx(other, rel=1e-4) and one[-1] < one[0]
