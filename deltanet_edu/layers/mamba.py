@@ -7,13 +7,14 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from .. import functional, kernels
 from ..checks import one_of
 from ..ops import selective_scan_chunkwise, selective_scan_parallel, selective_scan_recurrent
-from ..ops.common import one_by_one
+from ..ops.common import one_by_one, seen_through
 from .convolution import ShortConvolution
 from .mixer import Mixer, bytes_of, check_part, integer, mixer
 
-FORMS = {"chunkwise": selective_scan_chunkwise, "parallel": selective_scan_parallel,
+FORMS = {"auto": None, "chunkwise": selective_scan_chunkwise, "parallel": selective_scan_parallel,
          "recurrent": selective_scan_recurrent}
 
 
@@ -31,6 +32,12 @@ def fitting_width(d_model, rank, state_size, taps):
     return max(1, round(4 * d_model**2 / (3 * d_model + 2 * rank + 3 * state_size + taps + 3) / 8)) * 8
 
 
+def on_kernels(v):
+    """Can the kernels take it, and would they be compiled? Compilers and transforms of PyTorch see through its own."""
+    return (functional.compiled_on(v.device) and not kernels.why_not(v.device, v.dtype)
+            and not torch.compiler.is_compiling() and not seen_through())
+
+
 @mixer("mamba")
 class Mamba(Mixer):
     """Project to V channels, convolve, SiLU; the selective scan; times SiLU of V more channels; project.
@@ -39,12 +46,13 @@ class Mamba(Mixer):
     shared by all channels, delta = softplus(W_2 W_1 v + b) is a channel's own, through a bottleneck of R = D / 16.
     `width` is V. By default a block has the parameters of the other mixers' blocks. Mamba as published has V = 2D and
     no MLP: width=2 * D here, mlp_hidden=0 for the model, and twice the layers.
+    `form` chooses how the scan is run, not what it computes; "auto" takes the kernels on a GPU, else "chunkwise".
     Parameters: V (3D + 2R + 3K + conv_size + 3).
     """
 
     State = ScanState
 
-    def __init__(self, d_model, heads=1, *, width=None, state_size=16, conv_size=4, form="chunkwise"):
+    def __init__(self, d_model, heads=1, *, width=None, state_size=16, conv_size=4, form="auto"):
         super().__init__(d_model, heads)
         integer("state_size", state_size)
         integer("conv_size", conv_size)
@@ -80,8 +88,14 @@ class Mamba(Mixer):
         return self.to_out(o * F.silu(gate)), ScanState(conv_cache, S)
 
     def scan(self, q, k, v, delta, S, cu_seqlens):
+        if self.form == "auto" and on_kernels(v):
+            from ..kernels.selective_scan import selective_scan
+
+            return selective_scan(q, k, v, delta, -self.A_log.exp(), self.skip, initial_state=S, cu_seqlens=cu_seqlens)
+        form = FORMS[self.form] or selective_scan_chunkwise
+
         def run(q, k, v, delta, S):
-            return FORMS[self.form](q, k, v, delta, -self.A_log.exp(), self.skip, initial_state=S)
+            return form(q, k, v, delta, -self.A_log.exp(), self.skip, initial_state=S)
         if cu_seqlens is None:
             return run(q, k, v, delta, S)
         ends = cu_seqlens.tolist()

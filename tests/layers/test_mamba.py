@@ -24,7 +24,7 @@ def by_definition(layer, x):
     return layer.to_out(y * F.silu(z))
 
 
-@pytest.mark.parametrize("form", ["chunkwise", "parallel", "recurrent"])
+@pytest.mark.parametrize("form", ["auto", "chunkwise", "parallel", "recurrent"])
 def test_it_is_its_definition(form):
     layer, x = Mamba(D, width=7, state_size=5, form=form).double(), torch.randn(2, T, D, dtype=torch.float64)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_at_first_steps_are_small_and_rates_are_one_to_K():
 
 @pytest.mark.parametrize("options, says", [
     (dict(state_size=0), "state_size: got 0"), (dict(conv_size=0), "conv_size: got 0"), (dict(width=0), "width: got 0"),
-    (dict(form="chunked"), "form: got 'chunked', expected one of 'chunkwise', 'parallel', 'recurrent'"),
+    (dict(form="chunked"), "form: got 'chunked', expected one of 'auto', 'chunkwise', 'parallel', 'rec"),
     (dict(heads=5), "d_model: got 12, which 5 heads do not divide"),
 ])
 def test_wrong_options_are_named(options, says):
