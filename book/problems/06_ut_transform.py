@@ -127,7 +127,7 @@ check("6.7", count)
 # With the $y_t$ as the *columns* of $Y$, LAPACK writes $Q = I - Y\,T\,Y^\top$, and its routine `larft` computes the
 # $n \times n$ matrix $T$: LAPACK's, and not quite ours.
 #
-# Compute LAPACK's $T$, by a way of your own choice. It must work for any `tau`, zero included.
+# Compute LAPACK's $T$, by a way of your own choice. It must work for any `tau`, zero included: where tau is zero, a row of $T$ is exactly zero.
 
 # %% tags=["nbval-check-output"]
 def larft(a, tau):

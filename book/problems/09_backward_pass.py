@@ -97,7 +97,7 @@ check("9.5", order)
 # %% [markdown]
 # ## 9.6
 #
-# Write a `torch.autograd.Function` for one chunk that keeps its five inputs and nothing else. The check looks at the results,
+# Write a `torch.autograd.Function` for one chunk that keeps its five inputs, the tensors themselves, and nothing else. The check looks at the results,
 # at all five gradients, and at how many numbers stay in memory. What you need of the lesson:
 
 # %%

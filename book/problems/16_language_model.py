@@ -42,7 +42,8 @@ check("16.2", conv_step)
 # ## 16.3
 #
 # What comes out of the convolution is not yet a key. Turn `q`, `k` and `b` into what the delta rule expects; `b` is $W_\beta x_t$, before the
-# sigmoid. The $10^{-6}$ under the root of a length may be there or not.
+# sigmoid. A head of zeros has to stay zeros: what keeps the divisor from zero, the $10^{-6}$ under the root or something as small, may stand
+# anywhere in it.
 
 # %% tags=["nbval-check-output"]
 def prepare(q, k, b):

@@ -45,15 +45,24 @@ def grade_value(exercise, answer):
            for right in (exercise.reference, *exercise.alternatives)):
         return passed(exercise, "right")
     for name, mistake in exercise.mutants.items():
-        if difference(exercise.prepared(mistake.answer), answer, exercise.tolerance) is None:
+        if difference(exercise.prepared(mistake.answer), answer, _near(exercise, mistake.answer)) is None:
             return named(exercise, name, mistake, [_yours(answer)])
     right = exercise.prepared(exercise.reference)
     found = difference(right, answer, exercise.tolerance)
     if found.kind == "type":
         headline, advice = f"expected {_a(found.expected)}, got {_a(found.actual)}", []
+    elif found.kind == "length":
+        headline, advice = f"expected {len(found.expected)} values, got {len(found.actual)}", []
     else:
-        headline, advice = of_value(right, answer, exercise.tolerance, exercise.givens) or ("not yet", [])
+        headline, advice = of_value(
+            right, answer, exercise.tolerance, exercise.givens, exercise.working) or ("not yet", [])
     return fail(exercise, headline, [*map(Part, advice), _yours(answer), _hint(exercise)])
+
+
+def _near(exercise, wrong):
+    """How near an answer must come to a wrong number: a fraction may be rounded, even where a whole number is right."""
+    fraction = isinstance(wrong, float) and not wrong.is_integer()
+    return max(exercise.tolerance, 1e-4) if fraction else exercise.tolerance
 
 
 def _yours(answer):
@@ -77,9 +86,8 @@ def grade_function(exercise, f):
     failing = sorted((i for i, bad in enumerate(wrong) if bad), key=lambda i: (size(exercise.case_list[i].args), i))
     smallest = failing[0]
     shown = describe(exercise, f, smallest, outcomes[smallest])
-    for name, mistake in exercise.mutants.items():
-        if is_mutant(exercise, name, outcomes, wrong):
-            return named(exercise, name, mistake, shown)
+    if name := _catalogued(exercise, f, outcomes, wrong):
+        return named(exercise, name, exercise.mutants[name], shown)
     for i in failing:
         if telling := getattr(exercise.prepare, "mistake", lambda error: None)(outcomes[i].error):
             return named(exercise, *telling, describe(exercise, f, i, outcomes[i]))
@@ -88,11 +96,28 @@ def grade_function(exercise, f):
         right, lost = rounding.look(exercise, f, wrong, agree)
         if right:
             return _right(exercise, f, lost)
-    headline, advice = recognize(exercise, f, outcomes, wrong, smallest)
+    elif bare := rounding.bare_outcomes(exercise, f, smallest):
+        if name := _catalogued(exercise, f, bare, wrong):
+            return named(exercise, name, exercise.mutants[name], shown)
+        outcomes = bare
+
+    def is_right(g):
+        """Whether another function is right on every case, the wrong ones first."""
+        order = sorted(range(len(wrong)), key=lambda i: not wrong[i])
+        return all(agree(exercise.expected[i], exercise.run(g, i), exercise.tolerance) for i in order)
+
+    headline, advice = recognize(exercise, f, outcomes, wrong, smallest, is_right)
     if lost:
         headline, advice = (headline if "dtype" in headline else lost.headline), [lost.cause]
         shown = shown + your_line(lost.line)
     return fail(exercise, headline, [*(Part(line) for line in advice), *shown, _hint(exercise)])
+
+
+def _catalogued(exercise, f, outcomes, wrong):
+    """The name of the mutant whose outcomes these are, or ""."""
+    found = (name for name in exercise.mutants if is_mutant(exercise, name, outcomes, wrong)
+             and _same_slip(exercise, f, name, outcomes))
+    return next(found, "")
 
 
 def _right(exercise, f, remarks=()):
@@ -144,6 +169,17 @@ def is_mutant(exercise, name, outcomes, wrong):
             return False
         values_seen = values_seen or wrong[i]
     return True
+
+
+def _same_slip(exercise, f, name, outcomes):
+    """Whether an answer that behaves like a mutant goes wrong in the same lines, if lines were to be ordered.
+
+    One that ends in the same exception in the same line does.
+    """
+    same = getattr(exercise.prepare, "same_slip", None)
+    if same is None or all(o.error is not None for o in outcomes):
+        return True
+    return same(f, exercise.prepared(exercise.mutants[name].answer))
 
 
 def is_stub(error, id):

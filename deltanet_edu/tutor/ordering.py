@@ -62,6 +62,60 @@ class Assembler:
         where = f"and has to stand before {user}" if maker in labels else "and it is not among your lines"
         return f"line {user} needs `{name}`, which is not there yet", [f"Line {maker} makes it, {where}."]
 
+    def run_lines(self, f):
+        """The labels of an assembled function up to the first that returns from it: what follows is never run."""
+        labels = getattr(f, "labels", ())
+        ends = [i for i, label in enumerate(labels) if self.lines[label].startswith("return ")]
+        return labels[:ends[0] + 1] if ends else labels
+
+    def same_slip(self, f, g):
+        """Whether two answers that behave alike go wrong in the same lines: the same decoys, or the same lines left.
+
+        A line that is there and undone by another is not missing, and a line after the return is.
+        """
+        if not (hasattr(f, "labels") and hasattr(g, "labels")):
+            return True
+        decoys = [self.distractors.intersection(self.run_lines(x)) for x in (f, g)]
+        if any(decoys):
+            return decoys[0] == decoys[1]
+        return set(f.labels) == set(g.labels) and set(self.run_lines(f)) == set(self.run_lines(g))
+
+    def verdict(self, f, is_right):
+        """(headline, advice) for a wrong order: lines never run, decoys, lines left out, or one line out of place.
+
+        is_right: whether a function is right on every case.
+        """
+        labels, run = getattr(f, "labels", ()), self.run_lines(f)
+        if not labels:
+            return None
+        idle = [label for label in labels[len(run):] if label not in self.distractors]
+        missing = [label for label in self.lines if label not in labels and label not in self.distractors]
+        decoys = [label for label in run if label in self.distractors]
+        also = [f"Line {_and(missing)} {_is(missing)} missing."] if missing else []
+        if idle:
+            return f"line {_and(idle)} {'stands' if len(idle) == 1 else 'stand'} after the return", [
+                f"Line {run[-1]} ends the function: nothing that follows is run.", *also]
+        if decoys:
+            return f"line {_and(decoys)} {'does' if len(decoys) == 1 else 'do'} not belong", also
+        if missing:
+            return f"line {_and(missing)} {_is(missing)} missing", []
+        return self._misplaced(labels, is_right)
+
+    def _misplaced(self, labels, is_right):
+        """Of an answer with the right lines: the one that is out of place, if moving it makes everything right."""
+        for i, label in enumerate(labels):
+            rest = [*labels[:i], *labels[i + 1:]]
+            for j in sorted((j for j in range(len(labels)) if j != i), key=lambda j: abs(j - i)):
+                try:
+                    moved = self([*rest[:j], label, *rest[j:]])
+                except AnswerError:
+                    continue
+                if is_right(moved):
+                    late = j < i
+                    where = f"before {rest[j]}" if late else f"after {rest[j - 1]}"
+                    return f"line {label} comes too {'late' if late else 'early'}", [f"It belongs {where}."]
+        return "more than one line is out of place", []
+
     def labels(self, answer):
         """The labels of an answer, each known and used once, none missing."""
         if isinstance(answer, str):
@@ -129,6 +183,15 @@ def _makes(line, name):
         return False
     found = [node.ctx for node in nodes if isinstance(node, ast.Name) and node.id == name]
     return bool(found) and all(isinstance(context, ast.Store) for context in found)
+
+
+def _and(labels):
+    """"C", "C and D": as one writes labels in a sentence."""
+    return " and ".join(labels)
+
+
+def _is(labels):
+    return "is" if len(labels) == 1 else "are"
 
 
 def _list(labels):

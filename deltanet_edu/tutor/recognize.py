@@ -1,22 +1,34 @@
 """What can be said about a wrong answer that is no known mistake: shape, dtype, sign, factor, pattern of failures."""
 
 import inspect
+import os
+import re
+import sys
+import traceback
 
 import torch
 
 from .compare import as_tensor, difference
+from .errors import of_error
 from .formatting import argument_names, kind, number, phrases
 from .running import same
 from .slips import mask, of_function, ordinal, power
+from .variants import of_variants
 
 
-def recognize(exercise, f, outcomes, wrong, smallest):
-    """(headline, advice) for the failing case. Advice is a list of sentences, possibly empty."""
+def recognize(exercise, f, outcomes, wrong, smallest, is_right):
+    """(headline, advice) for the failing case. Advice is a list of sentences, possibly empty.
+
+    is_right: whether a function is right on every case.
+    """
     expected, outcome, case = exercise.expected[smallest], outcomes[smallest], exercise.case_list[smallest]
     pattern = failure_pattern(exercise, wrong)
-    if outcome.error is not None:
-        explain = getattr(exercise.prepare, "explain", lambda f, error: None)
-        headline, advice = explain(f, outcome.error) or of_error(f, case, expected, outcome.error)
+    if outcome.error is not None and (said := _explained(exercise, f, outcome.error)):
+        headline, advice = said
+    elif said := getattr(exercise.prepare, "verdict", lambda *x: None)(f, is_right):
+        headline, advice = said
+    elif outcome.error is not None:
+        headline, advice = of_error(f, case, expected, outcome.error)
     elif expected.error is not None:
         headline, advice = f"it accepts what it should refuse with a {type(expected.error).__name__}", []
     else:
@@ -29,23 +41,15 @@ def recognize(exercise, f, outcomes, wrong, smallest):
     return headline, advice + pattern
 
 
-def of_error(f, case, expected, error):
-    """An exception in the learner's code."""
-    try:
-        inspect.signature(f).bind(*case.args)
-    except TypeError as mismatch:
-        return "its arguments do not fit", [f"It is called with {len(case.args)} arguments: {mismatch}."]
-    except ValueError:
-        pass
-    headline = f"it raises {type(error).__name__}"
-    text = str(error)
-    if "same dtype" in text or ("expected scalar type" in text and "but found" in text):
-        return headline, ["A new tensor has another dtype than the inputs: use `v.new_zeros(...)` or `dtype=v.dtype`."]
-    if isinstance(error, NotImplementedError) and expected.error is None:
-        return headline, ["It is written for some inputs, but not for this one."]
-    if "a leaf Variable that requires grad" in text:
-        return headline, ["It changes an input in place that needs a gradient: make a new tensor instead."]
-    return headline, []
+def _explained(exercise, f, error):
+    """What a judge of the exercise's own says of an answer that it cannot take, or of a line that cannot run."""
+    explain = getattr(exercise.prepare, "explain", lambda f, error: None)
+    if said := explain(f, error):
+        return said
+    where = traceback.extract_tb(error.__traceback__)[-1].filename
+    home = getattr(sys.modules.get(exercise.module), "__file__", "")
+    judged = exercise.prepare and isinstance(error, ValueError) and home
+    return (str(error), []) if judged and os.path.dirname(where) == os.path.dirname(home) else None
 
 
 def of_changes(exercise, case, expected, outcome):
@@ -76,20 +80,38 @@ def of_difference(found, exercise, outcomes, wrong, smallest):
         return f"it leaves {name} unchanged", [f"It should write its result into {name}."]
     handlers = {"type": _type, "length": _length, "keys": _keys, "shape": _shape, "dtype": _dtype, "nan": _nan}
     if found.kind in handlers:
+        made = of_variants(exercise, outcomes, wrong) if found.kind == "nan" else None
         headline, advice = handlers[found.kind](found, exercise)
-        return headline + place, advice
+        return made or (headline + place, advice)
     pairs = _wrong_pairs(exercise, outcomes, wrong)
+    for tell in (_sign, _transposed, _shifted, _reversed, mask, power):
+        if said := tell(pairs):
+            return said[0] + place, said[1]
+    known = (_returned(exercise, outcomes) or _input_as_result(exercise, outcomes, wrong) or of_function(exercise, outcomes, wrong, alone=True)
+             or of_variants(exercise, outcomes, wrong) or of_function(exercise, outcomes, wrong))
+    if known:
+        return known
     if pairs and (infinite := [i for i, bad in enumerate(wrong) if bad and _infinite(exercise, outcomes, i)]):
         elsewhere = f" Not in the case below, but in this one: {exercise.case_list[infinite[0]].note}."
         note = "" if smallest in infinite else elsewhere
         return "it contains infinity" + (place if not note else ", in some cases"), [
             "It comes from a division by zero, or from numbers that outgrow their dtype." + note]
-    for tell in (_sign, _factor, _transposed, _shifted, _reversed, mask, power):
-        said = tell(pairs)
-        if said:
-            return said[0] + place, said[1]
-    known = _returned(exercise, outcomes) or of_function(exercise, outcomes, wrong)
-    return known or _partly(found, exercise, outcomes, wrong, _small(pairs))
+    if _all_differ(exercise, wrong, found.where) and (said := _factor(pairs)):
+        return said[0] + place, said[1]
+    return _partly(found, exercise, outcomes, wrong, _small(pairs))
+
+
+def _all_differ(exercise, wrong, where):
+    """Whether what is right in a case is zero there: then a factor may be wrong on every case."""
+    right = [_part(e.value, where) for e, bad in zip(exercise.expected, wrong) if not bad and e.error is None]
+    return all(t is not None and not t.any() for t in map(as_tensor, right))
+
+
+def _part(value, where):
+    """The part of a value at a path such as "[1]" or "['dq']"."""
+    for _, name in re.findall(r"\[('?)(\w+)\1\]", where):
+        value = value[int(name) if name.isdigit() else name]
+    return value
 
 
 def _entering(exercise, i, buffers):
@@ -198,6 +220,32 @@ def _returned(exercise, outcomes):
     return None
 
 
+def _wrong_results(exercise, outcomes, wrong):
+    """Which results of several are wrong, on any case; none if that cannot be told."""
+    bad = set()
+    for is_wrong, expected, outcome in zip(wrong, exercise.expected, outcomes):
+        if not is_wrong:
+            continue
+        values = expected.value, outcome.value
+        if not all(isinstance(x, (tuple, list)) for x in values) or len(values[0]) != len(values[1]):
+            return set()
+        pairs = enumerate(zip(*values))
+        bad |= {i for i, (e, a) in pairs if difference(e, a, exercise.tolerance) is not None}
+    return bad
+
+
+def _input_as_result(exercise, outcomes, wrong):
+    """One wrong result of several that is an argument, as it came in, on every case."""
+    bad = _wrong_results(exercise, outcomes, wrong)
+    names = argument_names(exercise.prepared(exercise.reference), min(len(c.args) for c in exercise.case_list))
+    for i, name in enumerate(names) if len(bad) == 1 else ():
+        part = next(iter(bad))
+        if all(o.error is None and isinstance(case.args[i], torch.Tensor) and same(case.args[i], o.value[part])
+               for case, o in zip(exercise.case_list, outcomes)):
+            return f"its {ordinal(part)} result is {name} as it came in", []
+    return None
+
+
 def _sign(pairs):
     if pairs and all(difference(e, -a, 1e-9) is None for e, a in pairs):
         return "its sign is flipped", []
@@ -214,6 +262,8 @@ def _factor(pairs):
     factor = a0.flatten()[at] / e0.flatten()[at]
     scaled = [(factor * e, a) for e, a in pairs]
     if factor.isfinite() and factor != 0 and all(difference(e, a.to(e.dtype), 1e-8) is None for e, a in scaled):
+        if whole := {2.0: "twice", 0.5: "half of", 3.0: "three times"}.get(round(factor.item(), 12)):
+            return f"it is {whole} what is right", []
         written = next(text for d in (4, 6, 8, 10, 17) if (text := number(factor.item(), d)) != "1" or d == 17)
         return f"it is off by a constant factor {written}", []
 
@@ -259,17 +309,13 @@ def _small(pairs):
 
 def _partly(found, exercise, outcomes, wrong, advice):
     """Which of several results is wrong, and how many entries."""
-    unknown = "not a mistake I know", advice
+    nearly = "it is right but for something very small" if advice else ""
+    unknown = nearly or _where(exercise, wrong) or "not a mistake I know", advice
     if not isinstance(exercise.expected[0].value, (tuple, list)):
         return unknown
-    n, bad = len(exercise.expected[0].value), set()
-    for is_wrong, expected, outcome in zip(wrong, exercise.expected, outcomes):
-        if not is_wrong:
-            continue
-        if expected.error is not None or outcome.error is not None or not isinstance(outcome.value, (tuple, list)):
-            return unknown
-        pairs = enumerate(zip(expected.value, outcome.value))
-        bad |= {i for i, (e, a) in pairs if difference(e, a, exercise.tolerance) is not None}
+    n, bad = len(exercise.expected[0].value), _wrong_results(exercise, outcomes, wrong)
+    if not bad:
+        return unknown
     if n == 2 and len(bad) == 1:
         i = bad.pop()
         return f"its {('first', 'second')[i]} result is wrong, the {('second', 'first')[i]} is right", advice
@@ -277,6 +323,12 @@ def _partly(found, exercise, outcomes, wrong, advice):
         which = ", ".join(map(ordinal, sorted(bad)))
         return f"wrong among its {n} results: the {which}; the rest is right", advice
     return unknown
+
+
+def _where(exercise, wrong):
+    """A headline that says where an answer goes wrong, if the notes of the cases can tell."""
+    said = "".join(failure_pattern(exercise, wrong)).partition("; ")[2].rstrip(".")
+    return f"it is {said}" if said and "numbers" not in said else ""     # easy numbers are no reason
 
 
 def failure_pattern(exercise, wrong):

@@ -16,6 +16,7 @@ from functools import cached_property
 
 import torch
 
+from .compare import difference
 from .running import as_result, call, settled
 
 CHAPTERS = f"{__package__.rpartition('.')[0]}.chapters"                # found by name: the tutor knows no chapter
@@ -84,6 +85,7 @@ class Exercise:
     why: str = ""
     sources: tuple = ()
     givens: dict = field(default_factory=dict)
+    working: tuple = ()
     module: str = field(default="", repr=False)
 
     @property
@@ -134,19 +136,20 @@ class Exercise:
 
     def mutant_outcome(self, name, i):
         """A mutant's outcome on case i, computed once."""
-        if (name, i) not in self._computed:
-            self._computed[name, i] = self.run(self.prepared(self.mutants[name].answer), i)
-        return self._computed[name, i]
+        if (name, i) not in self.known:
+            self.known[name, i] = self.run(self.prepared(self.mutants[name].answer), i)
+        return self.known[name, i]
 
     def changed_outcome(self, name, change, i):
         """The reference's outcome on case i with its arguments changed, computed once under the name of the change."""
-        if (change_of := (name, "changed", i)) not in self._computed:
+        if (change_of := (name, "changed", i)) not in self.known:
             reference = self.prepared(self.reference)
-            self._computed[change_of] = self.run_on(reference, change(self.case_list[i].args), i)
-        return self._computed[change_of]
+            self.known[change_of] = self.run_on(reference, change(self.case_list[i].args), i)
+        return self.known[change_of]
 
     @cached_property
-    def _computed(self):
+    def known(self):
+        """What has been computed once and is wanted again."""
         return {}
 
 
@@ -178,7 +181,7 @@ _patterns = {
 
 
 def exercise(*, id, title, kind, stars, minutes, equations=(), reference, alternatives=(), cases=None, mutants, hints,
-             prepare=None, tolerance=None, why="", sources=(), givens=None):
+             prepare=None, tolerance=None, why="", sources=(), givens=None, working=()):
     """Register an exercise.
 
     Args:
@@ -195,14 +198,15 @@ def exercise(*, id, title, kind, stars, minutes, equations=(), reference, altern
             and whole numbers, and three significant digits for a number that is computed by hand.
         why: one or two sentences shown with ✓ and with the solution; for answers that are values.
         givens: {name: number} of what a numeric question gives, such as {"β": 0.5}; a missing one is recognized.
+        working: functions that work out the number step by step, their arguments the numbers that are given (with them
+            as defaults); what comes out if one step is changed is recognized.
         sources: functions that `solution` shows, the reference if empty; for a kernel and the function that launches
         it.
     """
+    near = _tolerance(reference, cases, prepare) if tolerance is None else tolerance
     entry = Exercise(id, title, kind, stars, minutes, tuple(equations), reference, tuple(alternatives), cases,
-                     dict(mutants),
-                     tuple(hints), prepare, _tolerance(reference, cases, prepare) if tolerance is None else tolerance,
-                     why,
-                     tuple(sources), dict(givens or {}), _caller())
+                     dict(mutants), tuple(hints), prepare, near, why, tuple(sources), dict(givens or {}),
+                     tuple(working), _caller())
     for wrong, fix in _faults(entry):
         if wrong:
             raise RegistrationError(f"exercise {id}: {fix}")
@@ -233,6 +237,9 @@ def _faults(e):
     yield nothing, "the reference must not be None or ...: those mean 'not attempted'."
     yield function and not e.alternatives, "add at least one alternative: another right answer in another style."
     yield len(e.mutants) < 4, f"it has {len(e.mutants)} mutants, expected at least 4 plausible wrong answers."
+    for f in e.working:
+        astray = difference(e.reference, f(), e.tolerance) is not None
+        yield astray, f"its working {f.__name__} comes to {f()}, not to the reference {e.reference}."
     hints = [h for h in e.hints if str(h).strip()]
     yield len(e.hints) != 3 or len(hints) != 3, f"it has {len(hints)} hints, expected exactly 3."
     yield not 0 <= e.tolerance < 0.1, f"tolerance is {e.tolerance!r}, expected something like 1e-9."
@@ -290,9 +297,7 @@ def _register(what, entry):
     code = _registering().f_code
     if entry.id in _tables[what]:
         first = _tables[what][entry.id].module
-        anew = first == entry.module and _executions.get((what,
-                                                          entry.id)) is not code     # reloaded, or a cell run again
-        if not anew:
+        if first != entry.module or _executions.get((what, entry.id)) is code:       # else: a cell is run again
             raise RegistrationError(f"{what} {entry.id}: registered twice, in {first} and {entry.module}. Rename one.")
     home, chapter = re.search(r"\.ch(\d\d)\b", entry.module), int(entry.id.split(".")[0])
     if home and int(home[1]) != chapter:

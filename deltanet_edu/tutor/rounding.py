@@ -167,6 +167,19 @@ def look(exercise, f, wrong, agree):
     return False, None
 
 
+def bare_outcomes(exercise, f, smallest):
+    """The outcomes of an answer with the small epsilons in its divisors taken out; None if it has none, on case
+    `smallest` at least. A mistake is the same with and without them.
+    """
+    watch = Watch(f, bare=True)
+    if getattr(exercise.prepare, "launches", False):
+        return None
+    exercise.run(f, smallest, watch=watch)
+    if not watch.epsilons:
+        return None
+    return [exercise.run(f, i, watch=Watch(f, bare=True)) for i in range(len(exercise.case_list))]
+
+
 def _allowed(epsilons, births):
     said = [f"The {epsilons[-1]:g} in your divisor is small enough to count as right."] if epsilons else []
     if births:

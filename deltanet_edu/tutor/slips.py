@@ -12,23 +12,32 @@ import torch
 
 from .compare import as_tensor, difference
 from .formatting import argument_names, number
+from .variants import of_number
 
 CLOSE = 0.01              # within a hundredth of the right number, an answer is close
 
 
 # -- answers that are numbers -----------------------------------------------------------------------------------------
 
-def of_value(right, answer, tolerance, givens=None):
+def of_value(right, answer, tolerance, givens=None, working=None):
     """(headline, advice) for a wrong number or a wrong list of numbers; None if it is no usual slip.
 
     givens: {name: number} of what the question gives, such as {"β": 0.5}: factors that may be missing.
+    working: functions that work the number out; what comes out if one step is changed is recognized.
     """
+    a = as_number(answer)
+    near = max(tolerance, 1e-4) if a is not None and not a.is_integer() else tolerance     # a fraction may be rounded
+    worked = of_number(working, answer, near) if working else None
     if isinstance(right, (tuple, list)):
-        return _of_list(right, answer, tolerance, givens or {})
+        return worked or _of_list(right, answer, tolerance, givens or {})
     r, a = as_number(right), as_number(answer)
     if r is None or a is None:
         return None
-    for headline, advice, fits in _slips(r, a, givens or {}):
+    if r and abs(a + r) <= tolerance * max(1.0, abs(a)):
+        return "its sign is flipped", []
+    if worked:
+        return worked
+    for headline, advice, fits in _slips(r, a, givens or {}, isinstance(right, int)):
         if abs(fits) <= tolerance * max(1.0, abs(a)):
             return headline, advice
     return ("close, but not exact", []) if difference(r, a, CLOSE) is None else None
@@ -42,19 +51,23 @@ def as_number(x):
     return t.double().item()
 
 
-def _slips(r, a, givens):
-    """(headline, advice, what is zero if it is this slip) for every usual slip, the likeliest first."""
-    yield "its sign is flipped", [], a + r if r else 1
+def _slips(r, a, givens, count):
+    """(headline, advice, what is zero if it is this slip) for every usual slip, the likeliest first.
+
+    count: whether the right number is a whole one. Then it may be off by one, and is too often a square by chance.
+    """
     for name, g in givens.items():
         if g not in (0, 1):
             yield f"it is off by the factor {name} = {number(g)}", [f"Is {name} missing, or there twice?"], min(
                 abs(a - r * g), abs(a * g - r))
-    if r and float(r).is_integer() and float(a).is_integer():
+    if r and count and float(a).is_integer():
         yield "it is off by one", ["Was an end counted that should not be, or left out?"], abs(a - r) - 1
-    yield "it is off by a factor of 2", ["Was something counted twice, or only once?"], _nearest(a, (2 * r, r / 2), r)
-    if r not in (0, 1):
+    yield "it is twice the right number", ["Was something counted twice?"], a - 2 * r if r else 1
+    yield "it is half the right number", ["Was something counted once that counts twice?"], a - r / 2 if r else 1
+    if not float(r).is_integer():
         yield "it is the square of the right number", [], a - r * r
         yield "its square is the right number", [], a * a - r
+    if r not in (0, 1):
         yield "it is one over the right number", ["What is divided by what?"], a - 1 / r
         yield "it is one minus the right number", [], a - (1 - r)
     if a and r not in (0, 1):                                            # nothing and one are no factor of anything
@@ -98,10 +111,11 @@ def ordinal(i):
 
 # -- answers that are functions ---------------------------------------------------------------------------------------
 
-def of_function(exercise, outcomes, wrong):
+def of_function(exercise, outcomes, wrong, alone=False):
     """(headline, advice) if the answer is, on every case, the right one for other inputs: β = 1, k and q swapped, ...
 
     The reference is run on the changed inputs, wrong cases first, until it differs from the answer.
+    alone: only if there is one such change; if several come to the same, the slip may lie elsewhere.
     """
     order = sorted(range(len(wrong)), key=lambda i: not wrong[i])
     if any(outcomes[i].error is not None or exercise.expected[i].error is not None for i in order if wrong[i]):
@@ -110,10 +124,24 @@ def of_function(exercise, outcomes, wrong):
     names = argument_names(exercise.prepared(exercise.reference), n)
     found = [headline for headline, change in _changes(names, exercise.case_list)
              if all(_same_as_if(exercise, i, headline, change, outcomes[i]) for i in order)]
-    if not found:
+    if not found or (alone and len(found) > 1):
         return None
-    also = [f"It could also be: {headline}." for headline in found[1:3]]
-    return found[0], ["It returns what would be right then, on every case.", *also]
+    headline, others = _in_one(found)
+    also = [f"It could also be: {other}." for other in others[:2]]
+    return headline, ["It returns what would be right then, on every case.", *also]
+
+
+def _in_one(found):
+    """One headline for all that differ from the first in the same one word, "it uses k or v ..."; and the others."""
+    first = found[0].split()
+    apart = {other: [i for i, (x, y) in enumerate(zip(first, other.split())) if x != y] for other in found[1:]}
+    places = [places for other, places in apart.items() if len(places) == 1 and len(other.split()) == len(first)]
+    if not places:
+        return found[0], found[1:]
+    alike = [other for other in found[1:] if apart[other] == places[0] and len(other.split()) == len(first)]
+    names = " or ".join(other.split()[places[0][0]] for other in (found[0], *alike))
+    headline = " ".join([*first[:places[0][0]], names, *first[places[0][0] + 1:]])
+    return headline, [other for other in found[1:] if other not in alike]
 
 
 def _changes(names, cases):
@@ -141,6 +169,7 @@ def _changes(names, cases):
         yield f"it uses 1 - {name} for {name}", _at(i, lambda x: 1 - x)
         if all(case.args[i].ndim and case.args[i].shape[-1] > 0 for case in cases):
             yield f"it divides {name} by the root of its width", _at(i, lambda x: x / math.sqrt(x.shape[-1]))
+            yield f"it divides {name} by its squared length", _at(i, lambda x: x / x.square().sum(-1, keepdim=True))
             yield f"it normalizes {name}", _at(i, lambda x: torch.nn.functional.normalize(x, dim=-1))
         if all(case.args[i].ndim >= 2 and case.args[i].shape[-1] == case.args[i].shape[-2] for case in cases):
             yield f"it uses {name} transposed", _at(i, lambda x: x.mT)

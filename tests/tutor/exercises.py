@@ -49,3 +49,8 @@ def single(f, *, n=3, note="K ≠ V"):
         for i in (n, n + 1):
             yield Case((torch.randn(i, 5, generator=g, dtype=torch.float64),), f"{note}, T = {i}")
     return make(f, cases=one_tensor, mutants={})
+
+
+def value(right, **changes):
+    """An exercise whose answer is a number."""
+    return make(right, alternatives=(), cases=None, mutants={}, **changes)

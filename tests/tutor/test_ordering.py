@@ -88,3 +88,55 @@ D         s = s / len(x)
     solution("99.4", confirm=True)
     assert "a solution: CBA" in (said := capsys.readouterr().out)
     assert "def total(x):\n    s = torch.zeros_like(x[0])\n    for x_t in x:" in said
+
+
+# -- what is said of an order that is no catalogued mistake -----------------------------------------------------------
+
+def decay(S, k):
+    S = 0.5 * S
+    S = S + k
+    o = S * S
+    return o, S
+
+
+STEPS = order_the_lines({"A": "S = S + k", "B": "return o, S", "C": "o = S * S", "D": "S = 0.5 * S"},
+                        header="def decay(S, k):", name="decay", distractors={"E": "S = S - k", "F": "o = o + S"})
+
+
+def steps(**mutants):
+    return make("DACB", alternatives=(decay,), prepare=STEPS, kind="order", id="99.4", mutants=mutants,
+                cases=lambda g: [Case((torch.randn(n, generator=g, dtype=torch.float64),
+                                       torch.randn(n, generator=g, dtype=torch.float64)), f"K = {n}") for n in (1, 3)])
+
+
+@pytest.mark.parametrize("answer, headline, advice", [
+    ("ADCB", "line A comes too early", "It belongs after D."),
+    ("CDAB", "line C comes too early", "It belongs after A."),
+    ("DCAB", "line C comes too early", "It belongs after A."),
+    ("DCB", "line A is missing", ""), ("CB", "line A and D are missing", ""),
+    ("DAECB", "line E does not belong", ""), ("DECB", "line E does not belong", "Line A is missing."),
+    ("DAECFB", "line E and F do not belong", ""), ("DACFB", "line F does not belong", ""),
+    ("DCBA", "line A stands after the return", "Line B ends the function"),
+    ("DAC", "line B is missing", ""), ("CADB", "more than one line is out of place", ""),
+])
+def test_an_order_is_told_by_its_lines(answer, headline, advice):
+    verdict = grade(steps(), answer)
+    assert verdict.headline == headline and advice in verdict.text
+
+
+def test_a_line_that_is_undone_is_not_missing():
+    """D A E: E takes back what A has added, and so it behaves as if A were missing. It is not."""
+    missing = steps(**{"forgets to add": Mistake("DCB", "Without A nothing is added.")})
+    assert grade(missing, "DCB").mistake == "forgets to add"
+    assert grade(missing, "DAECB").headline == "line E does not belong"
+
+
+def test_a_line_after_the_return_is_not_missing():
+    missing = steps(**{"forgets to add": Mistake("DCB", "Without A nothing is added.")})
+    assert grade(missing, "DCBA").headline == "line A stands after the return"
+
+
+def test_a_decoy_is_named_with_other_lines_about_it():
+    decoy = steps(**{"subtracts": Mistake("DECB", "E is the decoy.")})
+    assert grade(decoy, "DECB").mistake == "subtracts"
+    assert grade(decoy, "DACB")

@@ -65,6 +65,8 @@ exercise(
         "corrects instead of adding": Mistake(lambda S, v, k: S - torch.outer(S @ k - v, k),
             "That is the delta rule already: it takes out what the memory says for k. Here v kᵀ is simply added.",
             "eq. 0.1"),
+        "multiplies the memory with the write": Mistake(lambda S, v, k: S * torch.outer(v, k),
+            "The association is *added* to the memory: multiplied into it, an empty memory stays empty.", "eq. 0.1"),
         "takes a mean": Mistake(lambda S, v, k: (S + torch.outer(v, k)) / 2,
             "Nothing is divided: a new association must not weaken the old ones.", "eq. 0.1"),
         "writes nothing": Mistake(lambda S, v, k: S.clone(),

@@ -63,6 +63,8 @@ def _judgment(phi, keys, features, K):
     if features.shape[1] > K * K:
         return "more than K² features"
     overlaps = features @ features.T
+    if (overlaps.diagonal() == 0).any():
+        return "the features of a key are all zero"
     signal, crosstalk = overlaps.diagonal().mean(), overlaps[~torch.eye(len(keys), dtype=torch.bool)]
     if (crosstalk / signal).square().mean() <= 1 / (2 * K):              # the plain keys have 1 / K
         return "room for twice as many pairs"
@@ -101,6 +103,8 @@ exercise(
         "looks at the other keys": Mistake(lambda x: outer_features(x) - outer_features(x).mean(0),
             "Your φ(k) changes with the other keys of the batch. A key is written before the later ones are known: φ "
             "sees one key at a time.", "eq. 1.7"),
+        "gives a key no features": Mistake(torch.zeros_like,
+            "All features of a key are zero: nothing can be stored under it, and nothing read.", "eq. 1.6"),
         "adds a few features": Mistake(lambda x: torch.cat([x, x * x], 1),
             "The right direction, but not twice the room yet: the squares are positive for every key, so their "
             "overlaps never cancel.", "eq. 1.9"),

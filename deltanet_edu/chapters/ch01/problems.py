@@ -9,6 +9,7 @@ from deltanet_edu import ops
 
 from ...tutor import Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, normal, smallest_first, unit_keys
+from .. import by_hand
 from ..common import one_head
 
 # -- 1.1 What does it say? ---------------------------------------------------------------------------------------------
@@ -16,6 +17,7 @@ from ..common import one_head
 exercise(
     id="1.1", title="What does it say?", kind="predict", stars=1, minutes=5, equations=("1.2", "1.5"),
     reference=-0.8,
+    working=(by_hand.first_reading,),
     mutants={
         "looks for an exact match": Mistake(0.0,
             "A dictionary would say nothing, because no key equals (0, 1). This memory answers with every value it "
@@ -137,6 +139,14 @@ exercise(
             "Yours takes out what the memory says before it adds: the delta rule of chapter 2. "
             "Here every pair is simply added.",
             "eq. 1.2"),
+        "hides later pairs from a question": Mistake(
+            lambda k, v, q, S: (q @ S.T + (q @ k.T).tril() @ v, S + v.T @ k),
+            "A mask belongs to sequences, in 1.4. Here all pairs are stored before the first question is asked.",
+            "eq. 1.2"),
+        "adds up first and multiplies then": Mistake(
+            lambda k, v, q, S: write_and_read(k.sum(0, keepdim=True), v.sum(0, keepdim=True), q, S),
+            "The outer product of the sums pairs every value with every key. Sum the T products of a value with *its* "
+            "key.", "eq. 1.2"),
         "forgets what was in the memory when it answers": Mistake(lambda k, v, q, S: (q @ k.T @ v, S + v.T @ k),
             "The memory it returns is right, but the answers come from the new pairs alone.", "eq. 1.2",
             next="If there were no pairs to store, what should come back?"),
@@ -220,6 +230,9 @@ exercise(
             next="With one token and an empty memory, what should o_1 be?"),
         "starts from an empty memory": Mistake(token_loop(enter=torch.zeros_like),
             "The first write is added to the S that is passed in. Yours begins with zeros.", "eq. 1.2"),
+        "reads the entering memory twice": Mistake(
+            lambda q, k, v, S: (recurrent(q, k, v, S)[0] + q @ S.T, S + v.T @ k),
+            "The S that came in is part of every S_t already.", "eq. 1.2"),
         "replaces the memory at every token": Mistake(token_loop(write=lambda S, k, v: torch.outer(v, k)),
             "S_t = S_{t-1} + v_t k_tᵀ. Without the first term, only the latest token is remembered.", "eq. 1.2"),
         "writes k vᵀ, the transpose": Mistake(token_loop(write=lambda S, k, v: S + torch.outer(k, v)),
@@ -471,6 +484,17 @@ exercise(
         "drops the feature map": Mistake(normalized_without_features,
             "The order is right, but plain scores can be negative and their sum zero. φ makes every score positive.",
             "eq. 1.8"),
+        "masks the diagonal too, and guards the division": Mistake(
+            lambda q, k, v: weighted(features(q, k).tril(-1), 1e-300) @ v,
+            "Token t is part of its own average: with i ≤ t no sum is ever zero, and there is nothing to guard.",
+            "eq. 1.8"),
+        "takes a softmax": Mistake(lambda q, k, v: softmax_scores(q, k) @ v,
+            "That is eq. 1.1, without φ. Here the weights are the overlaps of features, divided by their sum.",
+            "eq. 1.8"),
+        "applies the feature map to the scores": Mistake(
+            lambda q, k, v: weighted((elu(q @ k.T) + 1).tril()) @ v,
+            "φ acts on a query and a key, each alone: that is what lets the sum move into a memory. φ of the "
+            "*score* cannot be taken apart.", "eq. 1.8"),
         "masks the diagonal too": Mistake(normalized_strictly,
             "A token may read what it has just written: i ≤ t. Yours leaves the first token nothing to "
             "average over, and 0/0 is NaN.", "eq. 1.8"),

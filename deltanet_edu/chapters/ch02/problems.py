@@ -8,6 +8,7 @@ from deltanet_edu.ops import delta_rule_recurrent, erase_then_write_step, sgd_st
 
 from ...tutor import Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, smallest_first
+from .. import by_hand
 from ..common import eye_like, one_head, real
 
 
@@ -166,6 +167,7 @@ exercise(
 exercise(
     id="2.3", title="A key that is too long", kind="predict", stars=2, minutes=5, equations=("2.8",),
     reference=1.0, tolerance=1e-3,
+    working=(by_hand.reading_after_a_long_key, by_hand.reading_after_a_correction),
     mutants={
         "takes the key for a unit key": Mistake(4.0,
             "With β = 1 the read becomes v only if ‖k‖ = 1. Here ‖k‖² = 1.5, and the step goes too far.", "eq. 2.8"),

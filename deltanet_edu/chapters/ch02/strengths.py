@@ -68,6 +68,20 @@ exercise(
             "eq. 2.10"),
         "takes the root of the limit": Mistake(lambda k: (2 / (k * k).sum(-1).max()).sqrt(),
             "The limit is β‖k‖² = 2. β stands there once, and only the length of the key is squared.", "eq. 2.10"),
+        "takes the median length": Mistake(lambda k: 2 / (k * k).sum(-1).median(),
+            "All tokens share one β, and the longest key decides, not one in the middle.", "eq. 2.10"),
+        "caps the limit at 2": Mistake(lambda k: (2 / (k * k).sum(-1).max()).clamp(max=2.0),
+            "Right for keys of length 1 or more. Shorter keys allow a β above 2: only β‖k‖² must not pass 2.",
+            "eq. 2.10"),
+        "caps the limit at 1": Mistake(lambda k: (2 / (k * k).sum(-1).max()).clamp(max=1.0),
+            "β may be larger than 1: up to β‖k‖² = 2 the error still shrinks.", "eq. 2.10"),
+        "looks at the first key only": Mistake(lambda k: 2 / (k[0] @ k[0]),
+            "All tokens share one β, so the longest key decides, wherever it stands.", "eq. 2.10"),
+        "looks at the last key only": Mistake(lambda k: 2 / (k[-1] @ k[-1]),
+            "All tokens share one β, so the longest key decides, wherever it stands.", "eq. 2.10"),
+        "listens to the shortest key that is not zero": Mistake(
+            lambda k: (lambda n: 2 / n[n > 0].min())((k * k).sum(-1)),
+            "The *longest* key is the dangerous one: it is the first whose eigenvalue passes -1.", "eq. 2.10"),
         "takes the 1-norm for the length": Mistake(lambda k: 2 / k.abs().sum(-1).max() ** 2,
             "‖k‖ is the 2-norm: the root of the sum of squares, not the sum of sizes.", "eq. 2.9"),
         "takes the largest entry for the length": Mistake(lambda k: 2 / k.abs().max() ** 2,
@@ -104,7 +118,8 @@ def reads_with(betas):
         raise AnswerError("give the function itself, not the result of calling it")
 
     def reads(k, v):
-        strengths = torch.as_tensor(betas(k.clone(), len(v)))
+        given = betas(k.clone(), len(v))
+        strengths = torch.as_tensor(given, dtype=None if isinstance(given, torch.Tensor) else v.dtype)
         if strengths.shape != (len(v),):
             raise ValueError(f"the strengths have shape {tuple(strengths.shape)}, expected ({len(v)},)")
         S, o = v.new_zeros(v.shape[1], len(k)), []
@@ -147,6 +162,22 @@ exercise(
         "halves the error every time": Mistake(lambda k, T: torch.full((T,), 0.5, dtype=k.dtype) / (k @ k),
             "Each write then counts twice as much as the one before it: 1/2, 1/4, 1/8, ... from the latest back.",
             "eq. 2.5"),
+        "halves the strength with every write": Mistake(
+            lambda k, T: 0.5 ** torch.arange(T, dtype=k.dtype) / (k @ k),
+            "Right for two writes. The third must move the mean by a third, not by a quarter: 1, 1/2, 1/3, ...",
+            "eq. 2.5"),
+        "halves from the second write on": Mistake(
+            lambda k, T: torch.where(torch.arange(T) == 0, 1.0, 0.5).to(k) / (k @ k),
+            "Right for two writes. After three, the last value would count as much as the other two: 1, 1/2, 1/3, ...",
+            "eq. 2.5"),
+        "takes the root of t": Mistake(lambda k, T: 1 / (torch.arange(1, T + 1, dtype=k.dtype).sqrt() * (k @ k)),
+            "1/√t falls too slowly: later values would count more than earlier ones.", "eq. 2.5"),
+        "forgets the length in the first write": Mistake(
+            lambda k, T: torch.where(torch.arange(T) == 0, 1.0, averaging_betas(k, T)),
+            "Every write, the first one too, has the weight β‖k‖².", "eq. 2.8"),
+        "divides by the number of entries": Mistake(
+            lambda k, T: 1 / (torch.arange(1, T + 1, dtype=k.dtype) * len(k)),
+            "‖k‖² is the sum of the squared entries, not their number.", "eq. 2.8"),
         "ignores the length of the key": Mistake(lambda k, T: 1 / torch.arange(1, T + 1, dtype=k.dtype),
             "Right for a unit key. In general β‖k‖², not β, is the weight that the new value gets.", "eq. 2.8"),
         "forgets to square the length": Mistake(lambda k, T: 1 / (torch.arange(1, T + 1, dtype=k.dtype) * k.norm()),

@@ -8,6 +8,7 @@ from deltanet_edu.ops.delta_rule.householder import householder
 
 from ...tutor import Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, smallest_first
+from .. import by_hand
 from ..common import eye_like, one_head, real
 
 
@@ -20,6 +21,8 @@ def row(*tensors):
 
 exercise(
     id="3.1", title="One gradient by hand", kind="predict", stars=1, minutes=5, equations=("3.4",), reference=-2.4,
+    givens={"β": 0.25},
+    working=(by_hand.gradient_of_beta,),
     mutants={
         "climbs instead of descending": Mistake(2.4,
             "The size is right. But β multiplies *minus* the error in the rule, so the sign turns.", "eq. 3.4"),
@@ -139,6 +142,23 @@ def backward_by_autograd(q, k, v, beta, S, do, dS):
     return torch.autograd.grad(one_head(delta_rule_recurrent, q, k, v, beta, S), inputs, (do, dS))
 
 
+def backward_reusing_dv(q, k, v, beta, S, do, dS):
+    """By u = beta e: the second term of dk and what dS loses both contain dv."""
+    memories, u = [S], []
+    for q_t, k_t, v_t, beta_t in zip(q, k, v, beta):
+        u.append(beta_t * (memories[-1] @ k_t - v_t))
+        memories.append(memories[-1] - torch.outer(u[-1], k_t))
+    dq, dk, dv, dbeta = (torch.zeros_like(x) for x in (q, k, v, beta))
+    for t in reversed(range(len(k))):
+        dS = dS + torch.outer(do[t], q[t])
+        dq[t] = memories[t + 1].T @ do[t]
+        dv[t] = beta[t] * dS @ k[t]
+        dbeta[t] = -(dS @ k[t]) @ (memories[t] @ k[t] - v[t])
+        dk[t] = -dS.T @ u[t] - memories[t].T @ dv[t]
+        dS = dS - torch.outer(dv[t], k[t])
+    return dq, dk, dv, dbeta, dS
+
+
 def backward_of_the_package(q, k, v, beta, S, do, dS):
     *gradients, dS = delta_rule_recurrent_backward(*row(q, k, v, beta, do), dS[None, None], initial_state=S[None, None])
     return *(x[0, :, 0] for x in gradients), dS[0, 0]
@@ -210,7 +230,8 @@ def dbeta_of_the_error_after(dS, k, error, after, v, beta):
 
 exercise(
     id="3.3", title="Backward through time", kind="code", stars=3, minutes=25, equations=("3.3", "3.4", "3.5", "3.6"),
-    reference=backward, alternatives=(backward_by_autograd, backward_of_the_package), cases=backward_cases,
+    reference=backward, cases=backward_cases,
+    alternatives=(backward_reusing_dv, backward_by_autograd, backward_of_the_package),
     mutants={
         "forgets that the key is also asked": Mistake(swept(dk=written_only),
             "The key stands twice in e kᵀ = (S k - v) kᵀ. This is the product rule with one of its two terms.",
@@ -338,6 +359,7 @@ exercise(
 exercise(
     id="3.5", title="When the cache overtakes the memory", kind="predict", stars=2, minutes=10, equations=("3.11",),
     reference=86,
+    working=(by_hand.tokens_that_fill_a_memory,),
     mutants={
         "stops one token early": Mistake(85,
             "At 85 tokens the cache holds 85 · 192 · 2 = 32,640 bytes, the memory 32,768. Not yet.", "eq. 3.11"),
@@ -408,6 +430,11 @@ exercise(
             "Without q, k, v, β and o the intensity would grow with C forever. They have to be moved "
             "however long the chunk is.", "eq. 3.9",
             next="Which number does the intensity approach for long chunks?"),
+        "moves β once a chunk": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + C * (2 * K + 2 * V) + 1)),
+            "Each token has a β of its own: C numbers a chunk.", "eq. 3.9"),
+        "moves one key and one value a token": Mistake(
+            lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + C * (K + V + 1))),
+            "A token brings q, k, v and β and takes o away: 2K + 2V + 1 numbers.", "eq. 3.9"),
         "forgets the outputs": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + C * (2 * K + V + 1))),
             "Each token also writes its output, V numbers.", "eq. 3.9"),
         "forgets the queries": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + C * (K + 2 * V + 1))),

@@ -130,6 +130,8 @@ exercise(
     mutants={
         "turns twice as far": Mistake(turned(lambda n: 2 * math.pi / n),
             "Two mirrors turn by *twice* the angle between their keys. Your clock skips every second hour.", "eq. 4.9"),
+        "always has twelve hours": Mistake(turned(lambda n: math.pi / 12),
+            "Right for n = 12. An n-th of the way round is 2π/n, and the keys stand half as far apart.", "eq. 4.9"),
         "runs backwards": Mistake(turned(lambda n: -math.pi / n),
             "The hand goes from k₁ towards k₂. Yours goes clockwise.", "eq. 4.9", next="Exchange the two keys."),
         "turns half as far": Mistake(turned(lambda n: math.pi / (2 * n)),
@@ -288,8 +290,8 @@ exercise(
     prepare=shuffle_by, sources=(mirrors,), cases=shuffles,
     mutants={
         "shuffles the other way": Mistake(lambda p: mirrors(p).flip(0),
-            "Your mirrors are right and stand in the opposite order: together they undo the shuffle. The first key "
-            "meets the memory first.",
+            "Together your mirrors undo the shuffle. They are those of the inverse permutation, or the right ones in "
+            "the opposite order: the first key meets the memory first.",
             "eq. 4.14", next="Try the cycle [1, 2, 0]: which column should stand first?"),
         "spends a key on places that stay": Mistake(with_a_key_per_place,
             "The shuffle is right. A column that is already in its place needs no mirror, and a key of length 0 is "

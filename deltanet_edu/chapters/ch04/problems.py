@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 from ...ops.delta_rule import delta_rule_recurrent, householder
 from ...tutor import AnswerError, Case, Mistake, exercise
 from ...tutor.cases import delta_inputs, normal, smallest_first, unit_keys
+from .. import by_hand
 from ..common import KEYS, eye_like, one_head, real
 
 
@@ -20,6 +21,7 @@ def M(k, beta):
 exercise(
     id="4.1", title="One key by hand", kind="predict", stars=1, minutes=5, equations=("4.8",),
     reference=(-1.4, 0.8), givens={"β": 0.3},
+    working=(by_hand.memory_after_one_key,),
     mutants={
         "takes the key for a unit key": Mistake((0.52, 1.76),
             "You divided by the length of the key. The matrix uses the key as it comes, twice.", "eq. 4.8"),
@@ -97,6 +99,14 @@ exercise(
             "‖k‖ is not enough: there are two k in k kᵀ. Divide by ‖k‖².", "eq. 4.1"),
         "multiplies by the squared length": Mistake(lambda X, k: X - 2 * (k @ k) * (X @ k)[:, None] * k,
             "The key is too long twice already, and yours makes it longer still. Divide by ‖k‖².", "eq. 4.1"),
+        "takes the sum of sizes for the length": Mistake(
+            lambda X, k: X - 2 / k.abs().sum() ** 2 * (X @ k)[:, None] * k,
+            "‖k‖ is the 2-norm, the root of the sum of squares, not the sum of the entries' sizes.", "eq. 4.1"),
+        "takes the sum of the entries for the length": Mistake(
+            lambda X, k: X - 2 / k.sum() ** 2 * (X @ k)[:, None] * k,
+            "‖k‖² is the sum of the *squares*, k @ k, not the square of the sum.", "eq. 4.1"),
+        "divides the whole row": Mistake(lambda X, k: (X - 2 * (X @ k)[:, None] * k) / (k @ k),
+            "Only what is taken away is divided by ‖k‖²: what is across the key stays as it is.", "eq. 4.1"),
         "divides by the length four times": Mistake(lambda X, k: X - 2 / (k @ k) ** 2 * (X @ k)[:, None] * k,
             "There are two k in k kᵀ, so ‖k‖² is what must go. Yours divides by ‖k‖⁴.", "eq. 4.1"),
         "returns what is taken away": Mistake(lambda X, k: 2 / (k @ k) * (X @ k)[:, None] * k,
@@ -162,6 +172,9 @@ exercise(
             "Each write removes a share of what is *still there*, so n writes of β/n remove less than one of β. For a "
             "unit key, β = 3/4 and n = 2: "
             "(5/8)² = 0.39 is left, not 1/4.", "eq. 4.6"),
+        "takes a square root, whatever n is": Mistake(
+            lambda k, beta, n: (1 - (1 - beta * (k @ k)).sqrt()) / (k @ k),
+            "That is right for n = 2. For n steps it is the n-th root.", "eq. 4.6"),
         "takes the key for a unit key": Mistake(lambda k, beta, n: 1 - (1 - beta) ** (1 / n),
             "1 − β is what is left for unit keys. In general it is λ = 1 − β‖k‖².", "eq. 4.4"),
         "stops at what has to be removed": Mistake(lambda k, beta, n: 1 - (1 - beta * (k @ k)) ** (1 / n),

@@ -7,6 +7,7 @@ import torch
 from ...ops import delta_rule_recurrent
 from ...ops.delta_rule.householder import householder_product, wy_u, wy_w
 from ...tutor import Mistake, exercise, order_the_lines
+from .. import by_hand
 from ..common import cases, eye_like, lapack_cases, lapack_keys, one_head
 
 
@@ -15,6 +16,7 @@ from ..common import cases, eye_like, lapack_cases, lapack_keys, one_head
 exercise(
     id="5.1", title="Three writes by hand", kind="predict", stars=1, minutes=5, equations=("5.4",),
     reference=2.44, givens={"β₂": 0.5},
+    working=(by_hand.third_write,),
     mutants={
         "writes the value itself": Mistake(5.0,
             "5 is what *arrives*. The memory already answers something for this key, and only the difference is "
@@ -444,6 +446,9 @@ exercise(
             "Every token corrects against S₀, as at the start of the lesson. It has to see what the earlier ones "
             "write.",
             "eq. 5.6", next="What do U and W have that β v and β k lack?"),
+        "uses W for all keys": Mistake(
+            lambda S, k, v, beta: S + (wy_u(k, v, beta) - wy_w(k, beta) @ S.mT).mT @ wy_w(k, beta),
+            "What is written lies along the keys as they came: Kᵀ at the end, of UᵀK and of SWᵀK alike.", "eq. 5.6"),
         "uses W in both places": Mistake(
             lambda S, k, v, beta: S - S @ wy_w(k, beta).mT @ wy_w(k, beta) + wy_u(k, v, beta).mT @ k,
             "P_C = I − WᵀK: the right factor are the keys as they came.", "eq. 5.2"),
@@ -473,6 +478,7 @@ exercise(
 exercise(
     id="5.6", title="When the loop is cheaper", kind="predict", stars=2, minutes=10, equations=("5.4",),
     reference=130,
+    working=(by_hand.tokens_until_the_loop_is_cheaper,),
     mutants={
         "counts the earlier tokens of one token": Mistake(64,
             "With 64 earlier tokens *one* token costs 2KV, as a step of the loop does. The question is about the sum."),

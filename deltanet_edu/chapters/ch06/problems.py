@@ -8,6 +8,7 @@ from ...ops.delta_rule.householder import (inverse_by_substitution, ut_by_blocks
                                            ut_system, wy_u, wy_w)
 from ...tutor import Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, smallest_first
+from .. import by_hand
 from ..common import KEYS, cases, eye_like, lapack_cases, lapack_keys
 
 BETAS = ("random", "zero", "large")
@@ -30,6 +31,7 @@ def triangles(g):
 exercise(
     id="6.1", title="One entry of UT by hand", kind="predict", stars=1, minutes=8, equations=("6.2", "6.3", "6.7"),
     reference=-0.108, givens={"β₁": 0.5},
+    working=(by_hand.entry_of_UT,),
     mutants={
         "does not scale by β₁": Mistake(-0.216,
             "−0.216 is the entry of (I + A)⁻¹. UT has diag(β) on its right: column 1 is scaled by β₁ = 0.5.",
@@ -320,6 +322,9 @@ exercise(
         "counts β twice": Mistake(w_and_u_by(twice),
             "UT already ends in diag(β), and `k_beta` brings it a second time. Each of the two is right with the other "
             "convention.", "eq. 6.3", next="With one token, what should W be?"),
+        "inverts I − A": Mistake(
+            w_and_u_by(lambda UT, inverse, x, beta: inverse @ (beta * x), system=lambda k, beta: -ut_system(k, beta)),
+            "A comes in with a plus: (I + A)⁻¹. Later tokens see what earlier ones wrote, and take it out.", "eq. 6.1"),
         "repairs W only": Mistake(lambda k, v, beta: (wy_w(k, beta), w_and_u_by(twice)(k, v, beta)[1]),
             "W is right. U still counts β twice.", "eq. 6.3"),
         "repairs U only": Mistake(lambda k, v, beta: (w_and_u_by(twice)(k, v, beta)[0], wy_u(k, v, beta)),
@@ -434,6 +439,7 @@ exercise(
 exercise(
     id="6.7", title="How many paths?", kind="predict", stars=2, minutes=8, equations=("6.7",),
     reference=2**38, tolerance=0,                                        # 2^38 - 1 is another answer
+    working=(by_hand.paths,),
     mutants={
         "counts token 40 as a choice": Mistake(2**39, "The end of the path is not a choice, and neither is its start.",
             next="Which tokens may a path visit or skip?"),
@@ -481,6 +487,11 @@ def overlaps(a):
     return lapack_keys(a) @ lapack_keys(a).mT
 
 
+def larft_with(small):
+    """A mutant: inverts diag(τ), with a small number in the place of zero."""
+    return lambda a, tau: torch.linalg.inv(torch.diag(1 / (tau + small)) + overlaps(a).triu(1))
+
+
 def larft_by_columns(a, tau):
     Y, n = lapack_keys(a).mT, len(tau)
     T = torch.diag(tau)                                                  # LAPACK's
@@ -496,7 +507,7 @@ def larft_by_upper_inverse(a, tau):
 
 exercise(
     id="6.8", title="LAPACK's T", kind="open", stars=4, minutes=25, equations=("6.3", "6.10"),
-    reference=larft, alternatives=(larft_by_columns, larft_by_upper_inverse), cases=lapack_cases,
+    reference=larft, alternatives=(larft_by_columns, larft_by_upper_inverse), cases=lapack_cases, tolerance=1e-12,
     mutants={
         "returns UT, not LAPACK's T": Mistake(lambda a, tau: larft(a, tau).mT.contiguous(),
             "That is lower triangular. LAPACK writes Q = I − Y T Yᵀ with vectors as columns, and Y = Kᵀ: its "
@@ -528,6 +539,10 @@ exercise(
             "(6.10) gives the inverse of T, if there is one. With a τ = 0 there is none, and T exists all the same.",
             "eq. 6.3",
             next="Which way to T never divides by β?"),
+        **{f"adds {small:g} to tau": Mistake(larft_with(small),
+            "It avoids 1/0, but a τ of zero means that the vector is not used at all: its row of T is zero, and yours "
+            "is only small.", "eq. 6.3", next="Which way to T never divides by τ?")
+           for small in (1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)},
         "stops at the overlaps of pairs": Mistake(
             lambda a, tau: torch.diag(tau) - (tau[:, None] * overlaps(a) * tau).triu(1),
             "The pairs are right, but from the third vector on there are longer paths.", "eq. 6.7"),

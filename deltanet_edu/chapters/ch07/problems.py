@@ -7,12 +7,14 @@ import torch
 from ...ops import linear_attention_chunkwise, linear_attention_recurrent
 from ...tutor import Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, smallest_first
+from .. import by_hand
 from ..common import one_head, real
 
 # -- 7.1 How many steps? -----------------------------------------------------------------------------------------------
 
 exercise(
     id="7.1", title="How many steps?", kind="predict", stars=1, minutes=3, equations=("7.2",), reference=16,
+    working=(by_hand.chunks,),
     mutants={
         "drops the ragged tail": Mistake(15,
             "15 chunks of 64 hold 960 tokens. The other 40 still need a chunk of their own.", "eq. 7.2"),

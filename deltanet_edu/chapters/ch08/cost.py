@@ -146,11 +146,15 @@ exercise(
             ("a tail and expensive steps", 1.0, 1e-12, 96, 64, 64),
             ("a short tail", 1.8e-5, 1e-11, 65, 64, 32),
             ("a short tail", 1e-5, 1e-11, 100, 64, 32), ("half a tail", 1.8e-5, 1e-11, 80, 64, 64),
-            ("two equally fast", 38.0, 1.0, 2, 2, 1))],
+            ("two equally fast", 38.0, 1.0, 2, 2, 1),
+            ("a long sequence", 1e-8, 1e-11, 65536, 4, 4),
+            ("a step dear enough for a longer chunk", 3.31e-6, 1e-11, 1024, 8, 4),
+            ("a step dear enough for a longer chunk", 5.41e-7, 1e-11, 1024, 4, 8),
+            ("a step not dear enough for a longer chunk", 3.25e-6, 1e-11, 1024, 8, 4))],
     mutants={
         "always chooses C = 1": Mistake(fastest(lambda C, step, flop, T, K, V: cost_per_token(C, K, V)),
-            "C = 1 comes out if only the work counts, or if the steps do not become fewer. There are ⌈T / C⌉ steps "
-            "that wait for each other.",
+            "C = 1 comes out if only the work counts, or if longer chunks do not make fewer steps. There are ⌈T / C⌉ "
+            "steps that wait for each other.",
             "eq. 8.9", next="How many steps are there for C = 1 and for C = 64, and what do they cost?"),
         "always chooses the longest chunk": Mistake(fastest(lambda C, step, flop, T, K, V: math.ceil(T / C)),
             "The longest chunk comes out if only steps count. The work per token grows with C and, in the end, with "
@@ -190,6 +194,17 @@ exercise(
             "Only powers of two are asked for: those are the tiles that hardware likes."),
         "returns the larger of two": Mistake(fastest(sizes=lambda T: powers_of_two(T)[::-1]),
             "Two chunk lengths take exactly the same time here. The smaller one was asked for."),
+        "takes the larger of the two": Mistake(
+            fastest(lambda C, step, flop, T, K, V: max(math.ceil(T / C) * step, T * cost_per_token(C, K, V) * flop)),
+            "Steps and work do not overlap here: a step costs `step` seconds, *and on top of that* come the FLOPs.",
+            next="Add the two times."),
+        "charges the solve only": Mistake(with_work(lambda C, T, K, V: math.ceil(T / C) * C * C),
+            "C² a chunk is only a small part of the work. Equation 8.9 has three terms, and is the work per *token*.",
+            "eq. 8.9"),
+        "charges the steps only": Mistake(fastest(lambda C, step, flop, T, K, V: math.ceil(T / C) * step),
+            "The FLOPs are missing: T tokens, eq. 8.9 each, at `flop` seconds a FLOP.", "eq. 8.9"),
+        "never takes more than 64": Mistake(fastest(sizes=lambda T: [C for C in powers_of_two(T) if C <= 64]),
+            "64 is what kernels like. In this model any power of two up to T may be fastest."),
         "returns the exponent": Mistake(lambda *args: int(math.log2(best_chunk(*args))),
             "The power itself is asked for, 2ⁱ, and not i."),
         "returns the time": Mistake(shortest_time,

@@ -7,6 +7,7 @@ from ...ops import delta_rule_chunkwise
 from ...ops.delta_rule.householder import ut_by_solve
 from ...tutor import Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, smallest_first
+from .. import by_hand
 from ..common import KEYS, alone_and_paired, loop, one_head
 from .one_chunk import (after_the_update, all_scaled, beta_once_more, by_the_transition, change_only, chunk_with,
                         from_an_empty_memory, one_chunk, one_chunk_by_loop, one_chunk_residual, reading_and_writing,
@@ -17,7 +18,8 @@ from .one_chunk import (after_the_update, all_scaled, beta_once_more, by_the_tra
 
 exercise(
     id="8.1", title="What the second token writes", kind="predict", stars=1, minutes=5, equations=("8.1",),
-    reference=0.7, tolerance=1e-3,
+    reference=0.7, tolerance=1e-3, givens={"β₂": 0.5},
+    working=(by_hand.second_write_by_the_loop, by_hand.second_write_by_u_and_w),
     mutants={
         "forgets the entering memory": Mistake(1.3,
             "That is u₂: what token 2 would write if the chunk had begun with an empty memory. It began with S = (1, "
@@ -37,8 +39,8 @@ exercise(
             "That is the whole error, 5 − 3.6. With β₂ = 0.5 half of it is written.", "eq. 8.1"),
         "forgets β₂ in w₂": Mistake(0.1,
             "Your w₂ is (0, 0.6). Every w_t is scaled by its β_t, like every u_t.", "eq. 5.3"),
-        "forgets β₂ in u₂": Mistake(2.0,
-            "Your u₂ is 2.6. Every u_t is scaled by its β_t, like every w_t.", "eq. 5.4"),
+        "gives x₁, or forgets β₂ in u₂": Mistake(2.0,
+            "2 is what token 1 writes, 3 − 1. It also comes out with a u₂ of 2.6, which lacks its β₂.", "eq. 5.4"),
         "multiplies by β₂ twice": Mistake(0.35,
             "u₂ = 1.3 and w₂ = (0, 0.3) contain β₂ already, so their difference is not halved again.", "eq. 8.1"),
         "gives the error, not the write": Mistake(-0.7,
@@ -204,6 +206,10 @@ def token_by_token(q, k, v, beta, S, C):
     return one_chunk_by_loop(q, k, v, beta, S)
 
 
+def adding_only(q, k, v, beta, S, C):
+    return (q @ k.mT).tril() @ (beta[:, None] * v) + q @ S.mT, S + (beta[:, None] * v).mT @ k
+
+
 def by_chunks(one, join=torch.cat):
     """A mutant: chunk after chunk with another `one_chunk`, or with the outputs joined in another way."""
     def f(q, k, v, beta, S, C):
@@ -337,6 +343,9 @@ exercise(
         "starts every chunk from the first memory": Mistake(each_from(lambda S: S),
             "Each chunk starts from the memory that the chunk before it has left, S′, not from the one that came in at "
             "the very beginning.", "eq. 8.4", next="Which variable has to change inside the loop?"),
+        "adds without erasing": Mistake(adding_only,
+            "β v itself is written, and nothing is erased: linear attention. The delta rule writes the error.",
+            "eq. 8.1"),
         "never updates S": Mistake(each_from(lambda S: S, leaves=lambda S, S_out: S.clone()),
             "Every chunk starts from the memory that came in, and that one is returned too: what the chunks leave is "
             "thrown away.",

@@ -37,6 +37,16 @@ def sign_of_the_weights(answer):
         return "no weight is negative: the keys do not overlap"
     if not beta[1:].any():
         return "no weight is negative: nothing is erased after the first token"
+    return _why_not_negative(k, beta, q)
+
+
+def _why_not_negative(k, beta, q):
+    """What keeps every weight of the last token from being negative, though some keys overlap and some β are not 0."""
+    if not (k @ q).any():
+        return "no weight is negative: the query overlaps no key"
+    writers = beta.bool()
+    if not (k @ k.T)[writers][:, writers].tril(-1).any():
+        return "no weight is negative: of two keys that overlap, one is never written"
     return "no weight is negative"
 
 
@@ -58,6 +68,11 @@ exercise(
             next="Turn the second key toward the first."),
         "writes nothing after the first token": Mistake(([(1.0, 0.0), (0.6, 0.8)], [1.0, 0.0], (0.0, 1.0)),
             "A token with β = 0 does not write and does not erase.", "eq. 8.7"),
+        "writes nothing that could be erased": Mistake(([(1.0, 0.0), (0.6, 0.8)], [0.0, 1.0], (0.0, 1.0)),
+            "Of two keys that overlap, one has β = 0. What was never written cannot be erased, and has the weight 0; "
+            "and whoever writes nothing erases nothing.", "eq. 8.7"),
+        "asks for what is nowhere": Mistake(([(1.0, 0.0), (1.0, 0.0)], [1.0, 1.0], (0.0, 1.0)),
+            "The query overlaps no key, so all weights are zero. It must overlap the key that erases.", "eq. 8.7"),
         "keeps more than it erases": Mistake(([(1.0, 0.0), (0.6, 0.8)], [1.0, 1.0], (1.0, 0.0)),
             "The last query overlaps each earlier key at least as much as the later tokens take away from it, so every "
             "weight stays positive or zero.", "eq. 8.7",

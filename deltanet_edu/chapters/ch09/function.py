@@ -111,6 +111,10 @@ def save_the_leaving_memory(ctx, inputs, outputs, results):
     ctx.save_for_backward(*inputs[:4], outputs[1])
 
 
+def save_copies(ctx, inputs, outputs, results):
+    ctx.save_for_backward(*(x.clone() for x in inputs))
+
+
 class KeepsInputsAsAttributes(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *inputs):
@@ -138,7 +142,7 @@ NAMES = "O", "memory that leaves", "dQ", "dK", "dV", "dbeta", "dS"
 
 
 def run_function(answer):
-    """From a Function to what is compared: results, gradients, and how many numbers it saves and hides on ctx."""
+    """From a Function to what is compared: results, gradients, and how many numbers it saves, copies, hides on ctx."""
     if isinstance(answer, torch.autograd.Function) or not callable(answer):
         raise AnswerError("give the class itself, a subclass of torch.autograd.Function")
     is_function = isinstance(answer, type) and issubclass(answer, torch.autograd.Function)
@@ -146,6 +150,7 @@ def run_function(answer):
 
     def run(Q, K, V, beta, S, dO, dS):
         inputs, saved = [x.clone().requires_grad_() for x in (Q, K, V, beta, S)], {}
+        given = {x.untyped_storage().data_ptr() for x in inputs}
 
         def keep(x):
             saved[x.untyped_storage().data_ptr()] = x.numel()
@@ -158,7 +163,8 @@ def run_function(answer):
         leaves = tree_leaves(getattr(results[0].grad_fn, "__dict__", {}))
         attached = sum(x.numel() for x in leaves if isinstance(x, torch.Tensor))
         gradients = torch.autograd.grad(results, inputs, (dO, dS), allow_unused=True)
-        counts = {"numbers saved": sum(saved.values()), "numbers on ctx": attached}
+        copied = sum(n for storage, n in saved.items() if storage not in given)
+        counts = {"numbers saved": sum(saved.values()), "of them copies": copied, "numbers on ctx": attached}
         return dict(zip(NAMES, (*results, *gradients))) | counts
 
     run.__signature__ = inspect.signature(run)                           # names of the arguments are ours ...
@@ -187,6 +193,17 @@ exercise(
         "saves the memory that leaves too": Mistake(function_that(save=save_leaving_memory_too),
             "All gradients are right, but the memory that leaves is kept as well. The backward pass needs the one that "
             "entered.", "eq. 9.9"),
+        "saves X too": Mistake(function_that(save=lambda ctx, inputs, o, r: ctx.save_for_backward(*inputs, r[3])),
+            "All gradients are right, but X is kept as well. Run `forward` again in the backward pass instead.",
+            "eq. 9.9"),
+        "leaves everything to autograd": Mistake(lambda *inputs: tuple(forward_chunk(*inputs)[:2]),
+            "All gradients are right, but this is no `torch.autograd.Function`: autograd keeps whatever its own "
+            "backward pass needs. You decide by `ctx.save_for_backward`.", "eq. 9.9"),
+        "doubles the gradients": Mistake(function_that(finish=lambda d, dO, dS: tuple(2 * x for x in d)),
+            "Every gradient is twice what is right.", "eq. 9.6"),
+        "saves copies of the inputs": Mistake(function_that(save=save_copies),
+            "All gradients are right, but a `clone` is a second copy of every input, and both are kept. "
+            "`save_for_backward` keeps the tensor itself.", "eq. 9.9"),
         "hides intermediate results on ctx": Mistake(function_that(save=hide_results_on_ctx),
             "All gradients are right, but tensors set as attributes of `ctx` stay alive just like saved ones, and UT₁, "
             "P, R and X are among them.",

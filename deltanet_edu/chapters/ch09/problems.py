@@ -4,6 +4,7 @@ import torch
 
 from ...tutor import AnswerError, Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, normal, smallest_first
+from .. import by_hand
 from ..common import KEYS, alone_and_paired, eye_like
 from .chunk import by_autograd, forward_chunk, inverse, token_loop
 
@@ -11,7 +12,8 @@ from .chunk import by_autograd, forward_chunk, inverse, token_loop
 
 exercise(
     id="9.1", title="The gradient of a write strength", kind="predict", stars=1, minutes=5, equations=("9.7",),
-    reference=1.44, tolerance=1e-3,
+    reference=1.44, tolerance=1e-3, givens={"β": 0.25},
+    working=(by_hand.gradient_of_a_write_strength,),
     mutants={
         "takes the write for the error": Mistake(0.36,
             "You multiplied with x = β e = 0.2. A larger β writes more of the *whole* error e = 0.8.", "eq. 9.7"),

@@ -8,6 +8,7 @@ from ...ops import delta_rule_attention
 from ...ops.delta_rule.householder import wy_u, wy_w
 from ...tutor import AnswerError, Case, Mistake, exercise
 from ...tutor.cases import normal, strengths, unit_keys
+from .. import by_hand
 from ..common import eye_like, real
 from .chunk import token_loop
 
@@ -56,14 +57,26 @@ def strength_cases(g):
     yield Case((real([0.5, 0.0, 1.0, 0.25]),), "β = 0 and β = 1 among them, T = 4")
 
 
+def weights_by_products(beta):
+    return torch.stack([beta[t] * (1 - beta[t + 1:]).prod() for t in range(len(beta))])
+
+
 exercise(
     id="9.8", title="Review: one key, many values", kind="code", stars=2, minutes=15, equations=("2.5", "8.7"),
-    reference=weights_of_one_key, alternatives=(weights_by_fading, weights_by_attention, weights_by_jacobian),
-    cases=strength_cases,
+    reference=weights_of_one_key, cases=strength_cases,
+    alternatives=(weights_by_products, weights_by_fading, weights_by_attention, weights_by_jacobian),
     mutants={
         "adds without erasing": Mistake(lambda beta: beta.clone(),
             "That is an additive memory (chapter 1): every value keeps its weight for ever. Here each later write "
             "fades it.", "eq. 2.5"),
+        "takes one minus the product": Mistake(weights_from(lambda beta, i: beta[i] * (1 - beta[i + 1:].prod())),
+            "Each later write keeps the share 1 − β_j, and those shares are multiplied: the product of the 1 − β_j.",
+            "eq. 2.5"),
+        "takes one minus the sum": Mistake(weights_from(lambda beta, i: beta[i] * (1 - beta[i + 1:].sum())),
+            "Right for one later write. Of several, each takes its share of what is *left*: multiply the 1 − β_j.",
+            "eq. 2.5"),
+        "divides by the sum of all strengths": Mistake(lambda beta: beta / beta.sum(),
+            "That makes the weights sum to 1, and knows no order. Early values fade more than late ones.", "eq. 2.5"),
         "lets a write fade itself": Mistake(weights_from(lambda beta, i: beta[i] * torch.prod(1 - beta[i:])),
             "The fading comes from *later* writes, j > i. Yours includes the write itself.",
             "eq. 2.5", next="After a single write with β = 0.5, how much of v₁ is there?"),
@@ -272,6 +285,7 @@ exercise(
 exercise(
     id="9.10", title="Review: what is left to store",
                      kind="predict", stars=2, minutes=5, equations=("9.9",), reference=4, tolerance=1e-3,
+    working=(by_hand.mebibytes_of_memories,),
     mutants={
         "stores a memory for every token": Mistake(256,
             "That is the token loop. The chunkwise form meets a memory once per *chunk*, and rebuilds the rest inside.",

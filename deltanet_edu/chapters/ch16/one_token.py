@@ -109,12 +109,13 @@ def prepare(q, k, b):
 
 def prepare_by_hand(q, k, b):
     q, k = q / (1 + torch.exp(-q)), k / (1 + torch.exp(-k))
-    return q / q.square().sum(-1, keepdim=True).sqrt(), k / k.norm(dim=-1, keepdim=True), 1 / (1 + torch.exp(-b))
+    q, k = (x * x.square().sum(-1, keepdim=True).clamp(min=1e-24).rsqrt() for x in (q, k))
+    return q, k, 1 / (1 + torch.exp(-b))
 
 
 def prepare_by_einsum(q, k, b):
     q, k = (x * x.sigmoid() for x in (q, k))
-    q, k = (x / torch.einsum("thk,thk->th", x, x).sqrt()[..., None] for x in (q, k))
+    q, k = (x / torch.einsum("thk,thk->th", x, x).sqrt().clamp(min=1e-12)[..., None] for x in (q, k))
     return q, k, torch.exp(b) / (1 + torch.exp(b))
 
 
@@ -145,6 +146,9 @@ def prepare_cases(g):
     for T, H, K in ((1, 1, 2), (1, 2, 2), (3, 1, 3), (2, 3, 4), (4, 2, 5)):
         q, k = normal(g, T, H, K) + 0.05, normal(g, T, H, K) + 0.05
         yield Case((q, k, normal(g, T, H)), f"T = {T}, H = {H}, K = {K}")
+    q, k = q.clone(), k.clone()
+    q[1, 0], k[2, 1] = 0, 0
+    yield Case((q, k, normal(g, T, H)), f"a query and a key are zero, T = {T}, H = {H}, K = {K}")
 
 
 SLIPS_OF_A_KEY = {
@@ -174,6 +178,9 @@ SLIPS_OF_A_KEY = {
         "eq. 16.5", next="Compute the norm of one token's key."),
     "divides by the root of the mean square": Mistake(dict(shape=over_root_mean_square),
         "That is an RMSNorm: the result has length √K. Divide by the root of the *sum* of squares.", "eq. 16.5"),
+    "divides zeros by their length": Mistake(dict(shape=lambda x: F.silu(x) / F.silu(x).norm(dim=-1, keepdim=True)),
+        "A vector of zeros has the length 0, and 0/0 is NaN. The 10⁻⁶ under the root keeps it at zero.",
+        "eq. 16.5", next="Which divisor is never zero?"),
     "scales the queries by 1/√K": Mistake(dict(shape=length_1, query=lambda q: length_1(q) * q.shape[-1] ** -0.5),
         "Softmax attention needs that factor. Here a query has length 1 like a key.", "eq. 16.5"),
     "uses the 1-norm": Mistake(dict(shape=lambda x: F.normalize(F.silu(x), p=1, dim=-1)),

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from ...tutor import Case, Mistake, exercise
 from ...tutor.cases import normal
+from .. import by_hand
 from ..common import real
 
 
@@ -176,6 +177,7 @@ exercise(
 exercise(
     id="16.6", title="When attention's cache overtakes",
                      kind="predict", stars=2, minutes=10, equations=("16.9",), reference=37, tolerance=1e-3,
+    working=(by_hand.tokens_until_the_cache_is_larger,),
     mutants={
         "forgets the convolution": Mistake(33, "Compared with the matrices alone, 8,192 numbers. The convolution keeps "
                                                "9D more.", "eq. 16.9"),

@@ -1,0 +1,197 @@
+"""Functions with one change in their source: in an expression, or a step left out, moved, or missing in a round.
+
+Every change is said in words that complete "it ...". What is likelier has the lower rank and comes first.
+"""
+
+import ast
+import inspect
+import itertools
+import textwrap
+from dataclasses import dataclass, field
+
+from .expressions import ENTERED, EXCHANGED, called, code, of_expression, replaced_name
+
+
+@dataclass(frozen=True)
+class Edit:
+    """The field `name` of a node gets the value `new`; what is said of an answer in which that has happened."""
+
+    rank: int
+    said: str
+    node: ast.AST
+    name: str
+    new: object = field(hash=False)
+
+
+# -- taking a function apart ------------------------------------------------------------------------------------------
+
+def changed(f, rank=EXCHANGED):
+    """(what is said of it, function) for every single change of a function up to a rank; nothing without its source."""
+    tree = _source(f)
+    if tree is None:
+        return
+    scope = Scope(tree)
+    for edit in sorted((edit for edit in _edits(tree, scope) if edit.rank <= rank), key=lambda edit: edit.rank):
+        if made := _made(f, tree, scope, [edit]):
+            yield edit.said, made
+
+
+def twice_changed(f):
+    """The same for two changes of the likelier kinds, in different places."""
+    tree = _source(f)
+    scope = Scope(tree)
+    edits = sorted((edit for edit in _edits(tree, scope) if edit.rank <= 1), key=lambda edit: edit.rank)
+    for pair in itertools.combinations(edits, 2):
+        apart = pair[0].node is not pair[1].node or pair[0].name != pair[1].name
+        if apart and (made := _made(f, tree, scope, pair)):
+            yield f"{pair[0].said}, and {pair[1].said}", made
+
+
+def _made(f, tree, scope, edits):
+    """The function with some edits made; None if it cannot be."""
+    entered = [ast.parse(f"{name}{ENTERED} = {name}").body[0] for name in scope.rebound]
+    before = [(edit.node, edit.name, getattr(edit.node, edit.name)) for edit in edits]
+    for edit in edits:
+        setattr(edit.node, edit.name, edit.new)
+    function = ast.FunctionDef(tree.name, tree.args, [*entered, *tree.body], [], None, None)
+    function.type_params = []
+    made = {}
+    try:
+        module = ast.fix_missing_locations(ast.Module([function], []))
+        exec(compile(module, f"<{tree.name}, changed>", "exec"), f.__globals__, made)
+    except (SyntaxError, ValueError, TypeError, NameError, RecursionError):
+        made = {}
+    for node, name, old in reversed(before):
+        setattr(node, name, old)
+    return made.get(tree.name)
+
+
+def _source(f):
+    """The parsed `def` of a function; None for anything else, and for a loop that a change might keep from ending."""
+    if not inspect.isfunction(f) or f.__closure__:
+        return None
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(f))).body[0]
+    except (OSError, TypeError, SyntaxError, IndexError):
+        return None
+    plain = isinstance(tree, ast.FunctionDef) and tree.name == f.__name__ and not any(isinstance(node, ast.While) for node in ast.walk(tree))
+    if plain and ast.get_docstring(tree):
+        tree.body = tree.body[1:]
+    return tree if plain else None
+
+
+class Scope:
+    """The names of a function: its arguments, what it assigns, which arguments it assigns anew, what its loops count."""
+
+    def __init__(self, tree):
+        self.arguments = [a.arg for a in (*tree.args.args, *tree.args.kwonlyargs)]
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        stored = dict.fromkeys(node.id for node in names if isinstance(node.ctx, ast.Store))
+        self.rebound = [name for name in self.arguments if name in stored]
+        self.local = [*dict.fromkeys((*self.arguments, *stored))]
+        loops = [node for node in ast.walk(tree) if isinstance(node, (ast.For, ast.comprehension))]
+        self.counters = {loop.target.id for loop in loops if isinstance(loop.target, ast.Name) and _counts(loop.iter)}
+        self.over = {}                                                   # loop variable -> what the loop runs over
+        for loop in loops:
+            over = loop.iter.args if called(loop.iter) == "zip" else [loop.iter]
+            targets = loop.target.elts if isinstance(loop.target, ast.Tuple) else [loop.target]
+            self.over |= {t.id: x for t, x in zip(targets, over) if isinstance(t, ast.Name) and isinstance(x, ast.Name)}
+        self.parent = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+
+
+def _counts(iterable):
+    """Whether a loop counts: it runs over a range, forwards or backwards."""
+    inner = iterable.args[0] if called(iterable) == "reversed" else iterable
+    return called(inner) == "range"
+
+
+def _edits(tree, scope):
+    """Every Edit of a function."""
+    for node in [n for statement in tree.body for n in ast.walk(statement)]:
+        for name, value in ast.iter_fields(node):
+            if isinstance(value, list):
+                yield from _of_statements(node, name, value, tree, scope)
+                for i, part in enumerate(value):
+                    for rank, said, new in of_expression(part, scope):
+                        yield Edit(rank, said, node, name, [*value[:i], new, *value[i + 1:]])
+            else:
+                for rank, said, new in of_expression(value, scope):
+                    yield Edit(rank, said, node, name, new)
+    yield from _of_statements(tree, "body", tree.body, tree, scope)
+
+
+# -- changes of statements --------------------------------------------------------------------------------------------
+
+def _of_statements(node, name, body, tree, scope):
+    """A step left out, two in the other order, a loop that is too short or runs backwards, results exchanged."""
+    if not body or not isinstance(body[0], ast.stmt):
+        return
+    for i, statement in enumerate(body):
+        rest = [*body[:i], *body[i + 1:]]
+        if not isinstance(statement, ast.Return):
+            yield Edit(1, f"leaves out the step {_step(statement)}", node, name, rest or [ast.Pass()])
+        if i + 1 < len(body) and not isinstance(body[i + 1], ast.Return):
+            order = [*body[:i], body[i + 1], statement, *body[i + 2:]]
+            said = f"takes two steps in the other order: {_step(body[i + 1])} before {_step(statement)}"
+            yield Edit(2, said, node, name, order)
+        if isinstance(statement, ast.For):
+            yield from _of_loop(statement)
+            for said, loop in _but_for_one_round(statement):
+                yield Edit(3, said, node, name, [*body[:i], loop, *body[i + 1:]])
+        if isinstance(statement, ast.Return):
+            yield from _of_return(statement, scope)
+    if isinstance(node, ast.For) and isinstance(tree.body[-1], ast.Return):
+        yield Edit(2, "returns in the first round of its loop", node, name, [*body, tree.body[-1]])
+        yield Edit(2, f"takes the step {_step(body[-1])} after the loop, not in it", tree, "body",
+                   _moved_out(tree.body, node))
+
+
+def _but_for_one_round(loop):
+    """(what is said, the loop) with one of its steps left out in the first round, or in the last."""
+    for order, round in (("", "first"), ("[::-1]", "last")):
+        counted = ast.parse(f"zip(range(len(list(x))){order}, list(x))", mode="eval").body
+        target = ast.Tuple([ast.Name("_round", ast.Store()), loop.target], ast.Store())
+        for i, step in enumerate(loop.body):
+            later = ast.If(ast.parse("_round > 0", mode="eval").body, [step], [])
+            steps = [*loop.body[:i], later, *loop.body[i + 1:]]
+            made = ast.For(target, replaced_name(counted, "x", loop.iter), steps, [])
+            yield f"leaves out the step {_step(step)} in the {round} round of its loop", made
+
+
+def _of_return(statement, scope):
+    """Results in the other order, or what is on the way to the one result in its place."""
+    if isinstance(statement.value, ast.Tuple):
+        turned = ast.Tuple(statement.value.elts[::-1], ast.Load())
+        yield Edit(2, "returns its results in the other order", statement, "value", turned)
+        return
+    for name in scope.local:
+        said = f"gives `{name}` itself" if name in scope.arguments else f"stops at `{name}`"
+        yield Edit(3, said, statement, "value", ast.Name(name, ast.Load()))
+
+
+def _moved_out(body, loop):
+    """The statements of a function with the last of a loop moved behind it."""
+    moved = []
+    for statement in body:
+        if statement is loop and len(loop.body) > 1:
+            moved += [ast.For(loop.target, loop.iter, loop.body[:-1], []), loop.body[-1]]
+        else:
+            moved.append(statement)
+    return moved
+
+
+def _of_loop(loop):
+    for piece, said in (("[1:]", "leaves out the first round of its loop"),
+                        ("[:-1]", "leaves out the last round of its loop"),
+                        ("[::-1]", "runs through its loop in the other direction"),
+                        ("[:1]", "takes the first round of its loop only")):
+        new = ast.parse(f"list(x){piece}", mode="eval").body
+        new.value.args = [loop.iter]
+        yield Edit(2, said, loop, "iter", new)
+
+
+def _step(statement):
+    """A statement in few characters."""
+    if isinstance(statement, (ast.For, ast.If)):
+        return code(statement.iter if isinstance(statement, ast.For) else statement.test)
+    return code(statement)

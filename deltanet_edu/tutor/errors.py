@@ -1,0 +1,90 @@
+"""Exceptions in a learner's code, said in the words of the book: what PyTorch means, and what usually causes it."""
+
+import inspect
+import re
+
+FIT = "Is one of them transposed, or are two exchanged? K ≠ V shows what K = V hides."
+CUT = "`detach`, `.item()`, `torch.tensor(...)` and `no_grad` cut it off, and so does writing its data into a new tensor."
+
+# (pattern of the message, what is said of the answer, what usually causes it); groups fill the braces.
+SAID = tuple((re.compile(pattern), headline, advice) for pattern, headline, advice in (
+    (r"mat1 and mat2 shapes cannot be multiplied \((\w+) and (\w+)\)",
+     "it multiplies matrices that do not fit: {0} and {1}", FIT),
+    (r"size mismatch, got input \(\w+\), mat \((\w+)\), vec \((\w+)\)",
+     "it multiplies a matrix, {0}, with a vector that does not fit: {1} numbers", FIT),
+    (r"inconsistent tensor size, expected tensor \[(\d+)\] and src \[(\d+)\]",
+     "it takes the dot product of vectors that do not fit: {0} and {1} numbers", FIT),
+    (r"Expected size for first two dimensions of batch2 tensor",
+     "it multiplies batches of matrices that do not fit", FIT),
+    (r"size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\) at non-singleton dimension (\d+)",
+     "it combines tensors that do not fit: {0} against {1} along dimension {2}",
+     f"Entry meets entry only where the sizes are equal, or one of them is 1. {FIT}"),
+    (r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\)",
+     "it puts {1} numbers where there is room for {0}", FIT),
+    (r"shape mismatch: value tensor of shape (\[.*?\]) cannot be broadcast .* of shape (\[.*?\])",
+     "it puts a tensor of shape {0} into a place of shape {1}", FIT),
+    (r"einsum\(\)", "the letters of its einsum do not fit the tensors", "Each letter is one size, in every tensor."),
+    (r"[Ss]izes of tensors must match except in dimension (\d+)",
+     "it joins tensors whose other dimensions differ", "Along all dimensions but the joined one they must agree."),
+    (r"stack expects each tensor to be equal size", "it stacks tensors of different shapes", ""),
+    (r"stack expects a non-empty|expected a non-empty list of Tensors|cat\(\): expected a non-empty",
+     "it joins an empty list", "Nothing was put into the list, in this case at least."),
+    (r"shape '(.*?)' is invalid for input of size (\d+)",
+     "it reshapes {1} numbers to the shape {0}, which holds another number of them", ""),
+    (r"Expected 1-?D|1D tensors expected|Expected 1-D argument", "it needs vectors where it has something else",
+     "An outer product or `dot` is of vectors: of a matrix take a row, or write `@`."),
+    (r"both arguments to (?:matmul|linear)[^\d]*need to be at least 1D", "it takes a matrix product with a number",
+     "A number is multiplied with `*`."),
+    (r"(?:index|list index|tuple index) (?:-?\d+ is )?out of (?:bounds|range)",
+     "it reads where there is nothing any more", "An index is too large by one or more: counting starts at 0."),
+    (r"does not require grad and does not have a grad_fn|One of the differentiated Tensors|not have been used in the",
+     "its result is cut off from its inputs", f"No gradient can flow from it. {CUT}"),
+    (r"only one element tensors can be converted|[Bb]oolean value of Tensor with more than one value",
+     "it takes a tensor of several numbers for one", "Which entry, or which sum, is meant?"),
+    (r"(?:not enough|too many) values to unpack", "it unpacks another number of values than there are",
+     "How many results does the function on the right return?"),
+    (r"singular", "it inverts a matrix that has no inverse", ""),
+    (r"incorrect number of gradients \(expected (\d+), got (\d+)\)",
+     "its backward returns {1} gradients, one for each of {0} arguments is expected", ""),
+    (r"invalid gradient at index (\d+) - got (\[.*?\]) but expected shape compatible with (\[.*?\])",
+     "its gradient number {0} has the shape {1}, the argument {2}", "Gradients come in the order of the arguments."),
+))
+
+# The same for exceptions whose kind says it.
+KINDS = (
+    (ZeroDivisionError, r"", "it divides by zero", ""),
+    (RecursionError, r"", "it calls itself without end", "Which case ends it?"),
+    (UnboundLocalError, r"'(\w+)'", "it uses {0} before it has a value", "Is it made on every path, before this line?"),
+    (NameError, r"'(\w+)'", "it uses {0}, which has no value", "Was the cell that makes it run? Is it spelled so?"),
+    (AttributeError, r"'(\w+)' object has no attribute '(\w+)'", "it asks a {0} for .{1}, which it does not have", ""),
+    (IndexError, r"", "it reads where there is nothing any more", "An index is too large, or a dimension is missing."),
+    (KeyError, r"(.+)", "it asks for {0}, which is not there", ""),
+    (TypeError, r"unsupported operand type\(s\) for (\S+): '(\w+)' and '(\w+)'", "it computes a {1} {0} a {2}",
+     "One of them should be something else: a list is no tensor, and None is a missing result."),
+    (TypeError, r"'(\w+)' object is not (\w+)", "it takes a {0} for something {1}", ""),
+)
+
+
+def of_error(f, case, expected, error):
+    """(headline, advice) for an exception in the learner's code."""
+    try:
+        inspect.signature(f).bind(*case.args)
+    except TypeError as mismatch:
+        return "its arguments do not fit", [f"It is called with {len(case.args)} arguments: {mismatch}."]
+    except ValueError:
+        pass
+    headline, text = f"it raises {type(error).__name__}", str(error)
+    if "same dtype" in text or ("expected scalar type" in text and "but found" in text):
+        return "it mixes tensors of two dtypes", [
+            "A new tensor has another dtype than the inputs: use `v.new_zeros(...)` or `dtype=v.dtype`."]
+    if isinstance(error, NotImplementedError) and expected.error is None:
+        return headline, ["It is written for some inputs, but not for this one."]
+    if "a leaf Variable that requires grad" in text:
+        return headline, ["It changes an input in place that needs a gradient: make a new tensor instead."]
+    for pattern, said, advice in SAID:
+        if found := pattern.search(text):
+            return said.format(*found.groups()), [advice] if advice else []
+    for kind, pattern, said, advice in KINDS:
+        if isinstance(error, kind) and (found := re.search(pattern, text)):
+            return said.format(*found.groups()), [advice] if advice else []
+    return headline, []

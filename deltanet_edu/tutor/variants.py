@@ -1,0 +1,77 @@
+"""Right answers with one thing changed: mistakes that nobody has catalogued, read off the solutions themselves.
+
+Every solution of an exercise whose source is a plain `def` is taken apart, and each of its parts is left out, doubled,
+negated, exchanged or taken from the wrong place, one at a time. An answer that agrees with such a variant on every case
+has made this change, or another that cannot be told from it. That is all that is said.
+"""
+
+import itertools
+import warnings
+
+from .compare import difference
+from .edits import changed, twice_changed
+from .expressions import EXCHANGED
+
+ENOUGH = 2                # so many names for one answer are enough
+
+
+def of_variants(exercise, outcomes, wrong):
+    """(headline, advice) if the answer is, on every case, a right one with one thing changed; else None."""
+    order = sorted(range(len(wrong)), key=lambda i: not wrong[i])
+    launches = getattr(exercise.prepare, "launches", False)              # a kernel is no plain function
+    if launches or not any(bad and outcomes[i].error is None for i, bad in enumerate(wrong)):
+        return None
+    order.sort(key=lambda i: (not wrong[i], outcomes[i].error is not None))
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number, said in enumerate(variants(exercise)):
+            if said not in found and all(_agrees(exercise, number, i, outcomes[i]) for i in order):
+                found.append(said)
+            if len(found) == ENOUGH:
+                break
+    if not found:
+        return None
+    also = [f"Or, which comes to the same, it {said}." for said in found[1:2]]
+    return f"it {found[0]}", ["It returns what a right answer with this one change returns, on every case.", *also]
+
+
+def of_number(workings, answer, tolerance):
+    """(headline, advice) for a number that comes out if one step of a working is changed, or two; else None."""
+    for several in (False, True):
+        found = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for said, f in itertools.chain(*(twice_changed(f) if several else changed(f, EXCHANGED - 1) for f in workings)):
+                if said not in found and difference(_value(f), answer, tolerance) is None:
+                    found.append(said)
+        if found and not (several and len(found) > 1):                   # several ways of two steps say nothing
+            also = [f"It also comes out if one {said}." for said in found[1:ENOUGH]]
+            return f"it is what comes out if one {found[0]}", also
+    return None
+
+
+def _value(f):
+    try:
+        return f()
+    except Exception:
+        return None
+
+
+def variants(exercise):
+    """What is said of each variant of the exercise's solutions, in order; they are made once."""
+    if "variants" not in exercise.known:
+        made = [pair for f in (exercise.reference, *exercise.alternatives) for pair in changed(f)]
+        exercise.known["variants"] = made
+    return [said for said, _ in exercise.known["variants"]]
+
+
+def _agrees(exercise, number, i, outcome):
+    """Whether an outcome on case i is that of a variant."""
+    if ("variant", number, i) not in exercise.known:
+        f = exercise.known["variants"][number][1]
+        exercise.known["variant", number, i] = exercise.run(exercise.prepared(f), i)
+    instead = exercise.known["variant", number, i]
+    if instead.error is not None or outcome.error is not None:
+        return type(instead.error) is type(outcome.error)
+    return difference(instead.value, outcome.value, exercise.tolerance) is None
