@@ -21,7 +21,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from deltanet_edu import figures
-from deltanet_edu.figures import card, lines, style
+from deltanet_edu.figures import card, language, lines, style
 from deltanet_edu.figures.explore import WIDGET
 from deltanet_edu.figures.film import animation, film, scenes
 from deltanet_edu.figures.style import colors, look, words
@@ -143,6 +143,33 @@ def test_curves_are_told_apart_without_color(name):
                  if not line.get_label().startswith("_") and line.get_linestyle() != "None"]
         looks = [(str(line._unscaled_dash_pattern), line.get_marker(), line.get_linewidth() > 1.2) for line in named]
         assert len(set(looks)) == len(looks), [(line.get_label(), look) for line, look in zip(named, looks)]
+
+
+def struck(figure, boxed=False):
+    """The labels that a curve runs through the middle of; those with a box behind them only if boxed."""
+    figure.canvas.draw()
+    for ax in figure.axes:
+        seen = [line for line in ax.lines if line.get_linestyle() != "None"]
+        curves = [line.get_path().transformed(line.get_transform()) for line in seen]
+        for text in ax.texts:
+            if text.get_text().strip() and (boxed or text.get_bbox_patch() is None):
+                middle = text.get_window_extent().shrunk(0.9, 0.5).anchored("C", text.get_window_extent())
+                if any(curve.intersects_bbox(middle, filled=False) for curve in curves):
+                    yield text.get_text()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_no_curve_runs_through_a_label(name):
+    assert not [*struck(drawn(name))]
+
+
+def test_levels_that_lie_close_keep_their_names_apart():
+    fig, ax = plt.subplots()
+    language.bits_panel(ax, {}, {"four letters": 2.05, "five letters": 1.96, "a letter": 4.0}, steps=100)
+    assert not [*struck(fig, boxed=True)]
+    ax.axhline(np.mean(ax.get_ylim()))
+    ax.annotate("through me", (0.5, 0.5), xycoords="axes fraction", va="center")
+    assert [*struck(fig)] == ["through me"]
 
 
 def test_each_color_has_a_dash_and_a_marker_of_its_own():

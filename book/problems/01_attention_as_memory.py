@@ -11,7 +11,7 @@
 import torch
 from torch.nn.functional import elu
 
-from deltanet_edu.tutor import check, hint, lines, solution
+from deltanet_edu.tutor import check, hint, lines, progress, solution
 
 # %% [markdown]
 # ## 1.1
@@ -19,7 +19,7 @@ from deltanet_edu.tutor import check, hint, lines, solution
 # Work it out on paper. An empty memory with $d_k = 2$ and $d_v = 1$ stores the value 2 under the key $(1, 0)$, then the value
 # $-1$ under the key $(0.6, 0.8)$. What does it say for the query $(0, 1)$? Give a number.
 
-# %% tags=["nbval-check-output"]
+# %%
 answer = None
 
 check("1.1", answer)
@@ -30,7 +30,7 @@ check("1.1", answer)
 # Store all T pairs in a memory that may already hold something. Then put M questions to it, and return the answers together
 # with the memory.
 
-# %% tags=["nbval-check-output"]
+# %%
 def write_and_read(k, v, q, S):
     """k: (T, K), v: (T, V), q: (M, K), S: (V, K). Returns the answers, (M, V), and the new memory, (V, K)."""
     raise NotImplementedError("1.2")
@@ -43,7 +43,7 @@ check("1.2", write_and_read)
 # Now reading and writing take turns. Write linear attention as a loop over tokens: token t writes its pair, then reads with its
 # query. `S` is the memory that enters; leave it as it is.
 
-# %% tags=["nbval-check-output"]
+# %%
 def recurrent(q, k, v, S):
     """q, k: (T, K), v: (T, V), S: (V, K). Returns the outputs, (T, V), and the last memory, (V, K)."""
     raise NotImplementedError("1.3")
@@ -56,7 +56,7 @@ check("1.3", recurrent)
 # The same function without a loop: a few products of matrices and a mask. Do not forget the memory that enters: every token
 # can read it.
 
-# %% tags=["nbval-check-output"]
+# %%
 def parallel(q, k, v, S):
     """q, k: (T, K), v: (T, V), S: (V, K). Returns the outputs, (T, V), and the last memory, (V, K)."""
     raise NotImplementedError("1.4")
@@ -82,7 +82,7 @@ print("outputs move by", (leaky_attention(q, changed, v) - leaky_attention(q, k,
 # %% [markdown]
 # Find out how the future gets in, and write it as it should be.
 
-# %% tags=["nbval-check-output"]
+# %%
 def normalized_attention(q, k, v):
     """q, k: (T, K), v: (T, V). Returns the outputs, (T, V)."""
     raise NotImplementedError("1.5")
@@ -101,7 +101,7 @@ lines("1.6")
 # %% [markdown]
 # Give the labels in order, as one string. There is more than one right answer.
 
-# %% tags=["nbval-check-output"]
+# %%
 answer = None
 
 check("1.6", answer)
@@ -116,7 +116,7 @@ check("1.6", answer)
 # Any map that does this is right. It sees one key at a time and gives the same features in every call. There are very
 # different ways; the lesson shows one of them.
 
-# %% tags=["nbval-check-output"]
+# %%
 def phi(x):
     """x: (N, K), N keys. Returns their features, (N, F) with F <= K * K."""
     raise NotImplementedError("1.7")

@@ -10,14 +10,14 @@
 # %%
 import torch
 
-from deltanet_edu.tutor import check, hint, lines, solution
+from deltanet_edu.tutor import check, hint, lines, progress, solution
 
 # %% [markdown]
 # ## 2.1
 #
 # Return the memory after one step of the delta rule. Leave the `S` you were given as it is.
 
-# %% tags=["nbval-check-output"]
+# %%
 def write(S, k, v, beta):
     """S: (V, K), k: (K,), v: (V,), beta: (). Returns the new memory, (V, K)."""
     raise NotImplementedError("2.1")
@@ -35,7 +35,7 @@ lines("2.2")
 # %% [markdown]
 # Give the labels in order, as one string. There is more than one right answer.
 
-# %% tags=["nbval-check-output"]
+# %%
 answer = None
 
 check("2.2", answer)
@@ -48,7 +48,7 @@ check("2.2", answer)
 #
 # Work it out on paper before you run anything.
 
-# %% tags=["nbval-check-output"]
+# %%
 answer = None
 
 check("2.3", answer)
@@ -69,7 +69,7 @@ def published(S, k, v, beta):
 # It is not the delta rule. Find an input that exposes it (a memory that is already right makes a good witness), then write it
 # as it should be.
 
-# %% tags=["nbval-check-output"]
+# %%
 def repaired(S, k, v, beta):
     """S: (V, K), k: (K,), v: (V,), beta: (). Returns the new memory, (V, K)."""
     raise NotImplementedError("2.4")
@@ -82,7 +82,7 @@ check("2.4", repaired)
 # Run the rule over T tokens, starting from the memory `S` that earlier text has left behind. Return the reads, with $s = 1$, and the
 # last memory.
 
-# %% tags=["nbval-check-output"]
+# %%
 def delta_rule(q, k, v, beta, S):
     """q, k: (T, K), v: (T, V), beta: (T,), S: (V, K). Returns o: (T, V) and the final memory, (V, K)."""
     raise NotImplementedError("2.5")
@@ -96,7 +96,7 @@ check("2.5", delta_rule)
 # with which none of them can make a memory larger than it was, whatever is stored. (What is *added*, $\beta\,v_t k_t^\top$, is
 # another matter: it makes an empty memory larger with any β.) The keys are not normalized, and at least one is not zero.
 
-# %% tags=["nbval-check-output"]
+# %%
 def largest_beta(k):
     """k: (T, K). Returns a tensor of shape ()."""
     raise NotImplementedError("2.6")
@@ -110,7 +110,7 @@ check("2.6", largest_beta)
 # wins. Choose the strengths so that after each write the memory says the *mean* of all values so far. The key may have any
 # length but 0.
 
-# %% tags=["nbval-check-output"]
+# %%
 def averaging_betas(k, T):
     """k: (K,). Returns the strengths of the T writes, (T,)."""
     raise NotImplementedError("2.7")
@@ -126,7 +126,7 @@ check("2.7", averaging_betas)
 #
 # The answer is a pair of lists, keys and values, such as `([(1.0, 0.0), (0.6, 0.8)], [2.0, 3.0])`. Many are right.
 
-# %% tags=["nbval-check-output"]
+# %%
 answer = None
 
 check("2.8", answer)

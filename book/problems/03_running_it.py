@@ -8,7 +8,7 @@
 # %%
 import torch
 
-from deltanet_edu.tutor import check, hint, lines, solution
+from deltanet_edu.tutor import check, hint, lines, progress, solution
 
 # %% [markdown]
 # ## 3.1
@@ -16,7 +16,7 @@ from deltanet_edu.tutor import check, hint, lines, solution
 # A memory $S_0 = (2, 1)$ receives one token: $k = (0.8, 0.6)$, $v = 0.2$, $\beta = 0.25$. It is read with $q = (0, 1)$, and the
 # gradient of the loss with respect to that output is $do = 2$. What is $d\beta$? Pencil and paper.
 
-# %% tags=["nbval-check-output"]
+# %%
 answer = None
 
 check("3.1", answer)
@@ -31,7 +31,7 @@ check("3.1", answer)
 # %%
 lines("3.2")
 
-# %% tags=["nbval-check-output"]
+# %%
 order = ""
 
 check("3.2", order)
@@ -42,7 +42,7 @@ check("3.2", order)
 # All gradients of the loop, by hand. The forward pass and the beginning of the backward step are there; the last five lines are yours.
 # Try $dv$ and $d\beta$ first. The arrays may be filled entry by entry: `dq[t] = ...`.
 
-# %% tags=["nbval-check-output"]
+# %%
 def backward(q, k, v, beta, S, do, dS):
     """q, k: (T, K), v, do: (T, V), beta: (T,). S: (V, K), the first memory; dS: (V, K), the gradient of the
     last one. Returns dq, dk, dv, dbeta, and the gradient of S."""
@@ -74,7 +74,7 @@ def dbeta_from_what_is_there(dS, S, k, v, beta):
 # %% [markdown]
 # Find the value of β that breaks it, and repair it.
 
-# %% tags=["nbval-check-output"]
+# %%
 def gradient_of_beta(dS, S, k, v, beta):
     """S: (V, K), the memory before the write; dS: (V, K), the gradient of the memory after it;
     k: (K,), v: (V,), beta: (). Returns a tensor of shape ()."""
@@ -88,7 +88,7 @@ check("3.4", gradient_of_beta)
 # One head has $K = 128$ and $V = 64$. Its DeltaNet memory is held in float32 (4 bytes a number). A softmax head of the same widths caches its keys
 # and values in bfloat16 (2 bytes a number). From how many tokens on is the cache *larger*? Give the smallest such number.
 
-# %% tags=["nbval-check-output"]
+# %%
 tokens = None
 
 check("3.5", tokens)
@@ -101,7 +101,7 @@ check("3.5", tokens)
 #
 # When it is right, try C = 1, 64 and 10,000 with K = V = 128: where does it stop growing?
 
-# %% tags=["nbval-check-output"]
+# %%
 def intensity(K, V, C, n):
     """Whole numbers. Returns FLOPs per byte."""
     raise NotImplementedError("3.6")
@@ -116,7 +116,7 @@ check("3.6", intensity)
 #
 # Then think: what happens at $\beta\|k\|^2 = 1$, and to rounding errors near it? Eq. 3.7 is about what a step takes from a matrix; the way back has to return it.
 
-# %% tags=["nbval-check-output"]
+# %%
 def unwrite(S, k, v, beta):
     """S: (V, K) after the write, k: (K,), v: (V,), beta: (). Returns the memory before it, (V, K)."""
     raise NotImplementedError("3.7")

@@ -12,14 +12,14 @@ import math
 
 import torch
 
-from deltanet_edu.tutor import check, hint, lines, solution
+from deltanet_edu.tutor import check, hint, lines, progress, solution
 
 # %% [markdown]
 # ## 4.1
 #
 # A memory $S = (1, 2)$, a key $k = (2, 1)$, and $\beta = 0.3$. What is $S\,(I - \beta kk^\top)$? Two numbers, from pencil and paper.
 
-# %% tags=["nbval-check-output"]
+# %%
 answer = None
 
 check("4.1", answer)
@@ -30,7 +30,7 @@ check("4.1", answer)
 # "With β = 2 the matrix is a reflection", one often reads, and this function believes it. It mirrors the rows of `X`, for a key of any
 # length but 0. Repair it.
 
-# %% tags=["nbval-check-output"]
+# %%
 def mirrored(X, k):
     """X: (N, K), rows to be mirrored; k: (K,). Returns (N, K)."""
     raise NotImplementedError("4.2")               # delete this line, and repair the next one
@@ -47,7 +47,7 @@ check("4.2", mirrored)
 #
 # Before you compute: is $\beta'$ smaller or larger than $\beta/n$? (Afterwards, put $n = -1$ into your formula. Which equation of the lesson is that?)
 
-# %% tags=["nbval-check-output"]
+# %%
 def small_step(k, beta, n):
     """k: (K,), not zero; beta: (), n: a positive integer. Returns the strength of each of the n writes, ()."""
     raise NotImplementedError("4.3")
@@ -59,7 +59,7 @@ check("4.3", small_step)
 #
 # Return $S\,M_1 M_2 \cdots M_C$ with $M_t = I - \beta_t k_t k_t^\top$, without a $K \times K$ matrix. The last step of the loop is missing.
 
-# %% tags=["nbval-check-output"]
+# %%
 def through(S, k, beta):
     """S: (V, K), k: (C, K), beta: (C,). Returns (V, K)."""
     for t in range(len(k)):
@@ -83,7 +83,7 @@ check("4.4", through)
 #
 # For which pairs is $M_1M_2 = M_2M_1$? Give their letters, as one string.
 
-# %% tags=["nbval-check-output"]
+# %%
 answer = None
 
 check("4.5", answer)
@@ -94,7 +94,7 @@ check("4.5", answer)
 # The memory is the hand of a clock, $S = (1, 0)$ at the start. Every hour it is multiplied with $M_1M_2$, two mirrors with $\beta = 2$. Choose the
 # two unit keys so that the hand turns counterclockwise, in equal steps, and comes round after $n$ hours. Many answers are right.
 
-# %% tags=["nbval-check-output"]
+# %%
 def clock(n):
     """n: the number of hours. Returns two unit keys as rows, (2, 2), in float64."""
     raise NotImplementedError("4.6")
@@ -110,7 +110,7 @@ check("4.6", clock)
 # %%
 lines("4.7")
 
-# %% tags=["nbval-check-output"]
+# %%
 order = ""
 
 check("4.7", order)
@@ -121,7 +121,7 @@ check("4.7", order)
 # Given any permutation `p` of the $K$ columns, find unit keys so that $S\,M_1 M_2 \cdots M_m$ with $\beta = 2$ is `S[:, p]`: column `p[j]` comes to
 # place `j`. Use as few keys as possible; for the identity that is none. Many answers are right.
 
-# %% tags=["nbval-check-output"]
+# %%
 def mirrors(p):
     """p: (K,), whole numbers. Returns m unit keys as rows, (m, K), in float64."""
     raise NotImplementedError("4.8")

@@ -8,7 +8,7 @@
 import torch
 
 from deltanet_edu.ops.delta_rule.householder import wy_u, wy_w
-from deltanet_edu.tutor import check, hint, lines, solution
+from deltanet_edu.tutor import check, hint, lines, progress, solution
 
 # %% [markdown]
 # ## 5.1
@@ -23,7 +23,7 @@ from deltanet_edu.tutor import check, hint, lines, solution
 #
 # What does token 3 really write? Give the number $u_3$, from pencil and paper.
 
-# %% tags=["nbval-check-output"]
+# %%
 u3 = None
 
 check("5.1", u3)
@@ -33,7 +33,7 @@ check("5.1", u3)
 #
 # $u_t = \beta_t\big(v_t - \sum_{i<t} u_i\,(k_i^\top k_t)\big)$. The loop is there, and so is the sum over earlier tokens. The last step is missing.
 
-# %% tags=["nbval-check-output"]
+# %%
 def u_vectors(k, v, beta):
     """(C, K), (C, V), (C,) -> (C, V)."""
     u = []
@@ -51,7 +51,7 @@ check("5.2", u_vectors)
 #
 # Write the rows $w_t$ with $M_1 M_2 \cdots M_C = I - W^\top K$, without forming a $K \times K$ matrix. This time from an empty page.
 
-# %% tags=["nbval-check-output"]
+# %%
 def w_vectors(k, beta):
     """(C, K), (C,) -> (C, K)."""
     raise NotImplementedError("5.3")
@@ -67,7 +67,7 @@ check("5.3", w_vectors)
 # %%
 lines("5.4")
 
-# %% tags=["nbval-check-output"]
+# %%
 order = ""
 
 check("5.4", order)
@@ -78,7 +78,7 @@ check("5.4", order)
 # This function jumps over a chunk of tokens. It was written from a summary of the method that gives the recurrence for $u$ and no other.
 # It passes every test that starts with an empty memory. Repair it.
 
-# %% tags=["nbval-check-output"]
+# %%
 def state_after(S, k, v, beta):
     """The memory after the chunk. S: (V, K), k: (C, K), v: (C, V), beta: (C,) -> (V, K)."""
     U = wy_u(k, v, beta)                                # (C, V)
@@ -95,7 +95,7 @@ check("5.5", state_after)
 #
 # From how many tokens $T$ on does the recurrence need *more* multiplications in total than the loop? Give the smallest such $T$.
 
-# %% tags=["nbval-check-output"]
+# %%
 T = None
 
 check("5.6", T)
@@ -109,7 +109,7 @@ check("5.6", T)
 #
 # Form Q, all $m \times m$ of it, by a way of your own choice. It must work for any `tau`.
 
-# %% tags=["nbval-check-output"]
+# %%
 def q_from_lapack(a, tau):
     """(m, n), (n,) -> (m, m)."""
     raise NotImplementedError("5.7")

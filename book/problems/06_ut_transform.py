@@ -11,7 +11,7 @@
 import torch
 
 from deltanet_edu.ops.delta_rule.householder import ut_by_solve, ut_system
-from deltanet_edu.tutor import check, hint, lines, solution
+from deltanet_edu.tutor import check, hint, lines, progress, solution
 
 # %% [markdown]
 # ## 6.1
@@ -24,7 +24,7 @@ from deltanet_edu.tutor import check, hint, lines, solution
 #
 # What is the entry $\mathbf{T}_{31}$ of $\mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta)$? Use paths, pencil and paper.
 
-# %% tags=["nbval-check-output"]
+# %%
 UT31 = None
 
 check("6.1", UT31)
@@ -34,7 +34,7 @@ check("6.1", UT31)
 #
 # Compute $A = \mathrm{stril}(\mathrm{diag}(\beta) K K^\top)$, in one line if you like.
 
-# %% tags=["nbval-check-output"]
+# %%
 def system(k, beta):
     """(C, K), (C,) -> (C, C)."""
     raise NotImplementedError("6.2")
@@ -47,7 +47,7 @@ check("6.2", system)
 # Compute $\mathbf{T}$ by substitution. The loop is there, and the sum over the finished rows of $(I + A)^{-1}$. The last two steps are
 # missing: finish row $t$, and make $\mathbf{T}$ out of the rows.
 
-# %% tags=["nbval-check-output"]
+# %%
 def UT_row_by_row(k, beta):
     """(C, K), (C,) -> (C, C)."""
     A = ut_system(k, beta)                              # (C, C)
@@ -68,7 +68,7 @@ check("6.3", UT_row_by_row)
 #
 # The delta rule needs $(I + A)^{-1}$. Derive for two tokens, and then for three, which sign belongs where, and repair the loop.
 
-# %% tags=["nbval-check-output"]
+# %%
 def inverse(A):
     """A: (C, C), strictly lower triangular. Returns (I + A)^-1."""
     raise NotImplementedError("6.4")            # delete this line, and find what is wrong below
@@ -84,7 +84,7 @@ check("6.4", inverse)
 #
 # A summary of the paper computes $\mathbf{T}$ by the paper's equation 10, and then $W$ and $U$ as the paper's listing does. Each half is right. Repair the whole.
 
-# %% tags=["nbval-check-output"]
+# %%
 def w_and_u(k, v, beta):
     """(C, K), (C, V), (C,) -> W: (C, K), U: (C, V)."""
     UT = ut_by_solve(k, beta)                           # (C, C)  (I + A)^-1 diag(beta)
@@ -105,7 +105,7 @@ lines("6.6")
 # %% [markdown]
 # Give the labels in order, as one string. There is more than one right answer.
 
-# %% tags=["nbval-check-output"]
+# %%
 order = None
 
 check("6.6", order)
@@ -115,7 +115,7 @@ check("6.6", order)
 #
 # Over how many paths does the sum (6.7) run, from token 1 to token 40? Give the number; Python arithmetic is welcome.
 
-# %% tags=["nbval-check-output"]
+# %%
 count = None
 
 check("6.7", count)
@@ -129,7 +129,7 @@ check("6.7", count)
 #
 # Compute LAPACK's $T$, by a way of your own choice. It must work for any `tau`, zero included: where tau is zero, a row of $T$ is exactly zero.
 
-# %% tags=["nbval-check-output"]
+# %%
 def larft(a, tau):
     """(m, n), (n,) -> (n, n)."""
     raise NotImplementedError("6.8")

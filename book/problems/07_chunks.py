@@ -11,14 +11,14 @@
 import torch
 
 from deltanet_edu.ops.delta_rule.householder import householder
-from deltanet_edu.tutor import check, hint, lines, solution
+from deltanet_edu.tutor import check, hint, lines, progress, solution
 
 # %% [markdown]
 # ## 7.1
 #
 # A text of 1,000 tokens is processed in chunks of 64. How many steps must run one after another?
 
-# %% tags=["nbval-check-output"]
+# %%
 answer = None
 
 check("7.1", answer)
@@ -29,7 +29,7 @@ check("7.1", answer)
 # The loop over the chunks is there, and so is the slice. The last step is yours: the chunk's output, and the state for the
 # next chunk.
 
-# %% tags=["nbval-check-output"]
+# %%
 def chunk_by_chunk(q, k, v, S, C):
     """q, k: (T, K), v: (T, V), S: (V, K), C: tokens a chunk. Returns o: (T, V) and the state after the last token, (V, K)."""
     o = []
@@ -55,7 +55,7 @@ lines("7.3")
 # %% [markdown]
 # Give the labels in order, as one string. There is more than one right answer.
 
-# %% tags=["nbval-check-output"]
+# %%
 answer = None
 
 check("7.3", answer)
@@ -75,7 +75,7 @@ def printed(M1, X1, M2, X2):
 # With $K \neq V$ it does not even run. With $K = V$ it runs, and is wrong. Write the operator as it should be: the map that does
 # the first token and then the second.
 
-# %% tags=["nbval-check-output"]
+# %%
 def compose(M1, X1, M2, X2):
     """M1, M2: (K, K), X1, X2: (V, K). A pair (M, X) stands for S -> S M + X. Returns the pair of both, first 1, then 2."""
     raise NotImplementedError("7.4")
@@ -91,7 +91,7 @@ check("7.4", compose)
 # Here $K = V = 2$. The answer is a triple: three keys, three values, three strengths. Many are right, but not all: think about
 # which tokens the slip does not hurt.
 
-# %% tags=["nbval-check-output"]
+# %%
 k = None                     # [(., .), (., .), (., .)]
 v = None                     # [(., .), (., .), (., .)]
 beta = None                  # [., ., .]
@@ -105,7 +105,7 @@ check("7.5", answer)
 # Turn a whole chunk of the delta rule into one pair $(M, X)$, so that $S \mapsto S M + X$ does what its C tokens do one after
 # another. Any way is fine.
 
-# %% tags=["nbval-check-output"]
+# %%
 def chunk_map(k, v, beta):
     """k: (C, K), v: (C, V), beta: (C,). Returns M: (K, K) and X: (V, K)."""
     raise NotImplementedError("7.6")
@@ -117,7 +117,7 @@ check("7.6", chunk_map)
 #
 # How many bytes do the pairs $(M_t, X_t)$ of all T tokens of one head occupy, if a number takes `size` bytes?
 
-# %% tags=["nbval-check-output"]
+# %%
 def scan_bytes(T, K, V, size):
     """T, K, V, size: whole numbers. Returns a whole number."""
     raise NotImplementedError("7.7")

@@ -13,7 +13,7 @@ import torch
 from deltanet_edu.bench.flops import flops
 from deltanet_edu.ops import delta_rule_chunkwise
 from deltanet_edu.ops.delta_rule.householder import ut_by_solve
-from deltanet_edu.tutor import check, hint, lines, solution
+from deltanet_edu.tutor import check, hint, lines, progress, solution
 
 # %% [markdown]
 # ## 8.1
@@ -27,7 +27,7 @@ from deltanet_edu.tutor import check, hint, lines, solution
 #
 # What does token 2 really write? Give the number $x_2$, from $u_2$ and $w_2$, and check it with the loop.
 
-# %% tags=["nbval-check-output"]
+# %%
 x2 = None
 
 check("8.1", x2)
@@ -37,7 +37,7 @@ check("8.1", x2)
 #
 # One chunk. Everything up to what the tokens really write is there; the last two steps are missing.
 
-# %% tags=["nbval-check-output"]
+# %%
 def one_chunk(Q, K, V, beta, S):
     """(C, K), (C, K), (C, V), (C,), (V, K) -> outputs (C, V), memory that leaves (V, K)."""
     UT = ut_by_solve(K, beta)                               # (C, C)
@@ -56,7 +56,7 @@ check("8.2", one_chunk)
 # The whole sequence in chunks of `C` tokens. T need not be a multiple of C; it may even be smaller. You may call your
 # `one_chunk`, or start from an empty page.
 
-# %% tags=["nbval-check-output"]
+# %%
 def chunkwise(q, k, v, beta, S, C):
     """(T, K), (T, K), (T, V), (T,), (V, K), a number -> (T, V), (V, K)."""
     raise NotImplementedError("8.3")
@@ -71,7 +71,7 @@ check("8.3", chunkwise)
 # %%
 lines("8.4")
 
-# %% tags=["nbval-check-output"]
+# %%
 order = ""
 
 check("8.4", order)
@@ -96,7 +96,7 @@ for C in (1, 8, 64, 512):
 # %% [markdown]
 # Repair it, as a formula. (Calling the counter passes as well, but teaches less.)
 
-# %% tags=["nbval-check-output"]
+# %%
 def cost_per_token(C, K, V):
     """FLOPs per token and head."""
     raise NotImplementedError("8.5")                      # delete this line, repair the next one
@@ -113,7 +113,7 @@ check("8.5", cost_per_token)
 # *last* token, such that one of the last token's attention weights is negative. Try it with pencil and paper first: two tokens
 # are enough.
 
-# %% tags=["nbval-check-output"]
+# %%
 answer = None                                             # ([key, ...], [strength, ...], query)
 
 check("8.6", answer)
@@ -126,7 +126,7 @@ check("8.6", answer)
 # that are there (what pads the last chunk is not charged). Which chunk length, out of the powers of two that are not longer than
 # the sequence, is fastest? If two are equally fast, return the smaller.
 
-# %% tags=["nbval-check-output"]
+# %%
 def best_chunk(step, flop, T, K, V):
     """Seconds per step, seconds per FLOP, number of tokens, widths -> a power of two."""
     raise NotImplementedError("8.7")

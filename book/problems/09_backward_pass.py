@@ -9,7 +9,7 @@
 # %%
 import torch
 
-from deltanet_edu.tutor import check, hint, lines, solution
+from deltanet_edu.tutor import check, hint, lines, progress, solution
 
 # %% [markdown]
 # ## 9.1
@@ -17,7 +17,7 @@ from deltanet_edu.tutor import check, hint, lines, solution
 # One token: $S = (2, 1)$, $k = (0.8, 0.6)$, $v = 3$, $\beta = 0.25$. It reads with $q = (0, 1)$ after its write, and the
 # gradient that arrives at the output is $do = 3$. What is $d\beta$?
 
-# %% tags=["nbval-check-output"]
+# %%
 dbeta = None
 
 check("9.1", dbeta)
@@ -28,7 +28,7 @@ check("9.1", dbeta)
 # $(I + A)X = Z$ with $A$ strictly lower triangular. $dX$ arrives. The gradient of $Z$ is there; the last line, the gradient of
 # $A$, is missing.
 
-# %% tags=["nbval-check-output"]
+# %%
 def through_the_solve(A, Z, dX):
     """(C, C), (C, V), (C, V) -> dZ (C, V), dA (C, C)."""
     L = torch.eye(len(A), dtype=A.dtype) + A
@@ -46,7 +46,7 @@ check("9.2", through_the_solve)
 # The sequential part, from an empty page. `UT1` is the inverse $(I + A)^{-1}$, `P` is $\mathrm{tril}(QK^\top)$, `dO` arrives
 # from above and `dS` from the chunk after this one. Return $dV$ and the gradient of the memory that *entered*.
 
-# %% tags=["nbval-check-output"]
+# %%
 def one_link(Q, K, beta, UT1, P, dO, dS):
     """-> dV (C, V), and the gradient of the entering memory (V, K)."""
     raise NotImplementedError("9.3")
@@ -67,7 +67,7 @@ def inverse(K, beta):
     eye = torch.eye(len(K), dtype=K.dtype)
     return torch.linalg.solve_triangular(A, eye, upper=False, unitriangular=True)
 
-# %% tags=["nbval-check-output"]
+# %%
 def dbeta_of_chunk(K, V, beta, S, dX):
     """-> the gradient of beta, (C,)."""
     UT1 = inverse(K, beta)                                  # (C, C)
@@ -89,7 +89,7 @@ check("9.4", dbeta_of_chunk)
 # %%
 lines("9.5")
 
-# %% tags=["nbval-check-output"]
+# %%
 order = ""
 
 check("9.5", order)
@@ -117,7 +117,7 @@ def backward_chunk(Q, K, V, beta, S, results, dO, dS):
     dbeta = (dZ * (R - (K @ K.mT).tril(-1) @ X)).sum(-1)
     return dO @ S + dP @ K, dK, dV, dbeta, dS + dO.mT @ Q - dV.mT @ K
 
-# %% tags=["nbval-check-output"]
+# %%
 class Chunk(torch.autograd.Function):
     @staticmethod
     def forward(ctx, Q, K, V, beta, S):
@@ -137,7 +137,7 @@ check("9.6", Chunk)
 # One token, K = 2 and V = 1; the loss is what it reads after its write. Find a memory $S$, a key, a value, a strength and a
 # query such that $v$ gets a gradient and $\beta$ gets none.
 
-# %% tags=["nbval-check-output"]
+# %%
 answer = None                                             # ((.., ..), (.., ..), .., .., (.., ..))
 
 check("9.7", answer)
@@ -153,7 +153,7 @@ check("9.7", answer)
 # The same unit key is written T times into an empty memory, with values $v_1, \dots, v_T$ and strengths
 # $\beta_1, \dots, \beta_T$. Afterwards a read with that key returns a weighted sum of the values. Return the weights.
 
-# %% tags=["nbval-check-output"]
+# %%
 def weights(beta):
     """(T,) -> (T,)."""
     raise NotImplementedError("9.8")
@@ -167,7 +167,7 @@ check("9.8", weights)
 # and U of the one chunk that they form together, without going back to values and β. (It can be done with three matrix
 # products.)
 
-# %% tags=["nbval-check-output"]
+# %%
 def join(K1, W1, U1, K2, W2, U2):
     """-> (C1 + C2, K), (C1 + C2, K), (C1 + C2, V)."""
     raise NotImplementedError("9.9")
@@ -180,7 +180,7 @@ check("9.9", join)
 # One head with K = V = 128 reads 4,096 tokens in chunks of 64, in float32. Its backward pass needs the memory that entered each
 # chunk. How many MiB (1,048,576 bytes) do these memories take?
 
-# %% tags=["nbval-check-output"]
+# %%
 mib = None
 
 check("9.10", mib)
@@ -193,7 +193,7 @@ check("9.10", mib)
 # 1. One chunk was copied from this book in a hurry, and it runs only when K = V. Repair it; the memory must come back in the
 # layout it came in.
 
-# %% tags=["nbval-check-output"]
+# %%
 def one_chunk(q, k, v, beta, UT1, h, scale):
     """(C, K), (C, K), (C, V), (C,), (C, C), (K, V), number -> o (C, V), h (K, V)."""
     raise NotImplementedError("9.11")                     # delete this line, repair the others
@@ -217,7 +217,7 @@ check("9.11", one_chunk)
 #
 # Which meaning belongs to which formula? Give six letters, in the order of the formulas.
 
-# %% tags=["nbval-check-output"]
+# %%
 letters = ""
 
 check("9.12", letters)

@@ -10,7 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from deltanet_edu.tutor import check, hint, solution
+from deltanet_edu.tutor import check, hint, progress, solution
 
 # %% [markdown]
 # ## 16.1
@@ -18,7 +18,7 @@ from deltanet_edu.tutor import check, hint, solution
 # A tokenizer has cut a text into T tokens of different length. You get the loss of each, in nats, and how many characters each spells.
 # What does the text cost, in bits per character?
 
-# %% tags=["nbval-check-output"]
+# %%
 def bits_per_character(nats, chars):
     """nats: (T,), chars: (T,). A number."""
     raise NotImplementedError("16.1")
@@ -31,7 +31,7 @@ check("16.1", bits_per_character)
 # When the model writes, tokens come one at a time. `cache` holds the three inputs before the present one, oldest first; at the start of a
 # text it is zero. Return the output, and the cache for the next token.
 
-# %% tags=["nbval-check-output"]
+# %%
 def conv_step(z, cache, w):
     """z: (B, D), cache: (B, 3, D), w: (4, D). Returns y: (B, D), the next cache: (B, 3, D)."""
     raise NotImplementedError("16.2")
@@ -45,7 +45,7 @@ check("16.2", conv_step)
 # sigmoid. A head of zeros has to stay zeros: what keeps the divisor from zero, the $10^{-6}$ under the root or something as small, may stand
 # anywhere in it.
 
-# %% tags=["nbval-check-output"]
+# %%
 def prepare(q, k, b):
     """q, k: (T, H, K), b: (T, H). Returns queries, keys and write strengths, of the same shapes."""
     raise NotImplementedError("16.3")
@@ -58,7 +58,7 @@ check("16.3", prepare)
 # All heads at once: write with the delta rule, read, and normalize what each head has read; the $\varepsilon$ under the root is $10^{-5}$, and
 # the weights of the RMSNorm are 1. This is the whole cost of a token, however long the text before it was.
 
-# %% tags=["nbval-check-output"]
+# %%
 def decode_step(q, k, v, beta, S):
     """q, k: (H, K), v: (H, V), beta: (H,), S: (H, V, K). Returns the normalized reads, (H, V), and the next S."""
     raise NotImplementedError("16.4")
@@ -71,7 +71,7 @@ check("16.4", decode_step)
 # A colleague's model reaches a loss of 0.01 after a hundred steps, and then writes `the the the the`. The model is causal, as tested. Here is
 # the loss. Find out why it is so small, and repair it.
 
-# %% tags=["nbval-check-output"]
+# %%
 def next_token_loss(logits, tokens):
     """logits: (B, T, vocab), what the model says after reading each of tokens: (B, T). A number."""
     raise NotImplementedError("16.5")                                    # delete this line, and repair the next one
@@ -85,7 +85,7 @@ check("16.5", next_token_loss)
 # A layer has D = 128 and H = 2. After how many tokens does a softmax attention layer of the same width keep *more* numbers than the DeltaNet
 # layer? Give the smallest such T.
 
-# %% tags=["nbval-check-output"]
+# %%
 answer = None
 
 check("16.6", answer)
@@ -96,7 +96,7 @@ check("16.6", answer)
 # From the scores of all tokens to the probabilities of the draw: only the `top_k` best may be drawn, and a temperature below 1 makes the best
 # of them more likely still. All scores are different.
 
-# %% tags=["nbval-check-output"]
+# %%
 def chances(logits, temperature, top_k):
     """logits: (vocab,). Returns probabilities, (vocab,)."""
     raise NotImplementedError("16.7")

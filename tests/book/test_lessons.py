@@ -79,7 +79,9 @@ def test_everything_registered_for_the_chapter_is_used(path):
 def test_length(path):
     least, most = CELLS.get(path.stem[:2], (60, 90))
     count = len(cells(path))
-    assert least <= count <= most, f"{count} cells, expected {least} to {most}"
+    assert least <= count <= most, (
+        f"{count} cells, expected {least} to {most} (a chapter of another kind says its own length in CELLS above)"
+    )
     assert words(path) <= 3500, f"{words(path)} words, expected at most 3,500"
 
 
@@ -94,9 +96,24 @@ def test_code_cells_are_short(path):
 def test_figures_have_words(path):
     notebook = nbformat.read(ROOT / "notebooks" / f"{path.stem}.ipynb", as_version=4)
     said = [words for cell in notebook.cells for output in cell.get("outputs", []) for _, words in pictures(output)]
-    assert said, "a lesson shows something"
+    assert said, "no figure; every lesson shows at least one (deltanet_edu/figures)"
     for alt in said:
         assert len(alt) >= 60 and alt.endswith("."), f"{alt!r} says too little of a figure"
+
+
+@pytest.mark.parametrize("path", PROBLEMS, ids=lambda p: p.stem)
+def test_a_problem_set_has_what_helps_a_reader(path):
+    code = "\n".join(text for kind, text in cells(path) if kind == "code")
+    imported = re.findall(r"^from deltanet_edu\.tutor import (.*)$", code, re.M)
+    found = {name.strip() for line in imported for name in line.split(",")}
+    missing = {"check", "hint", "progress", "solution"} - found
+    assert not missing, f"import {', '.join(sorted(missing))} from deltanet_edu.tutor, in the first cell"
+
+
+def test_open_tabs_can_be_told_apart():
+    folders = ("notebooks", "exercises", "solutions")
+    names = [path.name for folder in folders for path in (ROOT / folder).glob("[0-9]*.ipynb")]
+    assert len(names) == len(set(names))
 
 
 @each_source
