@@ -45,8 +45,8 @@ def test_readme_maps_every_chapter_and_links_those_that_exist():
     }
     made = {int(p.name[:2]) for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
     assert linked == made, (
-        f"README.md links {sorted(linked - made)}, which are not there, and does not link {sorted(made - linked)}, which "
-        "are; add the row '| NN | title | what it is |' to its map, and `make notebooks` writes the link"
+        f"README.md links {sorted(linked - made)}, which are not there, and not {sorted(made - linked)}, which are: "
+        "add the row '| NN | title | what it is |' to its map, and `make notebooks` writes the link"
     )
 
 
