@@ -10,9 +10,10 @@ import torch
 import triton
 from torch import Tensor
 
-from . import backward, configs, forward, recurrent, splitting, why_not
+from . import backward, configs, forward, interpreted, recurrent, splitting, why_not
 
 why_not = cache(why_not)                                                 # asked in every call
+HAS_BF16X3 = not interpreted() and tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 6)
 COMPILED = {}                                                            # kernels by all that Triton compiles them for
 
 
@@ -27,8 +28,8 @@ def launch(kernel, programs, config, **arguments):
     """Run so many programs of a kernel on the device of its arguments, which come by name; those left out are None.
 
     Triton's own launcher looks at every argument in every call to find out which compiled kernel it needs, and that
-    takes longer than a small kernel runs. The second call with the same shapes goes
-    straight to the kernel that the first has found.
+    takes longer than a small kernel runs. The second call with the same shapes goes straight to the kernel that the
+    first has found, with addresses for tensors, which the driver would ask for one by one.
     """
     if not programs:
         return
@@ -37,14 +38,20 @@ def launch(kernel, programs, config, **arguments):
     elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
     with torch.cuda.device(device) if elsewhere else nullcontext():
         triton.set_allocator(scratch)                              # for this thread, and backward passes have their own
-        key = (kernel.fn, config, device,
-               *[(x.dtype, x.data_ptr() % 16 == 0) if isinstance(x, Tensor) else x for x in values])
+        numbers = [x.data_ptr() if isinstance(x, Tensor) else x for x in values]
+        kinds = [x if x is n else (x.dtype, n % 16 == 0) for x, n in zip(values, numbers)]
+        key = (kernel.fn, config, device, *kinds)
         if compiled := COMPILED.get(key):
-            compiled[programs, 1, 1](*values)
+            compiled[programs, 1, 1](*numbers)
         elif compiled := kernel[programs,](*values, **config.options()):  # None from the interpreter
             if len(COMPILED) >= 4096:                                    # lengths that are never the same again
                 COMPILED.clear()
             COMPILED[key] = compiled
+
+
+def parts(n, size):
+    """How many parts of this size n numbers make. (Triton's cdiv takes as long on the host as a small allocation.)"""
+    return -(-n // size)
 
 
 def like(x):
@@ -89,10 +96,11 @@ class Cut(NamedTuple):         # sequences, or segments of them: equally long, o
     T: int
     ends: Tensor | None
     tokens: int                 # B T
+    segments: int = 1           # of each sequence
 
     def slots(self, C):
         """How many chunks of C tokens there are, spare ones included; see `tiles.sequence`."""
-        return self.count * -(-self.T // C) if self.ends is None else self.tokens // C + self.count
+        return self.count * parts(self.T, C) if self.ends is None else self.tokens // C + self.count
 
     def owners(self, C):
         """For variable lengths: which sequence owns each slot, worked out on the device."""
@@ -122,23 +130,26 @@ def segments_of(q, V, C, cu_seqlens, asked):
     (B, T, H, _), width = q.shape, configs.width_of(q.shape[3], V)
     # as if a program held 64 rows of the memory, or 128 where heads are 256 wide: one answer for a shape,
     # whatever the plan
-    programs = B * H * triton.cdiv(V, max(64, width // 2))
-    return splitting.choose(programs, triton.cdiv(T, C), width, gpu_of(q).multiprocessors)
+    programs = B * H * parts(V, max(64, width // 2))
+    return splitting.choose(programs, parts(T, C), width, gpu_of(q).multiprocessors)
 
 
 def cut(q, V, C, cu_seqlens, asked):
-    """The Cut for q, and how many segments a sequence has."""
+    """The Cut for q."""
     B, T = q.shape[:2]
     segments = segments_of(q, V, C, cu_seqlens, asked)
     if segments > 1:
         rows, length, ends = splitting.cut(B, T, segments, C, q.device)
-        return Cut(rows if ends is None else B * segments, length, ends, B * T), segments
-    return Cut(B if cu_seqlens is None else cu_seqlens.shape[0] - 1, T, cu_seqlens, B * T), 1
+        return Cut(rows if ends is None else B * segments, length, ends, B * T, segments)
+    return Cut(B if cu_seqlens is None else cu_seqlens.shape[0] - 1, T, cu_seqlens, B * T)
 
 
 def merging(q, precision):
-    """Precision of products of float32 numbers that are not inputs: bfloat16, before and after,
-    loses more than tf32 does."""
+    """Precision of products of float32 numbers that are no inputs: those that build UT, and M S. Rounding to bfloat16,
+    before and after, loses more than tf32 does. For float16, three products of bfloat16 halves are as good as three of
+    tf32 and take a third of the time."""
+    if q.dtype == torch.float16 and precision == "tf32x3" and HAS_BF16X3:
+        return "bf16x3"
     return "tf32" if q.dtype == torch.bfloat16 else precision
 
 
@@ -172,62 +183,64 @@ class Kept(NamedTuple):         # what the backward pass gets back
 
 def chunkwise_results(q, k, v, beta, initial, cu_seqlens, *options):
     """Memory for a Forward."""
-    o, (B, T, H, K), V = Options(*options), q.shape, v.shape[3]
+    o, V = Options(*options), v.shape[3]
     C = o.C or plan_of(q, V, 0).C
-    pieces, segments = cut(q, V, C, cu_seqlens, o.segments)
+    return memory_for(q, k, v, C, cut(q, V, C, cu_seqlens, o.segments), o)
+
+
+def memory_for(q, k, v, C, pieces, o):
+    (B, T, H, K), V = q.shape, v.shape[3]
     units = (like(q), like(k), exact(q, 2, B, T, H)) if o.normalize else (None, None, None)
     saved = (None, None, None)
     if o.save:
-        M = exact(q, pieces.count, H, K, K) if segments > 1 else None
+        M = exact(q, pieces.count, H, K, K) if pieces.segments > 1 else None
         saved = q.new_empty(pieces.slots(C), H, V, K), like(v), M
-    return Forward(like(v), exact(q, pieces.count // segments, H, V, K), q.new_empty(B, T, H, C), *units, *saved)
+    return Forward(like(v), exact(q, pieces.count // pieces.segments, H, V, K), q.new_empty(B, T, H, C), *units, *saved)
 
 
 def run_chunkwise(q, k, v, beta, initial, cu_seqlens, *options):
     """A Forward, in two launches, or with segments four."""
     o, (B, T, H, K), V = Options(*options), q.shape, v.shape[3]
-    out = chunkwise_results(q, k, v, beta, initial, cu_seqlens, *options)
-    C = out.UT_low.shape[3]
-    pieces, segments = cut(q, V, C, cu_seqlens, o.segments)
+    C = o.C or plan_of(q, V, 0).C
+    pieces = cut(q, V, C, cu_seqlens, o.segments)
+    out = memory_for(q, k, v, C, pieces, o)
     slots, plan = pieces.slots(C), plan_of(q, V, pieces.count * H)
     q, k, v, betas = token_rows(q), token_rows(k), token_rows(v), exact(q, slots, H, C)
     launch(forward.inverse_kernel, slots * H, configs.INVERSE[configs.width_of(K, K)], q_ptr=q, k_ptr=k, beta_ptr=beta,
-           UT_low_ptr=out.UT_low,
-           betas_ptr=betas, unit_q_ptr=out.unit_q, unit_k_ptr=out.unit_k, norms_ptr=out.norms, cu_seqlens=pieces.ends,
-           sequence_of_slot=pieces.owners(C), T=pieces.T, H=H, tokens=B * T, **strides(q=q, k=k), K=K, C=C,
-           PRECISION=o.precision, MERGE=merging(q, o.precision), SIGMOID=o.sigmoid)
+           UT_low_ptr=out.UT_low, betas_ptr=betas, unit_q_ptr=out.unit_q, unit_k_ptr=out.unit_k, norms_ptr=out.norms,
+           cu_seqlens=pieces.ends, sequence_of_slot=pieces.owners(C), T=pieces.T, H=H, tokens=B * T,
+           **strides(q=q, k=k), K=K, C=C, PRECISION=o.precision, MERGE=merging(q, o.precision), SIGMOID=o.sigmoid)
     if o.normalize:
         q, k = out.unit_q, out.unit_k
     final = out.final
-    if segments > 1:
-        _, initial = enter_segments(k, v, out.UT_low, betas, initial, pieces, segments, o.precision, out.M, final)
+    if pieces.segments > 1:
+        _, initial = enter_segments(k, v, out.UT_low, betas, initial, pieces, o.precision, out.M, final)
         final = None
     config = plan.forward if out.states is None else plan.saving
-    launch(forward.forward_kernel, pieces.count * H * triton.cdiv(V, config.v_tile), config, q_ptr=q, k_ptr=k, v_ptr=v,
+    launch(forward.forward_kernel, pieces.count * H * parts(V, config.v_tile), config, q_ptr=q, k_ptr=k, v_ptr=v,
            UT_low_ptr=out.UT_low, betas_ptr=betas, initial_ptr=initial, o_ptr=out.o, final_ptr=final,
-           states_ptr=out.states,
-           writes_ptr=out.writes, cu_seqlens=pieces.ends, scale=o.scale, T=pieces.T, H=H, **strides(q=q, k=k, v=v),
-           K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=o.precision)
+           states_ptr=out.states, writes_ptr=out.writes, cu_seqlens=pieces.ends, scale=o.scale, T=pieces.T, H=H,
+           **strides(q=q, k=k, v=v), K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=o.precision)
     return out
 
 
-def enter_segments(k, v, UT_low, betas, initial, pieces, segments, precision, M=None, final=None):
+def enter_segments(k, v, UT_low, betas, initial, pieces, precision, M=None, final=None):
     """M of each segment, and the memory that enters it. `final`, if it is wanted: out, what leaves the last."""
     H, K, V, C, n = k.shape[2], k.shape[3], v.shape[3], UT_low.shape[3], pieces.count
     M, b, enters = exact(k, n, H, K, K) if M is None else M, exact(k, n, H, V, K), exact(k, n, H, V, K)
     config = plan_of(k, V, 2 * n * H).forward
-    programs = n * H * (triton.cdiv(V, config.v_tile) + triton.cdiv(K, config.v_tile))
+    programs = n * H * (parts(V, config.v_tile) + parts(K, config.v_tile))
     launch(splitting.segment_kernel, programs, config, k_ptr=k, v_ptr=v, UT_low_ptr=UT_low, betas_ptr=betas,
            identity_ptr=torch.eye(K, dtype=torch.float32, device=k.device), M_ptr=M, b_ptr=b, cu_seqlens=pieces.ends,
            T=pieces.T, H=H, **strides(k=k, v=v), K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=precision)
-    scan(M, b, initial, enters, final, segments, merging(k, precision), reverse=False)
+    scan(M, b, initial, enters, final, pieces.segments, merging(k, precision), reverse=False)
     return M, enters
 
 
 def scan(M, b, first, enters, last, segments, precision, reverse):
     """What enters each segment, and what leaves the last, if `first` enters the first; see `splitting.scan_kernel`."""
     (n, H, V, K), config = b.shape, configs.SCAN
-    launch(splitting.scan_kernel, n // segments * H * triton.cdiv(V, config.v_tile), config, M_ptr=M, b_ptr=b,
+    launch(splitting.scan_kernel, n // segments * H * parts(V, config.v_tile), config, M_ptr=M, b_ptr=b,
            first_ptr=first, enters_ptr=enters, last_ptr=last, segments=segments, H=H, K=K, V=V, ROWS=config.v_tile,
            PRECISION=precision, REVERSE=reverse)
 
@@ -240,12 +253,11 @@ def gradient_results(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
 
 
 def run_chunkwise_backward(do, d_final, *others):
-    """dq, dk, dv, dbeta, and the gradient of the initial state, in three or four launches; with segments,
-    up to four more."""
+    """dq, dk, dv, dbeta and d_initial, in three or four launches, with segments in up to eight."""
     kept, o = Kept(*others[:len(Kept._fields)]), Options(*others[len(Kept._fields):])
     (B, T, H, K), V, C, norms = kept.q.shape, kept.v.shape[3], kept.UT_low.shape[3], kept.norms
     results = dq, dk, dv, dbeta, d_initial = gradient_results(do, d_final, *kept)
-    pieces, segments = cut(kept.q, V, C, kept.cu_seqlens, o.segments)
+    pieces = cut(kept.q, V, C, kept.cu_seqlens, o.segments)
     plan, initial = plan_of(kept.q, V, pieces.count * H), kept.initial
     slots, owners = pieces.slots(C), pieces.owners(C)
     q, k, v, do = (token_rows(x) for x in (kept.q, kept.k, kept.v, do))
@@ -254,21 +266,20 @@ def run_chunkwise_backward(do, d_final, *others):
 
     def sweep(config, **arguments):
         sweeps = arguments["FORWARD"] + arguments["BACKWARD"]
-        launch(backward.sweeps_kernel, sweeps * pieces.count * H * triton.cdiv(V, config.v_tile), config, q_ptr=q,
-               k_ptr=k,
-               v_ptr=v, UT_low_ptr=kept.UT_low, betas_ptr=betas, initial_ptr=initial, do_ptr=do, **arguments,
-               **strides(q=q, k=k, v=v), V_TILE=config.v_tile, **common)
+        launch(backward.sweeps_kernel, sweeps * pieces.count * H * parts(V, config.v_tile), config, q_ptr=q,
+               k_ptr=k, v_ptr=v, UT_low_ptr=kept.UT_low, betas_ptr=betas, initial_ptr=initial, do_ptr=do,
+               **arguments, **strides(q=q, k=k, v=v), V_TILE=config.v_tile, **common)
 
     launch(backward.strengths_kernel, slots * H, configs.STEP, beta_ptr=kept.beta, betas_ptr=betas,
-           cu_seqlens=pieces.ends,
-           sequence_of_slot=owners, T=pieces.T, H=H, C=C, SIGMOID=o.sigmoid, HALF=q.dtype == torch.float16)
-    if segments > 1:                                                 # back through the segments: dS_in = dS_out M^T + c
+           cu_seqlens=pieces.ends, sequence_of_slot=owners, T=pieces.T, H=H, C=C, SIGMOID=o.sigmoid,
+           HALF=q.dtype == torch.float16)
+    if pieces.segments > 1:                                          # back through the segments: dS_in = dS_out M^T + c
         M = kept.M
         if M is None:
-            M, initial = enter_segments(k, v, kept.UT_low, betas, initial, pieces, segments, o.precision)
+            M, initial = enter_segments(k, v, kept.UT_low, betas, initial, pieces, o.precision)
         c, leaves = exact(q, pieces.count, H, V, K), exact(q, pieces.count, H, V, K)
         sweep(plan.back, d_initial_ptr=c, FORWARD=False, BACKWARD=True)
-        scan(M, c, d_final, leaves, d_initial, segments, merging(q, o.precision), reverse=True)
+        scan(M, c, d_final, leaves, d_initial, pieces.segments, merging(q, o.precision), reverse=True)
         d_final, d_initial = leaves, None
     d_states = q.new_empty(slots, H, V, K)
     states, writes = (like(d_states), like(v)) if kept.states is None else (kept.states, kept.writes)
@@ -280,11 +291,10 @@ def run_chunkwise_backward(do, d_final, *others):
         if kept.states is None:
             sweep(plan.sweep, **left, FORWARD=True, BACKWARD=False)
         sweep(plan.back, **wanted, FORWARD=False, BACKWARD=True)
-    k_tile = min(triton.next_power_of_2(K), 128 if norms is None else 256)       # undoing a norm takes whole rows
-    launch(backward.gradients_kernel, slots * H * triton.cdiv(K, k_tile), plan.gradients, q_ptr=q, k_ptr=k,
+    k_tile = min(1 << (K - 1).bit_length(), 128 if norms is None else 256)       # undoing a norm takes whole rows
+    launch(backward.gradients_kernel, slots * H * parts(K, k_tile), plan.gradients, q_ptr=q, k_ptr=k,
            beta_ptr=kept.beta, do_ptr=do, **left, d_states_ptr=d_states, dv_ptr=dv, norms_ptr=norms, dq_ptr=dq,
-           dk_ptr=dk,
-           dbeta_ptr=dbeta, sequence_of_slot=owners, tokens=B * T, **strides(q=q, k=k),
+           dk_ptr=dk, dbeta_ptr=dbeta, sequence_of_slot=owners, tokens=B * T, **strides(q=q, k=k),
            V_TILE=plan.gradients.v_tile, K_TILE=k_tile, SIGMOID=o.sigmoid, **common)
     return results
 
@@ -306,22 +316,21 @@ def run_recurrent(q, k, v, beta, initial, cu_seqlens, scale, save):
 def recur(q, k, v, beta, initial, cu_seqlens, scale, o, final, errors, config):
     plan_of(q, v.shape[3], 0)                                            # raises if it cannot run at all
     n, H, V, K = final.shape
-    launch(recurrent.recurrent_kernel, n * H * triton.cdiv(V, config.v_tile), config, q_ptr=q.contiguous(),
-           k_ptr=k.contiguous(),
-           v_ptr=v.contiguous(), beta_ptr=beta, initial_ptr=initial, o_ptr=o, final_ptr=final, errors_ptr=errors,
-           cu_seqlens=cu_seqlens, scale=scale, T=q.shape[1], H=H, K=K, V=V, V_TILE=config.v_tile)
+    launch(recurrent.recurrent_kernel, n * H * parts(V, config.v_tile), config, q_ptr=q.contiguous(),
+           k_ptr=k.contiguous(), v_ptr=v.contiguous(), beta_ptr=beta, initial_ptr=initial, o_ptr=o, final_ptr=final,
+           errors_ptr=errors, cu_seqlens=cu_seqlens, scale=scale, T=q.shape[1], H=H, K=K, V=V, V_TILE=config.v_tile)
 
 
 def run_recurrent_backward(do, d_final, q, k, v, beta, initial, cu_seqlens, errors, scale):
     (B, T, H, K), V, config = q.shape, v.shape[3], configs.RECURRENT
     *_, d_initial = gradient_results(do, d_final, q, k, v, beta, initial, cu_seqlens)
-    n, parts = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1, triton.cdiv(V, config.v_tile)
-    dq, dk, dv, dbeta = exact(q, parts, B, T, H, K), exact(q, parts, B, T, H, K), like(errors), exact(q, parts, B, T, H)
+    n, tiles = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1, parts(V, config.v_tile)
+    dq, dk, dv, dbeta = exact(q, tiles, B, T, H, K), exact(q, tiles, B, T, H, K), like(errors), exact(q, tiles, B, T, H)
     common = dict(k_ptr=k.contiguous(), beta_ptr=beta, errors_ptr=errors, do_ptr=do, dv_ptr=dv, dk_parts_ptr=dk,
                   cu_seqlens=cu_seqlens, scale=scale, T=T, H=H, tokens=B * T, K=K, V=V, V_TILE=config.v_tile)
-    launch(recurrent.recurrent_reverse_kernel, n * H * parts, config, q_ptr=q.contiguous(), d_final_ptr=d_final,
+    launch(recurrent.recurrent_reverse_kernel, n * H * tiles, config, q_ptr=q.contiguous(), d_final_ptr=d_final,
            dbeta_parts_ptr=dbeta, d_initial_ptr=d_initial, **common)
-    launch(recurrent.recurrent_replay_kernel, n * H * parts, config, initial_ptr=initial, dq_parts_ptr=dq, **common)
+    launch(recurrent.recurrent_replay_kernel, n * H * tiles, config, initial_ptr=initial, dq_parts_ptr=dq, **common)
     return dq.sum(0).to(q.dtype), dk.sum(0).to(k.dtype), dv.to(v.dtype), dbeta.sum(0).to(beta.dtype), d_initial
 
 

@@ -80,7 +80,8 @@ def test_after_warmup_nothing_is_left_to_compile():
     launches.COMPILED.clear()
     deltanet_edu.warmup([(2, 128, 3, 64)], torch.bfloat16)
     ready = set(launches.COMPILED)
-    q, k, v, beta = (x.requires_grad_() for x in inputs(dtype=torch.bfloat16, B=2, T=128, H=3, K=64, V=64)[:4])
+    tensors = inputs(dtype=torch.bfloat16, B=2, T=128, H=3, K=64, V=64)[:4]
+    q, k, v, beta = (x.bfloat16().requires_grad_() for x in tensors)
     deltanet_edu.delta_rule(q, k, v, beta)[0].sum().backward()
     assert len(ready) == 5 and set(launches.COMPILED) == ready
 
