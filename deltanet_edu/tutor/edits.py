@@ -74,14 +74,15 @@ def _source(f):
         tree = ast.parse(textwrap.dedent(inspect.getsource(f))).body[0]
     except (OSError, TypeError, SyntaxError, IndexError):
         return None
-    plain = isinstance(tree, ast.FunctionDef) and tree.name == f.__name__ and not any(isinstance(node, ast.While) for node in ast.walk(tree))
+    loops = any(isinstance(node, ast.While) for node in ast.walk(tree))
+    plain = isinstance(tree, ast.FunctionDef) and tree.name == f.__name__ and not loops
     if plain and ast.get_docstring(tree):
         tree.body = tree.body[1:]
     return tree if plain else None
 
 
 class Scope:
-    """The names of a function: its arguments, what it assigns, which arguments it assigns anew, what its loops count."""
+    """The names of a function: arguments, what it assigns, which arguments it assigns anew, what its loops count."""
 
     def __init__(self, tree):
         self.arguments = [a.arg for a in (*tree.args.args, *tree.args.kwonlyargs)]

@@ -4,7 +4,7 @@ import inspect
 import re
 
 FIT = "Is one of them transposed, or are two exchanged? K ≠ V shows what K = V hides."
-CUT = "`detach`, `.item()`, `torch.tensor(...)` and `no_grad` cut it off, and so does writing its data into a new tensor."
+CUT = "`detach`, `.item()`, `torch.tensor(...)` and `no_grad` cut it off, and so does copying data into a new tensor."
 
 # (pattern of the message, what is said of the answer, what usually causes it); groups fill the braces.
 SAID = tuple((re.compile(pattern), headline, advice) for pattern, headline, advice in (

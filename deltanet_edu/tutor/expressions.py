@@ -33,7 +33,8 @@ def of_expression(node, scope):
     for kind, changes in CHANGES.items():
         if isinstance(node, kind):
             yield from changes(node, scope)
-    for rank, new in itertools.chain(_other_numbers(node, scope), _other_names(node, scope), _other_places(node, scope)):
+    others = _other_numbers, _other_names, _other_places
+    for rank, new in itertools.chain(*(other(node, scope) for other in others)):
         yield rank, _instead(node, new, scope), new
     parent = scope.parent.get(node)
     if isinstance(node, ast.Name) and isinstance(parent, ast.Call) and called(parent) == "zip":

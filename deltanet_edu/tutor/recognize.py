@@ -87,8 +87,9 @@ def of_difference(found, exercise, outcomes, wrong, smallest):
     for tell in (_sign, _transposed, _shifted, _reversed, mask, power):
         if said := tell(pairs):
             return said[0] + place, said[1]
-    known = (_returned(exercise, outcomes) or _input_as_result(exercise, outcomes, wrong) or of_function(exercise, outcomes, wrong, alone=True)
-             or of_variants(exercise, outcomes, wrong) or of_function(exercise, outcomes, wrong))
+    known = _returned(exercise, outcomes) or _input_as_result(exercise, outcomes, wrong)
+    known = known or of_function(exercise, outcomes, wrong, alone=True) or of_variants(exercise, outcomes, wrong)
+    known = known or of_function(exercise, outcomes, wrong)
     if known:
         return known
     if pairs and (infinite := [i for i, bad in enumerate(wrong) if bad and _infinite(exercise, outcomes, i)]):

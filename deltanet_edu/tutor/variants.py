@@ -42,7 +42,8 @@ def of_number(workings, answer, tolerance):
         found = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for said, f in itertools.chain(*(twice_changed(f) if several else changed(f, EXCHANGED - 1) for f in workings)):
+            made = (twice_changed(f) if several else changed(f, EXCHANGED - 1) for f in workings)
+            for said, f in itertools.chain(*made):
                 if said not in found and difference(_value(f), answer, tolerance) is None:
                     found.append(said)
         if found and not (several and len(found) > 1):                   # several ways of two steps say nothing

@@ -1,4 +1,4 @@
-"""Mistakes that nobody has catalogued, read off the solutions: one part of them left out, doubled, exchanged, misplaced."""
+"""Mistakes that nobody has catalogued, read off the solutions: one part left out, doubled, exchanged, misplaced."""
 
 import math
 
