@@ -371,6 +371,8 @@ exercise(
             "β times the difference.", "eq. 2.3"),
         "fades the whole memory": Mistake(fading,
             "(1 − β) S fades everything that is stored. The delta rule erases only what is stored for k.", "eq. 2.3"),
+        "uses the first head's β": Mistake(lambda q, k, v, beta, S: decode_step(q, k, v, beta[:1], S),
+            "Every head has a write strength of its own: `beta[:, None, None]`.", "eq. 2.3"),
         "hands on the old memory": Mistake(handing_on_the_old_memory,
             "The reads are right, so the write was made. The next token must find it: return the new S.", "eq. 16.6"),
     },

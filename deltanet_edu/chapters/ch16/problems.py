@@ -55,6 +55,14 @@ exercise(
         "adds up the ratio of each token": Mistake(lambda nats, chars: (nats / chars / math.log(2)).sum(),
             "Divide the total cost by the total length, not each cost by its own length: a token that spells nothing "
             "costs too.", "eq. 16.2"),
+        "gives the perplexity of a token": Mistake(lambda nats, chars: nats.mean().exp(),
+            "exp of the mean loss: among how many tokens the model hesitates. Bits per character add up what all tokens "
+            "cost and divide by the characters.", "eq. 16.2"),
+        "weighs each loss by its token's length": Mistake(
+            lambda nats, chars: (nats * chars).sum() / chars.sum() / math.log(2),
+            "A token's loss is what the whole token costs, however long it is. Add them up as they are.", "eq. 16.2"),
+        "takes the logarithm of the cost": Mistake(lambda nats, chars: nats.sum().log2() / chars.sum(),
+            "The losses are logarithms already. To get from nats to bits, divide by ln 2.", "eq. 16.2"),
         "is the mean loss of a token": Mistake(lambda nats, chars: nats.mean(),
             "Two things are missing: losses are in nats, and a bit is ln 2 of them; and the text is measured by its "
             "characters.", "eq. 16.2"),
@@ -133,6 +141,9 @@ exercise(
             "eq. 16.1"),
         "predicts the token after the next": Mistake(lambda logits, tokens: aligned(logits[:, :-2], tokens[:, 2:]),
             "Shifted by two. Position t has read token t, and should predict token t + 1.", "eq. 16.1"),
+        "asks the last position for token 0": Mistake(
+            lambda logits, tokens: aligned(logits, F.pad(tokens[:, 1:], (0, 1))),
+            "The last position has no next token, and padding gives it one, number 0. Leave it out.", "eq. 16.1"),
         "wraps around": Mistake(lambda logits, tokens: aligned(logits, tokens.roll(-1, 1)),
             "`roll` carries the first token to the end, so the last position is asked for a token it has seen. It has "
             "no next token: leave it out.",
@@ -294,6 +305,15 @@ exercise(
     id="16.7", title="Temperature and top-k", kind="code", stars=2, minutes=10, equations=(),
     reference=chances, alternatives=(chances_by_scatter, chances_renormalized), cases=chances_cases,
     mutants={
+        "takes powers of the probabilities": Mistake(
+            lambda logits, temperature, top_k: logits.softmax(-1) ** (1 / temperature),
+            "p^(1/temperature) is right up to a factor: it has to be divided by its sum. And only the top k may stay."),
+        "takes powers after the softmax": Mistake(
+            lambda logits, temperature, top_k: chances(logits, 1.0, top_k) ** (1 / temperature),
+            "p^(1/temperature) is right up to a factor: it has to be divided by its sum. Dividing the scores does it all."),
+        "sorts the vocabulary": Mistake(
+            lambda logits, temperature, top_k: chances(logits.sort(descending=True).values, temperature, top_k),
+            "The probabilities are right, but no longer stand where their tokens do: entry i belongs to token i."),
         "multiplies by the temperature": Mistake(multiplied,
             "A low temperature should make the likeliest token likelier: divide the scores by it."),
         "forgets to renormalize": Mistake(probabilities_cut,
