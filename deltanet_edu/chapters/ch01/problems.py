@@ -488,7 +488,7 @@ exercise(
             lambda q, k, v: weighted(features(q, k).tril(-1), 1e-300) @ v,
             "Token t is part of its own average: with i ≤ t no sum is ever zero, and there is nothing to guard.",
             "eq. 1.8"),
-        "takes a softmax": Mistake(lambda q, k, v: softmax_scores(q, k) @ v,
+        "takes a softmax of the scores": Mistake(lambda q, k, v: softmax_scores(q, k) @ v,
             "That is eq. 1.1, without φ. Here the weights are the overlaps of features, divided by their sum.",
             "eq. 1.8"),
         "applies the feature map to the scores": Mistake(

@@ -56,8 +56,8 @@ exercise(
             "Divide the total cost by the total length, not each cost by its own length: a token that spells nothing "
             "costs too.", "eq. 16.2"),
         "gives the perplexity of a token": Mistake(lambda nats, chars: nats.mean().exp(),
-            "exp of the mean loss: among how many tokens the model hesitates. Bits per character add up what all tokens "
-            "cost and divide by the characters.", "eq. 16.2"),
+            "exp of the mean loss: among how many tokens the model hesitates. Bits per character add up what all "
+            "tokens cost and divide by the characters.", "eq. 16.2"),
         "weighs each loss by its token's length": Mistake(
             lambda nats, chars: (nats * chars).sum() / chars.sum() / math.log(2),
             "A token's loss is what the whole token costs, however long it is. Add them up as they are.", "eq. 16.2"),
@@ -310,7 +310,8 @@ exercise(
             "p^(1/temperature) is right up to a factor: it has to be divided by its sum. And only the top k may stay."),
         "takes powers after the softmax": Mistake(
             lambda logits, temperature, top_k: chances(logits, 1.0, top_k) ** (1 / temperature),
-            "p^(1/temperature) is right up to a factor: it has to be divided by its sum. Dividing the scores does it all."),
+            "p^(1/temperature) is right up to a factor: it has to be divided by its sum. Dividing the scores does "
+            "it all."),
         "sorts the vocabulary": Mistake(
             lambda logits, temperature, top_k: chances(logits.sort(descending=True).values, temperature, top_k),
             "The probabilities are right, but no longer stand where their tokens do: entry i belongs to token i."),
