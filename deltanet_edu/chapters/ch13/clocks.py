@@ -1,0 +1,229 @@
+"""Exercises 13.2 and 13.3: a timer and a race, on a GPU that always does the same."""
+
+from statistics import mean, median
+
+from ...bench.pretend import PretendGPU
+from ...tutor import Case, Mistake, exercise, order_the_lines
+
+ROUNDS = 20
+
+# -- 13.2 A clock that lies --------------------------------------------------------------------------------------------
+
+def microseconds(gpu):
+    gpu.launch()                                                         # compiles
+    marks = []
+    for _ in range(20):
+        gpu.empty_cache()                                # and while that runs, the host queues what follows
+        start = gpu.event()
+        gpu.launch()
+        marks.append((start, gpu.event()))
+    gpu.synchronize()                                                    # only now have the marks happened
+    times = sorted(end.time - start.time for start, end in marks)
+    return times[len(times) // 2]                        # disturbed calls stand at the end
+
+
+def waiting_each_time(gpu):
+    def once():
+        gpu.empty_cache()
+        start, _, end = gpu.event(), gpu.launch(), gpu.event()
+        gpu.synchronize()
+        return end.time - start.time
+    once()
+    return median(once() for _ in range(51))
+
+
+def warmed_up_for_long(gpu):
+    times = []
+    for _ in range(30):
+        gpu.empty_cache()
+        start = gpu.event()
+        gpu.launch()
+        end = gpu.event()
+        gpu.synchronize()
+        times.append(end.time - start.time)
+    return median(times[5:])
+
+
+def timed(warm=True, empty="before", wait=True, average=median, scale=1.0, idle=False):
+    """A mutant that measures with events; `idle` lets the queue run dry before the first mark."""
+    def f(gpu):
+        if warm:
+            gpu.launch()
+        marks = []
+        for _ in range(ROUNDS):
+            if empty == "before":
+                gpu.empty_cache()
+            if idle:
+                gpu.synchronize()
+            start = gpu.event()
+            if empty == "between":
+                gpu.empty_cache()
+            gpu.launch()
+            marks.append((start, gpu.event()))
+        if wait:
+            gpu.synchronize()
+        return scale * average(end.time - start.time for start, end in marks)
+    return f
+
+
+def by_the_host(warm=True, empty=False, wait=False, average=median):
+    """A mutant that measures with the clock of the host."""
+    def f(gpu):
+        if warm:
+            gpu.launch()
+            gpu.synchronize()
+        times = []
+        for _ in range(ROUNDS):
+            if empty:
+                gpu.empty_cache()
+                if wait:
+                    gpu.synchronize()
+            start = gpu.clock()
+            gpu.launch()
+            if wait:
+                gpu.synchronize()
+            times.append(gpu.clock() - start)
+        return average(times)
+    return f
+
+
+def many_calls(gpu, empty=False, wait=True):
+    gpu.launch()
+    gpu.synchronize()
+    start = gpu.clock()
+    for _ in range(ROUNDS):
+        if empty:
+            gpu.empty_cache()
+        gpu.launch()
+    if wait:
+        gpu.synchronize()
+    return (gpu.clock() - start) / ROUNDS
+
+
+def one_call(gpu):
+    gpu.launch()
+    gpu.empty_cache()
+    start, _, end = gpu.event(), gpu.launch(), gpu.event()
+    gpu.synchronize()
+    return end.time - start.time
+
+
+def gpus(g):
+    return [Case((PretendGPU(400.0),), "a long kernel, nothing else"),
+            Case((PretendGPU(5.0, launch_time=9.0),), "a kernel shorter than its launch"),
+            Case((PretendGPU(60.0, saved=45.0),), "data that fits into the cache"),
+            Case((PretendGPU(150.0, every=4),), "one call in four is disturbed"),
+            Case((PretendGPU(30.0, launch_time=12.0, saved=20.0, every=5),), "all of it together")]
+
+
+exercise(
+    id="13.2", title="Find the bug: a clock that lies", kind="bug", stars=3, minutes=25,
+    reference=microseconds, alternatives=(waiting_each_time, warmed_up_for_long), cases=gpus, tolerance=1e-6,
+    mutants={
+        "keeps all four faults": Mistake(by_the_host(warm=False, average=mean),
+            "The clock stops before the GPU has begun, the first call compiles, the others find their data in the "
+            "cache, and the mean takes the compiler along.", "section 'Five ways to be wrong'"),
+        "stops the clock before the GPU is done": Mistake(by_the_host(),
+            "`launch` returns as soon as the call is in the queue. What you measured is how long the host takes to put "
+            "it there.", next="Marks in the queue, `gpu.event()`, are set by the GPU itself."),
+        "stops the clock before the GPU is done, and takes the mean": Mistake(
+            lambda gpu: many_calls(gpu, wait=False),
+            "Twenty launches, and the clock stops when the last one is queued. None of them need have run by then."),
+        "waits, but with the host's clock": Mistake(by_the_host(empty=True, wait=True),
+            "Now the work is done when the clock stops, but the launch itself is in the time as well. For a short "
+            "kernel that is most of it.", next="Set the marks in the queue: `gpu.event()` before and after."),
+        "waits with the host's clock, data in the cache": Mistake(by_the_host(wait=True),
+            "Two faults are left: the launch is in the time, and after the first call the data comes out of the cache."),
+        "finds its data in the cache": Mistake(timed(empty="", idle=True),
+            "From the second call on the kernel finds its data in the cache. In a model other kernels run in between, "
+            "and it would not.", next="`gpu.empty_cache()` before each call."),
+        "leaves the cache as it is": Mistake(timed(empty=""),
+            "With marks and without an emptied cache: the data comes out of the cache. And while the host prepares the "
+            "next launch, a short kernel lets the GPU wait between the marks.",
+            next="`gpu.empty_cache()` before each call cures both."),
+        "lets the GPU wait for the launch": Mistake(timed(idle=True),
+            "You emptied the cache and then waited. So the queue was empty when the first mark was set, and the time "
+            "until the launch had come through lies between your marks.",
+            next="Do not wait in between: while the cache is emptied, the host can queue mark, launch and mark."),
+        "times the emptying as well": Mistake(timed(empty="between"),
+            "The cache is emptied between your marks. It takes its time in the same queue."),
+        "reads the marks before they have happened": Mistake(timed(wait=False),
+            "A mark has its time only when the GPU has come to it. Let the host wait once, after the last one.",
+            next="Where does `gpu.synchronize()` belong?"),
+        "times the compiler": Mistake(timed(warm=False, average=mean),
+            "The first launch compiles, which takes ten thousand times as long as the kernel, and your mean holds it. "
+            "One call before the first mark."),
+        "takes the mean": Mistake(timed(average=mean),
+            "A call in which somebody else got in between says nothing about your kernel, but moves the mean. The "
+            "median does not see it."),
+        "takes the longest call": Mistake(timed(average=lambda times: max(times)),
+            "The longest call is the one with most disturbance in it."),
+        "trusts a single call": Mistake(one_call,
+            "Everything is right about how you measured it, once. That call may be the one in four that is disturbed.",
+            next="Measure twenty times and take the median."),
+        "divides the time of many calls": Mistake(lambda gpu: many_calls(gpu, empty=True),
+            "Twenty calls and one wait: that averages disturbed calls in, and the emptying of the cache is in the time "
+            "as well."),
+        "divides the time of many calls, data in the cache": Mistake(many_calls,
+            "Twenty calls and one wait are better than one. But their data lies in the cache, the launches of short "
+            "kernels are in the time, and disturbed calls are averaged in."),
+        "gives milliseconds": Mistake(timed(scale=1e-3), "The events count in microseconds already."),
+        "gives the sum": Mistake(timed(average=lambda times: sum(times)), "The time of all calls; one was asked for."),
+    },
+    hints=("Four things are wrong: when the clock stops, the first call, what lies in the cache, and the mean.",
+           "One launch first. Then, again and again: empty the cache, mark, launch, mark. Wait once at the end.",
+           "`start = gpu.event(); gpu.launch(); marks.append((start, gpu.event()))`, after `gpu.empty_cache()`; then "
+           "`gpu.synchronize()` and the median of `end.time - start.time`."),
+)
+
+
+# -- 13.3 A fair race --------------------------------------------------------------------------------------------------
+
+def racers(g):
+    def case(note, rounds, names=("mine", "yours"), times=(30.0, 30.0), **gpu):
+        gpu = PretendGPU(dict(zip(("mine", "yours", "old"), times)), **gpu)
+        return Case((gpu, list(names), rounds), note)
+    return [case("one round", 1), case("one kernel, whose data fits into the cache", 3, ("mine",), saved=20.0),
+            case("two equal kernels on a chip that warms up", 5, heat=0.3),
+            case("three kernels", 3, ("mine", "yours", "old"), (30.0, 40.0, 80.0), heat=0.2, launch_time=10.0)]
+
+
+exercise(
+    id="13.3", title="A fair race", kind="order", stars=2, minutes=10,
+    reference="HCAMBFDKEG", alternatives=("CHAMBFDKEG",), cases=racers, tolerance=1e-9,
+    prepare=order_the_lines(
+        {"A": "for _ in range(rounds):",
+         "B": "        gpu.empty_cache()",
+         "C": "marks = {name: [] for name in names}",
+         "D": "        gpu.launch(name)",
+         "E": "gpu.synchronize()",
+         "F": "        start = gpu.event()",
+         "G": "return {name: median(end.time - start.time for start, end in marks[name]) for name in names}",
+         "H": "[gpu.launch(name) for name in names]",
+         "K": "        marks[name].append((start, gpu.event()))",
+         "M": "    for name in names:"},
+        "def race(gpu, names, rounds):", "race", namespace={"median": median},
+        distractors={"J": "for name in names:", "L": "    for _ in range(rounds):"}),
+    mutants={
+        "lets one candidate run after the other": Mistake("HCJLBFDKEG",
+            "All rounds of the first kernel, then all of the second, on a chip that has warmed up meanwhile. Two equal "
+            "kernels then differ.", next="Which loop must be outside, so that both see the same weather?"),
+        "leaves the compiler in the race": Mistake("CAMBFDKEG",
+            "Whoever is launched for the first time compiles. Line H keeps that out of the first round."),
+        "leaves the cache as it is": Mistake("HCAMFDKEG",
+            "Line B is missing: a kernel that runs again finds its own data in the cache."),
+        "times the emptying as well": Mistake("HCAMFBDKEG",
+            "Line F sets the first mark. What B queues after it lies between the marks."),
+        "times nothing": Mistake("HCAMBFKDEG",
+            "Line K sets the second mark. The launch must be queued before it."),
+        "starts the clock too late": Mistake("HCAMBDFKEG",
+            "Line F sets the first mark, and here it stands after the launch."),
+        "reads marks that have not happened": Mistake("HCAMBFDKG",
+            "Nobody waits. Line E, once, after all rounds."),
+        "waits after it has returned": Mistake("HCAMBFDKGE",
+            "Line G reads the marks. What stands after a return is never run."),
+    },
+    hints=("Before the race: every kernel compiles (H), and every kernel has a list (C).",
+           "The rounds are the outer loop, A, and the candidates the inner one, M: so a warmer chip is warmer for all.",
+           "In the loop B F D K: empty, mark, launch, mark. After it E, then G."),
+)

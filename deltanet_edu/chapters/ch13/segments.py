@@ -1,0 +1,184 @@
+"""Exercises 13.5 and 13.6: a sequence cut into segments that run side by side."""
+
+import torch
+
+from ...ops import delta_rule_recurrent
+from ...ops.delta_rule.householder import householder, householder_product, ut_by_solve, wy_u, wy_w
+from ...tutor import Case, Mistake, exercise
+from ...tutor.cases import delta_inputs, smallest_first
+from ..common import eye_like, loop, one_head
+
+
+def rule(q, k, v, beta, S):
+    """The package's recurrence on one sequence and one head: o (T, V), and the memory after it (V, K)."""
+    return one_head(delta_rule_recurrent, q, k, v, beta, S)
+
+
+# -- 13.5 What a segment does to any memory ----------------------------------------------------------------------------
+
+def segment_map(k, v, beta):
+    UT = ut_by_solve(k, beta)                                            # (T, T)
+    W, U = UT @ k, UT @ v                                                # (T, K), (T, V)
+    M = torch.eye(k.shape[1], dtype=k.dtype) - W.mT @ k                  # (K, K)
+    b = U.mT @ k                                                         # (V, K)
+    return M, b
+
+
+def map_by_tokens(k, v, beta):
+    M, b = eye_like(k), k.new_zeros(v.shape[1], k.shape[1])
+    for k_t, v_t, beta_t in zip(k, v, beta):
+        step = householder(k_t, beta_t)
+        M, b = M @ step, b @ step + beta_t * torch.outer(v_t, k_t)
+    return M, b
+
+
+def map_by_probing(k, v, beta):
+    """As the kernels do it: what the identity becomes without values, and what an empty memory becomes with them."""
+    M = loop(k, k, torch.zeros_like(k), beta, eye_like(k))[1][-1]
+    return M, loop(k, k, v, beta, k.new_zeros(v.shape[1], k.shape[1]))[1][-1]
+
+
+def mapped(M=lambda k, v, beta: householder_product(k, beta), b=lambda k, v, beta: wy_u(k, v, beta).T @ k):
+    return lambda k, v, beta: (M(k, v, beta), b(k, v, beta))
+
+
+exercise(
+    id="13.5", title="What a segment does to any memory", kind="code", stars=2, minutes=15, equations=("13.3",),
+    reference=segment_map, alternatives=(map_by_tokens, map_by_probing),
+    cases=lambda g: smallest_first(delta_inputs(g, "k v beta", T=(1, 2, 7), K=3, V=5)
+                                   + delta_inputs(g, "k v beta", T=(2, 5), K=4, V=2, betas=("large",))),
+    mutants={
+        "multiplies the tokens in the wrong order": Mistake(
+            mapped(M=lambda k, v, beta: householder_product(k.flip(0), beta.flip(0))),
+            "S stands on the left, so the first token's matrix comes first: M₁ M₂ ⋯ M_T.", "eq. 13.3",
+            next="What does the first token's matrix act on?"),
+        "adds where it should take away": Mistake(
+            mapped(M=lambda k, v, beta: eye_like(k) + wy_w(k, beta).T @ k),
+            "The identity *minus* Wᵀ K: a segment erases.", "eq. 13.3"),
+        "leaves the identity out": Mistake(mapped(M=lambda k, v, beta: -wy_w(k, beta).T @ k),
+            "What no key touches goes through unchanged: the identity belongs to M.", "eq. 13.3"),
+        "gives what is erased": Mistake(mapped(M=lambda k, v, beta: wy_w(k, beta).T @ k),
+            "Wᵀ K is what is erased. What is left is the identity minus that.", "eq. 13.3"),
+        "erases with the bare keys": Mistake(
+            mapped(M=lambda k, v, beta: eye_like(k) - (beta[:, None] * k).T @ k),
+            "That lets every token erase as if it were alone. W = UT K knows what the others have erased.", "eq. 13.3"),
+        "writes the bare values": Mistake(mapped(b=lambda k, v, beta: (beta[:, None] * v).T @ k),
+            "That is linear attention: later tokens do not erase what earlier ones have written. U = UT V does.",
+            "eq. 13.3"),
+        "erases and writes as if every token were alone": Mistake(
+            mapped(lambda k, v, beta: eye_like(k) - (beta[:, None] * k).T @ k,
+                   lambda k, v, beta: (beta[:, None] * v).T @ k),
+            "UT is missing in both: within a segment tokens erase each other's writes.", "eq. 13.3"),
+        "forgets beta": Mistake(
+            lambda k, v, beta: segment_map(k, v, torch.ones_like(beta)),
+            "UT contains β. Here every token writes at full strength.", "eq. 6.3"),
+        "counts beta twice": Mistake(
+            lambda k, v, beta: mapped()(k, beta[:, None] * v, beta),
+            "UT has its diag(β) already: v comes as it is.", "eq. 6.3"),
+        "gives b transposed": Mistake(mapped(b=lambda k, v, beta: k.T @ wy_u(k, v, beta)),
+            "b is a memory, (V, K), like S.", "eq. 13.3"),
+        "lets b start from the identity": Mistake(
+            lambda k, v, beta: (householder_product(k, beta), householder_product(k, beta)),
+            "b is where an *empty* memory ends; M is where the identity ends without values.", "eq. 13.3"),
+    },
+    hints=("By eq. 8.4 the memory that leaves is S + (U − W Sᵀ)ᵀ K. Sort that by S.",
+           "S + (U − W Sᵀ)ᵀ K = S (I − Wᵀ K) + Uᵀ K.",
+           "`UT = ut_by_solve(k, beta)`, W = UT K, U = UT V; M = I − Wᵀ K and b = Uᵀ K."),
+)
+
+
+# -- 13.6 Side by side -------------------------------------------------------------------------------------------------
+
+def in_segments(q, k, v, beta, S, P):
+    n = -(-len(k) // P)                                                  # tokens of a segment, rounded up
+    pieces = list(zip(*(x.split(n) for x in (q, k, v, beta))))
+    maps = [segment_map(*piece[1:]) for piece in pieces]                 # side by side
+    enters = [S]
+    for M, b in maps:                                                    # a chain of P short steps
+        enters.append(enters[-1] @ M + b)                                # (V, K)
+    o = [rule(*piece, S)[0] for piece, S in zip(pieces, enters)]         # side by side
+    return torch.cat(o), enters[-1]
+
+
+def segments_of_the_package(q, k, v, beta, S, P):
+    return rule(q, k, v, beta, S)
+
+
+def segments_by_doubling(q, k, v, beta, S, P):
+    """What enters each segment as prefixes of maps, not as a chain."""
+    n = -(-len(k) // P)
+    starts = range(0, len(k), n)
+    before = [segment_map(k[:t], v[:t], beta[:t]) if t else (eye_like(k), torch.zeros_like(S)) for t in starts]
+    o = [rule(*(x[t:t + n] for x in (q, k, v, beta)), S @ M + b)[0] for t, (M, b) in zip(starts, before)]
+    M, b = segment_map(k, v, beta)
+    return torch.cat(o), S @ M + b
+
+
+def cut(join=lambda S, M, b: S @ M + b, size=lambda T, P: -(-T // P), start=lambda S: S, enters=lambda S: S[:-1],
+        final=lambda S: S[-1], maps=segment_map):
+    """A mutant: how memories are handed on, how long segments are, which memory each gets, what is returned."""
+    def f(q, k, v, beta, S, P):
+        n = max(1, size(len(k), P))
+        pieces = list(zip(*(x.split(n) for x in (q, k, v, beta))))
+        states = [start(S)]
+        for piece in pieces:
+            states.append(join(states[-1], *maps(*piece[1:])))
+        outputs = [rule(*piece, S)[0] for piece, S in zip(pieces, enters(states))]
+        return torch.cat(outputs), final(states)
+    return f
+
+
+def dropping_the_rest(q, k, v, beta, S, P):
+    n = max(1, len(k) // P)
+    whole = min(len(k), n * P)
+    return in_segments(*(x[:whole] for x in (q, k, v, beta)), S, P)
+
+
+def with_swapped_product(S, M, b):
+    return S @ M.T + b
+
+
+exercise(
+    id="13.6", title="Segments side by side", kind="code", stars=3, minutes=20, equations=("13.3", "13.4"),
+    reference=in_segments, sources=(segment_map, in_segments),
+    alternatives=(segments_of_the_package, segments_by_doubling),
+    cases=lambda g: smallest_first(
+        [Case((*case.args, P), f"{case.note}, P = {P}") for P in (1, 2, 3, 5)
+         for case in delta_inputs(g, "q k v beta S", T=(2, 7), K=3, V=2, keys=("random", "repeated"),
+                                  memories=("nonempty",))]),
+    mutants={
+        "lets every segment begin empty": Mistake(cut(enters=lambda S: [torch.zeros_like(S[0])] * len(S)),
+            "The memories are joined, but the segments run with empty ones. Each must start from what enters it.",
+            "eq. 13.3"),
+        "lets every segment begin with the first memory": Mistake(cut(enters=lambda S: [S[0]] * len(S)),
+            "Every segment starts from the memory that came in at the very beginning.", "eq. 13.3",
+            next="Which memory enters segment 2?"),
+        "is one segment late": Mistake(cut(enters=lambda S: [S[0], *S[:-2]]),
+            "Segment p must start from what segment p − 1 leaves. Yours starts from what entered that one."),
+        "is one segment early": Mistake(cut(enters=lambda S: S[1:]),
+            "Every segment starts from the memory that it leaves itself: its writes are in it twice."),
+        "forgets what came in": Mistake(cut(start=torch.zeros_like),
+            "The first segment must start from S, not from an empty memory.", "eq. 13.3"),
+        "hands on the writes alone": Mistake(cut(join=lambda S, M, b: b),
+            "What a segment leaves is S M + b: what it has written, *and* what it has left of the old memory.",
+            "eq. 13.3"),
+        "erases nothing": Mistake(cut(join=lambda S, M, b: S + b),
+            "A segment erases: the memory that enters goes through M.", "eq. 13.3"),
+        "writes nothing": Mistake(cut(join=lambda S, M, b: S @ M),
+            "What a segment writes, b, is missing in what it hands on.", "eq. 13.3"),
+        "multiplies with M transposed": Mistake(cut(join=with_swapped_product),
+            "S M, not S Mᵀ. M is not symmetric as soon as a segment has two tokens. (Gradients go back through Mᵀ.)",
+            "eq. 13.3"),
+        "returns the memory that came in": Mistake(cut(final=lambda S: S[0].clone()),
+            "The second result is the memory after the last token."),
+        "returns the memory that enters the last segment": Mistake(cut(final=lambda S: S[-2]),
+            "The second result is the memory after the last token: the last segment's writes are missing."),
+        "drops the tokens that are left over": Mistake(dropping_the_rest,
+            "With T tokens and P segments of ⌊T / P⌋ a few are left over. Round up: the last segment may be shorter.",
+            next="How long are the segments for T = 7 and P = 3?"),
+    },
+    hints=("Three steps: the maps of all segments; a chain S ← S M + b through them; the rule in each segment.",
+           "`x.split(n)` with n = ⌈T / P⌉ cuts, and its last piece may be shorter. Keep every memory of the chain: "
+           "number p enters segment p.",
+           "`enters.append(enters[-1] @ M + b)`; then `rule(*piece, S)[0]` for each piece and its S; `torch.cat`."),
+)
