@@ -4,7 +4,7 @@ compat.py is the other door: it checks what it is given and calls `dispatch` too
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, Literal, get_args
 
@@ -15,6 +15,7 @@ from .checks import (autocast_dtype, can_look, check_input_values, check_inputs,
                      warn_if_head_first)
 from .ops import delta_rule_chunkwise_by_hand, delta_rule_parallel, delta_rule_recurrent
 from .ops.common import one_by_one, seen_through, unit
+from .ops.own import run_own
 
 __all__ = ["BACKENDS", "FORMS", "choose_backend", "delta_rule", "warmup"]
 
@@ -39,8 +40,9 @@ def cast_once(rule):
 
 @cast_once
 def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, *, initial_state: Tensor | None = None,
-               scale: float = 1.0, form: Form = "auto", backend: Backend = "auto", chunk_size: int | None = None,
-               cu_seqlens: Tensor | None = None, check_values: bool | None = None) -> tuple[Tensor, Tensor]:
+               scale: float = 1.0, form: Form = "auto", backend: Backend | Callable = "auto",
+               chunk_size: int | None = None, cu_seqlens: Tensor | None = None,
+               check_values: bool | None = None) -> tuple[Tensor, Tensor]:
     """The delta rule over a sequence:  S_t = S_{t-1} - beta_t (S_{t-1} k_t - v_t) k_t^T,   o_t = scale * S_t q_t.
 
     Args:
@@ -56,6 +58,8 @@ def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, *, initial_state: 
             chunkwise, except for a single token. All give the same answer.
         backend: "torch", or "triton" for the kernels: forms "recurrent" and "chunkwise", K and V up to 256, no float64,
             first derivatives only. "auto": the kernels on a GPU where they can run, else PyTorch; see `choose_backend`.
+            Or a function of your own, (q, k, v, beta, *, initial_state=None, scale=1.0) -> (o, state), or less than
+            that; its first call is checked, see `ops.own.run_own`.
         chunk_size: C of the chunkwise form, which changes rounding and speed only. None means what is fast: in PyTorch
             32 on a CPU and 64 elsewhere, in the kernels what their table says. They know 16, 32 and 64.
         cu_seqlens: (N + 1,) integers 0 = c_0 <= c_1 <= ... <= c_N = T: N sequences packed end to end in one row, B = 1,
@@ -76,7 +80,7 @@ def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, *, initial_state: 
     """
     check_inputs(q, k, v, beta, initial_state=initial_state, scale=scale, chunk_size=chunk_size, cu_seqlens=cu_seqlens)
     one_of("form", form, FORMS)
-    one_of("backend", backend, BACKENDS)
+    check_backend(backend, form, chunk_size)
     if check_values is not False:
         warn_if_head_first(q, stacklevel=3)
     if can_look(q, k, v, beta) if check_values is None else check_values:
@@ -94,7 +98,8 @@ def dispatch(q, k, v, beta, S, *, scale, form, backend, chunk_size, cu_seqlens=N
     scale = float(scale)                                                 # of a Fraction, say
     if form == "auto":
         form = "recurrent" if q.shape[1] == 1 else "chunkwise"
-    kernels_run = choose_backend(backend, form, q, v, scale=scale, chunk_size=chunk_size) == "triton"
+    own, begins_empty = callable(backend), S is None
+    kernels_run = not own and choose_backend(backend, form, q, v, scale=scale, chunk_size=chunk_size) == "triton"
     fused = dict(normalize=True) if normalize and kernels_run and form == "chunkwise" else {}
     if normalize and not fused:
         q, k = unit(q), unit(k)
@@ -107,6 +112,8 @@ def dispatch(q, k, v, beta, S, *, scale, form, backend, chunk_size, cu_seqlens=N
         return kernels.delta_rule_chunkwise(q, k, v, beta, chunk_size=chunk_size, **options, **fused)
 
     def rule(q, k, v, beta, S):
+        if own:
+            return run_own(backend, q, k, v, beta, initial_state=None if begins_empty else S, scale=scale)
         if form == "recurrent":
             return delta_rule_recurrent(q, k, v, beta, initial_state=S, scale=scale)
         if form == "parallel":
@@ -154,6 +161,15 @@ def warmup(shapes: Iterable[tuple[int, ...]], dtype: torch.dtype = torch.bfloat1
             torch.cuda.synchronize(device)
         seconds[shape] = time.perf_counter() - started
     return seconds
+
+
+def check_backend(backend, form="auto", chunk_size=None):
+    """Raise unless backend is one of ours, or a function, which then chooses form and chunks itself."""
+    if not callable(backend):
+        one_of("backend", backend, BACKENDS)
+    elif form != "auto" or chunk_size is not None:
+        raise ValueError(f"backend: got a function of your own together with form={form!r} and chunk_size="
+                         f'{chunk_size}, which only ours look at. Leave them out, or write backend="torch".')
 
 
 def choose_backend(backend: Backend, form: Form, q: Tensor, v: Tensor, *, scale: float = 1.0,

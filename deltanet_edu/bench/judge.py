@@ -1,6 +1,8 @@
 """Run a form and the float64 recurrence on the same inputs, forward and backward,
 and compare everything that comes out."""
 
+import contextlib
+
 import torch
 import torch.nn.functional as F
 
@@ -85,3 +87,18 @@ def compare(f, tensors, tolerance=2e-6, **options):
     """f(q, k, v, beta, S) against the judge; NaN never passes."""
     for name, error in errors(f, tensors, **options).items():
         assert error <= tolerance, f"{name}: relative error {error:.2g}, allowed {tolerance:.2g}"
+
+
+@contextlib.contextmanager
+def poisoned():
+    """New memory holds NaN while this is open: what nobody writes shows."""
+    settings = torch.utils.deterministic
+    on, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = settings.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)             # products on a GPU would raise
+    settings.fill_uninitialized_memory = True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(on, warn_only=warn)
+        settings.fill_uninitialized_memory = fill

@@ -12,11 +12,12 @@ import time
 import torch
 
 from .. import kernels
+from ..records import provenance, read_result
 from . import fresh, timing
 from .delta_rule import errors, inputs, label, runs
 
 ROUNDS, SINGLE = 15, 200                                                 # of medians; of calls timed one by one
-USUAL, FULL, LONG, SMALL = (4, 2048, 16, 128), (4, 4096, 64, 128), (1, 32768, 8, 128), (8, 1024, 8, 64)   # B, T, H, K
+USUAL, FULL, LONG, SMALL = (4, 2048, 16, 128), (4, 4096, 64, 128), (1, 32768, 8, 128), (8, 1024, 8, 64)   # B,T,H,K
 
 
 def chunkwise(shape, dtype=torch.bfloat16, **options):
@@ -80,7 +81,7 @@ def cache():
     for megabytes in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512):
         x = torch.ones(megabytes << 20, dtype=torch.uint8, device="cuda")
         y, moved = torch.empty_like(x), 2 * x.nbytes / 1e9
-        replay = timing.graph(lambda: [y.copy_(x) for _ in range(10)]).replay    # ten copies, no host between them
+        replay = timing.graph(lambda: [y.copy_(x) for _ in range(10)]).replay       # and no host between them
         warm = median(lambda: events(replay)) / 10
         once = timing.graph(lambda: y.copy_(x)).replay
         found[megabytes] = {"warm": round(moved / warm, 3), "cold": round(moved / timing.milliseconds(once), 3)}
@@ -88,7 +89,7 @@ def cache():
 
 
 def cache_of_kernels():
-    """{shape: milliseconds of the forward pass}, as a CUDA graph, the cache as the last call left it and emptied."""
+    """{shape: milliseconds of the forward pass}, as a CUDA graph, with a cache as the last call left it, and empty."""
     found = {}
     for shape in (SMALL, USUAL, FULL):
         replay = timing.graph(chunkwise(shape)["forward"]).replay
@@ -186,7 +187,7 @@ def segments():
 
 
 def tiles():
-    """{shape: {"rows of the memory a program holds, warps": milliseconds of the forward kernel}}; null: cannot run."""
+    """{shape: {"rows of the memory in a program, warps": milliseconds of the forward kernel}}; null: cannot run."""
     from ..kernels import configs
     from .tune import time_of
 
@@ -207,8 +208,36 @@ def chunk_lengths():
     return {C: round(timing.milliseconds(chunkwise(FULL, chunk_size=C)["forward"]), 4) for C in (16, 32, 64)}
 
 
-EXPERIMENTS = (waiting, first_calls, cache, cache_of_kernels, noise, pause, data, host, by_kernel, precision, segments,
-               tiles, chunk_lengths)
+def roofs():
+    """{"byte/s": of a copy, "flop/s": of a product in bfloat16}."""
+    return {name: measure() for name, measure in timing.CEILINGS.items()}
+
+
+EXPERIMENTS = (roofs, waiting, first_calls, cache, cache_of_kernels, noise, pause, data, host, by_kernel, precision,
+               segments, tiles, chunk_lengths)
+
+
+STORED = "measuring_h100"                        # results/measuring_h100.json
+
+
+def experiment(name, afresh=True):
+    """(what an experiment finds, where and when): measured now if there is a GPU, else as recorded; (None, why not)
+    without either. Keys are strings, as in JSON. afresh=False: as recorded in any case, for what takes long."""
+    if afresh and torch.cuda.is_available() and not kernels.why_not("cuda", torch.bfloat16):
+        found = {f.__name__: f for f in EXPERIMENTS}[name]()
+        return json.loads(json.dumps(found)), f"{about(provenance(''))}, measured now."
+    stored = read_result(STORED)
+    found = (stored or {}).get("experiments", {}).get(name)
+    if found is None or "failure" in found:
+        return None, f"There is no measurement here: no GPU, and no results/{STORED}.json with {name!r} in it."
+    return found, f"{about(stored)}, deltanet-edu bench measuring."
+
+
+def about(measured):
+    """Where and when, in a line: GPU, versions, date."""
+    versions = {"PyTorch": measured["versions"]["torch"], "Triton": measured["versions"].get("triton", "")}
+    named = ", ".join(f"{name} {version.partition('+')[0]}" for name, version in versions.items() if version)
+    return f"{measured['machine'].get('gpu', measured['machine']['processor'])}, {named}, {measured['date']}"
 
 
 def main(calls):

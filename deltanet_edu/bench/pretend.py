@@ -28,12 +28,13 @@ class Event:
         return self.reached
 
 
-@dataclass
+@dataclass(eq=False)
 class PretendGPU:
-    """Args: kernel, how long each kernel runs with its data in main memory (several names or one); launch, how long a
-    launch keeps the host; compiling, how much longer the first launch of a kernel does; saved, by how much less a
-    kernel runs that finds its data in the cache; every, of how many calls one is disturbed and takes three times as
-    long, from the second on (0: none); heat, by which fraction a kernel gets slower per millisecond of work done so far, up to a fifth.
+    """Args: kernel, how long each kernel runs with its data in main memory (several names or one); launch_time, how
+    long a launch keeps the host; compiling, how much longer the first launch of a kernel does; saved, by how much less
+    a kernel runs that finds its data in the cache; every, of how many calls one is disturbed and takes three times as
+    long, from the second on (0: none); heat, by which fraction a kernel gets slower per millisecond of work done so
+    far, up to a fifth.
     """
 
     kernel: object

@@ -5,7 +5,7 @@ from numbers import Real
 import torch.nn as nn
 
 from ..checks import one_of
-from ..functional import BACKENDS, FORMS, delta_rule
+from ..functional import FORMS, check_backend, delta_rule
 from .fast_weights import FastWeights
 from .mixer import integer, mixer
 
@@ -15,9 +15,9 @@ class DeltaNet(FastWeights):
     """A mixer whose memory follows the delta rule, with a write strength computed from the token (eq. 16.5).
 
     beta_t = beta_max * sigmoid(W_beta x_t), one per head; beta_max = 2 allows negative eigenvalues (chapter 17).
-    `form`, `backend` and `chunk_size` choose how the rule is run (see `delta_rule`), not what it computes. The other
-    options are those of `FastWeights`: the paper's ablation takes norm "l2" or "l1" and feature_map "silu", "relu" or
-    "elu+1", with and without a convolution.
+    `form`, `backend` and `chunk_size` choose how the rule is run (see `delta_rule`), not what it computes. A backend of
+    your own can also be set later: `layer.how["backend"] = f`. The other options are those of `FastWeights`: the
+    paper's ablation takes norm "l2" or "l1" and feature_map "silu", "relu" or "elu+1", with and without a convolution.
     Parameters: 4D^2 + DH + 12D + D / H; with an output gate D^2 more.
     """
 
@@ -29,7 +29,7 @@ class DeltaNet(FastWeights):
             raise ValueError(f"beta_max: got {beta_max}, expected a number in (0, 2]; "
                              "above 2 a write makes its error larger.")
         one_of("form", form, FORMS)
-        one_of("backend", backend, BACKENDS)
+        check_backend(backend, form, chunk_size)
         if chunk_size is not None:
             integer("chunk_size", chunk_size)
         self.beta_max, self.how = beta_max, dict(form=form, backend=backend, chunk_size=chunk_size)

@@ -15,8 +15,9 @@ os.environ["TRITON_INTERPRET"] = "1"                                     # read 
 import triton
 import triton.language as tl
 
-from deltanet_edu.bench import race as racing
-from deltanet_edu.bench.race import board, from_file, judge, keep, race
+from deltanet_edu.bench import race_judge as racing
+from deltanet_edu.bench.race import Verdict, board, from_file, keep, race
+from deltanet_edu.bench.race_judge import judge
 from deltanet_edu.ops import delta_rule_chunkwise
 
 
@@ -159,7 +160,7 @@ def test_the_command_says_what_is_wrong_and_shows_the_board(tmp_path, monkeypatc
     assert done.exit_code == 1 and "✗ the output has another shape" in done.output and "transposed" in done.output
     assert "defines no function other, but delta_rule" in run(app, ["race", str(file), "--name", "other"]).output
     assert "Nothing on the board yet" in run(app, ["race"]).output
-    keep("mine.py:delta_rule", racing.Verdict(scores={"of the package's": "0.80 times (1 of 2)"}), backward=False)
+    keep("mine.py:delta_rule", Verdict(scores={"of the package's": "0.80 times (1 of 2)"}), backward=False)
     assert "mine.py:delta_rule                   forward  0.80 times of the package's" in run(app, ["race"]).output
 
 

@@ -126,14 +126,12 @@ exercise(
         "stops the clock before the GPU is done": Mistake(by_the_host(),
             "`launch` returns as soon as the call is in the queue. What you measured is how long the host takes to put "
             "it there.", next="Marks in the queue, `gpu.event()`, are set by the GPU itself."),
-        "stops the clock before the GPU is done, and takes the mean": Mistake(
-            lambda gpu: many_calls(gpu, wait=False),
-            "Twenty launches, and the clock stops when the last one is queued. None of them need have run by then."),
         "waits, but with the host's clock": Mistake(by_the_host(empty=True, wait=True),
             "Now the work is done when the clock stops, but the launch itself is in the time as well. For a short "
             "kernel that is most of it.", next="Set the marks in the queue: `gpu.event()` before and after."),
         "waits with the host's clock, data in the cache": Mistake(by_the_host(wait=True),
-            "Two faults are left: the launch is in the time, and after the first call the data comes out of the cache."),
+            "Two faults are left: the launch is in the time, and after the first call the data comes out of the "
+            "cache."),
         "finds its data in the cache": Mistake(timed(empty="", idle=True),
             "From the second call on the kernel finds its data in the cache. In a model other kernels run in between, "
             "and it would not.", next="`gpu.empty_cache()` before each call."),
@@ -215,9 +213,7 @@ exercise(
         "times the emptying as well": Mistake("HCAMFBDKEG",
             "Line F sets the first mark. What B queues after it lies between the marks."),
         "times nothing": Mistake("HCAMBFKDEG",
-            "Line K sets the second mark. The launch must be queued before it."),
-        "starts the clock too late": Mistake("HCAMBDFKEG",
-            "Line F sets the first mark, and here it stands after the launch."),
+            "Lines F and K set the two marks. The launch, D, must be queued between them."),
         "reads marks that have not happened": Mistake("HCAMBFDKG",
             "Nobody waits. Line E, once, after all rounds."),
         "waits after it has returned": Mistake("HCAMBFDKGE",

@@ -1,4 +1,4 @@
-"""Exercises 13.7 to 13.9: how long a plan takes, and which plan is best: a model of a GPU and its host in three stages."""
+"""Exercises 13.7 to 13.9: how long a plan takes, and which is best: a model of a GPU and its host in three stages."""
 
 import math
 from itertools import product
@@ -30,11 +30,11 @@ def timeline_from_the_end(times, launch):
 
 
 def kernels(g):
-    return [Case(([50.0], 10.0), "one kernel"), Case(([50.0, 20.0], 10.0), "long kernels: the host is ahead"),
-            Case(([2.0, 3.0], 10.0), "short kernels: the GPU waits"),
-            Case(([40.0, 5.0, 5.0, 60.0], 16.0), "a long kernel first"),
-            Case(([5.0, 4.0, 3.0, 80.0, 2.0], 12.0), "short ones first"),
-            Case(([30.0, 1.0, 1.0, 1.0, 1.0, 7.0], 9.0), "an advantage that is used up")]
+    return [Case(([50.0], 10), "one kernel"), Case(([50.0, 20.0], 10), "long kernels: the host is ahead"),
+            Case(([2.0, 3.0], 10), "short kernels: the GPU waits"),
+            Case(([40.0, 5.0, 5.0, 60.0], 16), "a long kernel first"),
+            Case(([5.0, 4.0, 3.0, 80.0, 2.0], 12), "short ones first"),
+            Case(([30.0, 1.0, 1.0, 1.0, 1.0, 7.0], 9), "an advantage that is used up")]
 
 
 def eager_is(eager, graph=lambda times, launch: launch + sum(times)):
@@ -134,9 +134,12 @@ def sweeps(g):
     def case(note, *args):
         return Case(args, note)
     return [case("one program", 1, 1, 64, 128, 1, 2.0, 132), case("the chip is not full", 1, 8, 4096, 64, 1, 1.5, 132),
+            case("exactly full", 1, 66, 640, 64, 1, 1.5, 132),
             case("one wave and a bit", 2, 40, 1000, 64, 1, 1.5, 132),
-            case("four segments", 1, 8, 32768, 64, 4, 1.5, 132), case("segments of unequal length", 1, 4, 650, 32, 3, 1.0, 10),
-            case("a tile that does not divide V", 3, 2, 500, 96, 2, 2.0, 7), case("many heads", 4, 64, 4096, 128, 1, 2.5, 132)]
+            case("four segments", 1, 8, 32768, 64, 4, 1.5, 132), case("segments of unequal "
+                                                                      "length", 1, 4, 650, 32, 3, 1.0, 10),
+            case("a tile that does not divide "
+                 "V", 3, 2, 500, 96, 2, 2.0, 7), case("many heads", 4, 64, 4096, 128, 1, 2.5, 132)]
 
 
 exercise(
@@ -275,8 +278,8 @@ exercise(
             "With few heads and a long text most of the chip is idle. Cutting costs a second sweep and pays all the "
             "same.", "eq. 13.4"),
         "cuts for nothing": Mistake(chosen(priced(maps=0, launches=0, scan=0)),
-            "Segments do not come for free: their maps take a sweep with twice as many programs, and there are two more "
-            "launches and the chain through the maps.", "eq. 13.4"),
+            "Segments do not come for free: their maps take a sweep with twice as many programs, and there are two "
+            "more launches and the chain through the maps.", "eq. 13.4"),
         "forgets the sweep for the maps": Mistake(chosen(priced(maps=0)),
             "Before a segment can run, someone must know what enters it: that is a sweep of its own.", "eq. 13.4"),
         "forgets that M has rows, too": Mistake(chosen(priced(maps=1)),
@@ -294,7 +297,7 @@ exercise(
             "Fewer, larger programs are better only if the chip is full."),
         "takes the smallest tile": Mistake(chosen(plan_time, rows_of=lambda machine: [min(machine["steps"])]),
             "Small tiles make many programs. Once the chip is full they only repeat work."),
-        "takes the slowest": Mistake(chosen(lambda *x: -plan_time(*x)), "`min`, not `max`."),
+        "takes the slowest": Mistake(chosen(lambda *x: -plan_time(*x)), "That is the plan that takes longest: `min`, not `max`."),
         "gives segments first": Mistake(lambda *x: tuple(best_plan(*x))[::-1], "First the rows, then the segments."),
         "gives the time": Mistake(lambda B, H, T, machine: plan_time(B, H, T, *best_plan(B, H, T, machine), machine),
             "Which plan was asked, not how long it takes."),
@@ -302,6 +305,6 @@ exercise(
     hints=("Write a function for the time of one plan (rows, P) first; then try all of them.",
            "P = 1: a launch and a sweep. P > 1: besides that, a launch and a sweep with twice as many programs (pass "
            "2 · B), and a launch and P · scan.",
-           "`min(product(machine['steps'], sizes), key=lambda plan: plan_time(B, H, T, *plan, machine))`, with sizes 1, "
-           "2, 4, ... up to the number of chunks."),
+           "`min(product(machine['steps'], sizes), key=lambda plan: plan_time(B, H, T, *plan, machine))`, with sizes "
+           "1, 2, 4, ... up to the number of chunks."),
 )

@@ -167,7 +167,7 @@ exercise(
         "writes nothing": Mistake(cut(join=lambda S, M, b: S @ M),
             "What a segment writes, b, is missing in what it hands on.", "eq. 13.3"),
         "multiplies with M transposed": Mistake(cut(join=with_swapped_product),
-            "S M, not S Mᵀ. M is not symmetric as soon as a segment has two tokens. (Gradients go back through Mᵀ.)",
+            "S M, not S Mᵀ. M is not symmetric as soon as a segment has two tokens; gradients go back through Mᵀ.",
             "eq. 13.3"),
         "returns the memory that came in": Mistake(cut(final=lambda S: S[0].clone()),
             "The second result is the memory after the last token."),
