@@ -653,7 +653,7 @@ def one_token_at_a_time(q, k, v, beta):
     return o
 
 if not reason:
-    from deltanet_edu.bench.race import board_figure, race
+    from deltanet_edu.bench.race import race
     verdict = race(one_token_at_a_time, seconds=120, library=False)
 
 # %% [markdown]

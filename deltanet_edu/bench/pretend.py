@@ -28,7 +28,7 @@ class Event:
         return self.reached
 
 
-@dataclass(eq=False)
+@dataclass
 class PretendGPU:
     """Args: kernel, how long each kernel runs with its data in main memory (several names or one); launch_time, how
     long a launch keeps the host; compiling, how much longer the first launch of a kernel does; saved, by how much less
@@ -43,13 +43,13 @@ class PretendGPU:
     saved: float = 0.0
     every: int = 0
     heat: float = 0.0
-    host: float = field(default=0.0, repr=False)             # what the host's clock says
-    queue: float = field(default=0.0, repr=False)            # when all that was queued is done
-    waited_until: float = field(default=-1.0, repr=False)
-    worked: float = field(default=0.0, repr=False)
-    calls: int = field(default=0, repr=False)
-    compiled: set = field(default_factory=set, repr=False)
-    cached: object = field(default=None, repr=False)         # the kernel whose data is in the cache
+    host: float = field(default=0.0, repr=False, compare=False)             # what the host's clock says
+    queue: float = field(default=0.0, repr=False, compare=False)            # when all that was queued is done
+    waited_until: float = field(default=-1.0, repr=False, compare=False)
+    worked: float = field(default=0.0, repr=False, compare=False)
+    calls: int = field(default=0, repr=False, compare=False)
+    compiled: set = field(default_factory=set, repr=False, compare=False)
+    cached: object = field(default=None, repr=False, compare=False)         # the kernel whose data is in the cache
 
     def clock(self):
         """The host's clock, like time.perf_counter()."""

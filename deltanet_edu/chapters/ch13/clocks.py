@@ -5,14 +5,12 @@ from statistics import mean, median
 from ...bench.pretend import PretendGPU
 from ...tutor import Case, Mistake, exercise, order_the_lines
 
-ROUNDS = 20
-
 # -- 13.2 A clock that lies --------------------------------------------------------------------------------------------
 
-def microseconds(gpu):
+def microseconds(gpu, calls):
     gpu.launch()                                                         # compiles
     marks = []
-    for _ in range(20):
+    for _ in range(calls):
         gpu.empty_cache()                                # and while that runs, the host queues what follows
         start = gpu.event()
         gpu.launch()
@@ -22,19 +20,19 @@ def microseconds(gpu):
     return times[len(times) // 2]                        # disturbed calls stand at the end
 
 
-def waiting_each_time(gpu):
+def waiting_each_time(gpu, calls):
     def once():
         gpu.empty_cache()
         start, _, end = gpu.event(), gpu.launch(), gpu.event()
         gpu.synchronize()
         return end.time - start.time
     once()
-    return median(once() for _ in range(51))
+    return median(once() for _ in range(calls))
 
 
-def warmed_up_for_long(gpu):
+def warmed_up_for_long(gpu, calls):
     times = []
-    for _ in range(30):
+    for _ in range(calls + 5):
         gpu.empty_cache()
         start = gpu.event()
         gpu.launch()
@@ -46,11 +44,11 @@ def warmed_up_for_long(gpu):
 
 def timed(warm=True, empty="before", wait=True, average=median, scale=1.0, idle=False):
     """A mutant that measures with events; `idle` lets the queue run dry before the first mark."""
-    def f(gpu):
+    def f(gpu, calls):
         if warm:
             gpu.launch()
         marks = []
-        for _ in range(ROUNDS):
+        for _ in range(calls):
             if empty == "before":
                 gpu.empty_cache()
             if idle:
@@ -68,12 +66,12 @@ def timed(warm=True, empty="before", wait=True, average=median, scale=1.0, idle=
 
 def by_the_host(warm=True, empty=False, wait=False, average=median):
     """A mutant that measures with the clock of the host."""
-    def f(gpu):
+    def f(gpu, calls):
         if warm:
             gpu.launch()
             gpu.synchronize()
         times = []
-        for _ in range(ROUNDS):
+        for _ in range(calls):
             if empty:
                 gpu.empty_cache()
                 if wait:
@@ -87,33 +85,26 @@ def by_the_host(warm=True, empty=False, wait=False, average=median):
     return f
 
 
-def many_calls(gpu, empty=False, wait=True):
+def many_calls(gpu, calls, empty=False):
     gpu.launch()
     gpu.synchronize()
     start = gpu.clock()
-    for _ in range(ROUNDS):
+    for _ in range(calls):
         if empty:
             gpu.empty_cache()
         gpu.launch()
-    if wait:
-        gpu.synchronize()
-    return (gpu.clock() - start) / ROUNDS
-
-
-def one_call(gpu):
-    gpu.launch()
-    gpu.empty_cache()
-    start, _, end = gpu.event(), gpu.launch(), gpu.event()
     gpu.synchronize()
-    return end.time - start.time
+    return (gpu.clock() - start) / calls
 
 
 def gpus(g):
-    return [Case((PretendGPU(400.0),), "a long kernel, nothing else"),
-            Case((PretendGPU(5.0, launch_time=9.0),), "a kernel shorter than its launch"),
-            Case((PretendGPU(60.0, saved=45.0),), "data that fits into the cache"),
-            Case((PretendGPU(150.0, every=4),), "one call in four is disturbed"),
-            Case((PretendGPU(30.0, launch_time=12.0, saved=20.0, every=5),), "all of it together")]
+    def case(note, calls, kernel, **gpu):
+        return Case((PretendGPU(kernel, **gpu), calls), f"{note}, {calls} calls")
+    return [case("a long kernel, nothing else", 15, 400.0),
+            case("a kernel shorter than its launch", 20, 5.0, launch_time=9.0),
+            case("data that fits into the cache", 15, 60.0, saved=45.0),
+            case("one call in four is disturbed", 21, 150.0, every=4),
+            case("all of it together", 33, 30.0, launch_time=12.0, saved=20.0, every=5)]
 
 
 exercise(
@@ -126,23 +117,18 @@ exercise(
         "stops the clock before the GPU is done": Mistake(by_the_host(),
             "`launch` returns as soon as the call is in the queue. What you measured is how long the host takes to put "
             "it there.", next="Marks in the queue, `gpu.event()`, are set by the GPU itself."),
-        "waits, but with the host's clock": Mistake(by_the_host(empty=True, wait=True),
-            "Now the work is done when the clock stops, but the launch itself is in the time as well. For a short "
-            "kernel that is most of it.", next="Set the marks in the queue: `gpu.event()` before and after."),
-        "waits with the host's clock, data in the cache": Mistake(by_the_host(wait=True),
+        "leaves the launch in the time": Mistake(by_the_host(empty=True, wait=True),
+            "The launch is in the time: with the clock of the host always, and with marks if the queue was empty when "
+            "the first one was set. For a short kernel that is most of it.",
+            next="Marks, and no waiting between the emptying and the first of them: while the cache is emptied, the "
+                 "host can queue mark, launch and mark."),
+        "leaves the launch in the time, and the data in the cache": Mistake(by_the_host(wait=True),
             "Two faults are left: the launch is in the time, and after the first call the data comes out of the "
-            "cache."),
-        "finds its data in the cache": Mistake(timed(empty="", idle=True),
-            "From the second call on the kernel finds its data in the cache. In a model other kernels run in between, "
-            "and it would not.", next="`gpu.empty_cache()` before each call."),
+            "cache.", next="`gpu.empty_cache()` before each call, and marks instead of the clock."),
         "leaves the cache as it is": Mistake(timed(empty=""),
             "With marks and without an emptied cache: the data comes out of the cache. And while the host prepares the "
             "next launch, a short kernel lets the GPU wait between the marks.",
             next="`gpu.empty_cache()` before each call cures both."),
-        "lets the GPU wait for the launch": Mistake(timed(idle=True),
-            "You emptied the cache and then waited. So the queue was empty when the first mark was set, and the time "
-            "until the launch had come through lies between your marks.",
-            next="Do not wait in between: while the cache is emptied, the host can queue mark, launch and mark."),
         "times the emptying as well": Mistake(timed(empty="between"),
             "The cache is emptied between your marks. It takes its time in the same queue."),
         "reads the marks before they have happened": Mistake(timed(wait=False),
@@ -154,12 +140,10 @@ exercise(
         "takes the mean": Mistake(timed(average=mean),
             "A call in which somebody else got in between says nothing about your kernel, but moves the mean. The "
             "median does not see it."),
-        "takes the longest call": Mistake(timed(average=lambda times: max(times)),
-            "The longest call is the one with most disturbance in it."),
-        "trusts a single call": Mistake(one_call,
-            "Everything is right about how you measured it, once. That call may be the one in four that is disturbed.",
-            next="Measure twenty times and take the median."),
-        "divides the time of many calls": Mistake(lambda gpu: many_calls(gpu, empty=True),
+        "gives the time of a disturbed call": Mistake(timed(average=lambda times: max(times)),
+            "That is how long a call takes in which somebody else got in between: the longest of all, or a single one "
+            "that was unlucky.", next="The median of all calls."),
+        "divides the time of many calls": Mistake(lambda gpu, calls: many_calls(gpu, calls, empty=True),
             "Twenty calls and one wait: that averages disturbed calls in, and the emptying of the cache is in the time "
             "as well."),
         "divides the time of many calls, data in the cache": Mistake(many_calls,
@@ -216,8 +200,6 @@ exercise(
             "Lines F and K set the two marks. The launch, D, must be queued between them."),
         "reads marks that have not happened": Mistake("HCAMBFDKG",
             "Nobody waits. Line E, once, after all rounds."),
-        "waits after it has returned": Mistake("HCAMBFDKGE",
-            "Line G reads the marks. What stands after a return is never run."),
     },
     hints=("Before the race: every kernel compiles (H), and every kernel has a list (C).",
            "The rounds are the outer loop, A, and the candidates the inner one, M: so a warmer chip is warmer for all.",

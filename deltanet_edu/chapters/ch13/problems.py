@@ -66,7 +66,7 @@ def moved(plan, sizes):
 
 def by_what_is_saved(plan, i, sizes, wanted):
     """All that moves before, less what does not any more."""
-    (reads, writes), (more_reads, more_writes) = plan[i], plan[i + 1]
+    (reads, writes), (more_reads, _) = plan[i], plan[i + 1]
     total = moved(plan, sizes)
     for x in sizes:
         if x in reads and x in more_reads:
