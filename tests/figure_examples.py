@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from deltanet_edu.figures import (attention, backward, chunks, chunkwise, delta, errata, film, householder, kernels,
-                                  language, lines, memories, memory, overwriting, pictures, programs, roofline,
-                                  subplots, ut, wy)
+                                  language, lines, measuring, memories, memory, overwriting, pictures, programs, race,
+                                  roofline, subplots, ut, wy)
 from deltanet_edu.figures.memory import writes
 
 T, C = 8, 4
@@ -23,6 +23,11 @@ wrong = {"forgets β": {"gentle": 0.0, "thorough": 0.3}, "wrong side": {"gentle"
 shapes = {"4,2048,16,128": {"forward": (1.0, 2.0), "both": (3.0, 2.5)}}
 floors = {"4,2048,16,128": {"forward": (1.0, 0.5, "bytes"), "both": (3.0, 1.0, "FLOPs")}}
 names = ["cat", "dog", "cat"]
+clocked = {str(n): {"without waiting": 0.01, "waiting": n / 1e4, "events": n / 2e4} for n in (256, 512, 1024)}
+rows = {"4,2048,16,128": {"ours": 1.0, "theirs": 2.0}, "1,32768,8,128": {"ours": 3.0}}
+raced = {"must": 100, "yours": 300, "the package": 150}
+clocks = {"4,2048,16,128": {"yours": 1.0, "the package": 0.5, "floor": 0.2},
+          "1,32768,8,128": {"yours": "RuntimeError: no"}}
 tensors = {"x": SimpleNamespace(name="x", loaded_by=torch.arange(20) // 8, stored_by=-torch.ones(20)),
            "o": SimpleNamespace(name="o", loaded_by=-torch.ones(4, 3), stored_by=torch.arange(12).view(4, 3) // 6)}
 launch = SimpleNamespace(kernel="add_kernel", grid=(3, 1, 1), tensors=tensors)
@@ -50,6 +55,16 @@ EXAMPLES = {
     "chunkwise.weights": lambda: chunkwise.weights({"one": square, "two": -square}, limit=1.0),
     "chunkwise.cost": lambda: chunkwise.cost([1.0, 2.0, 4.0], {n: [1e3, 2e3, 4e3] for n in ("state", "rows", "solve")},
                                              {"chunkwise": {4: 3.0, 8: 2.0}}, 9.0),
+    "measuring.clocks": lambda: measuring.clocks(clocked, 800),
+    "measuring.queue": lambda: measuring.queue([5, 5, 40], 20),
+    "measuring.explore_queue": lambda: measuring.explore_queue(),
+    "measuring.single_calls": lambda: measuring.single_calls({n: [1.0, 1.1, 5.0, 1.0] for n in ("eager", "graph")}),
+    "measuring.moved": lambda: measuring.moved({"two kernels": {"inputs": 900, "X": 500}, "one": {"inputs": 900}}, 800),
+    "measuring.by_kernel": lambda: measuring.by_kernel({"inverse": (0.2, 0.1), "forward": (0.4, 0.38)}, "A note."),
+    "measuring.rivals": lambda: measuring.rivals(rows, {"4,2048,16,128": 0.5, "1,32768,8,128": 0.5}, "A note."),
+    "measuring.segments_at_work": lambda: measuring.segments_at_work(),
+    "race.verdict": lambda: race.verdict(raced, clocks),
+    "race.board": lambda: race.board([{"name": "mine", "date": "2026-11-26", "bytes": raced}] * 2),
     "delta.plane": lambda: delta.plane(keys, [3.0, 5.0], [[0, 0], [3, 0]], names=["one", "two"]),
     "delta.landings": lambda: delta.landings(keys[1], 5.0, [3.0, 1.0], {1.0: [4, 2], 3.0: [6, 4]}, limits=(2, 8, 0, 5)),
     "delta.two_writes": lambda: delta.two_writes(),
@@ -107,7 +122,8 @@ NOT_FIGURES = {
     "film.draw", "film.film", "film.frame", "film.prepare", "film.said", "film.scenes", "householder.arc",
     "householder.arrow", "householder.effect", "householder.one_setting", "kernels.ratio", "kernels.save",
     "kernels.shape_axes", "programs.flat", "programs.grid", "programs.middle", "programs.told", "programs.uses",
-    "kernels.thousands", "language.level_lines", "language.smooth", "memory.label_axis",
+    "kernels.thousands", "language.level_lines", "measuring.spelled", "race.clock",
+    "language.smooth", "memory.label_axis",
     "memory.number", "memory.tiles", "memory.told", "pictures.pictures", "pictures.seen", "style.array",
     "style.close", "style.course", "style.look", "style.read_off", "style.size", "style.spoken", "style.style",
     "style.subplots", "style.words", "tensor_core.on_tensor_core", "tensor_core.similar_keys",

@@ -245,7 +245,8 @@ def test_the_film_moves_loops_and_is_the_same_each_time():
 
 # -- pictures to play with -------------------------------------------------------------------------------------------
 
-EXPLORED = {"delta.explore_two_writes": 3, "householder.explore_dial": 3, "chunkwise.explore_pipeline": 2}
+EXPLORED = {"delta.explore_two_writes": 3, "householder.explore_dial": 3, "chunkwise.explore_pipeline": 2,
+            "measuring.explore_queue": 3}
 
 
 @pytest.mark.parametrize("name", EXPLORED)

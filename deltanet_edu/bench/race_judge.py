@@ -1,6 +1,7 @@
 """The questions of the race, asked in this process: values, accesses, races, bytes, and what the compiler says."""
 
 import contextlib
+import inspect
 
 import torch
 
@@ -22,6 +23,7 @@ CASES = {                                                               # smalle
     "repeated keys, β up to 2": dict(B=1, T=70, H=1, K=16, V=16, keys="repeated", beta_max=2.0),
 }
 IN_HALF = {"K = V = 64": dict(B=2, T=200, H=2, K=64, V=64), "K = 64, V = 128": dict(B=1, T=130, H=2, K=64, V=128)}
+TARGETS = (80, 90)                                                       # an A100, an H100
 MEASURED = dict(B=1, T=256, H=2, K=64, V=64)                             # where bytes are counted
 
 
@@ -216,9 +218,26 @@ def watched(f, backward, verdict):
                        + "\nThe interpreter runs them one by one; a GPU runs them at once.")
     verdict.passed += [f"stays inside its tensors and writes everything, in {len(seen.launches)} launches",
                        "its programs can run in any order"]
+    verdict.passed.append(accepted(seen.launches))
     with Trace() as package:
         wanted_of(delta_rule_chunkwise, tokens, backward)
     score(seen, package, floor_bytes(tokens, backward), verdict)
+
+
+def accepted(launches):
+    """What the compiler says to the kernels as they were launched, for two GPUs; raises Lost."""
+    from .ahead_of_time import Rejected, compiled
+
+    for capability in TARGETS:
+        for launch in launches:
+            takes = inspect.signature(launch.function).parameters
+            given = {name: x for name, x in launch.arguments.items() if name in takes}
+            try:
+                compiled(launch.function, capability, launch.arguments.get("num_warps", 4), **given)
+            except Rejected as error:
+                said = f"{launch.kernel}, for sm_{capability}: {error}\nThe interpreter is not as strict."
+                raise Lost("the compiler does not accept it", said) from None
+    return f"compiles for {' and '.join(f'sm_{capability}' for capability in TARGETS)}"
 
 
 def floor_bytes(tokens, backward):

@@ -8,10 +8,6 @@ from .style import array, colors, look, subplots
 LANES = {"host": 1, "GPU": 0}
 
 
-def thousands(n):
-    return f"{n // 1024:,}K" if n >= 1024 else str(n)
-
-
 def clocks(rows, peak):
     """{n: {clock: milliseconds}} of n x n x n products, as the TFLOP/s that each clock means; `peak` of the chip."""
     sizes = sorted(map(int, rows))
@@ -117,7 +113,7 @@ def moved(ways, floor):
 def by_kernel(rows, note=""):
     """{kernel: (measured, floor)} in nanoseconds a token and head, one bar each, in the order in which they run."""
     told = "; ".join(f"{name} {t:.2f}, floor {floor:.2f}" for name, (t, floor) in rows.items())
-    figure, ax = subplots(f"Horizontal bars of nanoseconds a token and head, kernel by kernel: {told}.",
+    figure, ax = subplots(f"Horizontal bars of ns a token and head, kernel by kernel: {told}.",
                           figsize=(7.6, 1.2 + 0.42 * len(rows)))
     for i, (t, floor) in enumerate(rows.values()):
         ax.barh(i, t, 0.6, color=colors.sky, alpha=0.5, label="measured" if not i else None)
@@ -138,7 +134,7 @@ def rivals(shapes, floors, note=""):
     names = list(dict.fromkeys(who for row in shapes.values() for who in row))
     told = "; ".join(f"{shape}: " + ", ".join(f"{who} {t:.2g}" for who, t in row.items()) for shape, row in
                      list(shapes.items())[:6])
-    figure, ax = subplots(f"Marks for each rival on a logarithmic axis of nanoseconds a token and head, by shape. "
+    figure, ax = subplots(f"Marks for each rival on a logarithmic axis of ns a token and head, by shape. "
                           f"{told}.",
                           figsize=(8.4, 1.5 + 0.42 * len(shapes)))
     for who, color in zip(names, ("blue", "red", "orange", "gray", "purple", "green")):

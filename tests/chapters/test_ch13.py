@@ -1,0 +1,188 @@
+"""Answers to the exercises of chapter 13, as readers write them; the pretended GPU that they time."""
+
+import math
+from statistics import median
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from deltanet_edu.bench.pretend import EMPTYING, NotFinished, PretendGPU
+from deltanet_edu.bench.report import floor_bytes, floor_flops
+from deltanet_edu.chapters.ch13.planner import best_plan, sweep_time, timeline
+from deltanet_edu.chapters.ch13.problems import chunkwise_plan, moved, moved_when_fused
+from deltanet_edu.chapters.ch13.segments import in_segments, rule, segment_map
+
+from .answers import assert_verdict, cases
+
+
+def timer(warm="gpu.launch()", empty="gpu.empty_cache()", start="gpu.event()", end="gpu.event()", wait="",
+          last="gpu.synchronize()", said="median(b.time - a.time for a, b in marks)"):
+    """13.2 with other lines."""
+    def microseconds(gpu, calls):
+        names, marks = dict(gpu=gpu, calls=calls, median=median), []
+        exec(warm, names)
+        for _ in range(calls):
+            exec(empty, names)
+            a = eval(start, names)
+            gpu.launch()
+            exec(wait, names)
+            marks.append((a, eval(end, names)))
+        exec(last, names)
+        return eval(said, names | dict(marks=marks))
+    return microseconds
+
+
+def segment(M="torch.eye(k.shape[1], dtype=k.dtype) - (UT @ k).T @ k", b="(UT @ v).T @ k"):
+    """13.5 with other lines."""
+    def f(k, v, beta):
+        A = (beta[:, None] * k @ k.T).tril(-1)
+        UT = torch.linalg.solve(torch.eye(len(k), dtype=k.dtype) + A, torch.diag(beta))
+        names = dict(torch=torch, k=k, v=v, beta=beta, UT=UT)
+        return eval(M, names), eval(b, names)
+    return f
+
+
+def cut(n="math.ceil(len(k) / P)", hand_on="S @ M + b", enters="S"):
+    """13.6 with other lines."""
+    def f(q, k, v, beta, S, P):
+        first, o, size = S, [], eval(n, dict(math=math, k=k, P=P))
+        for t in range(0, len(k), size):
+            piece = [x[t:t + size] for x in (q, k, v, beta)]
+            M, b = segment_map(*piece[1:])
+            names = dict(S=S, M=M, b=b, first=first, torch=torch)
+            o.append(rule(*piece, eval(enters, names))[0])
+            S = eval(hand_on, names)
+        return torch.cat(o), S
+    return f
+
+
+def eager(step="end = max(end, host) + t", graph="launch + sum(times)"):
+    """13.7 with another step."""
+    def f(times, launch):
+        names = dict(host=0.0, end=0.0, launch=launch, times=times)
+        for names["t"] in times:
+            names["host"] += launch
+            exec(step, names)
+        return names["end"], eval(graph, names)
+    return f
+
+
+def sweep(programs="B * H * P * math.ceil(128 / rows)", steps="math.ceil(math.ceil(T / 64) / P)", waves="math.ceil"):
+    """13.8 with other counts."""
+    def f(B, H, T, rows, P, step, multiprocessors):
+        names = dict(B=B, H=H, T=T, rows=rows, P=P, math=math)
+        return eval(waves, names)(eval(programs, names) / multiprocessors) * eval(steps, names) * step
+    return f
+
+
+def fused(plan, i, sizes, wanted):
+    """13.4, by names."""
+    (r1, w1), (r2, w2) = plan[i], plan[i + 1]
+    rest = plan[:i] + plan[i + 2:]
+    bytes_ = sum(sizes[n] for n in {*r1, *r2} - {*w1}) + sum(sizes[n] for n in w2)
+    for n in w1:
+        if n in wanted or any(n in r for r, _ in plan[i + 2:]):
+            bytes_ += sizes[n]
+    return bytes_ + sum(sizes[n] for r, w in rest for n in [*r, *w])
+
+
+ANSWERS = {
+    "13.1": {"right": [0.359, 0.3586, 1026 * 2**20 / 3e9], "adds the two": [0.573],
+             "takes the arithmetic for the longer of the two": [0.2147], "forgets the outputs": [0.2691],
+             "counts float32": [0.717], "gives microseconds": [358.6]},
+    "13.2": {
+        "right": [timer(), timer(warm="gpu.launch(); gpu.launch()"), timer(last="gpu.synchronize(); gpu.synchronize()")],
+        "stops the clock before the GPU is done": [
+            timer(start="gpu.clock()", end="gpu.clock()", empty="", said="median(b - a for a, b in marks)")],
+        "leaves the launch in the time": [timer(wait="gpu.synchronize()", empty="gpu.empty_cache(); gpu.synchronize()",
+                                                start="gpu.clock()", end="gpu.clock()",
+                                                said="median(b - a for a, b in marks)")],
+        "takes the mean": [timer(said="sum(b.time - a.time for a, b in marks) / len(marks)")],
+        "reads the marks before they have happened": [timer(last="")],
+        "gives milliseconds": [timer(said="median(b.time - a.time for a, b in marks) / 1000")],
+    },
+    "13.3": {"right": ["hcambfdkeg", "C H A M B F D K E G"], "lets one candidate run after the other": ["CHJLBFDKEG"]},
+    "13.4": {"right": [fused], "changes nothing": [lambda plan, i, sizes, wanted: moved(plan, sizes)]},
+    "13.5": {"right": [segment()], "gives b transposed": [segment(b="k.T @ (UT @ v)")],
+             "leaves the identity out": [segment(M="-(UT @ k).T @ k")],
+             "multiplies the tokens in the wrong order": [
+                 segment(M="torch.eye(k.shape[1], dtype=k.dtype) - k.T @ (UT @ k)")],
+             "writes the bare values": [segment(b="(beta[:, None] * v).T @ k")]},
+    "13.6": {"right": [cut(), cut("len(k)")], "erases nothing": [cut(hand_on="S + b")],
+             "lets every segment begin with the first memory": [cut(enters="first")],
+             "multiplies with M transposed": [cut(hand_on="S @ M.T + b")],
+             "hands on the writes alone": [cut(hand_on="b")]},
+    "13.7": {"right": [eager()], "lets the host wait for every kernel": [eager("end = end + launch + t")],
+             "launches a graph for free": [eager(graph="sum(times)")],
+             "adds up the longer of each pair": [eager("end += max(t, launch)")]},
+    "13.8": {"right": [sweep(), sweep("B * H * P * -(-128 // rows)", "-(-(-(-T // 64)) // P)")],
+             "allows a part of a wave": [sweep(waves="float")],
+             "forgets that segments are programs": [sweep("B * H * math.ceil(128 / rows)")],
+             "drops the rest of the rows": [sweep("B * H * P * (128 // rows)")]},
+    "13.9": {"right": [lambda *args: list(best_plan(*args))],
+             "gives segments first": [lambda *args: best_plan(*args)[::-1]]},
+}
+
+
+@cases(ANSWERS)
+def test_verdicts(id, answer, name):
+    assert_verdict(id, answer, name)
+
+
+def test_the_pretended_gpu_lies_as_a_real_one_does():
+    gpu = PretendGPU({"a": 100.0, "b": 50.0}, launch_time=8.0, saved=20.0, every=4, heat=0.1)
+    before = gpu.clock()
+    gpu.launch("a")
+    assert gpu.clock() - before == 8 + 90_000                            # compiled, and not waited for
+    mark = gpu.event()
+    with pytest.raises(NotFinished, match="gpu.synchronize"):
+        mark.time
+    gpu.synchronize()
+    assert gpu.clock() == mark.time == before + 90_008 + 100
+    with pytest.raises(KeyError, match="there is no kernel 'c', only 'a', 'b'"):
+        gpu.launch("c")
+    still = PretendGPU(100.0, saved=60.0)
+    still.launch()
+    gaps = []
+    for empty in (False, True):
+        still.synchronize()
+        if empty:
+            still.empty_cache()
+        first, _, second = still.event(), still.launch(), still.event()
+        still.synchronize()
+        gaps.append(second.time - first.time)
+    assert gaps == [48.0, 100.0] and EMPTYING > 8 + 1                    # the launch hides behind the emptying
+
+
+def test_plans_count_what_the_report_counts():
+    """The chunkwise form in one kernel moves what any kernel must move."""
+    plan, sizes = chunkwise_plan(128, 128, 64)
+    before = moved(plan, sizes)
+    for i in (2, 0, 0):
+        once = moved_when_fused(plan, i, sizes, ("o", "final"))
+        assert once < before
+        (r, w), (r2, w2) = plan[i:i + 2]
+        later = {x for reads, _ in plan[i + 2:] for x in reads} | {"o", "final"}
+        reads = tuple(dict.fromkeys([*r, *(x for x in r2 if x not in w)]))
+        plan = [*plan[:i], (reads, (*(x for x in w if x in later), *w2)), *plan[i + 2:]]
+        before = once
+        assert moved(plan, sizes) == once
+    assert before - sizes["final"] == floor_bytes(128, 128)["forward"] == 1026
+    assert floor_flops(128, 128)["forward"] == 163_840
+
+
+def test_segments_agree_with_the_recurrence_in_float64():
+    g = torch.Generator().manual_seed(0)
+    q, k = (normalize(torch.randn(50, 8, generator=g, dtype=torch.float64), dim=-1) for _ in range(2))
+    v, S = (torch.randn(*shape, generator=g, dtype=torch.float64) for shape in ((50, 5), (5, 8)))
+    beta = 2 * torch.rand(50, generator=g, dtype=torch.float64)
+    whole = rule(q, k, v, beta, S)
+    for P in (1, 3, 7, 50, 60):
+        assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(in_segments(q, k, v, beta, S, P), whole))
+
+
+def test_the_models_limits():
+    assert timeline([1000.0] * 5, 8.0) == (5008.0, 5008.0)               # long kernels: the host does not matter
+    assert timeline([0.0] * 5, 8.0) == (40.0, 8.0)                       # empty ones: nothing else does
+    assert sweep_time(1, 66, 64, 64, 1, 1.0, 132) == 1 and sweep_time(1, 67, 64, 64, 1, 1.0, 132) == 2
