@@ -146,7 +146,7 @@ rows, about = experiment("cache")
 if rows:
     sizes = list(map(int, rows))
     curves = {name: (sizes, [row[name] for row in rows.values()]) for name in ("warm", "cold")}
-    lines(curves, xlabel="megabytes of the array", ylabel="TB/s it seems to move", log="x", xticks=sizes[::2],
+    lines(curves, xlabel="megabytes of the array", ylabel="TB/s it seems to move", log="x", xticks=sizes[::2], figsize=(5.4, 2.7),
           alt="Line plot of the speed of a copy, again and again (warm), and with an emptied cache (cold).", looks=("red", "blue"))
 print(about)
 
@@ -192,8 +192,8 @@ print(about)
 #
 # ### 5. Heat, and what the numbers are
 #
-# Last, a detour to rest at. In 2024 Horace He asked why his matrix products were faster in some benchmarks than in his models. He
-# had tried everything about the kernel, and nothing about the *numbers*.
+# Last, a detour to rest at. In 2024 Horace He told a story that few believed at first: one and the same matrix product, of the same
+# shape and on the same chip, took a different time depending on the *numbers* in the matrices.
 
 # %%
 predict("13.c")
@@ -206,18 +206,17 @@ if rows:
 print(about)
 
 points, _ = experiment("pause", afresh=False)
-if points:
-    seconds, speed = zip(*points)
-    lines({"each product": (seconds, speed)}, xlabel="seconds since the pause", ylabel="TFLOP/s",
-          alt="Line plot of the speed of large products, one after the other, after a pause of two seconds.")
+for name, start, end in (("the first tenth of a second", 0, 0.1), ("one to three seconds", 1, 3)) if points else ():
+    speeds = [speed for second, speed in points if start <= second < end]
+    print(f"{name} after a pause: {min(speeds):.0f} to {max(speeds):.0f} TFLOP/s")
 
 # %% [markdown]
 # Each bit that flips costs energy. With random numbers the tensor cores would take more power than the chip is allowed, so it
-# lowers its clock. A benchmark on zeros measures another machine. The plot shows random numbers after a pause of two seconds:
-# the clock is not even constant then. So who runs first in a comparison gets another chip. In a fair one, candidates take turns
+# lowers its clock. A benchmark on zeros measures another machine. The last two lines are random numbers after a pause of two
+# seconds: a rested chip is faster as well. So who runs first in a comparison gets another chip. In a fair one, candidates take turns
 # within every round.
 #
-# All of this together is a dozen lines. Most of it Triton has: `do_bench` empties the cache, sets marks, and gives the median.
+# All of this together is a dozen lines. Triton has most of it: `do_bench` empties the cache, sets marks, and gives the median.
 
 # %%
 show(timing.milliseconds)
@@ -250,20 +249,21 @@ for K in (64, 128, 256):
           f"{'memory' if by_bytes > by_work else 'arithmetic'} is the slower one")
 
 # %% [markdown]
-# A third of a nanosecond for a token of a head of width 128: that is the **floor**. No kernel on this machine can do it faster, and
-# one that takes twice as long has something to look for. The backward pass has its floor too, and so do both together:
+# A fraction of a nanosecond for a token of a head: that is the **floor**. No kernel on this machine can do it faster, and one that
+# takes twice as long has something to look for. The backward pass has its floor too, and so do both together:
 
 # %%
 stored = read_result("delta_rule_h100")
 if stored:
-    ns = {label: {key: report.nanoseconds(label, rows["chunkwise"][key]) for key in ("forward", "both")}
-          for label, rows in stored["shapes"].items() if label in ("4,4096,64,128", "8,2048,32,256", "8,1024,8,64", "1,32768,8,128")}
+    four = [label for label in ("4,4096,64,128", "8,2048,32,256", "1,32768,8,128", "8,1024,8,64") if label in stored["shapes"]]
+    ns = {label: {key: report.nanoseconds(label, stored["shapes"][label]["chunkwise"][key]) for key in ("forward", "both")}
+          for label in four}
     rivals_picture.against_floor({label: {key: (t, *report.floor(label, roofs)[key]) for key, t in row.items()}
                                   for label, row in ns.items()}, report.note(stored, "bfloat16, eager calls, medians."))
 
 # %% [markdown]
-# *Solid: the floor. Pale: measured. Four shapes, four different stories: the first is near its floor, and each of the other three
-# loses its time in another place. The rest of this chapter finds out where.*
+# *Solid: the floor. Pale: measured. Four shapes, four different stories: the first comes closest to its floor, and each of the other
+# three loses its time in another place. The rest of this chapter finds out where.*
 
 # %% [markdown]
 # ## What a fusion saves
@@ -296,8 +296,8 @@ ways = {"four kernels": moved("k beta UT", "UT k v W U", "k W U X S", "q k X S o
 picture.moved(ways, floor=report.floor_bytes(K, V)["forward"]);
 
 # %% [markdown]
-# *From top to bottom: `flash-linear-attention` is organized like the first bar, the package like the third. The last one is what
-# the best kernels in the world do. Orange and green vanish, because what one kernel writes and the next one reads can stay in registers.*
+# *From top to bottom: `flash-linear-attention` is organized like the first bar, the package like the third, the fastest forward
+# kernels that we know of like the last. What is not blue vanishes, because what one kernel writes and the next one reads can stay in registers.*
 #
 # Nothing was computed differently. Bars one to three contain the same products, or nearly; what shrinks is the way that numbers
 # travel. (PyTorch, operation by operation, is off this chart:)
@@ -397,7 +397,7 @@ print(about)
 # %% [markdown]
 # ## Splitting the sequence
 #
-# The third row of the floor figure, one text with 8 heads, is far from its floor. Why?
+# The third row of the floor figure, one long text with 8 heads, is far from its floor. Why?
 
 # %%
 predict("13.e")
@@ -438,7 +438,7 @@ verify("13.4")
 found, about = experiment("segments")
 if found:
     curves = {picture.spelled(shape): ([int(P) for P in row], [ms / row["1"] for ms in row.values()]) for shape, row in found.items()}
-    lines(curves, xlabel="segments P", ylabel="time, relative to P = 1", log="xy", xticks=[1, 2, 4, 8, 16, 32],
+    lines(curves, xlabel="segments P", ylabel="time, relative to P = 1", log="x", xticks=[1, 2, 4, 8, 16, 32], figsize=(5.4, 2.9),
           alt="Line plot of the time of a forward pass against the number of segments, for shapes with few and with many heads.")
 print(about)
 
@@ -487,7 +487,7 @@ if rows:
     T = list(map(int, rows))
     curves = {name: (T, [row[key] for row in rows.values()])
               for name, key in (("eager, forward + backward", "both"), ("graph, forward + backward", "graph both"))}
-    lines(curves, xlabel="tokens T (one text, 8 heads of 64)", ylabel="ms", log="xy", xticks=T, looks=("red", "blue"),
+    lines(curves, xlabel="tokens T (one text, 8 heads of 64)", ylabel="ms", log="xy", xticks=T[::2], looks=("red", "blue"), figsize=(5.4, 2.7),
           alt="Line plot of the time of a forward and backward pass against the length, eager and as a CUDA graph.")
 print(about)
 
@@ -559,7 +559,7 @@ print(about)
 
 # %% [markdown]
 # `ieee` products do not run on tensor cores at all. `tf32x3` is the default of the package for float32 inputs: nearly as exact.
-# For training everybody takes bfloat16, and its error is mostly that of rounding the inputs and outputs.
+# Training is mostly done in bfloat16. About half of its error here is that of rounding the output alone.
 
 # %% [markdown]
 # ## The race
@@ -616,8 +616,8 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 # * **Small calls, eager.** Our passes launch more kernels, from Python. As a graph the same kernels are several times faster, and
 #   a whole compiled model does not see the difference.
 # * **FlashQLA, where the chip is full.** It computes the inverse inside the sweep, and gradients inside the backward sweep, so that
-#   memories never leave the chip: the last bar of the fusion figure. Its warps have different jobs (some load, some multiply), which
-#   Triton does not offer yet; and it is a thousand lines where ours are two hundred.
+#   memories never leave the chip: the last bar of the fusion figure. Its warps have different jobs, some load and some multiply, which
+#   the language it is written in makes possible on these chips.
 #
 # Where we win: against plain flash-linear-attention, because we move a third of the bytes; and against attention wherever a text is
 # long. FlashQLA cuts long texts, too; who cuts better differs from row to row.
@@ -706,7 +706,7 @@ print(o.shape, layer(torch.randn(1, 50, 32))[0].shape)
 # | a fusion | saves what one kernel writes for the next, and inputs that both read |
 # | segments | $S' = SM + b$: a sweep twice, over a P-th of the chunks; pays while the chip is idle |
 # | the host | $\max_j (j h + \sum_{i \ge j} t_i)$; a graph launches once |
-# | precision | products in bfloat16 or tf32, sums and memory in float32; tf32x3 for three times the price |
+# | precision | products in bfloat16 or tf32, sums and memory in float32; tf32x3 is three cheap products in the place of a dear one |
 #
 # **Added to the package**: `bench/timing.py`, `bench/measuring.py`, `bench/trace.py`, the race; `kernels/splitting.py`; functions of
 # your own as `backend`.
@@ -716,8 +716,8 @@ print(o.shape, layer(torch.randn(1, 50, 32))[0].shape)
 # | where | how it is written |
 # |---|---|
 # | vendors' data sheets | TB/s of one direction or of both, FLOP/s "with sparsity" (twice what dense products get): measure your roofs |
-# | flash-linear-attention | `chunk_delta_rule`: our first bar, in five launches and seven backward; segments are its "context parallel" |
-# | FlashQLA | gated delta rule; with gates of 1 it is ours. Segments: "intra-card context parallel" |
+# | flash-linear-attention | `chunk_delta_rule`: our first bar, in five launches forward and seven backward |
+# | FlashQLA | the gated delta rule; with gates of 1, whose logarithm is 0, it is ours |
 # | papers on scans | $(M, b)$ is an element of the scan of chapter 7, with a whole segment as its step |
 #
 # ## Further reading

@@ -15,7 +15,7 @@ def clocks(rows, peak):
     speed = {name: [2e-9 * n**3 / rows[str(n) if str(n) in rows else n][name] for n in sizes] for name in names}
     told = "; ".join(f"{name}: {y[-1]:,.0f} TFLOP/s at {sizes[-1]:,}" for name, y in speed.items())
     figure, ax = subplots(f"Line plot of the speed of a matrix product by three clocks. {told}. The chip does "
-                          f"{peak:,.0f}.")
+                          f"{peak:,.0f}.", figsize=(5.4, 2.8))
     for (name, y), color in zip(speed.items(), ("red", "orange", "blue")):
         ax.plot(sizes, y, label=name, **look(color, len(y)))
     ax.axhline(peak, color=colors.ink, lw=0.9)
@@ -68,7 +68,7 @@ def single_calls(times, unit="ms"):
         "Dots: the times of single calls in order. " + " ".join(
             f"{name}: minimum {min(t):.3g}, median {np.median(t):.3g}, mean {np.mean(t):.3g}, maximum {max(t):.3g} "
             f"{unit}."
-            for name, t in times.items()), 1, len(times), figsize=(8.4, 3.0), squeeze=False, sharey=True)
+            for name, t in times.items()), 1, len(times), figsize=(7.2, 2.4), squeeze=False, sharey=True)
     for ax, (name, t) in zip(axes[0], times.items()):
         ax.plot(array(t), ".", color=colors.sky, ms=4)
         for what, y, color, dash in (("median", np.median(t), colors.ink, "-"), ("mean", np.mean(t), colors.red, "--"),
@@ -89,7 +89,7 @@ def moved(ways, floor):
     told = "; ".join(f"{way}: {sum(found.values()):,.0f}" for way, found in ways.items())
     figure, ax = subplots(f"Horizontal stacked bars of bytes a token and head. {told}. At least {floor:,.0f} must "
                           f"move.",
-                          figsize=(8.0, 0.9 + 0.5 * len(ways)))
+                          figsize=(7.4, 0.9 + 0.45 * len(ways)))
     tones = ("blue", "orange", "green", "purple", "gray", "sky", "red")
     hatches = ("", "//", "..", "xx", "--", "\\\\", "++")
     left = np.zeros(len(ways))
@@ -114,7 +114,7 @@ def by_kernel(rows, note=""):
     """{kernel: (measured, floor)} in nanoseconds a token and head, one bar each, in the order in which they run."""
     told = "; ".join(f"{name} {t:.2f}, floor {floor:.2f}" for name, (t, floor) in rows.items())
     figure, ax = subplots(f"Horizontal bars of ns a token and head, kernel by kernel: {told}.",
-                          figsize=(7.6, 1.2 + 0.42 * len(rows)))
+                          figsize=(6.4, 1.1 + 0.34 * len(rows)))
     for i, (t, floor) in enumerate(rows.values()):
         ax.barh(i, t, 0.6, color=colors.sky, alpha=0.5, label="measured" if not i else None)
         ax.barh(i, floor, 0.6, fill=False, edgecolor=colors.ink, label="floor of its bytes" if not i else None)
@@ -123,7 +123,7 @@ def by_kernel(rows, note=""):
     ax.set(xlabel="ns per token and head", xlim=(0, 1.25 * max(max(pair) for pair in rows.values())))
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
-    ax.legend(fontsize=8.5, loc="lower right")
+    ax.legend(fontsize=8.5, loc="upper right")
     if note:
         figure.supxlabel(note, fontsize=8, color=colors.gray, x=0.01, ha="left")
     return figure
@@ -136,7 +136,7 @@ def rivals(shapes, floors, note=""):
                      list(shapes.items())[:6])
     figure, ax = subplots(f"Marks for each rival on a logarithmic axis of ns a token and head, by shape. "
                           f"{told}.",
-                          figsize=(8.4, 1.5 + 0.42 * len(shapes)))
+                          figsize=(7.0, 1.4 + 0.32 * len(shapes)))
     for who, color in zip(names, ("blue", "red", "orange", "gray", "purple", "green")):
         points = [(row[who], i) for i, row in enumerate(shapes.values()) if who in row]
         chosen = look(color) | {"linestyle": "", "markersize": 7}
@@ -169,7 +169,7 @@ def segments_at_work(chunks=8, P=4):
         f"Two diagrams over time. Whole: one bar of {chunks} chunks. In {P} segments: {P} bars of {n} chunks side by "
         f"side, a short chain of {P} steps, {P} bars of {n} chunks again; done after {end:g} chunks instead of "
         f"{chunks}.",
-        2, 1, figsize=(8.0, 2.9), sharex=True, height_ratios=(1, P * 0.75))
+        2, 1, figsize=(7.2, 2.6), sharex=True, height_ratios=(1, P * 0.75))
     top.barh(0, chunks, 0.7, color=colors.delta, edgecolor=colors.paper)
     for p in range(P):
         for start, width, color, hatch, what in ((0, n, colors.orange, "//", "M and b"),

@@ -19,7 +19,7 @@ def test_without_a_gpu_it_says_so(monkeypatch):
     done = run(bench, ["measuring"])
     assert done.exit_code == 1 and "needs a GPU" in done.output and "Traceback" not in done.output
     done = run(bench, ["measuring", "--only", "weather"])
-    assert done.exit_code == 2 and "expected some of waiting, first_calls" in " ".join(done.output.split())
+    assert done.exit_code == 2 and "expected some of roofs, waiting, first_calls" in " ".join(done.output.split())
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def imagined_gpu(monkeypatch):
     for shape in ("USUAL", "FULL", "LONG", "SMALL"):
         monkeypatch.setattr(measuring, shape, (1, 4, 1, 16))
     # those that make tensors on the GPU themselves, start processes, or ask what GPU it is
-    others = (measuring.waiting, measuring.first_calls, measuring.cache, measuring.pause, measuring.data,
-              measuring.precision, measuring.tiles)
+    others = (measuring.roofs, measuring.waiting, measuring.first_calls, measuring.cache, measuring.pause,
+              measuring.data, measuring.precision, measuring.tiles)
     monkeypatch.setattr(measuring, "EXPERIMENTS", [f for f in measuring.EXPERIMENTS if f not in others])
 
 
@@ -71,3 +71,12 @@ def test_what_fails_is_named_and_the_rest_measured(imagined_gpu, monkeypatch):
     assert done.exit_code == 1 and "broken: {'failure': 'RuntimeError: no such thing'}" in done.output
     assert "noise: {" in done.output and "could not be measured: broken" in done.output
     assert gpu_commands.need_gpu is not measuring_commands.need_gpu
+
+
+def test_what_is_stored_is_found_and_what_is_not_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    rows, about = measuring.experiment("data")
+    assert set(rows) == {"zeros", "ones", "random"} and "H100" in about and about.endswith("deltanet-edu bench measuring.")
+    monkeypatch.setattr(measuring, "STORED", "nothing")
+    rows, about = measuring.experiment("data")
+    assert rows is None and "no results/nothing.json with 'data' in it" in about

@@ -73,7 +73,7 @@ def test_a_right_kernel_is_timed_beside_the_package(raced):
     for row in verdict.times.values():
         assert row["floor"] < row["the package"] < row["yours"]
     assert any("times as long as the package's" in said for said in verdict.advice)
-    assert board()[0]["times"] == verdict.times and verdict.figure() is not None
+    assert board()[0]["times"] == verdict.times
 
 
 @pytest.mark.parametrize("name, failed, why", [
