@@ -78,7 +78,8 @@ def test_a_right_kernel_is_timed_beside_the_package(raced):
 
 @pytest.mark.parametrize("name, failed, why", [
     ("far", ("it raises", "the process of your kernel died", "it stops the GPU"), "illegal"),
-    ("forever", ("did not come to an end in 60 seconds",), "bound"), ("rounded", ("wrong values in bfloat16: o",), "float32")])
+    ("forever", ("did not come to an end in 60 seconds",), "bound"),
+    ("rounded", ("wrong values in bfloat16: o",), "float32")])
 def test_what_goes_wrong_on_the_gpu_alone_is_a_verdict(raced, name, failed, why):
     verdict = raced(name, seconds=60, library=False)
     assert not verdict and any(said in verdict.failed for said in failed) and why in verdict.why, str(verdict)

@@ -92,7 +92,8 @@ ANSWERS = {
              "takes the arithmetic for the longer of the two": [0.2147], "forgets the outputs": [0.2691],
              "counts float32": [0.717], "gives microseconds": [358.6]},
     "13.2": {
-        "right": [timer(), timer(warm="gpu.launch(); gpu.launch()"), timer(last="gpu.synchronize(); gpu.synchronize()")],
+        "right": [timer(), timer(warm="gpu.launch(); gpu.launch()"),
+                  timer(last="gpu.synchronize(); gpu.synchronize()")],
         "stops the clock before the GPU is done": [
             timer(start="gpu.clock()", end="gpu.clock()", empty="", said="median(b - a for a, b in marks)")],
         "leaves the launch in the time": [timer(wait="gpu.synchronize()", empty="gpu.empty_cache(); gpu.synchronize()",
