@@ -52,17 +52,27 @@ def compiled(kernel, capability=90, num_warps=4, **arguments):
         kernel: made by @triton.jit, in the interpreter or not.
         arguments: by name. A tensor, or its dtype in its place; any other value as the kernel is launched with it.
     """
+    return Compiled(**ask(kernel, capability, num_warps, arguments, True))
+
+
+def accept(kernel, capability=90, num_warps=4, **arguments):
+    """Raise Rejected if the compiler does not accept a kernel; arguments as of `compiled`. Sooner than that."""
+    ask(kernel, capability, num_warps, arguments, False)
+
+
+def ask(kernel, capability, num_warps, arguments, look):
+    """What the compiling process says of a kernel: a dictionary; with the fields of Compiled, if it is to look."""
     while hasattr(kernel, "fn"):
         kernel = kernel.fn
-    order = dict(source=module_of(kernel), name=kernel.__name__, num_warps=num_warps,
+    order = dict(source=module_of(kernel), name=kernel.__name__, num_warps=num_warps, capability=capability, look=look,
                  arguments={name: described(x) for name, x in arguments.items()})
-    said = answer(json.dumps(order | {"capability": capability}))
+    said = answer(json.dumps(order))
     if "rejected" in said:
         raise Rejected(said["rejected"])
     if said["shared"] > SHARED[capability] * 1024:
         raise Rejected(f"It needs {said['shared']:,} bytes of shared memory; sm_{capability} has "
                        f"{SHARED[capability] * 1024:,} for a program.")
-    return Compiled(**said)
+    return said
 
 
 def described(x):
@@ -156,8 +166,8 @@ def serve():
         print(json.dumps(fulfil(**json.loads(line))), file=out, flush=True)
 
 
-def fulfil(source, name, arguments, num_warps, capability):
-    """The Compiled of an order as a dictionary, or {"rejected": why}."""
+def fulfil(source, name, arguments, num_warps, capability, look):
+    """What has become of an order: a dictionary, or {"rejected": why}."""
     import linecache
 
     import triton
@@ -172,6 +182,8 @@ def fulfil(source, name, arguments, num_warps, capability):
         namespace = {"__name__": "kernels_to_compile"}
         exec(compile(source, file, "exec"), namespace)
         kernel = namespace[name].run(**given, grid=(1,), warmup=True, num_warps=num_warps)
+        if not look:
+            return {"shared": kernel.metadata.shared}
         found = resources(kernel)
     except Exception as error:
         return {"rejected": reason(error)}

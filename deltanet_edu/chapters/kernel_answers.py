@@ -4,8 +4,8 @@
     exercise(..., prepare=watched(), tolerance=1e-5)                      the answer is a function that launches kernels
     changed(kernel, ("i < n", "i <= n"))                                  a wrong kernel, made of a right one
 
-An answer climbs a ladder, and the first rung that breaks is the verdict: it stays inside its tensors, its programs
-may run in any order, it writes all it should, its values are right, the compiler accepts it, it moves no more than it
+An answer climbs a ladder, and the first rung that breaks is the verdict: it stays inside its tensors, it writes all it
+should, its programs may run in any order, its values are right, the compiler accepts it, it moves no more than it
 must. Where there is no GPU, kernels run in Triton's interpreter (chapters/__init__.py).
 """
 
@@ -16,9 +16,10 @@ import textwrap
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 
-from ..bench.ahead_of_time import Rejected, compiled
+from ..bench.ahead_of_time import Rejected, accept
 from ..bench.race import poisoned
 from ..bench.roofline import size
 from ..bench.trace import OutOfBounds, Trace
@@ -145,7 +146,7 @@ class Answers:
         for capability in TARGETS if interpreted() else ():
             for launch in f.watched.launches:
                 try:
-                    compiled_launch(launch, capability)
+                    accept_launch(launch, capability)
                 except Rejected as error:
                     said = Part(f"{launch.kernel}, for sm_{capability}: {error}", "learner", True)
                     return f"it {REJECTED}", [Part(MEANINGS[REJECTED]), said], REJECTED
@@ -184,7 +185,7 @@ def watched(*, most=None, floor=None):
 def watching():
     """A Trace where kernels run in the interpreter; on a GPU there is none."""
     if interpreted():
-        with Trace() as seen:
+        with Trace() as seen, np.errstate(all="ignore"):                 # a GPU does not warn of infinities either
             yield seen
     else:
         yield None
@@ -198,8 +199,6 @@ def look(seen, given, returned):
             look_beside(x)
     elif not seen.launches:
         raise Unlaunched("no kernel was launched")
-    elif seen.faults:
-        raise Race(str(seen.faults[0]))
     for n, x in enumerate(returned):
         if isinstance(x, torch.Tensor) and x.is_floating_point() and x.isnan().any():
             missing = x.isnan() if seen is None else x.isnan() & ~seen.written(x)
@@ -207,6 +206,8 @@ def look(seen, given, returned):
                 which = f"output {n + 1}" if len(returned) > 1 else "the output"
                 at = ", ".join(map(str, missing.nonzero()[0].tolist()))
                 raise Unwritten(f"{int(missing.sum())} of {missing.numel()} entries of {which}, the first at [{at}]")
+    if seen is not None and seen.faults:                                 # last: what several write, others may lack
+        raise Race(str(seen.faults[0]))
 
 
 def placed(x):
@@ -249,11 +250,11 @@ def traffic(f, *inputs):
     return f.watched.loaded, f.watched.stored
 
 
-def compiled_launch(launch, capability):
-    """The kernel of a watched launch, compiled for a GPU as it was launched; raises Rejected."""
+def accept_launch(launch, capability):
+    """Compile the kernel of a watched launch for a GPU, as it was launched; raises Rejected."""
     takes = inspect.signature(launch.function).parameters
     given = {name: x for name, x in launch.arguments.items() if name in takes}
-    return compiled(launch.function, capability, launch.arguments.get("num_warps", 4), **given)
+    accept(launch.function, capability, launch.arguments.get("num_warps", 4), **given)
 
 
 def picture(id, answer, case=0):
@@ -305,4 +306,4 @@ def changed(answer, *pairs, **names):
     linecache.cache[file] = len(text), None, text.splitlines(keepends=True), file
     namespace = {**function.__globals__, **names}
     exec(compile(text, file, "exec"), namespace)
-    return namespace[function.__name__]
+    return namespace[re.search(r"^def (\w+)", text, re.M)[1]]             # which may have been changed as well

@@ -64,18 +64,15 @@ def told(row):
 
 def grid(ax, cells, name):
     """One panel: a tint for each program, lines where one meets another, its number in the middle of its cells."""
+    from matplotlib.collections import LineCollection
     from matplotlib.colors import to_rgb
 
     def tint(n):
         return {NOBODY: "#ffffff", SEVERAL: "#c9c9c9", -3: colors.paper}.get(n, TINTS[n % len(TINTS)])
 
     ax.imshow([[to_rgb(tint(n)) for n in line] for line in cells], aspect="equal")
-    for i, j in np.ndindex(cells.shape):
-        for di, dj in ((0, 1), (1, 0)):
-            if i + di < cells.shape[0] and j + dj < cells.shape[1]:
-                edge = cells[i, j] != cells[i + di, j + dj]
-                ax.plot((j + 0.5, j + 0.5 - (1 - dj)), (i + 0.5, i + 0.5 - (1 - di)), lw=1.2 if edge else 0.3,
-                        color=colors.ink if edge else colors.paper)
+    for edge, width, color in ((False, 0.3, colors.paper), (True, 1.2, colors.ink)):
+        ax.add_collection(LineCollection(borders(cells, edge), linewidths=width, colors=color))
     for n in np.unique(cells):
         if n != -3 and n != NOBODY:
             place = middle(np.argwhere(cells == n))
@@ -84,6 +81,13 @@ def grid(ax, cells, name):
     ax.grid(False)
     ax.spines[:].set_visible(True)
     ax.set_title(name, fontsize=10)
+
+
+def borders(cells, edge):
+    """The lines between neighboring cells, of different programs (edge) or of one."""
+    below, right = (np.argwhere((np.diff(cells, axis=axis) != 0) == edge) for axis in (0, 1))
+    level = [((j - 0.5, i + 0.5), (j + 0.5, i + 0.5)) for i, j in below]
+    return level + [((j + 0.5, i - 0.5), (j + 0.5, i + 0.5)) for i, j in right]
 
 
 def middle(places):

@@ -1,0 +1,1 @@
+"""Chapter 10: Triton from zero."""

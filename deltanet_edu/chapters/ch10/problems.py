@@ -1,0 +1,584 @@
+"""The exercises of chapter 10, in order: each with its mistakes and hints. The kernels are in rows.py and tiles.py."""
+
+import torch
+import triton
+import triton.language as tl
+
+from ...ops.delta_rule.householder import ut_system
+from ...tutor import Case, Mistake, exercise, order_the_lines
+from ...tutor.cases import delta_inputs, normal, strengths, unit_keys
+from ..kernel_answers import REJECTED, TRAFFIC, changed, launched
+from . import rows, tiles
+from .rows import add_kernel, column_sums_kernel, logsumexp_kernel, softmax_kernel, write_kernel
+from .tiles import UT_kernel, matmul_kernel, scores_kernel, triangle_kernel
+
+LOAD_TAIL = ("The last tile sticks out of the tensor: what lies behind it is loaded. On a CPU that is some "
+             "number, on a GPU perhaps the end of the program.")
+STORE_TAIL = "The last tile sticks out of the tensor, and the store writes over what lies behind it."
+
+
+def floats(g, *shape, step=1):
+    """Normal numbers of one digit in float32; with step 2, every second of the last dimension of something larger."""
+    return normal(g, *shape[:-1], shape[-1] * step, dtype=torch.float32)[..., ::step]
+
+
+# -- 10.1 --------------------------------------------------------------------------------------------------------------
+
+exercise(
+    id="10.1", title="How many programs?", kind="predict", stars=1, minutes=5, equations=("10.1",),
+    reference=(9, 58),
+    mutants={
+        "rounds down": Mistake((4, 58), "5 rows need three tiles of 2, and 70 columns three tiles of 32: round up, "
+                                        "or the ends of rows and columns belong to nobody.", "eq. 10.1"),
+        "counts what is inside": Mistake((9, 6), "The last tile has 1 row of 2 and 6 columns of 32 inside: 6 entries. "
+                                                 "Asked are those that the mask switches off."),
+        "masks the columns only": Mistake((9, 52), "The last tile also has a row too many: row 5 does not exist, so 32 "
+                                                   "more of its entries are off, but each counts once."),
+        "masks the rows only": Mistake((9, 32), "Columns 70 to 95 do not exist either."),
+        "counts the corner twice": Mistake((9, 84), "32 entries in the row too many and 52 in the columns too many "
+                                                    "share 26: each counts once."),
+        "cuts up one long row": Mistake((6, 58), "350 entries would fill six tiles of 64. But a tile is a rectangle, "
+                                                 "and rectangles stick out at two sides.", "eq. 10.1"),
+        "adds the two numbers of tiles": Mistake((6, 6), "Three by three tiles make 9 programs: the grid is a "
+                                                         "rectangle, too.", "eq. 10.1"),
+    },
+    hints=("How many tiles of 2 cover 5 rows, and how many tiles of 32 cover 70 columns?",
+           "The last program has rows 4 and 5, and columns 64 to 95. Which of them exist?",
+           "1 row and 6 columns exist: 6 of 2 · 32 = 64 entries are inside."),
+    why="cdiv(5, 2) · cdiv(70, 32) = 3 · 3. The last tile holds row 4 and columns 64 to 69: 6 of its 64 entries.",
+)
+
+
+# -- 10.2 --------------------------------------------------------------------------------------------------------------
+
+def two_vectors(g):
+    sizes = [(1, 1), (7, 2), (16, 1), (37, 1), (37, 2)]
+    return [Case((floats(g, n, step=step), floats(g, n)), f"n = {n}, stride {step}") for n, step in sizes]
+
+
+def add(*pairs):
+    return changed(add_kernel, *pairs)
+
+
+OWN, X, Y = "tl.program_id(0) * B + tl.arange(0, B)", "i * x_stride, mask=inside", "i * y_stride, mask=inside"
+
+exercise(
+    id="10.2", title="A sum", kind="code", stars=1, minutes=10, equations=("10.1", "10.2"),
+    reference=add_kernel, alternatives=(rows.add_one_by_one, rows.add_from_moved_pointers),
+    cases=two_vectors, tolerance=1e-6, prepare=launched(rows.launch_add, lambda x, y: torch.empty(len(x)), most=1.0),
+    mutants={
+        "loads the tail without a mask": Mistake(add((X, "i * x_stride"), (Y, "i * y_stride")), LOAD_TAIL, "eq. 10.1"),
+        "loads the tail of y without a mask": Mistake(add((Y, "i * y_stride")), LOAD_TAIL, "eq. 10.1"),
+        "stores the tail without a mask": Mistake(add(("x + y, mask=inside", "x + y")), STORE_TAIL, "eq. 10.1"),
+        "lets one number too many in": Mistake(add(("i < n", "i <= n")),
+            "Entries are numbered from 0, so the last is n − 1. With i <= n you touch entry n.", "eq. 10.1"),
+        "lets one number too few in": Mistake(add(("i < n", "i < n - 1")),
+            "The last entry is n − 1, and it is inside: i < n.", "eq. 10.1"),
+        "steps over numbers as if they lay side by side": Mistake(add((X, "i, mask=inside"), (Y, "i, mask=inside")),
+            "Entry i of x lies i · x_stride numbers behind the first. In a column of a matrix that is not i.",
+            "eq. 10.2"),
+        "uses the stride of x for y": Mistake(add((Y, "i * x_stride, mask=inside")),
+            "x and y may lie differently in memory: each has its own stride.", "eq. 10.2"),
+        "does the same tile in each program": Mistake(add((OWN, "tl.arange(0, B)")),
+            "Without tl.program_id(0) all programs do the first B entries, and nobody does the rest.", "eq. 10.1"),
+        "starts its tile at p, not at p B": Mistake(add((OWN, "tl.program_id(0) + tl.arange(0, B)")),
+            "Program p starts where program p − 1 ends: at p · B. Yours overlap.", "eq. 10.1"),
+        "does everything in each program": Mistake(changed(rows.add_one_by_one,
+            ("range(first, tl.minimum(first + B, n))", "range(0, n)"), ("add_one_by_one", "add_kernel")),
+            "Every program does the whole sum. They write the same numbers, so the result is right, but each number is "
+            "written by several programs: only one of them is needed.", "eq. 10.1"),
+        "subtracts": Mistake(add(("x + y", "x - y")), "Asked is the sum, x + y."),
+        "adds x to itself": Mistake(add(("x + y", "x + x")), "y is loaded, and not used."),
+        "loses digits in float16": Mistake(add(("x + y", "(x + y).to(tl.float16)")),
+            "The sum is rounded to float16 before it is stored. Three digits are left."),
+        TRAFFIC: Mistake(add(("    tl.store", "    y = tl.load(y_ptr + i * y_stride, mask=inside)\n    tl.store")),
+            "Each number of x and y has to be loaded once. What is in registers stays there."),
+        REJECTED: Mistake(add(("tl.arange(0, B)", "tl.arange(0, B + 0 * n)")),
+            "The compiler must know the size of a tile, so the ends of tl.arange are constants: B, not something that "
+            "is computed from n."),
+    },
+    hints=("Program p does entries p B, p B + 1, ..., p B + B − 1. Write those numbers as a tile.",
+           "`i = tl.program_id(0) * B + tl.arange(0, B)`, and entry i of x lies at `x_ptr + i * x_stride`.",
+           "Three lines more: x and y by tl.load with mask=i < n, and tl.store(o_ptr + i, x + y, mask=i < n)."),
+)
+
+
+# -- 10.3 --------------------------------------------------------------------------------------------------------------
+
+def one_token(g):
+    sizes = [(1, 1), (2, 3), (4, 8), (5, 11), (10, 7)]
+    return [Case((floats(g, V), floats(g, K), 0.5), f"V = {V}, K = {K}") for V, K in sizes]
+
+
+def write(*pairs):
+    return changed(write_kernel, *pairs)
+
+
+AT_S = "i[:, None] * S_row + j[None, :] * S_col"
+
+exercise(
+    id="10.3", title="One write of the memory", kind="code", stars=2, minutes=15, equations=("10.1", "10.2"),
+    reference=write_kernel, alternatives=(rows.write_row_by_row, rows.write_flat),
+    cases=one_token, tolerance=1e-6, prepare=launched(rows.launch_write, rows.memory_for),
+    mutants={
+        "stores the tail without a mask": Mistake(write(("write, mask=inside", "write")), STORE_TAIL, "eq. 10.1"),
+        "masks rows only": Mistake(
+            write(("(i < V)[:, None] & (j < K)[None, :]", "(i < V)[:, None] & (j >= 0)[None, :]")),
+            "The last tile sticks out at the right as well: a mask for columns is missing.", "eq. 10.1"),
+        "masks columns only": Mistake(
+            write(("(i < V)[:, None] & (j < K)[None, :]", "(i >= 0)[:, None] & (j < K)[None, :]")),
+            "The last tile sticks out below as well: a mask for rows is missing.", "eq. 10.1"),
+        "loads the tail without a mask": Mistake(write(("v_ptr + i, mask=i < V", "v_ptr + i"),
+                                                       ("k_ptr + j, mask=j < K", "k_ptr + j")), LOAD_TAIL, "eq. 10.1"),
+        "swaps the strides": Mistake(write((AT_S, "i[:, None] * S_col + j[None, :] * S_row")),
+            "From row to row it is S_row numbers, from column to column S_col: row i belongs to S_row.", "eq. 10.2"),
+        "takes rows to lie side by side": Mistake(write((AT_S, "i[:, None] * K + j[None, :]")),
+            "S may be a part of something larger, or lie column by column: use S_row and S_col.", "eq. 10.2"),
+        "swaps k and v": Mistake(write(("v_ptr + i, mask=i < V", "k_ptr + i, mask=i < K"),
+                                     ("k_ptr + j, mask=j < K", "v_ptr + j, mask=j < V")),
+            "Row i of S belongs to value dimension i: S = β v kᵀ, with v along the rows.", "eq. 2.1"),
+        "forgets β": Mistake(write(("beta * v[:, None]", "v[:, None]")), "The write is β v kᵀ: β is missing."),
+        "multiplies β in twice": Mistake(write(("beta * v[:, None]", "beta * beta * v[:, None]")), "β once."),
+        "adds v and k": Mistake(write(("v[:, None] * k[None, :]", "(v[:, None] + k[None, :])")),
+            "An outer product multiplies: entry (i, j) is v_i · k_j."),
+        "has rows and columns of the grid the wrong way round": Mistake(
+            write(("tl.program_id(0) * BV", "tl.program_id(1) * BV"),
+                  ("tl.program_id(1) * BK", "tl.program_id(0) * BK")),
+            "The grid is (tiles of rows, tiles of columns): rows are program_id(0).", "eq. 10.1"),
+        "does the same columns in each program": Mistake(write(("tl.program_id(1) * BK + ", "")),
+            "The second number of the program, tl.program_id(1), says which columns are its own.", "eq. 10.1"),
+        "rounds to bfloat16": Mistake(write(("beta * v[:, None] * k[None, :]",
+                                             "(beta * v[:, None] * k[None, :]).to(tl.bfloat16).to(tl.float32)")),
+            "The product is rounded to bfloat16 on the way: two to three digits are left."),
+    },
+    hints=("A tile of rows i, a tile of columns j; `[:, None]` stands one up, `[None, :]` lays one down.",
+           "Addresses: `S_ptr + i[:, None] * S_row + j[None, :] * S_col`.",
+           "The mask needs both: `(i < V)[:, None] & (j < K)[None, :]`."),
+)
+
+
+# -- 10.4 --------------------------------------------------------------------------------------------------------------
+
+def logits(g):
+    made = []
+    for n, N, shift in ((1, 1, 0), (2, 3, 0), (2, 8, 0), (3, 11, -30), (2, 13, 300), (2, 5, -200)):
+        whole = floats(g, n, N + 2) + shift
+        made.append(Case((whole[:, :N],), f"rows of {N}" + (f", logits near {shift}" if shift else "")))
+    return made
+
+
+def softmax(*pairs):
+    return changed(softmax_kernel, *pairs)
+
+
+FILL, E = '-float("inf")', "tl.exp(x - tl.max(x, 0))"
+
+exercise(
+    id="10.4", title="Find the bug: softmax", kind="bug", stars=2, minutes=10, equations=("10.3",),
+    reference=softmax_kernel, alternatives=(rows.softmax_masked_late, rows.softmax_by_logarithm),
+    cases=logits, tolerance=1e-5, prepare=launched(rows.launch_softmax, lambda x: torch.empty(x.shape), most=1.0),
+    mutants={
+        "fills the tail with zeros": Mistake(softmax((FILL, "0.0")),
+            "Beyond the end of a row there are zeros now, and exp(0 − m) is a number like any other: it is part of "
+            "your sum. Rows of 8 have no tail, so they are right.", "eq. 10.3", next="Which number x has exp(x) = 0?"),
+        "fills the tail with zeros, and leaves the maximum out": Mistake(softmax((FILL, "0.0"), (E, "tl.exp(x)")),
+            "exp of large logits is infinite: the maximum has to be taken off first. And a tail of zeros adds to the "
+            "sum.", "eq. 10.3"),
+        "leaves the maximum out": Mistake(softmax((E, "tl.exp(x)")),
+            "exp(300) is infinite in float32, and exp(−200) zero. With the maximum taken off, the largest is "
+            "exp(0) = 1.", "eq. 10.3"),
+        "stores the tail without a mask": Mistake(softmax(("tl.sum(e, 0), mask=j < N", "tl.sum(e, 0)")), STORE_TAIL),
+        "loads the tail without a mask": Mistake(softmax(('j, mask=j < N, other=-float("inf")', "j")), LOAD_TAIL),
+        "does the same row in each program": Mistake(softmax(("tl.program_id(0)", "0")),
+            "Row tl.program_id(0) belongs to this program. Yours all do the first."),
+        "returns the exponentials": Mistake(softmax(("e / tl.sum(e, 0)", "e")),
+            "Each row has to be divided by its sum. (Divided by its largest, which is 1, it stays as it is.)"),
+        "subtracts the maximum of its absolute values": Mistake(softmax(("tl.max(x, 0)", "tl.max(tl.abs(x), 0)")),
+            "The maximum itself is meant; with the largest absolute value, all exponentials may vanish.", "eq. 10.3"),
+        "fills the tail with a number that is not small enough": Mistake(softmax((FILL, "-100.0")),
+            "Logits near −200 are smaller than what you fill in. Only minus infinity is smaller than all.", "eq. 10.3"),
+        "sums in bfloat16": Mistake(softmax(("/ tl.sum(e, 0)", "/ tl.sum(e, 0).to(tl.bfloat16).to(tl.float32)")),
+            "The sum is rounded to bfloat16: rows no longer add up to 1."),
+        TRAFFIC: Mistake(
+            softmax(("    e =", '    x = tl.load(x_ptr + row * x_row + j, mask=j < N, other=-float("inf"))\n    e =')),
+            "A row fits into registers: load it once, take the maximum and the sum of what you have."),
+    },
+    hints=("For which lengths of a row is it right? What is in the tile where the row has ended?",
+           "Those entries must change neither the maximum nor the sum.",
+           'exp(−∞) = 0: `other=-float("inf")`.'),
+)
+
+
+# -- 10.5 --------------------------------------------------------------------------------------------------------------
+
+def long_rows(g):
+    sizes = [(1, 1, 0), (2, 16, 0), (3, 20, 0), (2, 45, -200), (2, 45, 300), (1, 64, 5)]
+    made = [Case((3 * floats(g, n, N) + shift,), f"rows of {N}" + (f", logits near {shift}" if shift else ""))
+            for n, N, shift in sizes]
+    return [*made, Case((torch.arange(100.0, -100.0, -5.0)[None],), "falling logits")]
+
+
+def lse(*pairs):
+    return changed(logsumexp_kernel, *pairs)
+
+
+RESCALED = "total * tl.exp(largest - new)"
+
+exercise(
+    id="10.5", title="Long rows in one pass", kind="code", stars=3, minutes=20, equations=("10.3",),
+    reference=logsumexp_kernel, alternatives=(rows.logsumexp_by_lanes, rows.logsumexp_pairwise),
+    cases=long_rows, tolerance=2e-6,
+    prepare=launched(rows.launch_logsumexp, lambda x: torch.empty(len(x)), most=1.0),
+    mutants={
+        "does not rescale the sum": Mistake(lse((RESCALED, "total")),
+            "Your sum so far was of exp(x − m) with the *old* m. With a new m each of its terms has to be multiplied "
+            "by exp(m_old − m_new).", "eq. 10.3"),
+        "rescales the wrong way": Mistake(lse((RESCALED, "total * tl.exp(new - largest)")),
+            "A larger maximum makes the old terms *smaller*: the factor is exp(m_old − m_new), at most 1.", "eq. 10.3"),
+        "starts with a maximum of zero": Mistake(lse(('largest, total = -float("inf")', "largest, total = 0.0")),
+            "With logits near −200, exp(x − 0) is zero in float32, and so is the sum. Start from minus infinity.",
+            "eq. 10.3"),
+        "keeps the maximum of the last block only": Mistake(lse(("tl.maximum(largest, tl.max(x, 0))", "tl.max(x, 0)")),
+            "The maximum is over all blocks so far. If a later block is smaller, exp(m_old − m_new) may be infinite.",
+            "eq. 10.3"),
+        "forgets the logarithm": Mistake(lse(("largest + tl.log(total)", "largest + total")),
+            "Asked is log Σ exp(x) = m + log Σ exp(x − m)."),
+        "forgets to add the maximum": Mistake(lse(("largest + tl.log(total)", "tl.log(total)")),
+            "The sum was taken of exp(x − m): log Σ exp(x) = m + log Σ exp(x − m).", "eq. 10.3"),
+        "returns the sum": Mistake(lse(("largest + tl.log(total)", "total")),
+            "Asked is log Σ exp(x) = m + log Σ exp(x − m).", "eq. 10.3"),
+        "returns the maximum": Mistake(lse(("largest + tl.log(total)", "largest")),
+                                       "The logarithm of the sum is missing."),
+        "loads the tail without a mask": Mistake(lse(('j, mask=j < N, other=-float("inf")', "j")), LOAD_TAIL),
+        "fills the tail with zeros": Mistake(lse(('other=-float("inf")', "other=0.0")),
+            "Behind the end of a row, exp(0 − m) is added to the sum, and 0 may be taken for the maximum.", "eq. 10.3"),
+        "reads the first block only": Mistake(lse(("range(0, N, B)", "range(0, B, B)")),
+            "A row may be longer than a tile: a loop over blocks."),
+        "leaves the tail out": Mistake(lse(("range(0, N, B)", "range(0, N - B + 1, B)")),
+            "The last block may be a part of one. It has to be read, too, with a mask.", "eq. 10.1"),
+        "ignores where its row begins": Mistake(lse(("x_ptr += tl.program_id(0) * x_row", "x_ptr += 0")),
+            "Program p reads row p, which begins p · x_row numbers further on.", "eq. 10.2"),
+        TRAFFIC: Mistake(changed(logsumexp_kernel,
+            ('    largest, total = -float("inf"), 0.0',
+             '    largest, total = -float("inf"), 0.0\n    for start in range(0, N, B):\n'
+             '        j = start + tl.arange(0, B)\n'
+             '        largest = tl.maximum(largest, tl.max(tl.load(x_ptr + j, mask=j < N, other=-float("inf")), 0))')),
+            "Two passes, one for the maximum and one for the sum, read everything twice. One pass is enough if the sum "
+            "is rescaled whenever the maximum grows."),
+    },
+    hints=("Keep two numbers, the largest so far and the sum of exp(x − largest) so far. What happens to the sum when "
+           "the largest grows?",
+           "All terms of the old sum have to be multiplied by exp(old − new).",
+           "`total = total * tl.exp(largest - new) + tl.sum(tl.exp(x - new), 0)`, then `largest = new`; at the end "
+           "`largest + tl.log(total)`."),
+)
+
+
+# -- 10.6 --------------------------------------------------------------------------------------------------------------
+
+def matrices(g):
+    sizes = [(1, 1), (4, 4), (3, 5), (9, 3), (10, 12)]
+    return [Case((floats(g, T, N + 1)[:, :N],), f"T = {T}, N = {N}") for T, N in sizes]
+
+
+def sums(*pairs):
+    return changed(column_sums_kernel, *pairs)
+
+
+ADDED = "tl.atomic_add(o_ptr + j, tl.sum(x, 0), mask=j < N)"
+
+exercise(
+    id="10.6", title="Everyone adds", kind="code", stars=3, minutes=20, equations=("10.4",),
+    reference=column_sums_kernel, alternatives=(rows.column_sums_by_one, rows.column_sums_dealt_out),
+    cases=matrices, tolerance=5e-6, prepare=launched(rows.launch_column_sums, lambda x: torch.empty(x.shape[1])),
+    mutants={
+        "loads, adds and stores": Mistake(
+            sums((ADDED, "tl.store(o_ptr + j, tl.load(o_ptr + j, mask=j < N) + tl.sum(x, 0), mask=j < N)")),
+            "Two programs may load the same old sum, and then the one that stores last wins. The interpreter runs them "
+            "one after the other and hides it.", "eq. 10.4", next="Which single operation adds to memory?"),
+        "stores over what the others have stored": Mistake(
+            sums((ADDED, "tl.store(o_ptr + j, tl.sum(x, 0), mask=j < N)")),
+            "Several programs store into the same entries, and the last one wins. Even if all of them store the same, "
+            "complete sum, one of them is enough: split the work, or let the hardware add.", "eq. 10.4"),
+        "loads the tail without a mask": Mistake(sums(("mask=inside, other=0.0", "mask=(j < N)[None, :], other=0.0")),
+                                                 LOAD_TAIL, "eq. 10.1"),
+        "loads the columns' tail without a mask": Mistake(
+            sums(("mask=inside, other=0.0", "mask=(i < T)[:, None], other=0.0")), LOAD_TAIL, "eq. 10.1"),
+        "stores the tail without a mask": Mistake(sums(("tl.sum(x, 0), mask=j < N", "tl.sum(x, 0)")), STORE_TAIL),
+        "adds up rows": Mistake(sums((ADDED, "tl.atomic_add(o_ptr + i, tl.sum(x, 1), mask=i < N)")),
+            "tl.sum(x, 1) adds along a row. Sums of columns add down the rows: tl.sum(x, 0)."),
+        "adds the same rows in each program": Mistake(sums(("tl.program_id(0) * BT + ", "")),
+            "Program p has the rows from p · BT on.", "eq. 10.1"),
+        "takes rows to lie side by side": Mistake(sums(("i[:, None] * x_row", "i[:, None] * N")),
+            "x is a part of something wider: from row to row it is x_row numbers.", "eq. 10.2"),
+        "rounds partial sums to bfloat16": Mistake(
+            sums(("tl.sum(x, 0), mask", "tl.sum(x, 0).to(tl.bfloat16).to(tl.float32), mask")),
+            "Partial sums are rounded to bfloat16 before they are added. Round at the end, if at all."),
+        "averages": Mistake(sums(("tl.sum(x, 0), mask", "tl.sum(x, 0) / T, mask")), "Asked is the sum."),
+    },
+    hints=("Several programs add into the same entries. What if two of them load the old sum at the same time?",
+           "Either one operation that adds to memory as a whole, or a split of the work in which nobody shares an "
+           "entry.",
+           "`tl.atomic_add(o_ptr + j, tl.sum(x, 0), mask=j < N)`."),
+)
+
+
+# -- 10.7 --------------------------------------------------------------------------------------------------------------
+
+LINES = order_the_lines(
+    {"A": "    total = tl.dot(a, b, total, input_precision=PRECISION)",
+     "B": "for start in range(0, K, BK):\n    k = start + tl.arange(0, BK)",
+     "C": "tl.store(o_ptr + i[:, None] * N + j[None, :], total, mask=(i < M)[:, None] & (j < N)[None, :])",
+     "D": "    b = tl.load(b_ptr + k[:, None] * b_row + j[None, :] * b_col,\n"
+          "                mask=(k < K)[:, None] & (j < N)[None, :], other=0.0)",
+     "E": "total = tl.zeros((BM, BN), tl.float32)",
+     "F": "i = tl.program_id(0) * BM + tl.arange(0, BM)\nj = tl.program_id(1) * BN + tl.arange(0, BN)",
+     "H": "    a = tl.load(a_ptr + i[:, None] * a_row + k[None, :] * a_col,\n"
+          "                mask=(i < M)[:, None] & (k < K)[None, :], other=0.0)"},
+    "@triton.jit\n"
+    "def matmul_kernel(a_ptr, b_ptr, o_ptr, M, N, K, a_row, a_col, b_row, b_col, BM: tl.constexpr, BN: tl.constexpr,\n"
+    "                  BK: tl.constexpr, PRECISION: tl.constexpr):",
+    "matmul_kernel",
+    distractors={"G": "    total = tl.dot(a, b, input_precision=PRECISION)",
+                 "I": "    b = tl.load(b_ptr + j[:, None] * b_row + k[None, :] * b_col,\n"
+                      "                mask=(j < N)[:, None] & (k < K)[None, :], other=0.0)"},
+    namespace={"triton": triton, "tl": tl})
+
+
+def two_matrices(g):
+    sizes = [(16, 16, 16), (3, 5, 7), (16, 20, 40), (18, 17, 20)]
+    made = [Case((floats(g, M, K), floats(g, K, N)), f"M = {M}, N = {N}, K = {K}") for M, N, K in sizes]
+    return [*made, Case((floats(g, 20, 18).mT, floats(g, 20, 17)), "a transposed, M = 18, N = 17, K = 20")]
+
+
+exercise(
+    id="10.7", title="Order the lines: a product", kind="order", stars=2, minutes=12, equations=("10.2", "10.5"),
+    reference="EFBHDAC", alternatives=("FEBHDAC", "EFBDHAC", "FEBDHAC"), sources=(matmul_kernel,),
+    cases=two_matrices, tolerance=2e-6,
+    prepare=launched(tiles.launch_matmul, lambda a, b: torch.empty(len(a), b.shape[1]), lines=LINES),
+    mutants={
+        "keeps the last product only": Mistake("EFBHDGC",
+            "Line G forgets what `total` held before: each step of the loop overwrites the sum of the earlier ones. "
+            "With K = 16 there is one step, and it is right.", "eq. 10.5"),
+        "reads b transposed": Mistake("EFBHIAC",
+            "Line I makes a tile with the columns j of b standing up: its shape is that of bᵀ.", "eq. 10.5"),
+        "stores nothing": Mistake("EFBHDA",
+                                  "Line C stores the tile, after the loop. Without it the work was for nothing."),
+        "starts from no sum": Mistake("FBHDAC", "`total` has to exist before the loop adds to it: line E.", "eq. 10.5"),
+        "reads b transposed, and keeps the last product only": Mistake("EFBHIGC",
+            "Line I has the shape of bᵀ, and line G forgets the earlier steps.", "eq. 10.5"),
+        "asks for rows before it knows which are its own": Mistake("EBHDAFC",
+            "i and j say which rows and columns are this program's: everything else needs them."),
+    },
+    hints=("Which lines are inside the loop? They are indented. Two of them do not belong.",
+           "Before the loop: which tile is mine, and an empty sum. After it: store.",
+           "E and F in either order, B, then H and D in either order, A, C."),
+)
+
+
+# -- 10.8 --------------------------------------------------------------------------------------------------------------
+
+def chunk_of_keys(g):
+    sizes = [(1, 16, 1.0), (16, 16, 0.5), (20, 32, 0.25), (35, 16, 2.0)]
+    return [Case((floats(g, T, K, step=1), floats(g, T, 2 * K)[:, :K], scale), f"T = {T}, K = {K}")
+            for T, K, scale in sizes]
+
+
+def scores(*pairs):
+    return changed(scores_kernel, *pairs)
+
+
+PRODUCT, LOWER = 'tl.dot(q, tl.trans(k), input_precision="ieee")', "row[:, None] >= row[None, :]"
+
+exercise(
+    id="10.8", title="Scores of a chunk", kind="code", stars=3, minutes=20, equations=("10.1", "10.5"),
+    reference=scores_kernel, alternatives=(tiles.scores_by_sums, tiles.scores_transposed_load),
+    cases=chunk_of_keys, tolerance=2e-6,
+    prepare=launched(tiles.launch_scores, lambda q, k, scale: torch.empty(len(q), 16)),
+    mutants={
+        "keeps the upper triangle": Mistake(scores((LOWER, "row[:, None] <= row[None, :]")),
+            "Row t is the token that asks, column i the key that is asked: i ≤ t lies *below* the diagonal."),
+        "leaves the diagonal out": Mistake(scores((LOWER, "row[:, None] > row[None, :]")),
+            "A token reads what it has just written: i ≤ t, with the diagonal."),
+        "masks no triangle": Mistake(scores(("    P = tl.where(row[:, None] >= row[None, :], P, 0.0)\n", "")),
+            "Tokens must not see later keys: keep i ≤ t only."),
+        "forgets the scale": Mistake(scores(("scale * tl.dot", "tl.dot")), "P = s · tril(QKᵀ): s is missing."),
+        "divides by the scale": Mistake(scores((f"scale * {PRODUCT}", f"{PRODUCT} / scale")), "s is a factor."),
+        "swaps q and k": Mistake(scores((PRODUCT, 'tl.dot(k, tl.trans(q), input_precision="ieee")')),
+            "Rows belong to queries: Q Kᵀ, not K Qᵀ.", "eq. 10.5"),
+        "stores transposed": Mistake(scores(("t[:, None] * C + row[None, :], P, mask=(t < T)[:, None]",
+                                             "t[None, :] * C + row[:, None], P, mask=(t < T)[None, :]")),
+            "Row t of P belongs to token t: `t[:, None] * C + row[None, :]`.", "eq. 10.2"),
+        "loads the tail without a mask": Mistake(
+            scores(("q_row + col[None, :], mask=(t < T)[:, None], other=0.0", "q_row + col[None, :]")),
+            LOAD_TAIL, "eq. 10.1"),
+        "stores the tail without a mask": Mistake(scores(("row[None, :], P, mask=(t < T)[:, None]", "row[None, :], P")),
+                                                  STORE_TAIL, "eq. 10.1"),
+        "does the first chunk in each program": Mistake(scores(("tl.program_id(0) * C + row", "row")),
+            "Program p has the tokens from p · C on.", "eq. 10.1"),
+        "takes keys to lie as queries do": Mistake(scores(("t[:, None] * k_row", "t[:, None] * q_row")),
+            "k has a row stride of its own, k_row.", "eq. 10.2"),
+        "multiplies in bfloat16": Mistake(scores((PRODUCT, "tl.dot(q.to(tl.bfloat16), tl.trans(k).to(tl.bfloat16))")),
+            "Under the interpreter a product of bfloat16 tiles multiplies bit patterns: the numbers are nonsense. "
+            "Keep float32 here.", "eq. 10.6"),
+        "rounds the scores to bfloat16": Mistake(scores((f"scale * {PRODUCT}",
+                                                         f"(scale * {PRODUCT}).to(tl.bfloat16).to(tl.float32)")),
+            "The scores are rounded to bfloat16 before they are stored in float32: two to three digits are left.",
+            "eq. 10.6"),
+    },
+    hints=("One program, one chunk: load a (C, K) tile of q and one of k.",
+           "The scores are `tl.dot(q, tl.trans(k), input_precision=\"ieee\")`, a (C, C) tile.",
+           "`tl.where(row[:, None] >= row[None, :], P, 0.0)` keeps the lower triangle; the mask of loads and stores is "
+           "`(t < T)[:, None]`."),
+)
+
+
+# -- 10.9 --------------------------------------------------------------------------------------------------------------
+
+def triangles(g):
+    made = []
+    for programs, n, kind in [(1, 3, "any numbers"), (2, 11, "equal keys"), (1, 16, "random keys")]:
+        A = torch.stack([one_triangle(g, n, kind) for _ in range(programs)])
+        made.append(Case((A.float(),), f"n = {n}, {kind}"))
+    return made
+
+
+def one_triangle(g, n, kind):
+    if kind == "any numbers":
+        return normal(g, n, n).tril(-1)
+    k = unit_keys(g, n, 5) if kind == "random keys" else unit_keys(g, 1, 5).expand(n, 5)
+    return ut_system(k, strengths(g, n))
+
+
+def triangle(*pairs):
+    return changed(triangle_kernel, *pairs)
+
+
+STEP = "X - finished[None, :]"
+
+exercise(
+    id="10.9", title="A triangle in registers", kind="code", stars=4, minutes=30, equations=("10.7",),
+    reference=triangle_kernel, alternatives=(tiles.triangle_by_columns, tiles.triangle_by_halves),
+    cases=triangles, tolerance=1e-5, prepare=launched(tiles.launch_triangle, lambda A: torch.empty(A.shape), most=1.0),
+    mutants={
+        "inverts I − A": Mistake(triangle((STEP, "X + finished[None, :]")),
+            "Row t is e_t *minus* what the rows above contribute: that is (I + A)⁻¹.", "eq. 10.7"),
+        "uses a column of A for its row": Mistake(
+            triangle(("tl.where(i == t, A, 0.0), 0)", "tl.where(j == t, A, 0.0), 1)")),
+            "Row t of A is where i == t, summed over rows (axis 0). You took column t.", "eq. 10.7"),
+        "adds up the wrong axis": Mistake(triangle(("tl.sum(a[:, None] * X, 0)", "tl.sum(a[None, :] * X, 1)")),
+            "Σ_i A_ti r_i is a sum of *rows*: a stands up, a[:, None], and the sum runs over axis 0.", "eq. 10.7"),
+        "stops a row too early": Mistake(triangle(("range(1, 16)", "range(1, 15)")),
+            "range(1, 15) ends with row 14. The last row is 15.", "eq. 10.7"),
+        "uses rows that are not finished": Mistake(triangle(("range(1, 16)", "range(15, 0, -1)")),
+            "Row t needs the rows above it finished: t goes up, from 1 to 15. What you have is I − A.", "eq. 10.7"),
+        "changes all rows in every step": Mistake(triangle((f"tl.where(i == t, {STEP}, X)", STEP)),
+            "Only row t may change in step t: `tl.where(i == t, ..., X)`.", "eq. 10.7"),
+        "starts from nothing": Mistake(triangle(("tl.where(i == j, 1.0, 0.0)", "tl.zeros((16, 16), tl.float32)")),
+            "Row t starts as e_t: X is the identity before the first step.", "eq. 10.7"),
+        "takes one step only": Mistake(triangle(("range(1, 16)", "range(1, 2)")),
+            "Every row from 1 to 15 has to be finished.", "eq. 10.7"),
+        "does the same triangle in each program": Mistake(triangle(("tl.program_id(0) * n * n + ", "")),
+            "Program p has triangle p, n · n numbers further on for each p.", "eq. 10.2"),
+        "stores transposed": Mistake(triangle(("tl.store(X_ptr + at, X", "tl.store(X_ptr + at, tl.trans(X)")),
+            "The inverse of a lower triangle is lower: rows are later tokens."),
+        "loads the tail without a mask": Mistake(triangle(("A_ptr + at, mask=inside, other=0.0", "A_ptr + at")),
+                                                 LOAD_TAIL),
+        "stores the tail without a mask": Mistake(triangle(("at, X, mask=inside", "at, X")), STORE_TAIL),
+        "rounds finished rows to bfloat16": Mistake(
+            triangle(("tl.sum(a[:, None] * X, 0)", "tl.sum(a[:, None] * X, 0).to(tl.bfloat16).to(tl.float32)")),
+            "Finished rows are rounded to bfloat16, and every later row builds on them.", "eq. 10.6"),
+        REJECTED: Mistake(
+            triangle(("    for t in", "    done = [0]\n    for t in"),
+                     ("        a = tl", "        done.append(t)\n        a = tl")),
+            "A kernel is not Python: lists cannot grow in it."),
+    },
+    hints=("Registers have no addresses: there is no X[t]. How can a mask and a sum give you row t?",
+           "Row t of A is `tl.sum(tl.where(i == t, A, 0.0), 0)`; write row t back with `tl.where(i == t, new, X)`.",
+           "In step t: a = row t of A; finished = `tl.sum(a[:, None] * X, 0)`; then X becomes "
+           "`tl.where(i == t, X - finished[None, :], X)`."),
+)
+
+
+# -- 10.10 -------------------------------------------------------------------------------------------------------------
+
+def chunks_of_64(g):
+    sizes = [(1, 16, "random"), (40, 16, "repeated"), (70, 32, "random")]
+    made = []
+    for T, K, kind in sizes:
+        (k, beta) = delta_inputs(g, "k beta", T=(T,), K=K, keys=(kind,), dtype=torch.float32)[0].args
+        made.append(Case((k, beta), f"T = {T}, K = {K}, {kind} keys"))
+    return made
+
+
+def UT(*pairs, **names):
+    return changed(UT_kernel, *pairs, **names)
+
+
+def halves(*pairs):
+    return changed(tiles.UT_by_halves, ("UT_by_halves", "UT_kernel"), *pairs)
+
+
+def with_helper(helper, *pairs):
+    """A mutant in which one of the given helpers is another."""
+    return UT(**{helper: changed(getattr(tiles, helper), *pairs)})
+
+
+BETA_X, LOADED = "X * beta[None, :]", "col[None, :], mask=(t < T)[:, None], other=0.0"
+FIRST_DIAGONAL = "-mul(X11, mul(A10, X00)), -mul(X22, mul(A21, X11)), -mul(X33, mul(A32, X22))"
+WRONG_WAY_ROUND = "-mul(X00, mul(A10, X11)), -mul(X11, mul(A21, X22)), -mul(X22, mul(A32, X33))"
+ZEROS = [("", 16), ("", 32), ("", 48), (" + 16", 32), (" + 16", 48), (" + 32", 48)]
+EXACT = 'tl.dot(a, b, input_precision="ieee")'
+
+exercise(
+    id="10.10", title="Build: UT of 64 tokens", kind="open", stars=5, minutes=75, equations=("10.8",),
+    reference=UT_kernel, alternatives=(tiles.UT_row_by_row, tiles.UT_by_halves),
+    cases=chunks_of_64, tolerance=1e-5, prepare=launched(tiles.launch_UT, tiles.UT_for, most=1.0),
+    mutants={
+        "leaves β out of the columns": Mistake(halves((BETA_X, "X")),
+            "That is (I + A)⁻¹ alone: UT has diag(β) on its right.", "eq. 6.3"),
+        "forgets β in A": Mistake(halves(("beta[:, None] * mul(k", "mul(k")),
+                                  "Row t of A is scaled by β_t.", "eq. 6.2"),
+        "forgets β": Mistake(halves(("beta[:, None] * mul(k", "mul(k"), (BETA_X, "X")),
+            "β scales the rows of A, and the columns of the inverse.", "eq. 6.2 and 6.3"),
+        "scales rows by β": Mistake(halves((BETA_X, "X * beta[:, None]")),
+            "diag(β) stands on the right of the inverse: it scales columns.", "eq. 6.3"),
+        "scales the columns of A": Mistake(halves(("beta[:, None] * mul(k", "beta[None, :] * mul(k")),
+            "Row t of A is scaled by its own β_t: `[:, None]`.", "eq. 6.2"),
+        "keeps the upper triangle": Mistake(halves(("tl.where(i > j, beta", "tl.where(i < j, beta")),
+            "A has its entries below the diagonal, where i > j.", "eq. 6.2"),
+        "keeps the diagonal of A": Mistake(UT(("[:, None] > tl.arange", "[:, None] >= tl.arange")),
+            "A is strictly lower: a token does not correct itself.", "eq. 6.2"),
+        "inverts I − A": Mistake(halves(("i > j, beta[:, None] *", "i > j, -beta[:, None] *")),
+            "The system is I + A: a row is e_t *minus* what the rows above contribute.", "eq. 10.7"),
+        "merges with the wrong sign": Mistake(UT((FIRST_DIAGONAL, FIRST_DIAGONAL.replace("-mul", "mul"))),
+            "A block below the diagonal is *minus* X_ii A_ij X_jj.", "eq. 10.8"),
+        "leaves detours out": Mistake(UT(("mul(A20, X00) + mul(A21, X10)", "mul(A20, X00)"),
+                                         ("mul(A31, X11) + mul(A32, X21)", "mul(A31, X11)"),
+                                         ("mul(A30, X00) + mul(A31, X10) + mul(A32, X20)", "mul(A30, X00)")),
+            "From block 0 to block 2 there is also the way over block 1: the sum runs over all blocks between.",
+            "eq. 10.8"),
+        "has the factors in the wrong order": Mistake(UT((FIRST_DIAGONAL, WRONG_WAY_ROUND)),
+            "From right to left: what happens in the earlier block, the hop, what happens in the later one.",
+            "eq. 10.8"),
+        "uses keys of the wrong block": Mistake(UT(("A20, A31 = b2[:, None] * mul(k2, tl.trans(k0))",
+                                                    "A20, A31 = b2[:, None] * mul(k2, tl.trans(k1))")),
+            "A_20 holds the overlaps of block 2 with block *0*.", "eq. 10.8"),
+        "leaves what is above the diagonal unwritten": Mistake(
+            UT(*[(f"    store_16(UT_ptr, c{first}, {column}, T, zero)\n", "") for first, column in ZEROS]),
+            "The blocks above the diagonal are zero, and have to be written: nobody else does."),
+        "loads the tail without a mask": Mistake(with_helper("rows_of_16", (LOADED, "col[None, :]")), LOAD_TAIL),
+        "stores the tail without a mask": Mistake(with_helper("store_16", ("block, mask=(t < T)[:, None]", "block")),
+                                                  STORE_TAIL),
+        "does the first chunk in each program": Mistake(UT(("tl.program_id(0) * 64", "0")),
+                                                        "Program p starts at token 64 p.", "eq. 10.1"),
+        "rounds products to bfloat16": Mistake(
+            with_helper("mul", (EXACT, f"{EXACT}.to(tl.bfloat16).to(tl.float32)")),
+            "Every product is rounded to bfloat16, and later blocks build on it: keep float32 until the store.",
+            "eq. 10.6"),
+    },
+    hints=("Four blocks of 16 tokens. First A of each block on the diagonal, and its inverse by 10.9.",
+           "Then the blocks below, one diagonal after the other: those next to the diagonal are −X_ii A_ij X_jj.",
+           "X_20 = −X_22 (A_20 X_00 + A_21 X_10), and so on. At the end, columns times β, and zeros above the "
+           "diagonal."),
+)
