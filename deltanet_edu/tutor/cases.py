@@ -79,9 +79,8 @@ def unit_keys(g, *shape, dtype=torch.float64):
 def short_unit_vectors(K):
     """Vectors of length 1 whose entries have two digits, such as (0.6, -0.8), for K = 2 and 3; none for others."""
     families = {2: ((0.6, 0.8), (0.28, 0.96)), 3: ((0.48, 0.6, 0.64), (0.36, 0.48, 0.8))}.get(K, ())
-    signs = list(itertools.product((1, -1), repeat=K))
-    vectors = {tuple(x * s for x, s in zip(order, sign))
-               for family in families for order in itertools.permutations(family) for sign in signs}
+    vectors = {tuple(x * s for x, s in zip(order, sign)) for family in families
+               for order in itertools.permutations(family) for sign in itertools.product((1, -1), repeat=K)}
     return torch.tensor(sorted(vectors), dtype=torch.float64).view(-1, K)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deltanet_edu.tutor.cases import delta_inputs
+from deltanet_edu.tutor.cases import delta_inputs, unit_keys
 from deltanet_edu.tutor.formatting import size
 
 
@@ -61,3 +61,9 @@ def test_numbers_can_be_written_down(g):
 def test_same_seed_same_cases():
     one, two = (delta_inputs(torch.Generator().manual_seed(5), "k v beta") for _ in range(2))
     assert all(torch.equal(x, y) for a, b in zip(one, two) for x, y in zip(a.args, b.args))
+
+
+def test_wide_keys_are_drawn_at_once():
+    """Kernels need widths of 16 and more: there is no list of 2^K signs behind them."""
+    k = unit_keys(torch.Generator().manual_seed(0), 5, 64)
+    assert torch.allclose(k.norm(dim=-1), torch.ones(5, dtype=torch.float64))

@@ -1,0 +1,74 @@
+"""Readers' kernels for chapter 10: wrong ones have their names, right ones pass, and all are held to float64."""
+
+import importlib.util
+
+import pytest
+import torch
+
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("chapter 10 needs Triton", allow_module_level=True)
+
+from deltanet_edu.chapters.ch10 import rows, tiles
+from deltanet_edu.chapters.kernel_answers import OUTSIDE_LOAD, OUTSIDE_STORE, RACE, UNWRITTEN, changed
+from deltanet_edu.ops.delta_rule.householder import ut_by_solve
+from deltanet_edu.tutor.compare import difference
+from deltanet_edu.tutor.registry import find
+
+from .answers import assert_verdict
+
+
+def per_chunk(f, C, *tokens):
+    """f on each chunk of C tokens; its (C, C) results as rows of C, (T, C)."""
+    made = []
+    for start in range(0, len(tokens[0]), C):
+        block = f(*(x[start:start + C] for x in tokens))
+        made.append(torch.nn.functional.pad(block, (0, C - block.shape[1])))
+    return torch.cat(made)
+
+
+TRUTH = {
+    "10.2": lambda x, y: x + y,
+    "10.3": lambda v, k, beta: beta * torch.outer(v, k),
+    "10.4": lambda x: x.softmax(1),
+    "10.5": lambda x: x.logsumexp(1),
+    "10.6": lambda x: x.sum(0),
+    "10.7": lambda a, b: a @ b,
+    "10.8": lambda q, k, scale: per_chunk(lambda q, k: scale * (q @ k.mT).tril(), 16, q, k),
+    "10.9": lambda A: torch.linalg.inv(torch.eye(A.shape[1], dtype=A.dtype) + A),
+    "10.10": lambda k, beta: per_chunk(ut_by_solve, 64, k, beta),
+}
+
+
+@pytest.mark.parametrize("id", TRUTH)
+def test_the_reference_is_what_float64_says(id):
+    exercise = find("exercise", id)
+    for case, outcome in zip(exercise.case_list, exercise.expected):
+        wide = [x.double() if isinstance(x, torch.Tensor) else x for x in case.args]
+        assert difference(TRUTH[id](*wide).float(), outcome.value, exercise.tolerance) is None, case.note
+
+
+def add(*pairs):
+    return changed(rows.add_kernel, *pairs)
+
+
+@pytest.mark.parametrize("id, answer, name", [
+    ("10.1", (9, 58), "right"),
+    ("10.1", [9, 6], "counts what is inside"),
+    ("10.2", add(("inside = i < n", "inside = i < n + 3")), OUTSIDE_LOAD),
+    ("10.2", add(("o_ptr + i, x + y, mask=inside", "o_ptr + i, x + y, mask=i < n + 3")), OUTSIDE_STORE),
+    ("10.2", add(("inside = i < n", "inside = i < n // 2")), UNWRITTEN),
+    ("10.6", changed(rows.column_sums_dealt_out, ("tl.program_id(0), N", "0, N")),
+     "stores over what the others have stored"),
+    ("10.7", "FEBDHAC", "right"),
+    ("10.7", "EFBHDGAC", None),
+    ("10.8", changed(tiles.scores_transposed_load, ("] <= row[:, None]", "] < row[:, None]")), "leaves the diagonal out"),
+    ("10.9", changed(tiles.triangle_by_columns, ("X -= a", "X += a")), "inverts I − A"),
+])
+def test_readers_answers(id, answer, name):
+    assert_verdict(id, answer, name)
+
+
+def test_a_race_of_readers_is_called_a_race():
+    """Two programs add to neighbors' entries: no mutant does that."""
+    overlapping = changed(rows.add_kernel, ("    tl.store", "    tl.store(o_ptr + i // 2, x, mask=inside)\n    tl.store"))
+    assert_verdict("10.2", overlapping, RACE)
