@@ -15,6 +15,7 @@ import inspect
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,11 +53,17 @@ def compiled(kernel, capability=90, num_warps=4, **arguments):
         kernel: made by @triton.jit, in the interpreter or not.
         arguments: by name. A tensor, or its dtype in its place; any other value as the kernel is launched with it.
     """
-    return Compiled(**ask(kernel, capability, num_warps, arguments, True))
+    said = ask(kernel, capability, num_warps, arguments, True)
+    if "late" in said:
+        raise TimeoutError(said["late"])
+    return Compiled(**said)
 
 
 def accept(kernel, capability=90, num_warps=4, **arguments):
-    """Raise Rejected if the compiler does not accept a kernel; arguments as of `compiled`. Sooner than that."""
+    """Raise Rejected if the compiler does not accept a kernel; one that takes too long is not held against it.
+
+    Sooner than `compiled`, with the same arguments.
+    """
     ask(kernel, capability, num_warps, arguments, False)
 
 
@@ -69,7 +76,7 @@ def ask(kernel, capability, num_warps, arguments, look):
     said = answer(json.dumps(order))
     if "rejected" in said:
         raise Rejected(said["rejected"])
-    if said["shared"] > SHARED[capability] * 1024:
+    if said.get("shared", 0) > SHARED[capability] * 1024:
         raise Rejected(f"It needs {said['shared']:,} bytes of shared memory; sm_{capability} has "
                        f"{SHARED[capability] * 1024:,} for a program.")
     return said
@@ -148,7 +155,8 @@ def answer(order):
         process.stdin.flush()
         return json.loads(process.stdout.readline())
     except (BrokenPipeError, ValueError):
-        process.kill()
+        if hasattr(signal, "SIGALRM") and process.wait() == -signal.SIGALRM:
+            return {"late": f"The compiler has not come to an end in {SECONDS} seconds."}
         return {"rejected": "The compiler stopped without a word."}
     except BaseException:                                                # interrupted: what it says next is nobody's
         process.kill()
@@ -157,8 +165,6 @@ def answer(order):
 
 def serve():
     """Compile what comes, one order a line, and say what became of it."""
-    import signal
-
     out, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         if hasattr(signal, "alarm"):

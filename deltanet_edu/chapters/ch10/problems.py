@@ -528,11 +528,15 @@ BETA_X, LOADED = "X * beta[None, :]", "col[None, :], mask=(t < T)[:, None], othe
 FIRST_DIAGONAL = "-mul(X11, mul(A10, X00)), -mul(X22, mul(A21, X11)), -mul(X33, mul(A32, X22))"
 WRONG_WAY_ROUND = "-mul(X00, mul(A10, X11)), -mul(X11, mul(A21, X22)), -mul(X22, mul(A32, X33))"
 ZEROS = [("", 16), ("", 32), ("", 48), (" + 16", 32), (" + 16", 48), (" + 32", 48)]
+OTHER_ORDER = [
+    ("X20 = -mul(X22, mul(A20, X00) + mul(A21, X10))", "X20 = -mul(mul(X22, A20), X00) - mul(mul(X22, A21), X10)"),
+    ("X31 = -mul(X33, mul(A31, X11) + mul(A32, X21))", "X31 = -mul(mul(X33, A31), X11) - mul(mul(X33, A32), X21)"),
+]
 EXACT = 'tl.dot(a, b, input_precision="ieee")'
 
 exercise(
     id="10.10", title="Build: UT of 64 tokens", kind="open", stars=5, minutes=75, equations=("10.8",),
-    reference=UT_kernel, alternatives=(tiles.UT_row_by_row, tiles.UT_by_halves),
+    reference=UT_kernel, alternatives=(tiles.UT_row_by_row, UT(*OTHER_ORDER)),
     cases=chunks_of_64, tolerance=1e-5, prepare=launched(tiles.launch_UT, tiles.UT_for, most=1.0),
     mutants={
         "leaves β out of the columns": Mistake(halves((BETA_X, "X")),

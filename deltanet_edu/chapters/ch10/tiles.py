@@ -206,7 +206,7 @@ def UT_row_by_row(k_ptr, beta_ptr, UT_ptr, T, k_row, K: tl.constexpr):
     tl.store(UT_ptr + t * 64 + j, X * beta, mask=t < T)
 
 
-@triton.jit
+@triton.jit                                                              # its large products take a compiler minutes
 def UT_by_halves(k_ptr, beta_ptr, UT_ptr, T, k_row, K: tl.constexpr):
     i, j, col = tl.arange(0, 64)[:, None], tl.arange(0, 64)[None, :], tl.arange(0, K)[None, :]
     t = tl.program_id(0) * 64 + i
