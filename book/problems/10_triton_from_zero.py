@@ -48,7 +48,7 @@ def add_kernel(x_ptr, y_ptr, o_ptr, n, x_stride, y_stride, B: tl.constexpr):
 check("10.2", add_kernel)
 
 # %%
-picture("10.2", add_kernel, case=3)
+picture("10.2", add_kernel, case=3);
 
 # %% [markdown]
 # ## 10.3
@@ -64,7 +64,7 @@ def write_kernel(v_ptr, k_ptr, beta, S_ptr, V, K, S_row, S_col, BV: tl.constexpr
 check("10.3", write_kernel)
 
 # %%
-picture("10.3", write_kernel, case=3)
+picture("10.3", write_kernel, case=3);
 
 # %% [markdown]
 # ## 10.4
@@ -111,7 +111,7 @@ def column_sums_kernel(x_ptr, o_ptr, T, N, x_row, BT: tl.constexpr, BN: tl.const
 check("10.6", column_sums_kernel)
 
 # %%
-picture("10.6", column_sums_kernel, case=3)
+picture("10.6", column_sums_kernel, case=3);
 
 # %% [markdown]
 # ## 10.7
@@ -144,7 +144,7 @@ def scores_kernel(q_ptr, k_ptr, P_ptr, T, scale, q_row, k_row, K: tl.constexpr, 
 check("10.8", scores_kernel)
 
 # %%
-picture("10.8", scores_kernel, case=2)
+picture("10.8", scores_kernel, case=2);
 
 # %% [markdown]
 # ## 10.9
@@ -189,4 +189,4 @@ def UT_kernel(k_ptr, beta_ptr, UT_ptr, T, k_row, K: tl.constexpr):
 check("10.10", UT_kernel)
 
 # %%
-picture("10.10", UT_kernel, case=2)
+picture("10.10", UT_kernel, case=2);

@@ -139,6 +139,14 @@ class Answers:
         code = python_function(f.answer).__code__
         return self.assemble.explain(SimpleNamespace(labels=f.answer.labels, __code__=code), error)
 
+    def verdict(self, f, is_right):
+        """What is wrong with an order of lines; else None."""
+        return self.assemble.verdict(f.answer, lambda kernel: is_right(self(kernel))) if self.assemble else None
+
+    def same_slip(self, f, g):
+        """Whether two orders of lines go wrong in the same lines."""
+        return not self.assemble or self.assemble.same_slip(f.answer, g.answer)
+
     def objection(self, f):
         """Of an answer whose values are right: (headline, parts, name) if a later rung breaks; else None."""
         if self.assemble and (decoys := self.assemble.objection(f.answer)):

@@ -163,7 +163,7 @@ def logits(g):
     made = []
     for n, N, shift in ((1, 1, 0), (2, 3, 0), (2, 8, 0), (3, 11, -30), (2, 13, 300), (2, 5, -200)):
         whole = floats(g, n, N + 2) + shift
-        made.append(Case((whole[:, :N],), f"rows of {N}" + (f", logits near {shift}" if shift else "")))
+        made.append(Case((whole[:, :N],), f"N = {N}" + (f", logits near {shift}" if shift else "")))
     return made
 
 
@@ -213,7 +213,7 @@ exercise(
 
 def long_rows(g):
     sizes = [(1, 1, 0), (2, 16, 0), (3, 20, 0), (2, 45, -200), (2, 45, 300), (1, 64, 5)]
-    made = [Case((3 * floats(g, n, N) + shift,), f"rows of {N}" + (f", logits near {shift}" if shift else ""))
+    made = [Case((3 * floats(g, n, N) + shift,), f"N = {N}" + (f", logits near {shift}" if shift else ""))
             for n, N, shift in sizes]
     return [*made, Case((torch.arange(100.0, -100.0, -5.0)[None],), "falling logits")]
 
