@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from deltanet_edu.figures import (attention, backward, chunks, chunkwise, delta, errata, film, householder, kernels,
-                                  language, lines, measuring, memories, memory, overwriting, pictures, programs, race,
-                                  roofline, subplots, ut, wy)
+from deltanet_edu.figures import (attention, backward, backward_kernels, chunks, chunkwise, delta, errata, film,
+                                  householder, kernels, language, lines, measuring, memories, memory, overwriting,
+                                  pictures, programs, race, roofline, subplots, ut, wy)
 from deltanet_edu.figures.memory import writes
 
 T, C = 8, 4
@@ -33,6 +33,10 @@ tensors = {"x": SimpleNamespace(name="x", loaded_by=torch.arange(20) // 8, store
 launch = SimpleNamespace(kernel="add_kernel", grid=(3, 1, 1), tensors=tensors)
 told, values = torch.eye(2)[[0, 1, 0]], torch.tensor([[3.0], [2.0], [5.0]])
 
+stored = [torch.arange(2).view(1, 1, 2, 1).expand(4, 1, 2, 1) * 2 + n for n in range(2)]                 # (N, H, V, K)
+stored = dict(zip(("states_ptr", "d_states_ptr"), map(lambda by: SimpleNamespace(stored_by=by), stored)))
+swept = SimpleNamespace(tensors=stored)
+
 
 def one(beta, key):
     return np.eye(len(key)) - beta * np.outer(key, key)
@@ -44,6 +48,12 @@ EXAMPLES = {
     "backward.chains": lambda: backward.chains(),
     "backward.kept": lambda: backward.kept((64, 128), {f"form {n}": (n, 2.0 * n) for n in (1, 2, 3, 4)}),
     "backward.surprises": lambda: backward.surprises(["A→1", "B→2"], x[:2], -x[:2]),
+    "backward_kernels.losses": lambda: backward_kernels.losses({"one": x, "two": x / 2, "three": x / 3}),
+    "backward_kernels.stores": lambda: backward_kernels.stores(swept),
+    "backward_kernels.bytes_held": lambda: backward_kernels.bytes_held({"loop": 4000.0, "kernels": 500.0}),
+    "backward_kernels.rounding": lambda: backward_kernels.rounding({"one": x / 100, "two": x / 1000}),
+    "backward_kernels.backward_times": lambda: backward_kernels.backward_times(
+        {"4 × 4,096, 64 × 128": {"one": (0.6, 2.3), "two": (2.3, 4.5), "three": (2.0, 6.0)}}, "one GPU"),
     "chunks.two_forms": lambda: chunks.two_forms((64, 128, 256), [3.0, 6.0, 12.0], [0.1, 0.4, 1.6]),
     "chunks.triangle": lambda: chunks.triangle(12, 4),
     "chunks.cost": lambda: chunks.cost([4, 8, 16], [1, 2, 4], [1, 1.9, 3.9], [9, 3, 5], 30.0, 8.0, 4096),
@@ -117,7 +127,8 @@ EXAMPLES = {
 
 # functions of the same modules that draw parts, or no figure at all
 NOT_FIGURES = {
-    "boxes.box", "boxes.column_heads", "boxes.time_axis", "card.corners", "card.image", "card.install", "card.png",
+    "backward_kernels.draw_tiles", "boxes.box", "boxes.column_heads", "boxes.time_axis", "card.corners", "card.image",
+    "card.install", "card.png",
     "card.rounded", "card.saved", "card.tag", "delta.point", "errata.place", "explore.explore", "film.animation",
     "film.draw", "film.film", "film.frame", "film.prepare", "film.said", "film.scenes", "householder.arc",
     "householder.arrow", "householder.effect", "householder.one_setting", "kernels.ratio", "kernels.save",

@@ -1,0 +1,220 @@
+"""Exercise 12.7: the whole backward pass, an autograd.Function around kernels."""
+
+import inspect
+
+import torch
+
+from ...bench.trace import Trace
+from ...kernels import delta_rule_chunkwise
+from ...ops import delta_rule_recurrent
+from ...tutor import AnswerError, Case, Mistake, exercise
+from ...tutor.cases import smallest_first
+from ..kernel_answers import Answers, changed, moved
+from .forward import forward, memories
+from .inputs import C, one
+from .keys import dk_kernel
+from .launches import backward_sweep, gradient_of_keys, gradient_of_strengths
+from .queries import gradient_of_queries
+from .strengths import dbeta_kernel
+from .sweep import backward_sweep_kernel
+
+
+class DeltaRule(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, q, k, v, beta, S, scale, C):
+        """-> o (B, T, H, V), and the memory after the last token (B, H, V, K)."""
+        o, final, UT_low = forward(q, k, v, beta, S, scale, C)
+        ctx.save_for_backward(q, k, v, beta, S, UT_low)
+        ctx.scale = scale
+        return o, final
+
+    @staticmethod
+    def backward(ctx, do, d_final):
+        """-> one gradient for each input of forward, None for the two numbers."""
+        q, k, v, beta, S, UT_low = ctx.saved_tensors
+        do, d_final, C = do.contiguous(), d_final.contiguous(), UT_low.shape[3]
+        states, X = memories(k, v, beta, UT_low, S)
+        d_states, dv, dS = backward_sweep(backward_sweep_kernel, q, k, beta, UT_low, do, d_final, ctx.scale)
+        dq = gradient_of_queries(k, do, X, states, ctx.scale, C)
+        dk = gradient_of_keys(dk_kernel, q, k, do, dv, X, states, d_states, ctx.scale, C)
+        return dq, dk, dv, gradient_of_strengths(dbeta_kernel, beta, dv, X, C), dS, None, None
+
+
+class SavesTheMemories(DeltaRule):
+    """The other choice: what the forward sweep would compute again is kept."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, beta, S, scale, C):
+        o, final, UT_low = forward(q, k, v, beta, S, scale, C)
+        ctx.save_for_backward(q, k, beta, UT_low, *memories(k, v, beta, UT_low, S))
+        ctx.scale, ctx.C = scale, C
+        return o, final
+
+    @staticmethod
+    def backward(ctx, do, d_final):
+        q, k, beta, UT_low, states, X = ctx.saved_tensors
+        do = do.contiguous()
+        outgoing = do, d_final.contiguous()
+        d_states, dv, dS = backward_sweep(backward_sweep_kernel, q, k, beta, UT_low, *outgoing, ctx.scale)
+        dk = gradient_of_keys(dk_kernel, q, k, do, dv, X, states, d_states, ctx.scale, ctx.C)
+        dq = gradient_of_queries(k, do, X, states, ctx.scale, ctx.C)
+        return dq, dk, dv, gradient_of_strengths(dbeta_kernel, beta, dv, X, ctx.C), dS, None, None
+
+
+class KeepsOnlyTheInputs(DeltaRule):
+    """UT is computed again as well: the forward pass runs once more."""
+
+    @staticmethod
+    def forward(ctx, *inputs):
+        ctx.save_for_backward(*inputs[:5])
+        ctx.numbers = inputs[5:]
+        return forward(*inputs)[:2]
+
+    @staticmethod
+    def backward(ctx, do, d_final):
+        q, k, v, beta, S = ctx.saved_tensors
+        scale, C = ctx.numbers
+        UT_low, do = forward(q, k, v, beta, S, scale, C)[2], do.contiguous()
+        states, X = memories(k, v, beta, UT_low, S)
+        d_states, dv, dS = backward_sweep(backward_sweep_kernel, q, k, beta, UT_low, do, d_final.contiguous(), scale)
+        return (gradient_of_queries(k, do, X, states, scale, C), gradient_of_keys(dk_kernel, q, k, do, dv, X,
+            states, d_states, scale, C),
+                dv, gradient_of_strengths(dbeta_kernel, beta, dv, X, C), dS, None, None)
+
+
+# -- how it is judged --------------------------------------------------------------------------------------------------
+
+def by_recurrence(q, k, v, beta, S, do, d_final, scale, C):
+    """o, the last memory, and all gradients by autograd through the recurrence, in float64: the one judge."""
+    *inputs, do, d_final = (x.double() for x in (q, k, v, beta, S, do, d_final))
+    inputs = [x.requires_grad_() for x in inputs]
+    o, final = delta_rule_recurrent(*inputs[:4], initial_state=inputs[4], scale=scale)
+    return o.detach(), final.detach(), *torch.autograd.grad((o, final), inputs, (do, d_final))
+
+
+by_recurrence.watched = None                                             # it launches nothing, and is taken as it is
+
+
+def through(answer):
+    """An autograd.Function as what is compared: results and gradients."""
+    if isinstance(answer, torch.autograd.Function) or not (inspect.isclass(answer) and issubclass(answer,
+        torch.autograd.Function)):
+        raise AnswerError("give the class itself, a subclass of torch.autograd.Function")
+
+    def run(q, k, v, beta, S, do, d_final, scale, C):
+        run.args = q, k, v, beta, S, do, d_final, scale, C
+        inputs = [x.clone().requires_grad_() for x in run.args[:5]]
+        results = answer.apply(*inputs, scale, C)
+        if not (isinstance(results, tuple) and len(results) == 2):
+            raise ValueError("forward should return two tensors, o and the memory after the last token")
+        gradients = torch.autograd.grad(results, inputs, (do, d_final), allow_unused=True)
+        return *(x.detach() for x in results), *gradients
+    run.__signature__ = inspect.signature(run)                           # names of the arguments are ours ...
+    run.__wrapped__ = answer.forward                                     # ... and lines in a traceback the learner's
+    return run
+
+
+class WholePass(Answers):
+    """As `watched`, for a class. Its kernels are compiled by their own exercises; its bytes are compared."""
+
+    def __call__(self, answer):
+        return answer if hasattr(answer, "watched") else super().__call__(through(answer))
+
+    def objection(self, f):
+        return None
+
+    def remarks(self, f):
+        if f.watched is None:
+            return ["Run on this machine's GPU."] if f is not by_recurrence else []
+        mine, theirs = moved(f.watched), packages(*f.__wrapped__.args)
+        compared = f"{mine / theirs:.2f} times what the package's kernels move"
+        return [f"Moves {mine:,} bytes, forward and backward: {compared}."]
+
+
+def packages(q, k, v, beta, S, do, d_final, scale, C):
+    """Bytes that the package moves for these arguments, forward and backward."""
+    inputs = [x.clone().requires_grad_() for x in (q, k, v, beta, S)]
+    with Trace() as seen:
+        results = delta_rule_chunkwise(*inputs[:4], initial_state=inputs[4], scale=scale, chunk_size=C)
+        torch.autograd.grad(results, inputs, (do, d_final))
+    return moved(seen)
+
+
+def whole_cases(g):
+    """Small ones, since seven kernels run in each. dO lies as autograd may hand it on: tokens before sequences."""
+    made = []
+    for shape in ((1, 5, 1, 32, 16), (2, 3, 1, 32, 16), (1, 17, 1, 16, 32)):
+        q, k, v, beta, S, do, d_final = one(g, *shape)
+        do = do.transpose(0, 1).contiguous().transpose(0, 1)
+        note = "{} sequence{}, T = {}, H = {}, K = {}, V = {}".format(shape[0], "s" * (shape[0] > 1), *shape[1:])
+        made.append(Case((q, k, v, beta, S, do, d_final, 0.5, C), note))
+    return smallest_first(made)
+
+
+def slip(*pairs, **kernels):
+    """The class with text of `backward` replaced, or with another kernel under one of its names."""
+    return type("DeltaRule", (DeltaRule,), {"backward": changed(DeltaRule.backward, *pairs, **kernels)})
+
+
+def saving(*pair):
+    """The class with text of `forward` replaced."""
+    return type("DeltaRule", (DeltaRule,), {"forward": changed(DeltaRule.forward, pair)})
+
+
+BETA = "gradient_of_strengths(dbeta_kernel, beta, dv, X, C)"
+
+exercise(
+    id="12.7", title="The whole backward pass", kind="code", stars=5, minutes=60, equations=("12.1", "12.2", "12.3",
+        "12.5"),
+    reference=by_recurrence, sources=(DeltaRule,), alternatives=(DeltaRule, SavesTheMemories, KeepsOnlyTheInputs),
+    cases=whole_cases, prepare=WholePass(None, None, None, None), tolerance=2e-5,
+    mutants={
+        "takes what arrives as it lies": Mistake(slip(("do.contiguous()", "do")),
+            "The launches count on contiguous tensors, and autograd hands on whatever the layers above have made: "
+            "here the tokens lie before the sequences.", next="`do.contiguous()`, which costs nothing where it is "
+                                                              "already so."),
+        "ignores the gradient of the last memory": Mistake(slip(("d_final.contiguous()", "torch.zeros_like(d_final)")),
+            "The function has two results, so `backward` gets two gradients. The backward sweep begins with the "
+            "second.", "eq. 12.2"),
+        "ignores the gradient of the outputs": Mistake(slip(("do.contiguous()", "torch.zeros_like(do)")),
+            "`backward` gets two gradients, in the order of the results: dO, then that of the last memory."),
+        "swaps the gradients of queries and keys": Mistake(slip(("return dq, dk", "return dk, dq")),
+            "One gradient for each input of `forward`, in the order of the inputs. Q and K have one shape, so "
+            "nothing fails loudly."),
+        "returns None for beta": Mistake(slip((BETA, "None")),
+            "β comes from the network as well, and learns from surprises.", "eq. 12.3"),
+        "passes the gradient of the last memory on": Mistake(slip((", dS, None, None", ", d_final, None, None")),
+            "The fifth gradient is that of the memory that *entered*: what is left of dS when the sweep has ended.",
+                "eq. 12.2"),
+        "forgets scale in the sweep": Mistake(slip(("do, d_final, ctx.scale)", "do, d_final, 1.0)")),
+            "Every way back begins at dO, and o carries the scale: the sweep needs it as well."),
+        "forgets scale for the keys": Mistake(slip(("d_states, ctx.scale, C)", "d_states, 1.0, C)")),
+            "The keys are reached from dO through P, and that way carries the scale."),
+        "begins the forward sweep with nothing": Mistake(slip(("memories(k, v, beta, UT_low, S)",
+                "memories(k, v, beta, UT_low, torch.zeros_like(S))")),
+            "The memories that are computed again have to begin where the forward pass began: with S."),
+        "saves the last memory": Mistake(saving("beta, S, UT_low)", "beta, final, UT_low)"),
+            "The backward pass runs the forward sweep once more, so it needs the memory that *entered*."),
+        "gives the keys S for dS'": Mistake(slip(("X, states, d_states", "X, states, states")),
+            "What the keys store is read off the gradient of the memory that leaves.", "eq. 9.6"),
+        "gives the queries dS' for S": Mistake(slip(("gradient_of_queries(k, do, X, states",
+                "gradient_of_queries(k, do, X, d_states")),
+            "A query reads the memory that entered its chunk: dQ = dO S + dP K.", "eq. 9.6"),
+        "takes dO for dV": Mistake(slip(("beta, dv, X, C)", "beta, do, X, C)")),
+            "β learns from what has come back through the triangular system, dV, not from dO.", "eq. 12.3"),
+        "has a sweep that loads past the end": Mistake(slip(
+                backward_sweep_kernel=changed(backward_sweep_kernel, ("q_ptr + at_k, mask=there, other=0.0",
+                    "q_ptr + at_k"))),
+            "In the backward sweep a load has no mask, and the last chunk is not full."),
+        "has a race in the strengths": Mistake(slip(dbeta_kernel=changed(dbeta_kernel, (
+                "tl.atomic_add(dbeta_ptr + at, dbeta, mask=there)",
+                "tl.store(dbeta_ptr + at, tl.load(dbeta_ptr + at, mask=there) + dbeta, mask=there)"))),
+            "The kernel of 12.4 as it was: programs load, add and store the same numbers.", "exercise 12.4"),
+    },
+    hints=("`forward` calls `forward(q, k, v, beta, S, scale, C)`, saves its five inputs and UT_low, and puts the "
+           "numbers on ctx. `backward` begins with `do.contiguous()`.",
+           "In this order: `memories`, `backward_sweep`, then the three gradients. The last needs nothing that the "
+           "others make.",
+           "`states, X = memories(k, v, beta, UT_low, S)`, `d_states, dv, dS = backward_sweep(backward_sweep_kernel, "
+           "q, k, beta, UT_low, do, d_final, ctx.scale)`; return dq, dk, dv, dbeta, dS, None, None."),
+)
