@@ -15,6 +15,7 @@ This is the one place that knows the inside of the interpreter; `why_not` says i
 """
 
 import contextlib
+import mmap
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,8 +89,9 @@ class Memory:
 
     def __init__(self, storage):
         self.size = storage.nbytes()
-        # NumPy's empty, since PyTorch's may have been told to fill what it makes, gaps and all.
-        self.room = torch.from_numpy(np.empty(-(-self.size // 16) * 16 + 2 * GAP, np.uint8))
+        # Not by `empty`: PyTorch's may have been told to fill all of it, and NumPy's asks for huge pages.
+        room = mmap.mmap(-1, -(-self.size // 16) * 16 + 2 * GAP)
+        self.room = torch.from_numpy(np.frombuffer(room, np.uint8))
         self.start = self.room.data_ptr() + GAP
         self.room[GAP:GAP + self.size] = torch.empty(0, dtype=torch.uint8).set_(storage)
         self.storage, self.views = storage, []
