@@ -26,7 +26,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from check import check_all, incomplete
+from proofread import incomplete, proofread
 from sources import WIDGET, SourceError, build, edited, figures, linked_map, load, targets
 
 STARTS = 3                                               # of a kernel that dies before it answers
@@ -142,7 +142,7 @@ def main():
     if options.names and not wanted:
         parser.error(f"no notebook is called {' or '.join(options.names)}")
     if options.check:
-        problems = check_all(root, wanted)
+        problems = proofread(root, wanted)
         print("\n".join(problems) or f"{len(wanted)} notebooks agree with their sources.")
         return bool(problems)
     try:

@@ -285,13 +285,13 @@ def test_the_corpus_has_one_version():
 # -- what is written ---------------------------------------------------------------------------------------------------
 
 def test_no_path_of_one_machine():
-    """Home folders and drives. Notebooks are looked at more closely by book/check.py."""
+    """Home folders and drives. Notebooks are looked at more closely by book/proofread.py."""
     pattern = re.compile(r"(?<![\w./:~-])/(home|root|Users)/\w|\b[A-Z]:\\\\?Users\b")
     found = [
         f"{name}: {text[m.start() - 20 : m.end() + 40]!r}"
         for name, text in tracked().items()
         for m in pattern.finditer(text)
-        if name not in ("tests/test_project.py", "tests/book/test_check.py", "book/check.py")
+        if name not in ("tests/test_project.py", "tests/book/test_proofread.py", "book/proofread.py")
     ]
     assert not found
 

@@ -110,7 +110,7 @@ def stability(strength, smallest, errors):
         right.plot(range(len(e)), e, label=f"{x:g}", **look(color))
     right.set(xlabel="number of writes of the same pair", ylabel="error  $S k - v$", title="... and several")
     right.legend(title=r"$\beta\,\|k\|^2$", ncol=2, loc="lower left")
-    right.set_ylim(bottom=-4.3)
+    right.set_ylim(bottom=-5.2)                                          # room for the legend below the curves
     return figure
 
 

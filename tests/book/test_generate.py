@@ -7,8 +7,8 @@ import answers
 import nbformat
 import pytest
 import sources
-from check import check_all
 from generate import carry_outputs, generate, generate_all
+from proofread import proofread
 from sources import SourceError, build, edited, linked_map, load, pictures, targets
 
 FOLDERS = ("notebooks", "exercises", "solutions")
@@ -210,9 +210,9 @@ def test_a_figure_of_a_notebook_can_be_shown_elsewhere(book, quick):
     assert file.read_bytes() == picture and picture.startswith(b"\x89PNG")
     assert words == "Line plot. y against x. line: from 1 to 2."
     assert len(file.read_bytes()) < 20_000
-    assert check_all(book.root, [target]) == []
+    assert proofread(book.root, [target]) == []
     file.write_bytes(b"another")
-    assert check_all(book.root, [target]) == [
+    assert proofread(book.root, [target]) == [
         "notebooks/01_small.ipynb: book/figures/line.png is not the figure it shows: "
         "python book/generate.py notebooks/01_small.ipynb"
     ]

@@ -5,8 +5,8 @@ import re
 
 import nbformat
 import pytest
-from check import check_all
 from generate import generate
+from proofread import proofread
 from sources import build, load, targets
 
 
@@ -27,7 +27,7 @@ def checked(book):
 
 
 def problems(book):
-    return "\n".join(check_all(book.root, targets(book.root)))
+    return "\n".join(proofread(book.root, targets(book.root)))
 
 
 def change(book, folder, edit):

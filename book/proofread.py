@@ -14,7 +14,7 @@ TRIVIAL = re.compile(r"(from|import|def|class|for|with|@)\b|return [\w, ]+$"
                      r"|[\w, ]+=\s*[\w.]+\.(shape|ndim|dtype|device)\b")
 
 
-def check_all(root, wanted):
+def proofread(root, wanted):
     """Everything wrong with these notebooks, one line each."""
     known = {t.name for t in targets(root)}
     found = [f"{folder}/{path.name}: has no source in book/{FOLDERS[folder]}; delete it"
@@ -22,13 +22,13 @@ def check_all(root, wanted):
              if f"{folder}/{path.name}" not in known]
     for target in wanted:
         try:
-            found += [f"{target.name}: {problem}" for problem in check_one(target)]
+            found += [f"{target.name}: {problem}" for problem in proofread_one(target)]
         except SourceError as error:
             found.append(str(error))
     return found
 
 
-def check_one(target):
+def proofread_one(target):
     """Everything wrong with one notebook."""
     made, there = build(target), load(target.path)
     if there is None:
