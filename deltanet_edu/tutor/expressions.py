@@ -58,6 +58,8 @@ def _instead(node, new, scope):
             break
         around, parent = parent, scope.parent.get(parent)
     entered = isinstance(new, ast.Name) and new.id.endswith(ENTERED)
+    if around is node and isinstance(node, (ast.Constant, ast.UnaryOp)) and isinstance(parent, ast.expr):
+        return f"has {code(new)} where {code(node)} belongs, in {code(parent)}"
     if entered and around is node:
         returned = isinstance(parent, ast.Return) or isinstance(scope.parent.get(parent), ast.Return)
         return f"{'returns' if returned else 'uses'} {code(new)} as it came in"
@@ -105,6 +107,8 @@ def _of_operator(node, scope):
             yield 3, f"multiplies {A} and {B}, which should be added", _binary(a, ast.Mult, b)
             yield 3, f"adds {B} twice", _binary(node, ast.Add, b)
             yield 3, f"adds {A} twice", _binary(node, ast.Add, a)
+            yield 3, f"adds only half of {B}", _binary(a, ast.Add, _binary(b, ast.Div, ast.Constant(2)))
+            yield 3, f"adds only half of {A}", _binary(_binary(a, ast.Div, ast.Constant(2)), ast.Add, b)
         case ast.Sub():
             yield 0, f"leaves out the term {B}", a
             yield 0, f"leaves out the term {A}", _negative(b)
@@ -120,8 +124,8 @@ def _of_operator(node, scope):
             yield 1, f"multiplies by {B} twice", _binary(node, ast.Mult, b)
             yield 2, f"divides by {B}, where it belongs as a factor", _binary(a, ast.Div, b)
             yield 2, f"divides by {A}, where it belongs as a factor", _binary(b, ast.Div, a)
-            yield 2, f"adds {A} and {B}, where they should be multiplied", _binary(a, ast.Add, b)
-            yield 2, f"has 1 - {A} for {A} in {code(node)}", _binary(_binary(ast.Constant(1), ast.Sub, a), ast.Mult, b)
+            yield 4, f"adds {A} and {B}, where they should be multiplied", _binary(a, ast.Add, b)
+            yield 4, f"has 1 - {A} for {A} in {code(node)}", _binary(_binary(ast.Constant(1), ast.Sub, a), ast.Mult, b)
         case ast.Div() | ast.FloorDiv():
             yield 0, f"does not divide by {B}", a
             yield 1, f"multiplies by {B}, where it should divide", _binary(a, ast.Mult, b)

@@ -12,7 +12,7 @@ from .compare import as_tensor, difference
 from .errors import of_error
 from .formatting import argument_names, kind, number, phrases
 from .running import same
-from .slips import mask, of_function, ordinal, power
+from .slips import judged, mask, of_function, ordinal, power
 from .variants import of_variants
 
 
@@ -87,7 +87,8 @@ def of_difference(found, exercise, outcomes, wrong, smallest):
     for tell in (_sign, _transposed, _shifted, _reversed, mask, power):
         if said := tell(pairs):
             return said[0] + place, said[1]
-    known = _returned(exercise, outcomes) or _input_as_result(exercise, outcomes, wrong)
+    given = not judged(exercise)                                         # a judge's inputs are not the answer's
+    known = given and (_returned(exercise, outcomes) or _input_as_result(exercise, outcomes, wrong))
     known = known or of_function(exercise, outcomes, wrong, alone=True) or of_variants(exercise, outcomes, wrong)
     known = known or of_function(exercise, outcomes, wrong)
     if known:

@@ -120,6 +120,8 @@ def of_function(exercise, outcomes, wrong, alone=False):
     order = sorted(range(len(wrong)), key=lambda i: not wrong[i])
     if any(outcomes[i].error is not None or exercise.expected[i].error is not None for i in order if wrong[i]):
         return None
+    if judged(exercise):
+        return None
     n = min(len(case.args) for case in exercise.case_list)
     names = argument_names(exercise.prepared(exercise.reference), n)
     found = [headline for headline, change in _changes(names, exercise.case_list)
@@ -129,6 +131,11 @@ def of_function(exercise, outcomes, wrong, alone=False):
     headline, others = _in_one(found)
     also = [f"It could also be: {other}." for other in others[:2]]
     return headline, ["It returns what would be right then, on every case.", *also]
+
+
+def judged(exercise):
+    """Whether the cases are inputs of a judge, who calls the answer in its own way, and not the answer's own."""
+    return exercise.prepare is not None and not hasattr(exercise.prepare, "lines")
 
 
 def _in_one(found):
@@ -170,6 +177,7 @@ def _changes(names, cases):
         if all(case.args[i].ndim and case.args[i].shape[-1] > 0 for case in cases):
             yield f"it divides {name} by the root of its width", _at(i, lambda x: x / math.sqrt(x.shape[-1]))
             yield f"it divides {name} by its squared length", _at(i, lambda x: x / x.square().sum(-1, keepdim=True))
+            yield f"it takes a softmax of {name}", _at(i, lambda x: x.softmax(-1))
             yield f"it normalizes {name}", _at(i, lambda x: torch.nn.functional.normalize(x, dim=-1))
         if all(case.args[i].ndim >= 2 and case.args[i].shape[-1] == case.args[i].shape[-2] for case in cases):
             yield f"it uses {name} transposed", _at(i, lambda x: x.mT)

@@ -39,17 +39,26 @@ def of_variants(exercise, outcomes, wrong):
 def of_number(workings, answer, tolerance):
     """(headline, advice) for a number that comes out if one step of a working is changed, or two; else None."""
     for several in (False, True):
-        found = []
+        found, opposite = [], []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made = (twice_changed(f) if several else changed(f, EXCHANGED - 1) for f in workings)
             for said, f in itertools.chain(*made):
-                if said not in found and difference(_value(f), answer, tolerance) is None:
+                value = _value(f)
+                if said not in found and difference(value, answer, tolerance) is None:
                     found.append(said)
+                elif not several and _opposite(value, answer, tolerance):
+                    opposite.append(f"{said}, and has the other sign")
+        found = found or opposite[:1] * (len(opposite) == 1)             # unless there are several ways
         if found and not (several and len(found) > 1):                   # several ways of two steps say nothing
             also = [f"It also comes out if one {said}." for said in found[1:ENOUGH]]
             return f"it is what comes out if one {found[0]}", also
     return None
+
+
+def _opposite(value, answer, tolerance):
+    """Whether the answer is a number with the other sign; zero has none."""
+    return isinstance(value, float) and value != 0 and difference(-value, answer, tolerance) is None
 
 
 def _value(f):
