@@ -1,4 +1,4 @@
-"""Readers' wrong answers that no catalogue has, one or two for each kind of evidence: what the headline says of them."""
+"""Readers' wrong answers that no catalogue has, one or two for each kind of evidence: what is said of them."""
 
 import pytest
 import torch
