@@ -384,7 +384,7 @@ if found:
     shape, times = next(iter(found.items()))
     for tile, ms in times.items():
         v_tile, warps = tile.split(", ")
-        print(f"{v_tile:>3} rows, {warps} warps   {f'{ms:.3f} ms' if ms else 'does not fit':>12}   {'█' * round(60 * (ms or 0))}")
+        print(f"{v_tile:>3} rows, {warps} warps   {f'{ms:.3f} ms' if ms else 'does not fit':>12}   {'█' * round(30 * (ms or 0))}")
     print("B, T, H, K = V:", shape)
 print(about)
 

@@ -216,7 +216,8 @@ def watched(f, backward, verdict):
         if seen.faults:
             raise Lost("its programs depend on their order", "\n".join(map(str, seen.faults[:2]))
                        + "\nThe interpreter runs them one by one; a GPU runs them at once.")
-    verdict.passed += [f"stays inside its tensors and writes everything, in {len(seen.launches)} launches",
+    n = len(seen.launches)
+    verdict.passed += [f"stays inside its tensors and writes everything, in {n} launch{'es' * (n != 1)}",
                        "its programs can run in any order"]
     verdict.passed.append(accepted(seen.launches))
     with Trace() as package:
