@@ -16,7 +16,7 @@ import torch
 from deltanet_edu.bench.pretend import PretendGPU
 from deltanet_edu.ops import delta_rule_recurrent
 from deltanet_edu.ops.delta_rule.householder import ut_by_solve
-from deltanet_edu.tutor import check, hint, lines, solution
+from deltanet_edu.tutor import check, hint, lines, progress, solution
 
 # %% [markdown]
 # ## 13.1
