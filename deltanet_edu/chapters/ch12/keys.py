@@ -153,8 +153,8 @@ exercise(
         "does not mask E": Mistake(slip((f"tl.where({LOWER}, minus_E, 0.0)", "minus_E")),
             "Only the entries below the diagonal of A exist, so only those have a gradient.", "eq. 9.5"),
         "forgets scale": Mistake(slip(("dP_t * scale", "dP_t")),
-            "o = scale (Q Sᵀ + P X). dO reaches the keys directly through P, and there it carries the scale. (dV and "
-            "dS' have it already.)"),
+            "o = scale (Q Sᵀ + P X). dO reaches the keys directly through P, and there it carries the scale; dV and "
+            "dS' have it already."),
         "scales everything": Mistake(slip(("tl.store(dk_ptr + at_k, dk.to(k.dtype)",
                 "tl.store(dk_ptr + at_k, (dk * scale).to(k.dtype)"), ("dP_t * scale", "dP_t")),
             "dV and dS' come out of the backward sweep with the scale in them. Only dP, made from dO here, still "

@@ -115,7 +115,8 @@ exercise(
         "multiplies by beta squared": Mistake(slip((" / (strength * strength)", " * (strength * strength)")),
             "Both factors carry a β that has to be taken out again: divide.", "eq. 12.3"),
         "takes a plain beta": Mistake(slip(("strength = strengths(beta_ptr, head, i * C, T, H, C)",
-                "at, there = tokens(head, i * C, T, H, C)\n    strength = tl.load(beta_ptr + at, mask=there, other=1.0)\n"
+                "at, there = tokens(head, i * C, T, H, C)\n"
+                "    strength = tl.load(beta_ptr + at, mask=there, other=1.0)\n"
                 "    strength = tl.where(strength < 1e-6, 1.0, strength)")),
             "Where β is nearly nothing yours is nothing, too. But a token that hardly writes can learn to: its "
             "gradient is dz · e.",

@@ -15,7 +15,7 @@ from .tiles import memory, rows, strengths
 # -- 12.2 --------------------------------------------------------------------------------------------------------------
 
 def sweep(chunks, dS):
-    """In PyTorch: chunks of (Q, K, beta, UT_low, dO), first chunk first -> dS' and dV of each, last one first, and dS."""
+    """In PyTorch: chunks of (Q, K, beta, UT_low, dO), first one first -> dS' and dV of each, last one first, and dS."""
     d_states, dvs = [], []
     for Q, K, beta, UT_low, dO in reversed(chunks):
         d_states.append(dS)
@@ -30,10 +30,10 @@ def sweep(chunks, dS):
 def order_cases(g):
     """One, two and three chunks of different lengths, as lists of tensors."""
     made = []
-    for n in (1, 2, 3):
+    for n, (K, V) in enumerate(((3, 2), (2, 4), (4, 3)), 1):
         chunks = []
         for T in (2, 3, 1)[:n]:
-            q, k, beta, do, dS = delta_inputs(g, "q k beta do dS", T=(T,), K=3, V=2, keys=("random",))[0].args
+            q, k, beta, do, dS = delta_inputs(g, "q k beta do dS", T=(T,), K=K, V=V, keys=("random",))[0].args
             chunks.append((q, k, beta, ut_by_solve(k, beta).tril(-1), do))
         made.append(Case((chunks, dS), f"{n} chunk{'s' * (n > 1)}, K ≠ V"))
     return made
@@ -268,9 +268,6 @@ exercise(
             "P = tril(Q Kᵀ), queries as rows. Yours is tril(K Qᵀ).", "eq. 9.4"),
         "forgets the chunks that come after": Mistake(slip(("dX_t = tl.dot(dS_out, tl.trans(k), dX_t)", "dX_t = dX_t")),
             "A write is read in its own chunk, Pᵀ dO, and by all later chunks through the memory: K dS'ᵀ.", "eq. 12.2"),
-        "leaves dV without its tile's columns": Mistake(slip(("d_states_ptr + memory(head * N + i, v0,",
-                "d_states_ptr + memory(head * N + i, 0,")),
-            "This program's rows of the memory begin at v0. Now all tiles store into the first rows."),
     },
     hints=("It is the forward sweep in the other direction: load dS, then for each chunk, from the last, the four "
            "products of eq. 12.2, then dS.",

@@ -10,13 +10,27 @@ from ...ops import delta_rule_recurrent
 from ...tutor import AnswerError, Case, Mistake, exercise
 from ...tutor.cases import smallest_first
 from ..kernel_answers import Answers, changed, moved
-from .forward import forward, memories
+from .forward import forward as run_forward
+from .forward import memories
 from .inputs import C, one
 from .keys import dk_kernel
 from .launches import backward_sweep, gradient_of_keys, gradient_of_strengths
 from .queries import gradient_of_queries
 from .strengths import dbeta_kernel
 from .sweep import backward_sweep_kernel
+
+
+known = {}                                         # results of `forward` by its inputs: answers get the same few
+
+
+def forward(*inputs):
+    """As `forward.forward`, which takes a third of a check's time in the interpreter."""
+    if inputs[0].is_cuda:
+        return run_forward(*inputs)
+    key = tuple(x.detach().cpu().numpy().tobytes() if isinstance(x, torch.Tensor) else x for x in inputs)
+    if key not in known:
+        known[key] = run_forward(*inputs)
+    return tuple(x.clone() for x in known[key])
 
 
 class DeltaRule(torch.autograd.Function):
@@ -97,20 +111,21 @@ by_recurrence.watched = None                                             # it la
 
 def through(answer):
     """An autograd.Function as what is compared: results and gradients."""
-    if isinstance(answer, torch.autograd.Function) or not (inspect.isclass(answer) and issubclass(answer,
-        torch.autograd.Function)):
+    if isinstance(answer, torch.autograd.Function) or not callable(answer):
         raise AnswerError("give the class itself, a subclass of torch.autograd.Function")
+    is_function = inspect.isclass(answer) and issubclass(answer, torch.autograd.Function)
+    apply = answer.apply if is_function else answer
 
     def run(q, k, v, beta, S, do, d_final, scale, C):
         run.args = q, k, v, beta, S, do, d_final, scale, C
         inputs = [x.clone().requires_grad_() for x in run.args[:5]]
-        results = answer.apply(*inputs, scale, C)
+        results = apply(*inputs, scale, C)
         if not (isinstance(results, tuple) and len(results) == 2):
             raise ValueError("forward should return two tensors, o and the memory after the last token")
         gradients = torch.autograd.grad(results, inputs, (do, d_final), allow_unused=True)
         return *(x.detach() for x in results), *gradients
     run.__signature__ = inspect.signature(run)                           # names of the arguments are ours ...
-    run.__wrapped__ = answer.forward                                     # ... and lines in a traceback the learner's
+    run.__wrapped__ = answer.forward if is_function else answer          # ... and lines in a traceback the learner's
     return run
 
 
@@ -169,6 +184,10 @@ exercise(
     reference=by_recurrence, sources=(DeltaRule,), alternatives=(DeltaRule, SavesTheMemories, KeepsOnlyTheInputs),
     cases=whole_cases, prepare=WholePass(None, None, None, None), tolerance=2e-5,
     mutants={
+        "has a race in the strengths": Mistake(slip(dbeta_kernel=changed(dbeta_kernel, (
+                "tl.atomic_add(dbeta_ptr + at, dbeta, mask=there)",
+                "tl.store(dbeta_ptr + at, tl.load(dbeta_ptr + at, mask=there) + dbeta, mask=there)"))),
+            "The kernel of 12.4 as it was: programs load, add and store the same numbers.", "exercise 12.4"),
         "takes what arrives as it lies": Mistake(slip(("do.contiguous()", "do")),
             "The launches count on contiguous tensors, and autograd hands on whatever the layers above have made: "
             "here the tokens lie before the sequences.", next="`do.contiguous()`, which costs nothing where it is "
@@ -206,10 +225,6 @@ exercise(
                 backward_sweep_kernel=changed(backward_sweep_kernel, ("q_ptr + at_k, mask=there, other=0.0",
                     "q_ptr + at_k"))),
             "In the backward sweep a load has no mask, and the last chunk is not full."),
-        "has a race in the strengths": Mistake(slip(dbeta_kernel=changed(dbeta_kernel, (
-                "tl.atomic_add(dbeta_ptr + at, dbeta, mask=there)",
-                "tl.store(dbeta_ptr + at, tl.load(dbeta_ptr + at, mask=there) + dbeta, mask=there)"))),
-            "The kernel of 12.4 as it was: programs load, add and store the same numbers.", "exercise 12.4"),
     },
     hints=("`forward` calls `forward(q, k, v, beta, S, scale, C)`, saves its five inputs and UT_low, and puts the "
            "numbers on ctx. `backward` begins with `do.contiguous()`.",
