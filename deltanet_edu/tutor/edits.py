@@ -25,12 +25,17 @@ class Edit:
 
 # -- taking a function apart ------------------------------------------------------------------------------------------
 
-def changed(f, rank=EXCHANGED):
-    """(what is said of it, function) for every single change of a function up to a rank; nothing without its source."""
+def changed(f, rank=EXCHANGED, example=None):
+    """(what is said of it, function) for every single change of a function up to a rank; nothing without its source.
+
+    example: arguments; then only variables that have the same shape in them are exchanged.
+    """
     tree = _source(f)
     if tree is None:
         return
     scope = Scope(tree)
+    if example is not None:
+        scope.shapes = _shapes(f, tree, scope, example)
     for edit in sorted((edit for edit in _edits(tree, scope) if edit.rank <= rank), key=lambda edit: edit.rank):
         if made := _made(f, tree, scope, [edit]):
             yield edit.said, made
@@ -66,6 +71,18 @@ def _made(f, tree, scope, edits):
     return made.get(tree.name)
 
 
+def _shapes(f, tree, scope, example):
+    """{variable: its shape, or its type} at the end of a call; empty if the call does not get there."""
+    if not isinstance(tree.body[-1], ast.Return):
+        return {}
+    ends = ast.Return(ast.parse("locals()", mode="eval").body)
+    seen = _made(f, tree, scope, [Edit(0, "", tree, "body", [*tree.body[:-1], ends])])
+    try:
+        return {name: getattr(x, "shape", type(x)) for name, x in seen(*example).items()}
+    except Exception:
+        return {}
+
+
 def _source(f):
     """The parsed `def` of a function; None for anything else, and for a loop that a change might keep from ending."""
     if not inspect.isfunction(f) or f.__closure__:
@@ -97,6 +114,7 @@ class Scope:
             over = loop.iter.args if called(loop.iter) == "zip" else [loop.iter]
             targets = loop.target.elts if isinstance(loop.target, ast.Tuple) else [loop.target]
             self.over |= {t.id: x for t, x in zip(targets, over) if isinstance(t, ast.Name) and isinstance(x, ast.Name)}
+        self.shapes = {}                                                 # of variables, where an example was run
         self.parent = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
 
 

@@ -256,7 +256,8 @@ def _other_names(node, scope):
         for place in (0, -1):
             yield 4, ast.Subscript(scope.over[node.id], ast.Constant(place), ast.Load())
     for other in scope.local:
-        if other != node.id and (other in scope.counters) == (node.id in scope.counters):
+        counts = (other in scope.counters) == (node.id in scope.counters)
+        if other != node.id and counts and scope.shapes.get(other) == scope.shapes.get(node.id):
             yield EXCHANGED, ast.Name(other, ast.Load())
 
 

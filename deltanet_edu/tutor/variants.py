@@ -11,6 +11,7 @@ import warnings
 from .compare import difference
 from .edits import changed, twice_changed
 from .expressions import EXCHANGED
+from .running import fresh
 
 ENOUGH = 2                # so many names for one answer are enough
 
@@ -71,7 +72,8 @@ def _value(f):
 def variants(exercise):
     """What is said of each variant of the exercise's solutions, in order; they are made once."""
     if "variants" not in exercise.known:
-        made = [pair for f in (exercise.reference, *exercise.alternatives) for pair in changed(f)]
+        example = fresh(exercise.case_list[len(exercise.case_list) // 2].args)
+        made = [pair for f in (exercise.reference, *exercise.alternatives) for pair in changed(f, example=example)]
         exercise.known["variants"] = made
     return [said for said, _ in exercise.known["variants"]]
 
