@@ -72,10 +72,10 @@ def compile_all(names, shapes):
 
 
 def main(names, shapes):
-    from .delta_rule import candidates, first_call
+    from .delta_rule import able, candidates, first_call
 
-    found, _ = candidates()
-    print(json.dumps({name: first_call(found[name], shape) for shape in shapes for name in names if name in found}))
+    found = {name: f for name, f in candidates()[0].items() if name in names}
+    print(json.dumps({name: first_call(f, shape) for shape in shapes for name, f in able(found, shape).items()}))
 
 
 if __name__ == "__main__":

@@ -187,3 +187,12 @@ def test_every_row_of_the_table_is_among_the_cases():
     assert {"FEW 64", "MANY 256", "NARROW 128", "FLOAT32 64"} <= set(rows) and rows["FEW 64"] is configs.FEW[64]
     exact = {row for row in rows if row.startswith("FLOAT32")}
     assert {case.row for case in verify.cases() if case.dtype == "float32"} == exact | {""}
+
+
+def test_what_has_no_kernels_for_a_width_keeps_nobody_else_from_being_compiled_ahead(monkeypatch, capsys):
+    called = []
+    monkeypatch.setattr(delta_rule, "candidates", lambda: ({"chunkwise": 1, "FlashQLA": 2, "unasked": 3}, {}))
+    monkeypatch.setattr(delta_rule, "first_call", lambda f, shape: called.append((f, shape[3])) or 1.0)
+    fresh.main(["FlashQLA", "chunkwise"], [(1, 4, 1, 64), (1, 4, 1, 128)])
+    assert called == [(1, 64), (1, 128), (2, 128)]
+    assert json.loads(capsys.readouterr().out) == {"chunkwise": 1.0, "FlashQLA": 1.0}
