@@ -10,6 +10,7 @@ import re
 
 LONGEST = 48              # a piece of code in a sentence has at most so many characters
 ENTERED = "_as_it_came_in"
+LIKELY = 3                # up to this rank a change is made by hand, too
 EXCHANGED = 5             # the rank of one variable in the place of another
 
 

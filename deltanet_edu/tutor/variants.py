@@ -10,7 +10,7 @@ import warnings
 
 from .compare import difference
 from .edits import changed, twice_changed
-from .expressions import EXCHANGED
+from .expressions import LIKELY
 from .running import fresh
 
 ENOUGH = 2                # so many names for one answer are enough
@@ -43,7 +43,7 @@ def of_number(workings, answer, tolerance):
         found, opposite = [], []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = (twice_changed(f) if several else changed(f, EXCHANGED - 1) for f in workings)
+            made = (twice_changed(f) if several else changed(f, LIKELY) for f in workings)
             for said, f in itertools.chain(*made):
                 value = _value(f)
                 if said not in found and difference(value, answer, tolerance) is None:
