@@ -62,7 +62,8 @@ def add(*pairs):
      "stores over what the others have stored"),
     ("10.7", "FEBDHAC", "right"),
     ("10.7", "EFBHDGAC", None),
-    ("10.8", changed(tiles.scores_transposed_load, ("] <= row[:, None]", "] < row[:, None]")), "leaves the diagonal out"),
+    ("10.8", changed(tiles.scores_transposed_load, ("] <= row[:, None]", "] < row[:, None]")),
+     "leaves the diagonal out"),
     ("10.9", changed(tiles.triangle_by_columns, ("X -= a", "X += a")), "inverts I − A"),
 ])
 def test_readers_answers(id, answer, name):
@@ -71,5 +72,6 @@ def test_readers_answers(id, answer, name):
 
 def test_a_race_of_readers_is_called_a_race():
     """Two programs add to neighbors' entries: no mutant does that."""
-    overlapping = changed(rows.add_kernel, ("    tl.store", "    tl.store(o_ptr + i // 2, x, mask=inside)\n    tl.store"))
+    twice = "    tl.store(o_ptr + i // 2, x, mask=inside)\n    tl.store"
+    overlapping = changed(rows.add_kernel, ("    tl.store", twice))
     assert_verdict("10.2", overlapping, RACE)
