@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from deltanet_edu.figures import (attention, backward, backward_kernels, chunks, chunkwise, delta, errata, film,
-                                  householder, kernels, language, lines, measuring, memories, memory, overwriting,
-                                  pictures, programs, race, roofline, subplots, ut, wy)
+                                  forward, householder, kernels, language, lines, measuring, memories, memory,
+                                  overwriting, pictures, programs, race, roofline, subplots, ut, wy)
 from deltanet_edu.figures.memory import writes
 
 T, C = 8, 4
@@ -83,6 +83,12 @@ EXAMPLES = {
     "delta.fading": lambda: delta.fading({"additive": x, "delta": x / 2}, {"additive": x, "delta": x / 2}, x / 2),
     "errata.tests": lambda: errata.tests(wrong),
     "film.strip": lambda: film.strip(told, values, names),
+    "forward.owners": lambda: forward.owners(),
+    "forward.levels": lambda: forward.levels(8),
+    "forward.places": lambda: forward.places(),
+    "forward.tiles": lambda: forward.tiles(),
+    "forward.explore_tiles": lambda: forward.explore_tiles(),
+    "forward.bill": lambda: forward.bill({"one": {"q": 64, "k": 64}, "two": {"q": 64, "k": 128, "UT_low": 32}}, 128),
     "householder.dial": lambda: householder.dial({b: one(b, keys[1]) for b in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)}, keys[1]),
     "householder.turned": lambda: householder.turned(),
     "householder.explore_dial": lambda: householder.explore_dial(),
@@ -130,7 +136,8 @@ NOT_FIGURES = {
     "backward_kernels.draw_tiles", "boxes.box", "boxes.column_heads", "boxes.time_axis", "card.corners", "card.image",
     "card.install", "card.png",
     "card.rounded", "card.saved", "card.tag", "delta.point", "errata.place", "explore.explore", "film.animation",
-    "film.draw", "film.film", "film.frame", "film.prepare", "film.said", "film.scenes", "householder.arc",
+    "film.draw", "film.film", "film.frame", "film.prepare", "film.said", "film.scenes", "forward.arrow",
+    "forward.asked", "householder.arc",
     "householder.arrow", "householder.effect", "householder.one_setting", "kernels.ratio", "kernels.save",
     "kernels.shape_axes", "programs.borders", "programs.flat", "programs.grid", "programs.middle", "programs.told",
     "programs.uses", "kernels.thousands", "language.level_lines", "measuring.spelled", "race.clock",

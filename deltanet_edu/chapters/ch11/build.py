@@ -1,0 +1,337 @@
+"""Exercises 11.5 to 11.8: a forward pass from an empty cell, in four stages."""
+
+import torch
+import triton
+
+from ...tutor import Mistake, exercise
+from ..kernel_answers import TRAFFIC, changed, launched, watched
+from .forward import (corner, delta_rule, forward_kernel, grow, inverse_kernel, load_rows, load_strengths,
+                      memory_kernel, output_kernel, store_rows)
+from .inputs import OF_THE_WHOLE, UT_low_of, cases, random_memories
+from .other_ways import (in_one_launch, inverse_by_corners, inverse_by_substitution, inverse_upside_down,
+                         memory_by_rows, memory_by_tokens, one_token_a_step, output_by_columns, output_by_value)
+
+# -- mistakes that every stage can have --------------------------------------------------------------------------------
+
+NO_LOAD_MASK = changed(load_rows, (", mask=(t < T)[:, None], other=0.0", ""))
+NO_STRENGTH_MASK = changed(load_strengths, ("mask=t < T, other=0.0", "mask=t >= 0"))
+NO_STORE_MASK = changed(store_rows, (", mask=(t < T)[:, None]", ""))
+LOAD = ("The last chunk of a sequence is rarely full. Rows behind the last token belong to the next sequence, or to "
+        "nobody: a GPU may stop there.")
+STORE = "Rows behind the last token are not yours: they belong to the next sequence of the batch, or to nobody."
+MEETS = ("Your mask asks whether a row is still inside the *tensor*. Behind the last token of one sequence lies the "
+         "first of the next, and its own program writes there too. Which of them comes last, nobody knows.")
+NEXT = "How many of the C rows of the last chunk exist, for T = 20 and C = 16?"
+
+
+def tails(kernel, last_store, end):
+    """Mistakes at the end of a sequence. last_store: text of the store; end: the same with a later end of the rows."""
+    return {
+        "loads the tail without a mask": Mistake(changed(kernel, load_rows=NO_LOAD_MASK), LOAD, next=NEXT),
+        "stores the tail without a mask": Mistake(changed(kernel, store_rows=NO_STORE_MASK), STORE, next=NEXT),
+        "guards the end of the batch, not of each sequence": Mistake(changed(kernel, (last_store, end)), MEETS,
+            next="With B = 2 and T = 20: whose are the rows 20 to 31?"),
+    }
+
+
+def rounded(old):
+    """old = an expression in a kernel -> the same, rounded to bfloat16."""
+    return old, f"({old}).to(tl.bfloat16).to(tl.float32)"
+
+
+# -- 11.5 --------------------------------------------------------------------------------------------------------------
+
+def launch_inverse(kernel, k, beta, C, UT_low):
+    B, T, H, K = k.shape
+    kernel[(B * triton.cdiv(T, C) * H,)](k, beta, UT_low, T, H, K, C, C.bit_length() - 1)
+
+
+GROWN = "T1 - tl.dot(tl.dot(T1, tl.where(where, A, 0.0)), T1)"
+
+
+def inverse_with(*replaced):
+    return changed(inverse_kernel, *replaced)
+
+
+exercise(
+    id="11.5", title="Stage 1: the inverse", kind="code", stars=4, minutes=35, equations=("11.2", "11.5"),
+    reference=inverse_kernel, alternatives=(inverse_by_corners, inverse_by_substitution, inverse_upside_down),
+    sources=(corner, grow, inverse_kernel),
+    cases=cases(lambda g, q, k, v, beta, C: (k, beta, 32 if k.shape[1] > 32 else C)), tolerance=2e-5,
+    prepare=launched(launch_inverse, lambda k, beta, C: k.new_empty(*k.shape[:3], C)),
+    mutants={
+        **tails(inverse_kernel, "UT_low, first, T, H * C, C, C",
+                "UT_low, first, tl.num_programs(0) // (N * H) * T - b * T, H * C, C, C"),
+        "gives every chunk the rows of the first": Mistake(inverse_with(("UT_low, first, T", "UT_low, 0, T")),
+            "Where a chunk's rows begin must depend on the chunk in the store as well: all programs of a head write "
+            "the "
+            "same rows, and the last one wins.", "eq. 11.2"),
+        "reads the keys of another head": Mistake(inverse_with(("k_ptr + head * K", "k_ptr + b * T * H * K")),
+            "The first key of this program's head is h rows further on. Yours reads head 0 for all of them."),
+        "walks from head to head instead of from token to token": Mistake(
+            inverse_with(("first, T, H * K, C, K", "first, T, K, C, K")),
+            "Tokens of one head lie H rows apart: (B, T, H, K). With stride K the next row is the next head's key."),
+        "forgets β in A": Mistake(inverse_with(("tl.trans(k)) * beta[:, None]", "tl.trans(k))")),
+            "A = stril(diag(β) K Kᵀ): each row has the write strength of its own token.", "eq. 6.2"),
+        "scales A by the strength of the earlier token": Mistake(
+            inverse_with(("tl.trans(k)) * beta[:, None]", "tl.trans(k)) * beta[None, :]")),
+            "diag(β) stands on the left of K Kᵀ: row t is scaled by β_t, the strength of the token that corrects "
+            "itself.",
+            "eq. 6.2"),
+        "forgets β on the right": Mistake(inverse_with(("T1 * beta[None, :]", "T1")),
+            "That is (I + A)⁻¹. UT is (I + A)⁻¹ diag(β): column i is scaled by β_i.", "eq. 6.3"),
+        "multiplies by diag(β) from the left": Mistake(inverse_with(("T1 * beta[None, :]", "T1 * beta[:, None]")),
+            "diag(β) stands on the right of the inverse, so it scales columns. Yours scales rows.", "eq. 6.3"),
+        "keeps the wrong triangle": Mistake(inverse_with(("row > col, T1", "row < col, T1")),
+            "Above the diagonal there is nothing but zeros. UT_low is what stands below.", "eq. 11.5"),
+        "stores the diagonal too": Mistake(inverse_with(("row > col, T1", "row >= col, T1")),
+            "UT_low is strictly lower: the diagonal, β, is added in float32 later.", "eq. 11.5"),
+        "adds the corners": Mistake(changed(inverse_kernel, grow=changed(grow, ("T1 - tl.dot", "T1 + tl.dot"))),
+            "The corner of the inverse is *minus* T22 A21 T11.", "eq. 11.2"),
+        "starts from the wrong sign": Mistake(inverse_with(("-A16, 0.0)", "A16, 0.0)")),
+            "The inverse of a block of 2 x 2 has −A₂₁ in its corner.", "eq. 6.5"),
+        "takes more than corners": Mistake(
+            changed(inverse_kernel, corner=changed(corner, ("((row >> level) % 2 == 1) & (col", "(col"))),
+            "Two neighboring blocks make a corner only if the first of them is an even one: 0 and 1, 2 and 3. Yours "
+            "also "
+            "takes 1 and 2.", "eq. 11.2", next="For C = 4, which entries does your mask keep on level 0?"),
+        "stops one level early": Mistake(inverse_with(("range(4, LEVELS)", "range(4, LEVELS - 1)")),
+            "The last corner is C/2 wide, level LEVELS − 1. `range` leaves its end out already.", "eq. 11.2"),
+        "stops after blocks of two": Mistake(
+            inverse_with(("range(1, 4)", "range(1, 1)"), ("range(4, LEVELS)", "range(4, 4)")),
+            "Only neighboring tokens correct each other. The larger corners are missing.", "eq. 11.2"),
+        "multiplies on one side only": Mistake(
+            changed(inverse_kernel, grow=changed(grow, ("tl.dot(tl.dot(T1, tl.where(where, A, 0.0)), T1)",
+                                                        "tl.dot(T1, tl.where(where, A, 0.0))"))),
+            "T22 A21 is what happens from the hop on. What happens in the first half, T11, stands on the right.",
+            "eq. 11.2"),
+        "rounds A before the inverse": Mistake(inverse_with(rounded("tl.dot(k, tl.trans(k)) * beta[:, None]")),
+            "The values are off by about one part in 256: something is rounded to bfloat16 on the way. A is an "
+            "accumulator, float32, and the inverse is built from it. Round at the store, to the dtype of the tensor.",
+            "eq. 11.2"),
+        "rounds every level": Mistake(
+            changed(inverse_kernel, grow=changed(grow, rounded(GROWN))),
+            "Each level builds on the one before. Rounded to bfloat16 in between, errors are built on, too. Keep T1 in "
+            "float32.", "eq. 11.2"),
+    },
+    hints=("Which chunk, head and sequence is program number p? Any numbering will do: divide and take remainders.",
+           "A = K Kᵀ times β of the row. Then T1 begins as the identity, and each level subtracts T1 A⌞ T1.",
+           "The corner of a level: `((row >> level) % 2 == 1) & (col >> level == (row >> level) - 1)`. At the end "
+           "multiply by `beta[None, :]` and keep what is strictly below the diagonal."),
+)
+
+
+# -- 11.6 --------------------------------------------------------------------------------------------------------------
+
+def launch_memory(kernel, k, v, beta, UT_low, states, X):
+    (B, T, H, K), V, C, V_TILE = k.shape, v.shape[3], UT_low.shape[3], 16
+    kernel[(B * H * (V // V_TILE),)](k, v, beta, UT_low, states, X, T, H, K, V, C, V_TILE)
+
+
+def room_for_memories(k, v, beta, UT_low):
+    (B, T, H, K), V, C = k.shape, v.shape[3], UT_low.shape[3]
+    return k.new_empty(B, triton.cdiv(T, C), H, V, K), torch.empty_like(v)
+
+
+def memory_with(*replaced):
+    return changed(memory_kernel, *replaced)
+
+
+STORED = "        tl.store(states_ptr + ((b * N + n) * H + h) * V * K + at, S)\n"
+UPDATED = "        S = tl.dot(X_t, k, S)                                            # (V_TILE, K)\n"
+WRITTEN = "tl.dot(R_t.to(k.dtype), tl.trans(UT_low), R_t * beta[None, :])"
+
+exercise(
+    id="11.6", title="Stage 2: the memory", kind="code", stars=4, minutes=30, equations=("11.3", "11.5"),
+    reference=memory_kernel, alternatives=(memory_by_rows, memory_by_tokens),
+    cases=cases(lambda g, q, k, v, beta, C: (k, v, beta, UT_low_of(k, beta, C))), tolerance=2e-5,
+    prepare=launched(launch_memory, room_for_memories),
+    mutants={
+        **tails(memory_kernel, "tl.trans(X_t), n * C, T,",
+                "tl.trans(X_t), n * C, tl.num_programs(0) // (tiles * H) * T - b * T,"),
+        "gives every program the same rows": Mistake(memory_with(("program % tiles * V_TILE", "0")),
+            "The programs of one head share its rows out. All of yours take the first V_TILE, and write the same "
+            "numbers to the same place; nobody takes the others.", "eq. 11.1"),
+        "reads v with the stride of k": Mistake(
+            memory_with(("v_ptr + head * V + v0, n * C, T, H * V", "v_ptr + head * K + v0, n * C, T, H * K")),
+            "A row of v has V numbers, one of k has K. With K = V nobody would notice."),
+        "stores the memory with rows of length V": Mistake(
+            memory_with(("[:, None] * K + tl.arange(0, K)[None, :]", "[:, None] * V + tl.arange(0, K)[None, :]")),
+            "A memory is (V, K): its rows have K numbers."),
+        "stores the memory transposed": Mistake(
+            memory_with(("[:, None] * K + tl.arange(0, K)[None, :]", "[:, None] + tl.arange(0, K)[None, :] * V")),
+            "The memory is (V, K): value rows, key columns. Yours arrives as (K, V)."),
+        "forgets β": Mistake(memory_with(("R_t * beta[None, :]", "R_t")),
+            "The diagonal of UT is β: R goes in scaled by the write strength of each token.", "eq. 11.5"),
+        "forgets the diagonal": Mistake(memory_with(("tl.trans(UT_low), R_t * beta[None, :])", "tl.trans(UT_low))")),
+            "UT_low lacks its diagonal. What a token writes first of all is β times its own error.", "eq. 11.5"),
+        "forgets what the tokens of a chunk do to each other": Mistake(memory_with((WRITTEN, "(R_t * beta[None, :])")),
+            "β R is what each token would write if it were alone in its chunk. UT_low is missing.", "eq. 11.5"),
+        "turns UT_low the wrong way": Mistake(memory_with(("tl.trans(UT_low)", "UT_low")),
+            "With tokens as columns, the transpose of UT stands on the right: Xᵀ = Rᵀ UTᵀ. Without it, the future "
+            "corrects the past: the wrong triangle.", "eq. 11.3"),
+        "stores the memory that leaves": Mistake(
+            memory_with((STORED, ""), (UPDATED, UPDATED + STORED)),
+            "The outputs of a chunk need the memory that *enters* it. Store it before you update it.", "eq. 8.5"),
+        "never asks the memory": Mistake(memory_with((" - tl.dot(S.to(k.dtype), tl.trans(k))", "")),
+            "R is what is wrong, V − K Sᵀ. Yours writes V, as if the memory were empty in every chunk.", "eq. 11.3"),
+        "adds what the memory says": Mistake(memory_with((" - tl.dot(S.to", " + tl.dot(S.to")),
+            "R is the value minus what the memory says.", "eq. 11.3"),
+        "keeps only what the last chunk wrote": Mistake(memory_with(("tl.dot(X_t, k, S)", "tl.dot(X_t, k)")),
+            "Xᵀ K is the change. The memory was not empty before: S + Xᵀ K.", "eq. 11.3"),
+        "starts every chunk with an empty memory": Mistake(memory_with(("tl.dot(X_t, k, S) ", "S * 0.0 ")),
+            "The memory must survive from one pass of the loop to the next: create it before the loop.", "eq. 11.3"),
+        "rounds the memory in every chunk": Mistake(memory_with(rounded("tl.dot(X_t, k, S)")),
+            "S is rounded to bfloat16 once a chunk, and over thousands of chunks that adds up. Keep it in float32, and "
+            "round only the copy that goes into a product.", "eq. 11.3"),
+        "rounds R before β": Mistake(memory_with(rounded("tl.trans(v) - tl.dot(S.to(k.dtype), tl.trans(k))")),
+            "β R is the largest part of X and need not be rounded: multiply by β first, in float32, and give the "
+            "rounded R to the product with UT_low alone.", "eq. 11.5"),
+    },
+    hints=("One program keeps V_TILE rows of one head's memory in a variable, before and through the loop over chunks.",
+           "In the loop: store S, then R_t = V_t − S Kᵀ, then X_t, then S += X_t K. Tokens are columns: (V_TILE, C).",
+           "`X_t = tl.dot(R_t, tl.trans(UT_low), R_t * beta[None, :])` and `S = tl.dot(X_t, k, S)`; X is stored as "
+           "`tl.trans(X_t)`."),
+)
+
+
+# -- 11.7 --------------------------------------------------------------------------------------------------------------
+
+def launch_output(kernel, q, k, states, X, scale, o):
+    (B, T, H, K), (_, N, _, V, _) = k.shape, states.shape
+    kernel[(B * N * H,)](q, k, states, X, o, scale, T, H, K, V, 16)
+
+
+def output_inputs(g, q, k, v, beta, C):
+    return q, k, *random_memories(g, q, v, C), 0.5
+
+
+def output_with(*replaced):
+    return changed(output_kernel, *replaced)
+
+
+exercise(
+    id="11.7", title="Stage 3: the outputs", kind="code", stars=3, minutes=20, equations=("8.5", "11.4"),
+    reference=output_kernel, alternatives=(output_by_columns, output_by_value),
+    cases=cases(output_inputs), tolerance=2e-5,
+    prepare=launched(launch_output, lambda q, k, states, X, scale: torch.empty_like(X)),
+    mutants={
+        **tails(output_kernel, "O * scale, n * C, T,", "O * scale, n * C, tl.num_programs(0) // (N * H) * T - b * T,"),
+        "reads the memory with rows of length V": Mistake(
+            output_with(("tl.arange(0, V)[:, None] * K + tl", "tl.arange(0, V)[:, None] * V + tl")),
+            "A memory is (V, K): its rows have K numbers."),
+        "reads the memory of the first chunk": Mistake(output_with(("(b * N + n) * H + h", "(b * N) * H + h")),
+            "Each chunk has a memory of its own that enters it. Yours reads that of chunk 0.", "eq. 8.5"),
+        "lets tokens see later ones": Mistake(output_with(("row >= col", "row <= col")),
+            "Row t of Q Kᵀ may use columns i ≤ t: the *lower* triangle, if tokens are rows.", "eq. 8.5"),
+        "does not mask at all": Mistake(output_with(("tl.where(row >= col, tl.dot(q, tl.trans(k)), 0.0)",
+                                                     "tl.dot(q, tl.trans(k))")),
+            "Row t of Q Kᵀ may use columns i ≤ t only. Yours reads the whole chunk.", "eq. 8.5"),
+        "hides each token from itself": Mistake(output_with(("row >= col", "row > col")),
+            "A token writes first and reads second: the diagonal belongs to the mask.", "eq. 8.5"),
+        "has readers and writers exchanged": Mistake(output_with(("tl.dot(q, tl.trans(k))", "tl.dot(k, tl.trans(q))")),
+            "Tokens are rows here: row t is who reads, so P = tril(Q Kᵀ). K Qᵀ is for tokens as columns.", "eq. 8.5"),
+        "forgets the scale": Mistake(output_with(("O * scale", "O")), "s stands in front of both terms.", "eq. 8.5"),
+        "scales one term only": Mistake(
+            output_with(("tl.dot(P, X, O)", "tl.dot(P, X, O * scale)"), ("O * scale, n", "O, n")),
+            "s stands in front of the bracket: what the chunk wrote is scaled, too.", "eq. 8.5"),
+        "scales twice": Mistake(output_with(("O * scale", "O * scale * scale")), "Scale q, or the sum: one of them.",
+                                "eq. 8.5"),
+        "asks with the keys": Mistake(output_with(("q_ptr + head * K", "k_ptr + head * K")),
+            "The tile of queries is loaded from k."),
+        "forgets the memory": Mistake(output_with(("tl.dot(P, X, O)", "tl.dot(P, X)")),
+            "That is what the chunk itself has written. Q Sᵀ is missing.", "eq. 8.5"),
+        "forgets what the chunk has written": Mistake(output_with(("tl.dot(P, X, O)", "O")),
+            "That is what the memory said before the chunk. P X is missing.", "eq. 8.5"),
+        "rounds the scores": Mistake(output_with(rounded("tl.where(row >= col, tl.dot(q, tl.trans(k)), 0.0)")),
+            "P goes into a product, so on a GPU it is rounded to the dtype of the tiles. Here that is float32: round "
+            "with "
+            "`.to(q.dtype)`, not to bfloat16 in any case.", "eq. 8.5"),
+    },
+    hints=("One program per chunk and head. Nothing is carried from chunk to chunk: the memory comes from `states`.",
+           "Load q, k, X and the memory. O = Q Sᵀ + P X with P = tril(Q Kᵀ).",
+           "`P = tl.where(row >= col, tl.dot(q, tl.trans(k)), 0.0)`, `O = tl.dot(P, X, tl.dot(q, tl.trans(S)))`."),
+)
+
+
+# -- 11.8 --------------------------------------------------------------------------------------------------------------
+
+def whole(forward=(), inverse=(), launch=(), **helpers):
+    """delta_rule with text of its kernels or of itself replaced, or with other helpers."""
+    return changed(delta_rule, *launch, forward_kernel=changed(forward_kernel, *forward, **helpers),
+                   inverse_kernel=changed(inverse_kernel, *inverse, **helpers))
+
+
+def in_three_launches(q, k, v, beta, scale=1.0):
+    (B, T, H, K), V = q.shape, v.shape[3]
+    C, N, UT_low = 16, triton.cdiv(T, 16), q.new_empty(B, T, H, 16)
+    states, X, o = q.new_empty(B, N, H, V, K), torch.empty_like(v), torch.empty_like(v)
+    launch_inverse(inverse_kernel, k, beta, C, UT_low)
+    launch_memory(memory_kernel, k, v, beta, UT_low, states, X)
+    launch_output(output_kernel, q, k, states, X, scale, o)
+    return o
+
+
+def least(q, k, v, beta, scale, o):
+    """Bytes of q, k, v, beta read and o written once."""
+    return sum(x.numel() * x.itemsize for x in (q, k, v, beta, o))
+
+
+OF_THE_BATCH = "O_t * scale), first, tl.num_programs(0) // (tiles * H) * T - b * T,"
+
+exercise(
+    id="11.8", title="Stage 4: the whole", kind="code", stars=5, minutes=40, equations=("11.3", "11.4", "11.5", "11.6"),
+    reference=delta_rule, alternatives=(in_one_launch, one_token_a_step),
+    sources=(inverse_kernel, forward_kernel, delta_rule),
+    cases=cases(lambda g, q, k, v, beta, C: (q, k, v, beta, 0.5), OF_THE_WHOLE), tolerance=2e-5,
+    prepare=watched(most=2.0, floor=least),
+    mutants={
+        TRAFFIC: Mistake(in_three_launches,
+            "It is right. But either memories and writes go to HBM and back between your launches: then put the lines "
+            "of stage 3 into the loop of stage 2, and store neither. Or many programs read the same keys: at K = V = "
+            "64, "
+            "where bytes are counted, one program can own all 64 rows.", "eq. 11.6"),
+        "loads the tail without a mask": Mistake(whole(load_rows=NO_LOAD_MASK), LOAD, next=NEXT),
+        "loads β without a mask": Mistake(whole(load_strengths=NO_STRENGTH_MASK), LOAD, next=NEXT),
+        "stores the tail without a mask": Mistake(whole(store_rows=NO_STORE_MASK), STORE, next=NEXT),
+        "guards the end of the batch, not of each sequence": Mistake(
+            whole([("O_t * scale), first, T,", OF_THE_BATCH)]), MEETS,
+            next="With B = 2 and T = 20: whose are the rows 20 to 31?"),
+        "gives every program the same rows": Mistake(whole([("program % tiles * V_TILE", "0")]),
+            "The programs of one head share its rows out. All of yours take the first V_TILE.", "eq. 11.1"),
+        "launches one program a head, whatever V": Mistake(whole(launch=[("B * H * (V // V_TILE)", "B * H")]),
+            "There are V // V_TILE programs a head. With fewer, some of the outputs belong to nobody.", "eq. 11.1"),
+        "has queries and keys exchanged": Mistake(whole(launch=[("(q, k, v, beta, UT_low", "(k, q, v, beta, UT_low")]),
+            "The second kernel is handed the keys where it expects the queries."),
+        "reads v with the stride of k": Mistake(
+            whole([("v_ptr + head * V + v0, first, T, H * V", "v_ptr + head * K + v0, first, T, H * K")]),
+            "A row of v has V numbers, one of k has K. With K = V nobody would notice."),
+        "lets tokens see later ones": Mistake(whole([("row[:, None] <= row", "row[:, None] >= row")]),
+            "In K Qᵀ a row has written and a column reads, the same token or a later one: the *upper* triangle.",
+            "eq. 11.4"),
+        "hides each token from itself": Mistake(whole([("row[:, None] <= row", "row[:, None] < row")]),
+            "A token writes first and reads second: the diagonal belongs to the mask.", "eq. 11.4"),
+        "has readers and writers exchanged": Mistake(whole([("tl.dot(k, tl.trans(q))", "tl.dot(q, tl.trans(k))")]),
+            "With tokens as columns it is triu(K Qᵀ). Q Kᵀ has the readers in its rows.", "eq. 11.4"),
+        "forgets β": Mistake(whole([("R_t * beta[None, :]", "R_t")]),
+            "The diagonal of UT is β: R goes in scaled by the write strength of each token.", "eq. 11.5"),
+        "turns UT_low the wrong way": Mistake(whole([("tl.trans(UT_low)", "UT_low")]),
+            "With tokens as columns, the transpose of UT stands on the right: Xᵀ = Rᵀ UTᵀ.", "eq. 11.3"),
+        "keeps only what the last chunk wrote": Mistake(whole([("tl.dot(X_t, k, S)", "tl.dot(X_t, k)")]),
+            "Xᵀ K is the change. The memory was not empty before: S + Xᵀ K.", "eq. 11.3"),
+        "forgets the memory when it reads": Mistake(whole([("tl.dot(X_t, P_t, O_t)", "tl.dot(X_t, P_t)")]),
+            "That is what the chunk itself has written. S Qᵀ is missing.", "eq. 11.4"),
+        "scales one term only": Mistake(
+            whole([("tl.dot(X_t, P_t, O_t)", "tl.dot(X_t, P_t, O_t * scale)"), ("O_t * scale), first", "O_t), first")]),
+            "s stands in front of the bracket: what the chunk wrote is scaled, too.", "eq. 11.4"),
+        "rounds the memory in every chunk": Mistake(whole([rounded("tl.dot(X_t, k, S)")]),
+            "S is rounded to bfloat16 once a chunk, and over thousands of chunks that adds up. Keep it in float32, and "
+            "round only the copy that goes into a product.", "eq. 11.3"),
+        "forgets the scale": Mistake(whole([("O_t * scale", "O_t")]), "s stands in front of both terms.", "eq. 11.4"),
+    },
+    hints=("Two launches: stage 1 as it is, then one kernel that keeps the memory and computes the outputs.",
+           "Take the loop of stage 2. Load q too. O_t = S Qᵀ before the update, plus X_t triu(K Qᵀ) after X_t is "
+           "known.",
+           "`P_t = tl.where(row[:, None] <= row[None, :], tl.dot(k, tl.trans(q)), 0.0)`, "
+           "`O_t = tl.dot(X_t, P_t, tl.dot(S, tl.trans(q)))`, and store `tl.trans(O_t * scale)`."),
+)
