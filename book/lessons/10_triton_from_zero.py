@@ -355,7 +355,7 @@ programs.touched(seen.launches);
 # ## A place to rest
 #
 # The threads of a GPU come in bundles of 32, called **warps**. A warp is what a weaver ties to the loom first: the threads that hang side by side and are lifted together, while the weft runs across them.
-# Joseph Marie Jacquard's loom of 1804 lifted them as holes in cards told it, one card per row of the cloth. So the first machine that obeyed a program was already moving threads in lockstep. The person at the loom
+# Joseph Marie Jacquard's loom of 1804 lifted them as holes in cards told it, one card per row of the cloth. So one of the first machines that obeyed a program was already moving threads in lockstep. The person at the loom
 # thought in *patterns*, and left the single thread to the machine. A Triton program is written in the same spirit: four warps share a tile unless you ask for another number, and
 # which thread holds which number is not your concern, until it is too slow.
 

@@ -170,6 +170,8 @@ def serve():
         if hasattr(signal, "alarm"):
             signal.alarm(SECONDS)                                        # ends the process, which is an answer as well
         print(json.dumps(fulfil(**json.loads(line))), file=out, flush=True)
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
 
 
 def fulfil(source, name, arguments, num_warps, capability, look):

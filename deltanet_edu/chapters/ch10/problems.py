@@ -138,7 +138,7 @@ exercise(
                                      ("k_ptr + j, mask=j < K", "v_ptr + j, mask=j < V")),
             "Row i of S belongs to value dimension i: S = β v kᵀ, with v along the rows.", "eq. 2.1"),
         "forgets β": Mistake(write(("beta * v[:, None]", "v[:, None]")), "The write is β v kᵀ: β is missing."),
-        "multiplies β in twice": Mistake(write(("beta * v[:, None]", "beta * beta * v[:, None]")), "β once."),
+        "multiplies β in twice": Mistake(write(("beta * v[:, None]", "beta * beta * v[:, None]")), "The write is β v kᵀ: β comes in once."),
         "adds v and k": Mistake(write(("v[:, None] * k[None, :]", "(v[:, None] + k[None, :])")),
             "An outer product multiplies: entry (i, j) is v_i · k_j."),
         "has rows and columns of the grid the wrong way round": Mistake(
@@ -192,7 +192,7 @@ exercise(
         "does the same row in each program": Mistake(softmax(("tl.program_id(0)", "0")),
             "Row tl.program_id(0) belongs to this program. Yours all do the first."),
         "returns the exponentials": Mistake(softmax(("e / tl.sum(e, 0)", "e")),
-            "Each row has to be divided by its sum. (Divided by its largest, which is 1, it stays as it is.)"),
+            "Each row has to be divided by its sum. Divided by its largest, which is 1, it stays as it is."),
         "subtracts the maximum of its absolute values": Mistake(softmax(("tl.max(x, 0)", "tl.max(tl.abs(x), 0)")),
             "The maximum itself is meant; with the largest absolute value, all exponentials may vanish.", "eq. 10.3"),
         "fills the tail with a number that is not small enough": Mistake(softmax((FILL, "-100.0")),
@@ -314,7 +314,7 @@ exercise(
         "rounds partial sums to bfloat16": Mistake(
             sums(("tl.sum(x, 0), mask", "tl.sum(x, 0).to(tl.bfloat16).to(tl.float32), mask")),
             "Partial sums are rounded to bfloat16 before they are added. Round at the end, if at all."),
-        "averages": Mistake(sums(("tl.sum(x, 0), mask", "tl.sum(x, 0) / T, mask")), "Asked is the sum."),
+        "averages": Mistake(sums(("tl.sum(x, 0), mask", "tl.sum(x, 0) / T, mask")), "Asked is the sum: nothing is divided by T."),
     },
     hints=("Several programs add into the same entries. What if two of them load the old sum at the same time?",
            "Either one operation that adds to memory as a whole, or a split of the work in which nobody shares an "
@@ -403,7 +403,7 @@ exercise(
         "masks no triangle": Mistake(scores(("    P = tl.where(row[:, None] >= row[None, :], P, 0.0)\n", "")),
             "Tokens must not see later keys: keep i ≤ t only."),
         "forgets the scale": Mistake(scores(("scale * tl.dot", "tl.dot")), "P = s · tril(QKᵀ): s is missing."),
-        "divides by the scale": Mistake(scores((f"scale * {PRODUCT}", f"{PRODUCT} / scale")), "s is a factor."),
+        "divides by the scale": Mistake(scores((f"scale * {PRODUCT}", f"{PRODUCT} / scale")), "The scale s is a factor: multiply by it."),
         "swaps q and k": Mistake(scores((PRODUCT, 'tl.dot(k, tl.trans(q), input_precision="ieee")')),
             "Rows belong to queries: Q Kᵀ, not K Qᵀ.", "eq. 10.5"),
         "stores transposed": Mistake(scores(("t[:, None] * C + row[None, :], P, mask=(t < T)[:, None]",
@@ -512,7 +512,8 @@ def chunks_of_64(g):
 
 
 def UT(*pairs, **names):
-    return changed(UT_kernel, *pairs, **names)
+    """A changed UT_kernel, with the quicker of the two ways to invert 16 x 16: there are many of them to be run."""
+    return changed(UT_kernel, *pairs, **{"inverse_of_16": tiles.inverse_of_16_by_halves, **names})
 
 
 def halves(*pairs):
@@ -526,7 +527,6 @@ def with_helper(helper, *pairs):
 
 BETA_X, LOADED = "X * beta[None, :]", "col[None, :], mask=(t < T)[:, None], other=0.0"
 FIRST_DIAGONAL = "-mul(X11, mul(A10, X00)), -mul(X22, mul(A21, X11)), -mul(X33, mul(A32, X22))"
-WRONG_WAY_ROUND = "-mul(X00, mul(A10, X11)), -mul(X11, mul(A21, X22)), -mul(X22, mul(A32, X33))"
 ZEROS = [("", 16), ("", 32), ("", 48), (" + 16", 32), (" + 16", 48), (" + 32", 48)]
 OTHER_ORDER = [
     ("X20 = -mul(X22, mul(A20, X00) + mul(A21, X10))", "X20 = -mul(mul(X22, A20), X00) - mul(mul(X22, A21), X10)"),
@@ -536,23 +536,19 @@ EXACT = 'tl.dot(a, b, input_precision="ieee")'
 
 exercise(
     id="10.10", title="Build: UT of 64 tokens", kind="open", stars=5, minutes=75, equations=("10.8",),
-    reference=UT_kernel, alternatives=(tiles.UT_row_by_row, UT(*OTHER_ORDER)),
+    reference=UT_kernel, alternatives=(tiles.UT_row_by_row, changed(UT_kernel, *OTHER_ORDER)),
     cases=chunks_of_64, tolerance=1e-5, prepare=launched(tiles.launch_UT, tiles.UT_for, most=1.0),
     mutants={
         "leaves β out of the columns": Mistake(halves((BETA_X, "X")),
             "That is (I + A)⁻¹ alone: UT has diag(β) on its right.", "eq. 6.3"),
         "forgets β in A": Mistake(halves(("beta[:, None] * mul(k", "mul(k")),
                                   "Row t of A is scaled by β_t.", "eq. 6.2"),
-        "forgets β": Mistake(halves(("beta[:, None] * mul(k", "mul(k"), (BETA_X, "X")),
-            "β scales the rows of A, and the columns of the inverse.", "eq. 6.2 and 6.3"),
         "scales rows by β": Mistake(halves((BETA_X, "X * beta[:, None]")),
             "diag(β) stands on the right of the inverse: it scales columns.", "eq. 6.3"),
         "scales the columns of A": Mistake(halves(("beta[:, None] * mul(k", "beta[None, :] * mul(k")),
             "Row t of A is scaled by its own β_t: `[:, None]`.", "eq. 6.2"),
         "keeps the upper triangle": Mistake(halves(("tl.where(i > j, beta", "tl.where(i < j, beta")),
             "A has its entries below the diagonal, where i > j.", "eq. 6.2"),
-        "keeps the diagonal of A": Mistake(UT(("[:, None] > tl.arange", "[:, None] >= tl.arange")),
-            "A is strictly lower: a token does not correct itself.", "eq. 6.2"),
         "inverts I − A": Mistake(halves(("i > j, beta[:, None] *", "i > j, -beta[:, None] *")),
             "The system is I + A: a row is e_t *minus* what the rows above contribute.", "eq. 10.7"),
         "merges with the wrong sign": Mistake(UT((FIRST_DIAGONAL, FIRST_DIAGONAL.replace("-mul", "mul"))),
@@ -561,9 +557,6 @@ exercise(
                                          ("mul(A31, X11) + mul(A32, X21)", "mul(A31, X11)"),
                                          ("mul(A30, X00) + mul(A31, X10) + mul(A32, X20)", "mul(A30, X00)")),
             "From block 0 to block 2 there is also the way over block 1: the sum runs over all blocks between.",
-            "eq. 10.8"),
-        "has the factors in the wrong order": Mistake(UT((FIRST_DIAGONAL, WRONG_WAY_ROUND)),
-            "From right to left: what happens in the earlier block, the hop, what happens in the later one.",
             "eq. 10.8"),
         "uses keys of the wrong block": Mistake(UT(("A20, A31 = b2[:, None] * mul(k2, tl.trans(k0))",
                                                     "A20, A31 = b2[:, None] * mul(k2, tl.trans(k1))")),
@@ -580,6 +573,8 @@ exercise(
             with_helper("mul", (EXACT, f"{EXACT}.to(tl.bfloat16).to(tl.float32)")),
             "Every product is rounded to bfloat16, and later blocks build on it: keep float32 until the store.",
             "eq. 10.6"),
+        "forgets β": Mistake(halves(("beta[:, None] * mul(k", "mul(k"), (BETA_X, "X")),
+            "β scales the rows of A, and the columns of the inverse.", "eq. 6.2 and 6.3"),
     },
     hints=("Four blocks of 16 tokens. First A of each block on the diagonal, and its inverse by 10.9.",
            "Then the blocks below, one diagonal after the other: those next to the diagonal are −X_ii A_ij X_jj.",
