@@ -31,8 +31,10 @@ except ImportError:  # in Colab only this one file arrives: fetch the package, a
     try:
         import deltanet_edu
     except ImportError:
-        raise ImportError("deltanet_edu could not be fetched from {address}. Without that address: put a wheel or a copy of the "
-                          "project beside this notebook, run  %pip install --no-deps ./NAME_OF_IT  and then this cell again.") from None
+        raise ImportError(
+            "deltanet_edu could not be fetched from {address}. "
+            "Put a wheel or a copy of the project beside this notebook, run  "
+            "%pip install --no-deps ./NAME_OF_IT  and then this cell again.") from None
 from deltanet_edu.figures import style
 style()"""
 
