@@ -7,7 +7,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from .. import functional, kernels
+from .. import functional
 from ..checks import one_of
 from ..ops import selective_scan_chunkwise, selective_scan_parallel, selective_scan_recurrent
 from ..ops.common import one_by_one, seen_through
@@ -34,6 +34,8 @@ def fitting_width(d_model, rank, state_size, taps):
 
 def on_kernels(v):
     """Can the kernels take it, and would they be compiled? Compilers and transforms of PyTorch see through its own."""
+    from .. import kernels                                               # here, so that the package never needs Triton
+
     return (functional.compiled_on(v.device) and not kernels.why_not(v.device, v.dtype)
             and not torch.compiler.is_compiling() and not seen_through())
 
