@@ -138,7 +138,8 @@ exercise(
                                      ("k_ptr + j, mask=j < K", "v_ptr + j, mask=j < V")),
             "Row i of S belongs to value dimension i: S = β v kᵀ, with v along the rows.", "eq. 2.1"),
         "forgets β": Mistake(write(("beta * v[:, None]", "v[:, None]")), "The write is β v kᵀ: β is missing."),
-        "multiplies β in twice": Mistake(write(("beta * v[:, None]", "beta * beta * v[:, None]")), "The write is β v kᵀ: β comes in once."),
+        "multiplies β in twice": Mistake(write(("beta * v[:, None]", "beta * beta * v[:, None]")),
+            "The write is β v kᵀ: β comes in once."),
         "adds v and k": Mistake(write(("v[:, None] * k[None, :]", "(v[:, None] + k[None, :])")),
             "An outer product multiplies: entry (i, j) is v_i · k_j."),
         "has rows and columns of the grid the wrong way round": Mistake(
@@ -314,7 +315,8 @@ exercise(
         "rounds partial sums to bfloat16": Mistake(
             sums(("tl.sum(x, 0), mask", "tl.sum(x, 0).to(tl.bfloat16).to(tl.float32), mask")),
             "Partial sums are rounded to bfloat16 before they are added. Round at the end, if at all."),
-        "averages": Mistake(sums(("tl.sum(x, 0), mask", "tl.sum(x, 0) / T, mask")), "Asked is the sum: nothing is divided by T."),
+        "averages": Mistake(sums(("tl.sum(x, 0), mask", "tl.sum(x, 0) / T, mask")),
+            "Asked is the sum: nothing is divided by T."),
     },
     hints=("Several programs add into the same entries. What if two of them load the old sum at the same time?",
            "Either one operation that adds to memory as a whole, or a split of the work in which nobody shares an "
@@ -403,7 +405,8 @@ exercise(
         "masks no triangle": Mistake(scores(("    P = tl.where(row[:, None] >= row[None, :], P, 0.0)\n", "")),
             "Tokens must not see later keys: keep i ≤ t only."),
         "forgets the scale": Mistake(scores(("scale * tl.dot", "tl.dot")), "P = s · tril(QKᵀ): s is missing."),
-        "divides by the scale": Mistake(scores((f"scale * {PRODUCT}", f"{PRODUCT} / scale")), "The scale s is a factor: multiply by it."),
+        "divides by the scale": Mistake(scores((f"scale * {PRODUCT}", f"{PRODUCT} / scale")),
+            "The scale s is a factor: multiply by it."),
         "swaps q and k": Mistake(scores((PRODUCT, 'tl.dot(k, tl.trans(q), input_precision="ieee")')),
             "Rows belong to queries: Q Kᵀ, not K Qᵀ.", "eq. 10.5"),
         "stores transposed": Mistake(scores(("t[:, None] * C + row[None, :], P, mask=(t < T)[:, None]",
