@@ -528,11 +528,11 @@ print(f"outputs {error(o, expected[0]):.0e}, memory {error(final, expected[1]):.
 # * **PyTorch**: chapter 8, product by product.
 
 # %%
-from deltanet_edu.chapters.ch11.bill import package_bytes
+from deltanet_edu.chapters.ch11.bill import by_tensor, package_bytes
 
 *tokens, _ = inputs(B=1, T=256, H=2, K=64, V=64)
 seen, floor = traffic(simple, *tokens)
-bill = {"simple": {name: x.loaded + x.stored for name, x in seen.launches[0].tensors.items()},
+bill = {"simple": by_tensor(seen),
         "package, whole heads": package_bytes(*tokens, C=32, V_TILE=64),
         "package, 16 rows": package_bytes(*tokens, C=32, V_TILE=16)}
 picture.bill(bill, floor);

@@ -26,6 +26,11 @@ def package_bytes(q, k, v, beta, C, V_TILE):
             delta_rule_chunkwise(q, k, v, beta, chunk_size=C, segments=1)
     finally:
         configs.plan.cache_clear()
+    return by_tensor(seen)
+
+
+def by_tensor(seen):
+    """{tensor: bytes loaded and stored} of all launches of a Trace, by the names of the kernels' arguments."""
     moved = Counter()
     for launch in seen.launches:
         for name, tensor in launch.tensors.items():
