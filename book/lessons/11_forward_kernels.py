@@ -565,7 +565,7 @@ if raced := read_result("chapter11_h100"):
         print(f"{name:44} {ms:6.3f} ms")
 
 # %% [markdown]
-# The table has the kernels that the *exercises* lead to, as the solutions write them, beside the package's.
+# If there is a table above, it has the kernels that the *exercises* lead to, as the solutions write them, beside the package's.
 #
 # ## Summary
 #
