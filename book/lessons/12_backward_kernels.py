@@ -55,7 +55,7 @@ torch.manual_seed(0)
 x, teacher, start = (torch.randn(*n, 16, device=DEVICE) for n in ((1, 24, 1), (3, 16), (3, 16)))
 
 # %%
-def train(rule, steps=20):
+def descend(rule, steps=20):
     W = (start / 4).requires_grad_()
     target = layer(teacher / 4, x, lambda *a: delta_rule_recurrent(*a)[0]).detach()
     losses = []
@@ -74,8 +74,8 @@ def train(rule, steps=20):
 predict("12.a")
 
 # %%
-by_loop, g_loop = train(lambda *a: delta_rule_recurrent(*a)[0])
-by_kernel, g_kernel = train(by_launches)
+by_loop, g_loop = descend(lambda *a: delta_rule_recurrent(*a)[0])
+by_kernel, g_kernel = descend(by_launches)
 for name, losses, g in (("loop", by_loop, g_loop), ("kernels", by_kernel, g_kernel)):
     print(f"{name:8} loss {losses[0]:.3f} -> {losses[-1]:.3f}   gradients of the matrices for q, k, v:", g.tolist())
 
@@ -514,7 +514,7 @@ print(o.shape, final.shape, o.grad_fn.name())
 # And the layer of the opening? The same forward kernels, and now with a way back. Expect the loop's curve:
 
 # %%
-with_gradient, g = train(lambda *a: kernels.delta_rule_chunkwise(*a, chunk_size=16)[0])
+with_gradient, g = descend(lambda *a: kernels.delta_rule_chunkwise(*a, chunk_size=16)[0])
 print("gradients of the matrices for q, k, v:", g.tolist())
 picture.losses({"token loop": by_loop, "kernels": by_kernel, "kernels with a gradient": with_gradient});
 

@@ -20,7 +20,7 @@ import triton.language as tl
 
 from deltanet_edu.chapters.ch10.tiles import inverse_of_16, mul, rows_of_16, store_16
 from deltanet_edu.chapters.kernel_answers import picture
-from deltanet_edu.tutor import check, hint, lines, show, solution
+from deltanet_edu.tutor import check, hint, lines, progress, show, solution
 
 # %% [markdown]
 # ## 10.1

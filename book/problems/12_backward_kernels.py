@@ -24,7 +24,7 @@ from deltanet_edu.chapters.ch12.forward import forward, memories
 from deltanet_edu.chapters.ch12.launches import backward_sweep, gradient_of_keys, gradient_of_strengths, launch_keys, launch_strengths, launch_sweep
 from deltanet_edu.chapters.ch12.queries import gradient_of_queries
 from deltanet_edu.chapters.ch12.tiles import memory, rows, strengths, tokens
-from deltanet_edu.tutor import check, hint, lines, show, solution
+from deltanet_edu.tutor import check, hint, lines, progress, show, solution
 
 # %% [markdown]
 # ## 12.1

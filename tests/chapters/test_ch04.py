@@ -57,7 +57,6 @@ def swap_keys(p, scale):
     ("4.6", lambda n: -keys_at(2.0, 2.0 + math.pi / n), "right"),
     ("4.7", "DEAB", "never makes a key"),
     ("4.7", "DCEA", "returns nothing"),
-    ("4.7", "DCEB", "moves nothing"),
     ("4.8", lambda p: swap_keys(p, 0.5**0.5), "has no answer where nothing moves"),
     ("4.8", lambda p: swap_keys(p, 0.5) if p.diff().ne(1).any() else torch.zeros(0, len(p)).double(),
      "makes the keys too short"),

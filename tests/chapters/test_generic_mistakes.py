@@ -29,6 +29,10 @@ DIRECTION = "only the direction of the key matters"
 CHUNKS = "the chunk length is how it is computed, not what"
 LINEAR = "β is not part of what is asked: what comes back is the gradient without it"
 SOFTMAX = "adding one number to all logits changes no probability"
+TILE = "with tiles of 16 rows and more, one row more makes no program less"
+MEDIAN = "one call more or less does not change the median"
+SEGMENTS = "in how many segments it is computed is how, not what"
+TOKEN = "a token more or less makes no other plan the best, unless a chunk begins or ends there"
 RIGHT = {
     **{(id, "minus k"): SIGN for id in ("4.3", "4.4", "5.2", "6.2", "6.3")},
     **{("2.6", name): LENGTH for name in ("minus k", "k one late", "k reversed")},
@@ -39,6 +43,10 @@ RIGHT = {
                                           "beta squared", "1 - beta",
                                           "beta + 1e-6", "sigmoid of beta", "beta rounded")},
     **{(id, "logits + 1e-6"): SOFTMAX for id in ("16.5", "16.7")},
+    **{key: TILE for key in (("11.2", "V_TILE + 1"), ("13.8", "rows + 1"))},
+    **{("13.2", name): MEDIAN for name in ("calls + 1", "calls - 1")},
+    **{("13.6", name): SEGMENTS for name in ("P + 1", "P - 1")},
+    **{("13.9", name): TOKEN for name in ("T + 1", "T - 1")},
 }
 
 

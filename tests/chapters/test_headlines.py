@@ -41,6 +41,7 @@ SAID = {
         ("3.2", "BGEFAD", "line G does not belong"), ("3.2", "BEFACD", "line C does not belong"),
         ("5.4", "EDBGFC", "line A is missing"), ("8.4", "DFAHEC", "line C stands after the return"),
         ("4.7", "BDCEF", "after the return"), ("2.2", "ECDBF", "line A is missing"),
+        ("4.7", "DCEB", "line A is missing"),
     ],
     "a step of a number's working": [
         ("2.3", 19, "`k_squared`, which should be subtracted"), ("5.1", 2.0, "one gives `v1` itself"),

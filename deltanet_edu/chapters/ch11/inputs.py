@@ -14,7 +14,7 @@ SHAPES = {                                                               # small
 }
 OF_THE_WHOLE = {                                                         # bytes are counted on the last
     "one token": (1, 1, 1, 16, 16), "a tail, K ≠ V": (1, 20, 1, 16, 32),
-    "two heads, a batch of two": (2, 10, 2, 16, 32), "V = 128": (1, 20, 1, 16, 128),
+    "two heads, a batch of two": (2, 10, 2, 16, 32), "two heads, V = 128": (1, 10, 2, 16, 128),
     "150 tokens": (1, 150, 1, 64, 64),
 }
 

@@ -133,13 +133,14 @@ def swept(programs=lambda B, H, P, tiles: B * H * P * tiles, waves=math.ceil,
 def sweeps(g):
     def case(note, *args):
         return Case(args, note)
-    return [case("one program", 1, 1, 64, 128, 1, 2.0, 132), case("the chip is not full", 1, 8, 4096, 64, 1, 1.5, 132),
+    return [case("one program", 1, 1, 64, 128, 1, 2.0, 132), case("a token too many", 1, 1, 65, 128, 1, 2.0, 132),
+            case("the chip is not full", 1, 8, 4096, 64, 1, 1.5, 132),
             case("exactly full", 1, 66, 640, 64, 1, 1.5, 132),
             case("one wave and a bit", 2, 40, 1000, 64, 1, 1.5, 132),
-            case("four segments", 1, 8, 32768, 64, 4, 1.5, 132), case("segments of unequal "
-                                                                      "length", 1, 4, 650, 32, 3, 1.0, 10),
-            case("a tile that does not divide "
-                 "V", 3, 2, 500, 96, 2, 2.0, 7), case("many heads", 4, 64, 4096, 128, 1, 2.5, 132)]
+            case("four segments", 1, 8, 32768, 64, 4, 1.5, 132),
+            case("segments of unequal length", 1, 4, 650, 32, 3, 1.0, 10),
+            case("a tile that does not divide V", 3, 2, 500, 96, 2, 2.0, 7),
+            case("many heads", 4, 64, 4096, 128, 1, 2.5, 132)]
 
 
 exercise(
