@@ -13,6 +13,12 @@ settings.register_profile("default", deadline=None, max_examples=25, derandomize
 settings.load_profile("default")
 
 
+# Why they are skipped: there is no device to run what the compiler makes of the kernels, or a CUDA graph. What they
+# compute is tested on every machine all the same: in the interpreter (kernels/test_delta_rule.py, bench/test_race.py),
+# compiled without being run (kernels/test_compile.py), and step by step without a graph (tasks/test_training.py).
+WITHOUT_GPU = pytest.mark.skip(reason="needs a CUDA device: without one, compiled kernels and graphs cannot be run")
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "gpu: needs a CUDA device")
 
@@ -20,9 +26,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     for item in items:
         if "gpu" in item.keywords and not torch.cuda.is_available():
-            # Such tests look at what the compiler makes of the kernels, and that cannot be run here. The rules are
-            # tested all the same, in the interpreter (kernels/test_delta_rule.py), and compiled (test_compile.py).
-            item.add_marker(pytest.mark.skip(reason="needs a CUDA device to run compiled kernels on"))
+            item.add_marker(WITHOUT_GPU)
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+TARGETS = (80, 90)                                                       # what kernels are compiled for: A100 and H100
 SHARED = {80: 163, 89: 99, 90: 227}                                      # KB of shared memory that one program may have
 SECONDS = 120                                                            # the longest a compilation may take
 
@@ -65,6 +66,13 @@ def accept(kernel, capability=90, num_warps=4, **arguments):
     Sooner than `compiled`, with the same arguments.
     """
     ask(kernel, capability, num_warps, arguments, False)
+
+
+def accept_launch(launch, capability):
+    """`accept` the kernel of a watched launch (trace.py) with the arguments that it was launched with."""
+    takes = inspect.signature(launch.function).parameters
+    given = {name: x for name, x in launch.arguments.items() if name in takes}
+    accept(launch.function, capability, launch.arguments.get("num_warps", 4), **given)
 
 
 def ask(kernel, capability, num_warps, arguments, look):

@@ -15,9 +15,8 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from ..records import provenance, user_folder, whole_file
-from .judge import poisoned
 
-__all__ = ["Verdict", "board", "board_figure", "from_file", "poisoned", "race"]
+__all__ = ["Verdict", "board", "board_figure", "from_file", "race"]
 
 
 @dataclass

@@ -1,11 +1,11 @@
 """The questions of the race, asked in this process: values, accesses, races, bytes, and what the compiler says."""
 
 import contextlib
-import inspect
 
 import torch
 
 from ..ops import linear_attention_recurrent
+from .ahead_of_time import TARGETS, Rejected, accept_launch
 from .judge import inputs, poisoned, reference
 from .race import Verdict
 
@@ -23,7 +23,6 @@ CASES = {                                                               # smalle
     "repeated keys, β up to 2": dict(B=1, T=70, H=1, K=16, V=16, keys="repeated", beta_max=2.0),
 }
 IN_HALF = {"K = V = 64": dict(B=2, T=200, H=2, K=64, V=64), "K = 64, V = 128": dict(B=1, T=130, H=2, K=64, V=128)}
-TARGETS = (80, 90)                                                       # an A100, an H100
 MEASURED = dict(B=1, T=256, H=2, K=64, V=64)                             # where bytes are counted
 
 
@@ -227,14 +226,10 @@ def watched(f, backward, verdict):
 
 def accepted(launches):
     """What the compiler says to the kernels as they were launched, for two GPUs; raises Lost."""
-    from .ahead_of_time import Rejected, compiled
-
     for capability in TARGETS:
         for launch in launches:
-            takes = inspect.signature(launch.function).parameters
-            given = {name: x for name, x in launch.arguments.items() if name in takes}
             try:
-                compiled(launch.function, capability, launch.arguments.get("num_warps", 4), **given)
+                accept_launch(launch, capability)
             except Rejected as error:
                 said = f"{launch.kernel}, for sm_{capability}: {error}\nThe interpreter is not as strict."
                 raise Lost("the compiler does not accept it", said) from None

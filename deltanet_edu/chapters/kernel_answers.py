@@ -19,8 +19,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from ..bench.ahead_of_time import Rejected, accept
-from ..bench.race import poisoned
+from ..bench.ahead_of_time import TARGETS, Rejected, accept_launch
+from ..bench.judge import poisoned
 from ..bench.roofline import size
 from ..bench.trace import OutOfBounds, Trace
 from ..bench.trace import why_not as why_not_watched
@@ -34,7 +34,6 @@ OUTSIDE_LOAD, OUTSIDE_STORE = "loads outside a tensor", "stores outside a tensor
 RACE, UNWRITTEN, UNLAUNCHED = "depends on the order of its programs", "leaves entries unwritten", "launches no kernel"
 REJECTED, TRAFFIC = "is not accepted by the compiler", "moves more than it must"
 MARGIN = 4096                                                            # bytes
-TARGETS = (80, 90)                                                       # an A100 and an H100
 
 MEANINGS = {
     OUTSIDE_LOAD: "The interpreter reads whatever lies there; a GPU may stop with an illegal access. Usually a mask is "
@@ -256,13 +255,6 @@ def traffic(f, *inputs):
     """(bytes loaded, bytes stored) by a prepared answer on these inputs."""
     f(*inputs)
     return f.watched.loaded, f.watched.stored
-
-
-def accept_launch(launch, capability):
-    """Compile the kernel of a watched launch for a GPU, as it was launched; raises Rejected."""
-    takes = inspect.signature(launch.function).parameters
-    given = {name: x for name, x in launch.arguments.items() if name in takes}
-    accept(launch.function, capability, launch.arguments.get("num_warps", 4), **given)
 
 
 def picture(id, answer, case=0):
