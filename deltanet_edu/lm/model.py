@@ -21,16 +21,12 @@ class LanguageModel(nn.Module):
         self.head = nn.Linear(config.d_model, config.vocab, bias=False)
         self.apply(init_weights)
 
-    def forward(self, tokens, states=None, cu_seqlens=None):
+    def forward(self, tokens, states=None, cu_seqlens=None, asked=None):
         """tokens: (B, T), and a state for each block (None: nothing seen yet). Returns logits: (B, T, vocab), states.
 
         With cu_seqlens, (N + 1,) integers [0, c_1, ..., T], N texts are packed in one row and none sees another.
+        asked: (B, Q), positions, if only theirs are wanted; then logits: (B, Q, vocab).
         """
-        x, states = self.read(tokens, states, cu_seqlens)
-        return self.head(x), states                                      # (B, T, vocab)
-
-    def read(self, tokens, states=None, cu_seqlens=None):
-        """As `forward`, but what the head is given: (B, T, D)."""
         if states is not None and len(states) != len(self.blocks):
             raise ValueError(f"states: got {len(states)}, expected {len(self.blocks)}, one for each block: "
                              "the list that an earlier call has returned.")
@@ -38,26 +34,22 @@ class LanguageModel(nn.Module):
         for block, state in zip(self.blocks, states or [None] * len(self.blocks)):
             x, state = block(x, state, cu_seqlens)                       # (B, T, D)
             after.append(state)
-        return self.norm(x), after
+        if asked is not None:
+            x = x.gather(1, asked[..., None].expand(-1, -1, x.shape[2]))     # (B, Q, D)
+        return self.head(self.norm(x)), after                            # (B, T or Q, vocab)
 
     def loss(self, tokens, targets=None, asked=None):
         """Mean negative log-probability of the targets, in nats.
 
         tokens: (B, T + 1); the targets are tokens 1 to T, each given those before it. Or tokens: (B, T) and targets:
         (B, T), what should be said after each token, -100 where nothing is asked. asked: (B, Q), the positions that
-        can be asked, if they are few: then the head is given no others.
+        can be asked, if they are few.
         """
         if targets is None:
             tokens, targets = tokens[:, :-1], tokens[:, 1:]              # (B, T) both
-        x, _ = self.read(tokens)                                         # (B, T, D)
-        if asked is not None:
-            x, targets = at(x, asked), targets.gather(1, asked)          # (B, Q, D), (B, Q)
-        return F.cross_entropy(self.head(x).flatten(0, 1), targets.flatten())
-
-
-def at(x, positions):
-    """The rows of x, (B, T, D), at positions, (B, Q): (B, Q, D)."""
-    return x.gather(1, positions[..., None].expand(-1, -1, x.shape[2]))
+        logits, _ = self(tokens, asked=asked)                            # (B, T or Q, vocab)
+        targets = targets if asked is None else targets.gather(1, asked)
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
 def init_weights(module):

@@ -5,7 +5,6 @@ import json
 import torch
 
 from ..lm.device import device_of
-from ..lm.model import at
 from ..lm.train import train
 from .definition import IGNORED, accuracy
 
@@ -69,8 +68,8 @@ def answers(model, batch, device):
     """What the model says where it is asked, -1 elsewhere: (B, T). Only there is the head used."""
     asked = (batch.targets != IGNORED).int()                             # (B, T)
     positions = asked.topk(int(asked.sum(1).max()), dim=1).indices       # (B, Q)
-    x, _ = model.read(batch.tokens.to(device))                           # (B, T, D)
-    said = model.head(at(x, positions.to(device))).argmax(-1).cpu()      # (B, Q)
+    logits, _ = model(batch.tokens.to(device), asked=positions.to(device))           # (B, Q, vocab)
+    said = logits.argmax(-1).cpu()                                       # (B, Q)
     return torch.full_like(batch.tokens, -1).scatter_(1, positions, said)
 
 
