@@ -9,8 +9,9 @@ import typer
 from . import __version__, terminal
 
 # Modules with a function register(app) that adds commands. Help is listed in this order.
-COMMANDS = ("deltanet_edu.tutor.commands", "deltanet_edu.lm.commands", "deltanet_edu.bench.commands",
-            "deltanet_edu.tasks.commands", "deltanet_edu.bench.lm", "deltanet_edu.bench.race_commands")
+COMMANDS = ("deltanet_edu.tutor.commands", "deltanet_edu.lm.commands", "deltanet_edu.lm.model_commands",
+            "deltanet_edu.bench.commands", "deltanet_edu.tasks.commands", "deltanet_edu.bench.lm",
+            "deltanet_edu.bench.decode_commands", "deltanet_edu.bench.race_commands")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Learn how DeltaNet is trained in parallel, and use what you have built.\n\n"

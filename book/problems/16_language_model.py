@@ -102,3 +102,76 @@ def chances(logits, temperature, top_k):
     raise NotImplementedError("16.7")
 
 check("16.7", chances)
+
+# %% [markdown]
+# ## 16.8
+#
+# A paper reports the perplexity of a token, you have measured `bits` per character. The text has `chars` characters, and your tokenizer makes
+# `tokens` tokens of it. What is your model's perplexity of a token?
+
+# %%
+def perplexity(bits, chars, tokens):
+    """Three numbers. A number."""
+    raise NotImplementedError("16.8")
+
+check("16.8", perplexity)
+
+# %% [markdown]
+# Give the same model's text to a tokenizer whose tokens are twice as long, and the perplexity is squared, though nothing was predicted any worse.
+# So a perplexity means nothing without its tokenizer. Bits per character need none; bits per *byte* do not even ask what a character is, which
+# matters for texts that are not English.
+
+# %% [markdown]
+# ## 16.9
+#
+# Short texts are packed end to end into one row, and `cu_seqlens`, [0, c₁, …, T], says where they end, so that every memory begins empty. The
+# model was tested: no text sees another. And yet it writes the beginnings of books in the middle of a letter. The targets below are to blame. A
+# position whose target is −100 is left out of the loss.
+
+# %%
+def packed_targets(tokens, cu_seqlens):
+    """tokens: (T,), cu_seqlens: (N + 1,). What each position should predict: (T,)."""
+    raise NotImplementedError("16.9")                                    # delete this line, and repair the next one
+    return F.pad(tokens[1:], (0, 1), value=-100)
+
+check("16.9", packed_targets)
+
+# %% [markdown]
+# ## 16.10
+#
+# A model reads 0.4 bits per character on held-out text, and there is no fault in its loss. Then somebody finds the held-out chapter in another
+# edition of the same book, in the training text. Find such leaks: which share of the runs of `n` tokens in the held-out text also stands somewhere
+# in the training text? Runs overlap: a text of M tokens has M − n + 1.
+
+# %%
+def leaked(train, held_out, n):
+    """train: (N,), held_out: (M,), tokens. A number from 0 to 1."""
+    raise NotImplementedError("16.10")
+
+check("16.10", leaked)
+
+# %% [markdown]
+# ## 16.11
+#
+# A server writes 32 texts at a time with the paper's smaller model: 24 layers, D = 1024, H = 8, convolutions of four taps. The memories are kept
+# in float32, the inputs of the convolutions in bfloat16. How many megabytes (millions of bytes) does it keep between two tokens? The texts are
+# 16,384 tokens long so far.
+
+# %%
+answer = None
+
+check("16.11", answer)
+
+# %% [markdown]
+# ## 16.12
+#
+# Two models were trained with a few seeds each, and their scores differ. Would they with other seeds? Divide the difference of the means by its
+# standard error, $\sqrt{s_a^2/n + s_b^2/m}$, where $s^2$ is the variance of single runs, estimated from $n$ or $m$ of them. Beyond two or three, with
+# more than a handful of seeds, one starts to believe it.
+
+# %%
+def in_standard_errors(a, b):
+    """a: (n,), b: (m,), scores. How many standard errors is the mean of b above that of a? A number."""
+    raise NotImplementedError("16.12")
+
+check("16.12", in_standard_errors)

@@ -114,3 +114,11 @@ def tokens_until_the_cache_is_larger(D=128, H=2, taps=4):
     inputs = 3 * (taps - 1) * D
     token = 2 * D
     return math.floor((matrices + inputs) / token) + 1
+
+
+def megabytes_of_decoding(D=1024, H=8, layers=24, texts=32, taps=4, memory_bytes=4, input_bytes=2):
+    """16.11."""
+    memories = H * (D / H)**2 * memory_bytes
+    inputs = 3 * (taps - 1) * D * input_bytes
+    text = layers * (memories + inputs)
+    return texts * text / 1e6

@@ -1,4 +1,4 @@
-"""`deltanet-edu train`, `evaluate` and `generate`."""
+"""`deltanet-edu train` and `import-fla`, and what the commands of other files share."""
 
 import errno
 import inspect
@@ -20,8 +20,6 @@ FLAGS = {"options": (list[str], "--option"), "difficulty": (list[str], "--diffic
 
 def register(app):
     app.command("train")(with_settings(train_command, Config))
-    app.command("evaluate", short_help="Measure a trained model on text it has not seen.")(evaluate_command)
-    app.command("generate")(generate_command)
     app.command("import-fla", short_help="Read a DeltaNet trained with flash-linear-attention.")(import_command)
 
 
@@ -126,64 +124,6 @@ def run_training(folder, given, resume, threads, go_on, how):
     if done.steps < config.steps:
         typer.echo(f"Go on with: {go_on}")
     typer.echo(f"kept in {folder}; try: {shlex.join(['deltanet-edu', 'generate', str(folder)])}")
-
-
-def evaluate_command(run: Folder, threads: Threads = 1, device: Device = "auto"):
-    """Measure a trained model on the held-out text it was not trained on, book by book.
-
-    Every held-out token is scored once, in windows of 128 tokens, each after 128 tokens of context.
-    """
-    with clear_errors():
-        import torch
-
-        from .corpus import load_corpus
-        from .data import Data
-        from .evaluate import bits_per_character
-        from .run_folder import RunError, load_checkpoint
-        from .train import load_run
-
-        torch.set_num_threads(threads)
-        config, model, tokenizer, step = load_run(run, device)
-        corpus = load_corpus(config.corpus)
-        data = Data.prepare(corpus, tokenizer=tokenizer)
-        if data.fingerprint != load_checkpoint(run)["corpus"]:
-            raise RunError(f"{run}: its text, corpus {config.corpus!r}, is no longer what it was trained on, "
-                           f"so what is held out now may have been seen.")
-
-        def row(name, parts, end=""):
-            chars, bits = sum(part.chars for part in parts), bits_per_character(model, parts)
-            typer.echo(f"{name:<24}{chars:>9,} characters{bits:>9.3f} bits per character{end}")
-        for part in data.held_out:
-            row(part.name or corpus.name, [part])
-        row("all", data.held_out, f", after {step:,} steps")
-
-
-def generate_command(
-    run: Folder,
-    prompt: Annotated[str, typer.Option(help="The text to continue.", show_default="a new paragraph")] = "\n\n",
-    tokens: Annotated[int, typer.Option(min=1, help="How many tokens to write.")] = 200,
-    temperature: Annotated[float, typer.Option(min=0, help="0: the likeliest token. 1: as the model believes.")] = 0.8,
-    top_k: Annotated[int, typer.Option(min=1, help="Draw from this many of the likeliest tokens.")] = 40,
-    seed: Annotated[int, typer.Option(help="The same seed writes the same text.")] = 0,
-):
-    """Let a trained model write. The text appears token by token; the memory it needs never grows.
-
-    Example: deltanet-edu generate runs/novels --prompt "The captain"
-    """
-    with clear_errors():
-        import torch
-
-        from .generate import generate
-        from .train import load_run
-
-        torch.set_num_threads(1)
-        _, model, tokenizer, _ = load_run(run)
-        pieces = generate(model, tokenizer, prompt, tokens, temperature=temperature, top_k=top_k, seed=seed)
-        first = next(pieces)                                             # before the prompt is shown: it may be refused
-        typer.echo(prompt + first, nl=False)
-        for piece in pieces:
-            typer.echo(piece, nl=False)
-        typer.echo()
 
 
 def import_command(

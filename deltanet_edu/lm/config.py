@@ -29,7 +29,8 @@ def positive(default, help):
 @dataclass(frozen=True)
 class Config:
     # the text
-    corpus: str = setting("auto", '"books", "stories", "auto" (the books if they are there) or a UTF-8 file.')
+    corpus: str = setting("auto", '"books", "addresses", "books+addresses", "stories", "auto" (the books if they are '
+                                  'there), or a UTF-8 file or a folder of *.txt.')
     vocab: int = setting(1024, "Size of the vocabulary; 256 is one token a byte.",
                          lambda n: n >= BYTES, f"at least {BYTES}, one token for each byte")
     # the model

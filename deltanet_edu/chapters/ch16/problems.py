@@ -1,4 +1,5 @@
-"""The exercises of chapter 16, each with its solutions, mistakes and hints; 16.2 to 16.4 are in one_token.py."""
+"""The exercises of chapter 16, each with its solutions, mistakes and hints; 16.2 to 16.4 are in one_token.py, 16.8
+to 16.12 in measured.py."""
 
 import math
 
