@@ -80,10 +80,10 @@ def show_list(chapter: Chapter = None):
 
 
 def heading(number):
-    """The first sentence of the chapter: "Chapter 5: the WY representation"."""
+    """The first sentence of the chapter's lesson.py: "Chapter 5: the WY representation"."""
     from .registry import load_chapter
 
-    return load_chapter(number).__doc__.strip().splitlines()[0].split(". ")[0].rstrip(".")
+    return load_chapter(number).lesson.__doc__.partition(". ")[0]
 
 
 def show_next():

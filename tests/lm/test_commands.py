@@ -161,7 +161,7 @@ def test_the_curve_in_a_notebook_is_one_figure(tiny, monkeypatch):
 
     from deltanet_edu.lm.progress import NotebookProgress
 
-    drawn = []
+    drawn, before = [], plt.get_fignums()
 
     class Handle:
         def update(self, figure):
@@ -172,4 +172,4 @@ def test_the_curve_in_a_notebook_is_one_figure(tiny, monkeypatch):
         progress({"step": step, "loss": 5.0 / step, **({"held_out": 3.0} if step % 20 == 0 else {})})
     left, right = drawn[-1].axes
     assert len(left.lines[0].get_xdata()) == tiny.steps and len(right.lines[0].get_xdata()) == 3
-    assert not plt.get_fignums(), "figures that nobody shows must be closed"
+    assert plt.get_fignums() == before, "figures that nobody shows must be closed"

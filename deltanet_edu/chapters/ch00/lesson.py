@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 0."""
+"""Chapter 0: two warm-ups that show how checks talk. The equations and the predictions of its lesson."""
 
 import torch
 

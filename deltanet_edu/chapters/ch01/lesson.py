@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 1."""
+"""Chapter 1: linear attention as a memory of outer products. The equations and the predictions of its lesson."""
 
 import itertools
 import math

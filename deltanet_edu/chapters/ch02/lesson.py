@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 2."""
+"""Chapter 2: the delta rule. The equations and the predictions of its lesson."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 3."""
+"""Chapter 3: running it. The equations and the predictions of its lesson."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 4."""
+"""Chapter 4: Householder matrices. The equations and the predictions of its lesson."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 5."""
+"""Chapter 5: the WY representation. The equations and the predictions of its lesson."""
 
 import torch
 

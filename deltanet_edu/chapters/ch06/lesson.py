@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 6."""
+"""Chapter 6: the UT transform. The equations and the predictions of its lesson."""
 
 import math
 

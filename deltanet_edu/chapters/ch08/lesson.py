@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 8."""
+"""Chapter 8: chunkwise DeltaNet. The equations and the predictions of its lesson."""
 
 import torch
 

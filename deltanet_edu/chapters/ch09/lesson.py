@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 9."""
+"""Chapter 9: the backward pass. The equations and the predictions of its lesson."""
 
 import torch
 

@@ -1,4 +1,7 @@
-"""The equations and the predictions of lesson 10. The kernels are checked in problems.py; these are their formulas."""
+"""Chapter 10: Triton from zero. The equations and the predictions of its lesson.
+
+The kernels are checked in problems.py; these are their formulas.
+"""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 11."""
+"""Chapter 11: the forward kernels. The equations and the predictions of its lesson."""
 
 import torch
 

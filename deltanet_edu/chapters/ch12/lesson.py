@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 12."""
+"""Chapter 12: the backward kernels. The equations and the predictions of its lesson."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 13."""
+"""Chapter 13: making it fast. The equations and the predictions of its lesson."""
 
 import math
 

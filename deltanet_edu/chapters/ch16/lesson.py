@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 16."""
+"""Chapter 16: a language model. The equations and the predictions of its lesson."""
 
 import itertools
 import math

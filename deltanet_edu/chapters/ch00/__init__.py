@@ -1,1 +1,0 @@
-"""Chapter 0: two warm-ups that show how checks talk."""

@@ -1,1 +1,0 @@
-"""Chapter 1: linear attention as a memory of outer products."""

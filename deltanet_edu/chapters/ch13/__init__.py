@@ -1,1 +1,0 @@
-"""Chapter 13: making it fast."""
