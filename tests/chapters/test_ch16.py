@@ -54,6 +54,30 @@ def loss(scores, targets):
 
 EARLIER, LATER = slice(None, -1), slice(1, None)
 
+
+def masked(where):
+    """16.9 with -100 at other places."""
+    def packed_targets(tokens, cu_seqlens):
+        targets = F.pad(tokens[1:], (0, 1), value=-100)
+        targets[where(cu_seqlens)] = -100
+        return targets
+    return packed_targets
+
+
+def looked_up(held_out_step=1, train_step=1, unique=False):
+    """16.10 with strings in place of tuples, and other runs."""
+    def leaked(train, held_out, n):
+        def runs(tokens, step):
+            return [str(tokens[i : i + n].tolist()) for i in range(0, len(tokens) - n + 1, step)]
+        seen, mine = set(runs(train, train_step)), runs(held_out, held_out_step)
+        mine = list(dict.fromkeys(mine)) if unique else mine
+        return sum(run in seen for run in mine) / len(mine)
+    return leaked
+
+
+def welch(error):
+    return lambda a, b: float((b.mean() - a.mean()) / error(a, b))
+
 ANSWERS = {
     "16.1": {
         "right": [lambda nats, chars: nats.sum() / (chars.sum() * math.log(2)),          # equation 16.2, literally
@@ -106,6 +130,34 @@ ANSWERS = {
             lambda logits, temperature, top_k: (logits.topk(top_k).values / temperature).softmax(-1)],
         "ignores top-k and temperature": [lambda logits, temperature, top_k: logits.softmax(0)],
     },
+    "16.8": {
+        "right": [lambda bits, chars, tokens: math.pow(2, bits * chars / tokens),
+                  lambda bits, chars, tokens: torch.tensor(2.0, dtype=torch.float64) ** (bits * chars / tokens)],
+        "is the perplexity of a character": [lambda bits, chars, tokens: math.exp(bits * math.log(2))],
+        "takes bits for nats": [lambda bits, chars, tokens: math.e ** (bits / tokens * chars)],
+        "stops at the cost of a token": [lambda bits, chars, tokens: bits / (tokens / chars)],
+    },
+    "16.9": {
+        "right": [masked(lambda ends: ends[1:] - 1), masked(lambda ends: ends - 1)],  # -1, the last, is an end as well
+        "predicts across the borders": [lambda tokens, cu_seqlens: F.pad(tokens[1:], (0, 1), value=-100)],
+        "masks the first token of each text": [masked(lambda ends: ends[:-1])],
+        "masks one too late": [masked(lambda ends: ends[1:-1])],
+    },
+    "16.10": {
+        "right": [looked_up()],
+        "cuts both into pieces": [lambda train, held_out, n: looked_up(n, n)(train, held_out, n)],
+        "cuts the training text into pieces": [lambda train, held_out, n: looked_up(1, n)(train, held_out, n)],
+        "counts each different run once": [looked_up(unique=True)],
+    },
+    "16.11": {"right": [416.8, 416.80896, 417], "counts in mebibytes": [397.5], "serves one text": [13.025],
+              "keeps everything in two bytes": [215.48], "forgets the convolution": [402.65]},
+    "16.12": {
+        "right": [welch(lambda a, b: (a.std() ** 2 / len(a) + b.std() ** 2 / len(b)) ** 0.5)],
+        "divides by the spread of single runs": [welch(lambda a, b: math.hypot(a.std(), b.std()))],
+        "forgets that n − 1 are free": [
+            welch(lambda a, b: math.sqrt(a.numpy().var() / len(a) + b.numpy().var() / len(b)))],
+        "does not divide": [welch(lambda a, b: 1)],
+    },
 }
 
 
@@ -117,7 +169,7 @@ def test_verdicts(id, answer, name):
 def test_solutions_run_with_what_the_notebook_imports():
     """What `solution` shows needs no constant of the chapter's own: math, torch and F are enough."""
     mine = [e for e in registry.all_exercises() if e.chapter == 16 and e.cases is not None]
-    assert len(mine) == 6
+    assert len(mine) == 10
     for exercise in mine:
         names = {"math": math, "torch": torch, "F": F}
         exec(inspect.getsource(exercise.reference), names)

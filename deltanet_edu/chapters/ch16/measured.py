@@ -294,7 +294,7 @@ exercise(
            "The matrices: 1024²/8 numbers of 4 bytes. The convolution: 9 · 1024 numbers of 2 bytes.",
            "524,288 + 18,432 bytes; times 24 layers, times 32 texts."),
     why="A layer keeps 524,288 bytes of memories and 18,432 of inputs for one text; times 24 · 32 that is 416,808,960, "
-        "however long the texts. At 16,384 tokens attention would keep 51,540 megabytes in bfloat16, 124 times more.",
+        "however long the texts. At 16,384 tokens attention would keep 51,540 megabytes in bfloat16, 124 times that.",
 )
 
 
