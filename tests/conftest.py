@@ -28,7 +28,7 @@ def pytest_configure(config):
 
 
 def look_for_builtins_once():
-    """Triton's interpreter looks through its modules for builtins at each call of each function: a fifth of its time."""
+    """Triton's interpreter looks through its modules for builtins at each call of a function: a fifth of its time."""
     import triton.language as tl
     from triton.runtime import interpreter
 

@@ -1,4 +1,7 @@
-"""Chapter 7: chunks of linear attention, and why the delta rule is not scanned. The equations and the predictions of its lesson."""
+"""Chapter 7: chunks of linear attention, and why the delta rule is not scanned.
+
+The equations and the predictions of its lesson.
+"""
 
 import torch
 
