@@ -15,7 +15,8 @@ from .config import Config
 # Everything heavy is imported inside the commands, so that --help answers at once.
 
 RUNS = Path("runs")
-FLAGS = {"options": (list[str], "--option"), "difficulty": (list[str], "--difficulty")}       # how dicts are given
+FLAGS = {"options": (list[str], "--option"), "difficulty": (list[str], "--difficulty"),
+         "test_difficulty": (list[str], "--test-difficulty")}                      # how dicts are given
 
 
 def register(app):

@@ -90,6 +90,12 @@ class Config:
 
         return MIXERS[name](self.d_model, **{"heads": self.heads} | self.options_for(name))
 
+    def build_head(self):
+        """What turns the outputs of the last block into scores for every token: (B, T, D) -> (B, T, vocab)."""
+        from torch.nn import Linear
+
+        return Linear(self.d_model, self.vocab, bias=False)
+
     def to_dict(self):
         return asdict(self)
 

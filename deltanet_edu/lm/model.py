@@ -18,7 +18,7 @@ class LanguageModel(nn.Module):
         self.blocks = nn.ModuleList(Block(config.d_model, config.build_mixer(name), config.mlp_hidden, config.norm_eps)
                                     for name in config.mixers)
         self.norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
-        self.head = nn.Linear(config.d_model, config.vocab, bias=False)
+        self.head = config.build_head()
         self.apply(init_weights)
 
     def forward(self, tokens, states=None, cu_seqlens=None, asked=None):

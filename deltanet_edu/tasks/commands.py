@@ -42,7 +42,7 @@ def task_command(
     """
     with clear_errors():
         given = {name: value for name, value in settings.items() if value is not None}
-        for name in ("options", "difficulty"):
+        for name in ("options", "difficulty", "test_difficulty"):
             if name in given:
                 given[name] = dict(map(parse_option, given[name]))
         config = TaskConfig(task=task, **given)

@@ -13,6 +13,7 @@ class TaskConfig(Config):
 
     task: str = setting("overwrite", "What is asked: the name of a task.")
     difficulty: dict = setting({}, "What makes the task hard or easy, such as pairs=64.")
+    test_difficulty: dict = setting({}, "What is other in the test than in training, such as T=256.")
     test: int = count(512, "Sequences of the test, which are never trained on.")
     stop: float = positive(0.999, "Stop when so large a share of the test is answered rightly; above 1: never.")
 
@@ -34,14 +35,29 @@ class TaskConfig(Config):
                 raise ValueError(f"{name}: got {getattr(self, name)!r}, but {self.task} has {own} here.")
             object.__setattr__(self, name, own)
         super().__post_init__()
+        if self.test_difficulty and (there := self.build_test().vocab) != self.vocab:
+            raise ValueError(f"test_difficulty: got {self.test_difficulty!r}, with which {self.task} has a vocabulary "
+                             f"of {there}, expected that of the training, {self.vocab}.")
 
-    def build(self):
-        """The Task."""
+    def build_test(self):
+        """The Task of the test."""
+        return self.build(self.test_difficulty)
+
+    def build_head(self):
+        """A Linear layer; for a task that asks everything of the last output, a `FromLast`."""
+        if not self.build().from_last:
+            return super().build_head()
+        from .from_last import FromLast
+
+        return FromLast(self.d_model, self.vocab)
+
+    def build(self, other=None):
+        """The Task, with what is `other` in its difficulty."""
         from . import TASKS
 
         if self.task not in TASKS:
             raise ValueError(f"task: got {self.task!r}, expected one of {', '.join(map(repr, sorted(TASKS)))}.")
         try:
-            return TASKS[self.task](**self.difficulty)
+            return TASKS[self.task](**self.difficulty | (other or {}))
         except TypeError as error:
             raise ValueError(f"difficulty: {self.task}: {error}.") from None

@@ -39,10 +39,12 @@ class Task:
         Where a task trains on more than it asks, train=True gives those targets.
       oracle(batch): the right answers, (n, T): it scores 1.
       baseline(batch): answers, (n, T), without a memory, which a model must beat.
+    from_last: whether all answers are to be given from the output of the last position alone.
     """
 
     vocab: int
     T: int
+    from_last = False
 
     def batch(self, n, g, train=False):
         raise NotImplementedError(f"{type(self).__name__} makes no sequences.")

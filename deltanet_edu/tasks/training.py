@@ -7,6 +7,7 @@ import torch
 from ..lm.device import device_of
 from ..lm.train import train
 from .definition import IGNORED, accuracy
+from .from_last import FromLast
 
 TRAIN, TEST = 0, 1                                                       # sequences of one are never those of the other
 
@@ -17,8 +18,9 @@ class TaskData:
     unit, tokenizer = "of the answers right", None
 
     def __init__(self, config):
-        self.task, self.config = config.build(), config
-        self.fingerprint = json.dumps([config.task, config.difficulty, config.test], sort_keys=True)
+        self.task, self.test, self.config = config.build(), config.build_test(), config
+        self.fingerprint = json.dumps([config.task, config.difficulty, config.test, config.test_difficulty],
+                                      sort_keys=True)
 
     def batches(self, config):
         return TaskBatches(self.task, config.batch, config.seed)
@@ -28,7 +30,7 @@ class TaskData:
 
     def measure(self, model, share=1.0):
         """Share of the answers of the test that are right. The whole test, always: it is small."""
-        return score(model, self.task, self.config.test, self.config.seed)
+        return score(model, self.test, self.config.test, self.config.seed)
 
 
 class TaskBatches:
@@ -43,7 +45,7 @@ class TaskBatches:
         asked = targets != IGNORED                                       # (B, T)
         counts = set(asked.sum(1).tolist()) | {self.asked} - {None}
         self.asked = counts.pop() if len(counts) == 1 else tokens.shape[1]
-        if self.asked == tokens.shape[1]:
+        if self.asked == tokens.shape[1] or self.task.from_last:
             return tokens, targets
         return tokens, targets, asked.int().topk(self.asked, dim=1, sorted=False).indices
 
@@ -65,8 +67,10 @@ def score(model, task, sequences=512, seed=0, batch=32):
 
 
 def answers(model, batch, device):
-    """What the model says where it is asked, -1 elsewhere: (B, T). Only there is the head used."""
+    """What the model says where it is asked, -1 elsewhere: (B, T). Only there is a head used that is no FromLast."""
     asked = (batch.targets != IGNORED).int()                             # (B, T)
+    if isinstance(model.head, FromLast):
+        return model(batch.tokens.to(device))[0].argmax(-1).cpu().where(asked.bool(), -1)
     positions = asked.topk(int(asked.sum(1).max()), dim=1).indices       # (B, Q)
     logits, _ = model(batch.tokens.to(device), asked=positions.to(device))           # (B, Q, vocab)
     said = logits.argmax(-1).cpu()                                       # (B, Q)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from deltanet_edu.cli import app
 from deltanet_edu.lm.model import LanguageModel
 from deltanet_edu.lm.run_folder import RunError
-from deltanet_edu.tasks import IGNORED, TASKS, accuracy
+from deltanet_edu.tasks import IGNORED, TASKS, Task, accuracy
 from deltanet_edu.tasks.config import TaskConfig
 from deltanet_edu.tasks.sweep import combinations, sweep
 from deltanet_edu.tasks.training import TEST, TaskBatches, answers, generator, score, train_on_task
@@ -38,7 +38,7 @@ def test_only_what_is_asked_counts_and_the_head_may_skip_the_rest(name):
 
 
 def test_positions_that_are_asked_are_never_left_out():
-    class Uneven:
+    class Uneven(Task):
         def batch(self, n, g, train):
             targets = torch.full((n, 8), IGNORED)
             count = int(torch.randint(1, 4, (), generator=g))
@@ -97,7 +97,8 @@ def test_training_stops_when_nothing_is_left_to_learn():
     (dict(task="nothing"), "expected one of 'documents'"), (dict(difficulty=dict(pears=3)), "pears"),
     (dict(task="mqar", difficulty=dict(pairs=99)), "pairs: got 99"), (dict(vocab=99), "vocab: got 99"),
     (dict(corpus="books"), "corpus"), (dict(optimizer="sgd"), "optimizer"), (dict(mlp_hidden=-1), "mlp_hidden"),
-    (dict(stop=0.0), "stop"),
+    (dict(stop=0.0), "stop"), (dict(test_difficulty=dict(vocab=32)), "test_difficulty: got .*vocabulary of 32"),
+    (dict(test_difficulty=dict(pears=3)), "pears"),
 ])
 def test_what_does_not_fit_is_refused_by_name(settings, said):
     with pytest.raises(ValueError, match=said):
@@ -126,6 +127,32 @@ def test_the_command_trains_resumes_and_writes_json(tmp_path):
     assert found["over"] == {"mixer": ["delta", "linear"]} and len(found["rows"]) == 2 and found["machine"]
     wrong = CliRunner().invoke(app, ["task", "owerwrite"])
     assert wrong.exit_code == 1 and "expected one of" in wrong.output
+
+
+def test_compression_is_answered_from_the_last_output_alone():
+    """A model that reads a token must not be asked for that token where it stands: copying it would be the answer."""
+    config = TaskConfig(task="mad-compression", d_model=16, heads=2, layers=1)
+    torch.manual_seed(0)
+    model, task = LanguageModel(config), config.build()
+    batch = task.batch(4, generator(0, TEST, 0))
+    x = torch.randn(2, 5, 16)
+    changed = torch.cat([x[:, :-1] + 1, x[:, -1:]], 1)
+    assert torch.equal(model.head(x), model.head(changed)), "only the last output is looked at"
+    scores = model.head(x)
+    assert scores.shape == (2, 5, config.vocab) and not torch.allclose(scores[:, 0], scores[:, 3]), "each place differs"
+    assert len(TaskBatches(task, 4, seed=0)[0]) == 2, "no position may be left out, least of all the last"
+    said = answers(model, batch, torch.device("cpu"))
+    asked = batch.targets != IGNORED
+    assert torch.equal(said[asked], model(batch.tokens)[0].argmax(-1)[asked]) and (said[~asked] == -1).all()
+
+
+def test_a_test_may_be_longer_than_what_was_trained_on(tmp_path):
+    config = TaskConfig(task="parity", difficulty=dict(T=8), test_difficulty=dict(T=24), d_model=8, heads=1, layers=1,
+                        steps=2, test=8, stop=2.0)
+    assert config.length == 8 and config.build_test().T == 24
+    row, = sweep(config, {"seed": [0]}, tmp_path)
+    model = train_on_task(config).model
+    assert row["accuracy"] == score(model, TASKS["parity"](T=24), 8) and row["settings"]["test_difficulty"] == {"T": 24}
 
 
 def test_parity_needs_negative_eigenvalues():
