@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from deltanet_edu.figures import (attention, backward, backward_kernels, chunks, chunkwise, delta, errata, film,
-                                  forward, householder, kernels, language, lines, measuring, memories, memory,
+                                  forward, householder, kernels, language, layer, lines, measuring, memories, memory,
                                   overwriting, pictures, programs, race, roofline, subplots, ut, wy)
 from deltanet_edu.figures.memory import writes
 
@@ -104,6 +104,9 @@ EXAMPLES = {
     "language.context": lambda: language.context([4.6, 3.5, 2.8]),
     "language.strength_of_words": lambda: language.strength_of_words(["the", " cat", "\n", " sat"], torch.rand(4, 2)),
     "language.seed_curves": lambda: language.seed_curves({"delta": seeds, "linear": seeds}, {"best n-gram": 1.96}),
+    "layer.anatomy": lambda: layer.anatomy(),
+    "layer.by_age": lambda: layer.by_age({n: {"adds": (x, x / 2), "delta": (x, 1 / x)} for n in ("once", "again")},
+                                         ("additive", "delta")),
     "lines.lines": lambda: lines({"a": x, "b": (x, 2 * x)}, xlabel="x", ylabel="y", log="y", alt="Line plot of two."),
     "memory.memory": lambda: memory(square, title="S"),
     "memory.memories": lambda: memories([tall, -tall], ["before", "after"]),

@@ -209,7 +209,8 @@ print(repr(data.tokenizer.decode(batches[0][0][:40])))
 # %% [markdown]
 # ## The layer
 #
-# Chapter 14 took the layer apart. Here it is once more, in the order in which a token passes through. First, three
+# Chapter 14 took the layer apart and showed what fails without each part: without the convolution the memory is a bag of tokens,
+# without SiLU some facts force others. Here it is once more, in the order in which a token passes through. First, three
 # projections, computed as one matrix: $z_t = W_{qkv}\,x_t$. Then each channel of $z$ mixes with its own last three
 # values:
 #
@@ -284,7 +285,7 @@ for name, tensor in dict(tokens=tokens, x=x, y=y, S=state.S, conv=state.conv, lo
 
 # %% [markdown]
 # How many parameters has a DeltaNet layer of width $D$ with $H$ heads? Four square matrices, one row of $W_\beta$ for each head, four taps for
-# each of $3D$ channels, and the RMSNorm of a head:
+# each of $3D$ channels, and the RMSNorm of a head (14.7 with equal widths):
 #
 # $$ 4D^2 + DH + 12D + \frac{D}{H} \tag{16.7} $$
 

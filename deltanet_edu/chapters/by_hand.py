@@ -122,3 +122,23 @@ def megabytes_of_decoding(D=1024, H=8, layers=24, texts=32, taps=4, memory_bytes
     inputs = 3 * (taps - 1) * D * input_bytes
     text = layers * (memories + inputs)
     return texts * text / 1e6
+
+
+def independent_sums(first=6, second=10):
+    """14.1."""
+    parts = first + second
+    return parts - 1
+
+
+def epsilon_without_the_scale(D=1024, H=16, eps=1):
+    """14.6, in millionths."""
+    K = D / H
+    return eps * K
+
+
+def numbers_of_a_hybrid(D=512, H=4, T=1000, layers=8, attending=2, taps=4):
+    """14.7."""
+    memory = H * (D / H)**2
+    inputs = 3 * (taps - 1) * D
+    cache = 2 * D * T
+    return (layers - attending) * (memory + inputs) + attending * cache

@@ -78,13 +78,16 @@ def lapack_cases(g):
             yield Case((a, tau), f"{kind}, {'square' if m == n else 'tall'}, m = {m}")
 
 
-def alone_and_paired(build, slips):
+def alone_and_paired(build, slips, likely=None):
     """Mistakes from slips, {name: Mistake(options, ...)}: build(**options) for each and for two that go together.
 
     Two slips in one answer are as common as one, and a name for each is worth more than "not a mistake I know".
+    likely: names of the slips that are paired, if not all: a check runs every mistake.
     """
     made = {name: replace(slip, answer=build(**slip.answer)) for name, slip in slips.items()}
     for (a, x), (b, y) in itertools.combinations(slips.items(), 2):
+        if likely and not (a in likely and b in likely):
+            continue
         if not x.answer.keys() & y.answer.keys():
             equations = [e.removeprefix("eq. ") for e in dict.fromkeys((x.equation, y.equation)) if e]
             made[f"{a}, and {b}"] = Mistake(build(**x.answer, **y.answer), f"{x.diagnosis} {y.diagnosis}",

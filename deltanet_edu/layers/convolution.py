@@ -7,7 +7,7 @@ from .mixer import integer
 
 
 class ShortConvolution(nn.Module):
-    """y_t = sum_{i<size} w_i * x_{t-size+1+i}, channel by channel (eq. 16.4). Parameters: channels * size, no bias.
+    """y_t = sum_{i<size} w_i * x_{t-size+1+i}, channel by channel (eq. 14.2). Parameters: channels * size, no bias.
 
     Causal: y_t sees x_t and the size - 1 inputs before it. `cache` holds those inputs, so a text can arrive in
     pieces of any length, down to one token, and give the same output.

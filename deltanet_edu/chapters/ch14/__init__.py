@@ -1,0 +1,1 @@
+"""Chapter 14: the DeltaNet layer and its rivals."""

@@ -1,0 +1,309 @@
+"""Exercises 14.8 and 14.9: what the layer of 14.11 does before the rule."""
+
+import torch
+import torch.nn.functional as F
+
+from ...tutor import Case, Mistake, exercise
+from ...tutor.cases import normal, smallest_first
+from ..common import alone_and_paired
+
+# -- 14.8 --------------------------------------------------------------------------------------------------------------
+
+def convolve(z, tail, w):
+    if tail is None:
+        tail = z.new_zeros(len(z), len(w) - 1, z.shape[2])               # (B, n - 1, D)
+    seen = torch.cat([tail, z], 1)                                       # (B, n - 1 + T, D)
+    T = z.shape[1]
+    y = sum(w[i] * seen[:, i:i + T] for i in range(len(w)))              # (B, T, D)
+    return y, seen[:, T:]
+
+
+def convolve_by_conv1d(z, tail, w):
+    n, D = w.shape
+    seen = F.pad(z, (0, 0, n - 1, 0)) if tail is None else torch.cat([tail, z], 1)
+    y = F.conv1d(seen.mT, w.T[:, None], groups=D).mT if z.shape[1] else z
+    return y, seen[:, seen.shape[1] - (n - 1):]
+
+
+def convolve_by_windows(z, tail, w):
+    n = len(w)
+    seen = torch.cat([z.new_zeros(len(z), n - 1, z.shape[2]) if tail is None else tail, z], 1)
+    return torch.einsum("btdi,id->btd", seen.unfold(1, n, 1), w), seen[:, z.shape[1]:].clone()
+
+
+def convolve_with(pad=None, y=None, tail=None):
+    """A mutant: pad(z, tail, n) before z, y(seen, w, T), and the next tail(seen, z, y, n, entering)."""
+    new = tail
+
+    def f(z, tail, w):
+        n, T = len(w), z.shape[1]
+        entering = torch.zeros_like(z[:, :1]).repeat(1, n - 1, 1) if tail is None else tail
+        seen = torch.cat([pad(z, entering, n) if pad else entering, z], 1)
+        out = y(seen, w, T) if y else sum(w[i] * seen[:, i:i + T] for i in range(n))
+        return out, new(seen, z, out, n, entering) if new else seen[:, seen.shape[1] - (n - 1):]
+    return f
+
+
+def ahead(seen, w, T):
+    n = len(w)
+    later = F.pad(seen[:, n - 1:], (0, 0, 0, n - 1))
+    return sum(w[i] * later[:, i:i + T] for i in range(n))
+
+
+def centered(seen, w, T):
+    n = len(w)
+    shifted = F.pad(seen[:, 1:], (0, 0, 0, 1))
+    return sum(w[i] * shifted[:, i:i + T] for i in range(n))
+
+
+def tail_of_the_piece(seen, z, y, n, entering):
+    return z[:, max(0, z.shape[1] - (n - 1)):]
+
+
+def padded_tail_of_the_piece(seen, z, y, n, entering):
+    mine = tail_of_the_piece(seen, z, y, n, entering)
+    return F.pad(mine, (0, 0, n - 1 - mine.shape[1], 0))
+
+
+def outputs_as_tail(seen, z, y, n, entering):
+    return torch.cat([entering, y], 1)[:, z.shape[1]:]
+
+
+SLIPS_OF_CONVOLVE = {
+    "ignores the tail": Mistake(dict(pad=lambda z, tail, n: torch.zeros_like(tail)),
+        "The first tokens of a piece must see the last ones of the piece before: put the tail in front, not zeros.",
+        "eq. 14.2"),
+    "repeats the first token in front": Mistake(dict(pad=lambda z, tail, n: z[:, :1].expand_as(tail)),
+        "Before the text there is nothing: zeros. And before a later piece there is its tail.", "eq. 14.2"),
+    "puts the tail in the wrong order": Mistake(dict(pad=lambda z, tail, n: tail.flip(1)),
+        "The tail is oldest first, like everything else: it goes in front as it is.", "eq. 14.2"),
+    "meets the taps in the wrong order": Mistake(
+        dict(y=lambda seen, w, T: sum(w[len(w) - 1 - i] * seen[:, i:i + T] for i in range(len(w)))),
+        "The last tap meets the present, the first the oldest input.", "eq. 14.2"),
+    "looks at later tokens": Mistake(dict(y=ahead),
+        "Token t sees itself and those *before* it. Yours sees those after it: not causal.", "eq. 14.2",
+        next="Change the last token. Which outputs change?"),
+    "looks one token ahead": Mistake(dict(y=centered),
+        "The window is shifted by one: token t sees token t + 1. Not causal.", "eq. 14.2"),
+    "leaves out the present": Mistake(
+        dict(y=lambda seen, w, T: sum(w[i] * seen[:, i:i + T] for i in range(len(w) - 1))),
+        "The last tap meets the present: the sum runs over all n taps.", "eq. 14.2"),
+    "applies SiLU": Mistake(
+        dict(y=lambda seen, w, T: F.silu(sum(w[i] * seen[:, i:i + T] for i in range(len(w))))),
+        "SiLU comes in the next stage. The convolution is a weighted sum.", "eq. 14.2"),
+    "averages": Mistake(
+        dict(y=lambda seen, w, T: sum(w[i] * seen[:, i:i + T] for i in range(len(w))) / len(w)),
+        "The taps are weights of their own: nothing divides by n.", "eq. 14.2"),
+    "adds the present once more": Mistake(
+        dict(y=lambda seen, w, T: sum(w[i] * seen[:, i:i + T] for i in range(len(w))) + seen[:, len(w) - 1:]),
+        "The present is in the sum already, with the last tap.", "eq. 14.2"),
+    "keeps no tail": Mistake(dict(tail=lambda seen, z, y, n, entering: torch.zeros_like(entering)),
+        "The next piece needs the last n − 1 inputs of this one.", "eq. 14.2"),
+    "hands on the tail that came in": Mistake(dict(tail=lambda seen, z, y, n, entering: entering),
+        "The next piece needs the last n − 1 inputs *including* this piece's.", "eq. 14.2"),
+    "takes the tail from this piece alone": Mistake(dict(tail=tail_of_the_piece),
+        "A piece of one or two tokens does not fill the tail: the rest comes from the tail before. Cut it from both "
+        "together.", "eq. 14.2", next="A text arrives token by token. How many rows has your tail?"),
+    "fills up a short tail with zeros": Mistake(dict(tail=padded_tail_of_the_piece),
+        "A piece of one or two tokens does not fill the tail, and what is missing is not zero: it is the end of the "
+        "tail before.", "eq. 14.2", next="A text arrives token by token. What does each see?"),
+    "keeps outputs": Mistake(dict(tail=outputs_as_tail),
+        "The tail holds *inputs* of the convolution. With outputs in it this is another, recurrent filter.",
+        "eq. 14.2"),
+    "keeps one input too many": Mistake(dict(tail=lambda seen, z, y, n, entering: seen[:, -n:]),
+        "With n taps the next token needs the n − 1 inputs before it.", "eq. 14.2"),
+    "keeps everything": Mistake(dict(tail=lambda seen, z, y, n, entering: seen),
+        "The tail grows with the text. Only the last n − 1 inputs are ever seen again.", "eq. 14.2"),
+}
+
+
+MISTAKES_OF_CONVOLVE = alone_and_paired(convolve_with, SLIPS_OF_CONVOLVE)
+for first in ("ignores the tail", "looks at later tokens"):              # who does not look at the tail fills it up so
+    del MISTAKES_OF_CONVOLVE[f"{first}, and fills up a short tail with zeros"]
+
+
+def convolve_cases(g):
+    for B, T, D, n in ((1, 1, 1, 2), (1, 2, 1, 3), (1, 1, 2, 4), (2, 3, 2, 4), (1, 6, 3, 4), (2, 5, 2, 3)):
+        yield Case((normal(g, B, T, D), None, normal(g, n, D)), f"{T} tokens, {n} taps, at the start of a text")
+        yield Case((normal(g, B, T, D), normal(g, B, n - 1, D), normal(g, n, D)), f"{T} tokens, {n} taps, with a tail")
+
+
+exercise(
+    id="14.8", title="Build a layer: the convolution, in pieces", kind="code", stars=2, minutes=15, equations=("14.2",),
+    reference=convolve, alternatives=(convolve_by_conv1d, convolve_by_windows),
+    cases=lambda g: smallest_first(list(convolve_cases(g))),
+    mutants=MISTAKES_OF_CONVOLVE,
+    hints=("Put the tail in front: n − 1 + T inputs. Output t is a sum over the n of them that end with token t.",
+           "`seen = torch.cat([tail, z], 1)`; tap i meets `seen[:, i:i + T]`.",
+           "The next tail are the last n − 1 rows of `seen`, not of z: `seen[:, T:]`."),
+)
+
+
+# -- 14.9 --------------------------------------------------------------------------------------------------------------
+
+def rule_inputs(z, b, H, K, V, beta_max):
+    q, k, v = (part.unflatten(-1, (H, -1)) for part in z.split([H * K, H * K, H * V], -1))
+    q, k, v = F.silu(q), F.silu(k), F.silu(v)                            # (B, T, H, K) twice, (B, T, H, V)
+    q, k = (x / (x.square().sum(-1, keepdim=True) + 1e-6).sqrt() for x in (q, k))
+    return q, k, v, beta_max * b.sigmoid()
+
+
+def rule_inputs_by_views(z, b, H, K, V, beta_max):
+    B, T, _ = z.shape
+    z = z * torch.sigmoid(z)
+    q, k, v = z[..., :H * K].view(B, T, H, K), z[..., H * K:2 * H * K].view(B, T, H, K), z[..., 2 * H * K:]
+    q, k = (x * torch.rsqrt((x * x).sum(-1, keepdim=True) + 1e-6) for x in (q, k))
+    return q, k, v.reshape(B, T, H, V), beta_max / (1 + torch.exp(-b))
+
+
+def rule_inputs_by_heads(z, b, H, K, V, beta_max):
+    def head(part, width):
+        return torch.stack([F.silu(part[..., h * width:(h + 1) * width]) for h in range(H)], 2)
+    q, k = head(z[..., :H * K], K), head(z[..., H * K:2 * H * K], K)
+    q, k = (torch.einsum("bthk,bth->bthk", x, 1 / torch.sqrt(torch.einsum("bthk,bthk->bth", x, x) + 1e-6))
+            for x in (q, k))
+    return q, k, head(z[..., 2 * H * K:], V), torch.sigmoid(b) * beta_max
+
+
+def length_1(x):
+    return x / (x.square().sum(-1, keepdim=True) + 1e-6).sqrt()
+
+
+def silu_length_1(x):
+    return length_1(F.silu(x))
+
+
+def split(z, H, K, V):
+    return [part.unflatten(-1, (H, -1)) for part in z.split([H * K, H * K, H * V], -1)]
+
+
+def head_by_head(z, H, K, V):
+    return z.unflatten(-1, (H, -1)).split([K, K, V], -1)
+
+
+def interleaved(z, H, K, V):
+    return [part.unflatten(-1, (-1, H)).mT for part in z.split([H * K, H * K, H * V], -1)]
+
+
+def keys_first(z, H, K, V):
+    q, k, v = split(z, H, K, V)
+    return k, q, v
+
+
+def inputs_with(cut=split, shape=silu_length_1, query=None, value=F.silu, beta=None):
+    """A mutant: cut(z, H, K, V), keys shape(k), queries query(q) if given, value(v), beta(b, beta_max)."""
+    def f(z, b, H, K, V, beta_max):
+        q, k, v = cut(z, H, K, V)
+        strength = beta(b, beta_max) if beta else beta_max * b.sigmoid()
+        return (query or shape)(q), shape(k), value(v), strength
+    return f
+
+
+def across_heads(x):
+    x = F.silu(x)
+    return x / (x.square().sum((-2, -1), keepdim=True) + 1e-6).sqrt()
+
+
+def along_heads(x):
+    x = F.silu(x)
+    return x / (x.square().sum(-2, keepdim=True) + 1e-6).sqrt()
+
+
+def along_tokens(x):
+    x = F.silu(x)
+    return x / (x.square().sum(1, keepdim=True) + 1e-6).sqrt()
+
+
+def rms_1(x):
+    x = F.silu(x)
+    return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+
+
+def length_1_by_sum(x):
+    return F.silu(x) / (F.silu(x).abs().sum(-1, keepdim=True) + 1e-6)
+
+
+def over_squares(x):
+    return F.silu(x) / (F.silu(x).square().sum(-1, keepdim=True) + 1e-6)
+
+
+SLIPS_OF_INPUTS = {
+    "cuts head by head": Mistake(dict(cut=head_by_head),
+        "In z all queries stand first, of all heads, then all keys, then all values. Yours takes a query, a key and a "
+        "value of each head in turn.", "eq. 14.7"),
+    "deals the channels out to the heads": Mistake(dict(cut=interleaved),
+        "A head's channels stand side by side: the first K are head 1's. Yours gives it every H-th channel.",
+        "eq. 14.7"),
+    "takes keys for queries": Mistake(dict(cut=keys_first),
+        "The order in z is q, k, v.", "eq. 14.7"),
+    "normalizes before SiLU": Mistake(dict(shape=lambda x: F.silu(length_1(x))),
+        "After SiLU the length is no longer 1: activate first, normalize last.", "eq. 14.4"),
+    "does not normalize": Mistake(dict(shape=F.silu),
+        "A key of any length makes 1 − β‖k‖² anything: the memory explodes.", "eq. 2.10"),
+    "leaves SiLU out": Mistake(dict(shape=length_1),
+        "q and k go through SiLU before they are normalized; without it keys of several tokens depend on each other.",
+        "eq. 14.4"),
+    "takes one length for all heads": Mistake(dict(shape=across_heads),
+        "Each head has a memory of its own, so each head's key has length 1 on its own: sum over the last dimension.",
+        "eq. 2.10"),
+    "normalizes along the heads": Mistake(dict(shape=along_heads),
+        "The entries of a key are the *last* dimension. Yours divides by what stands in the same place of other heads.",
+        "eq. 2.10"),
+    "normalizes along the tokens": Mistake(dict(shape=along_tokens),
+        "The entries of a key are the *last* dimension. Along the tokens, each would know of later ones.", "eq. 2.10"),
+    "makes the root of the mean square 1": Mistake(dict(shape=rms_1),
+        "That is an RMSNorm, and the keys have length √K. The *sum* of the squares is to be 1.", "eq. 2.10"),
+    "uses the 1-norm": Mistake(dict(shape=length_1_by_sum),
+        "With the 1-norm a write with β = 1 does not erase (2.11). Divide by the root of the sum of squares.",
+        "eq. 2.11"),
+    "divides by the squared length": Mistake(dict(shape=over_squares),
+        "Divide by the *root* of the sum of squares.", "eq. 2.10"),
+    "does not normalize the queries": Mistake(dict(shape=silu_length_1, query=F.silu),
+        "Queries are normalized like keys. In a layer only the ε of the last norm would notice; here all of it shows.",
+        "eq. 14.5"),
+    "leaves the queries without SiLU": Mistake(dict(shape=silu_length_1, query=length_1),
+        "Queries go through SiLU like keys, or they cannot meet.", "eq. 14.4"),
+    "scales the queries by 1/√K": Mistake(
+        dict(shape=silu_length_1, query=lambda q: silu_length_1(q) * q.shape[-1]**-0.5),
+        "Softmax attention needs that factor. Here a query has length 1, and the factor would act like another ε.",
+        "eq. 14.5"),
+    "leaves the values without SiLU": Mistake(dict(value=lambda v: v.clone()),
+        "Values go through SiLU as well. They are only not normalized.", "eq. 14.4"),
+    "normalizes the values too": Mistake(dict(value=silu_length_1),
+        "Queries and keys get length 1. A value is what is stored, and may have any length.", "eq. 2.10"),
+    "lets β be any number": Mistake(dict(beta=lambda b, top: top * b),
+        "A write strength lies between 0 and beta_max: the sigmoid of b, times beta_max.", "eq. 2.10"),
+    "ignores beta_max": Mistake(dict(beta=lambda b, top: b.sigmoid()),
+        "With beta_max = 2 the strengths reach up to 2.", "eq. 2.10"),
+    "puts beta_max inside the sigmoid": Mistake(dict(beta=lambda b, top: (top * b).sigmoid()),
+        "Inside, beta_max makes the sigmoid steeper, and β still ends at 1. It multiplies the result.", "eq. 2.10"),
+    "takes a softmax over the heads": Mistake(dict(beta=lambda b, top: top * b.softmax(-1)),
+        "Then the heads compete for one strength. Each has its own: the sigmoid.", "eq. 2.10"),
+    "takes a tanh": Mistake(dict(beta=lambda b, top: top * b.tanh()),
+        "tanh goes down to −1: a write that makes the error larger. The sigmoid lies in (0, 1).", "eq. 2.10"),
+}
+
+
+TOGETHER = ("cuts head by head", "normalizes before SiLU", "does not normalize", "leaves SiLU out",
+            "normalizes along the heads", "does not normalize the queries", "leaves the values without SiLU",
+            "normalizes the values too", "lets β be any number", "ignores beta_max")
+
+
+def input_cases(g):
+    for B, T, H, K, V, top in ((1, 1, 1, 2, 1, 1.0), (1, 1, 2, 2, 3, 2.0), (1, 2, 2, 3, 3, 1.0), (2, 3, 3, 2, 4, 2.0),
+                               (1, 4, 2, 4, 2, 1.0)):
+        z = normal(g, B, T, H * (2 * K + V)) + 0.05
+        yield Case((z, normal(g, B, T, H) + 0.05, H, K, V, top), f"T = {T}, H = {H}, K = {K}, V = {V}, β up to {top:g}")
+    z = z.clone()
+    z[0, 1] = 0
+    yield Case((z, normal(g, 1, 4, 2), 2, 4, 2, 2.0), "a token of zeros")
+
+
+exercise(
+    id="14.9", title="Build a layer: what the rule is given", kind="code", stars=2, minutes=15,
+    equations=("14.4", "2.10"), reference=rule_inputs, alternatives=(rule_inputs_by_views, rule_inputs_by_heads),
+    cases=input_cases, mutants=alone_and_paired(inputs_with, SLIPS_OF_INPUTS, TOGETHER),
+    hints=("Cut z into H·K, H·K and H·V channels, and each of these into heads.",
+           "SiLU for all three; q and k are then divided by the root of their sum of squares plus 10⁻⁶.",
+           "`part.unflatten(-1, (H, -1))` makes heads; β is `beta_max * b.sigmoid()`."),
+)

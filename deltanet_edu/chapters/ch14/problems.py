@@ -1,0 +1,382 @@
+"""Exercises 14.1 to 14.7 but 14.4, each with its solutions, mistakes and hints."""
+
+import torch
+import torch.nn.functional as F
+
+from ...tutor import Case, Mistake, exercise
+from ...tutor.cases import delta_inputs, normal
+from .. import by_hand
+from ..common import alone_and_paired, real
+
+# -- 14.1 --------------------------------------------------------------------------------------------------------------
+
+exercise(
+    id="14.1", title="Facts with names of two words", kind="predict", stars=1, minutes=5, equations=("14.4",),
+    reference=15, working=(by_hand.independent_sums,),
+    mutants={
+        "counts all pairs": Mistake(60, "There are 60 keys, but each is a sum of one of 6 parts and one of 10: they "
+            "cannot span more dimensions than there are parts.", "eq. 14.4"),
+        "counts the parts": Mistake(16, "16 parts, but one is too many: add any vector to all first parts and take it "
+            "from all second ones, and no key changes.", "eq. 14.4",
+            next="With one first word and one second word there is one key. What does 1 + 1 say?"),
+        "gives the width of a key": Mistake(64, "A memory with 64 columns has room for 64 keys, if they point in "
+            "independent directions. These do not.", "eq. 14.4"),
+        "takes one from each side": Mistake(14, "Only one of the 16 parts is superfluous: 6 + 10 − 1.", "eq. 14.4"),
+        "counts what (14.4) ties": Mistake(45, "That is (6 − 1)(10 − 1), the facts that follow from the others. The "
+            "rest, 60 − 45, can be stored.", "eq. 14.4"),
+        "counts the second words": Mistake(10, "With one first word it would be 10. Each further first word adds one "
+            "dimension: where its own part points.", "eq. 14.4"),
+        "counts the first words": Mistake(6, "With one second word it would be 6. Each further second word adds one "
+            "dimension.", "eq. 14.4"),
+    },
+    hints=("Choose one first word and one second word. Which keys do you have to know, to know all?",
+           "k_ab = k_a1 + k_1b − k_11: all keys that contain word 1 on one side or the other are enough.",
+           "10 keys with the first word 1, and 6 with the second word 1, one of them counted twice."),
+    why="k_ab = k_a1 + k_1b − k_11, so 6 + 10 − 1 = 15 keys span all 60. SiLU bends the sums, and the rank becomes 60.",
+)
+
+
+# -- 14.2 --------------------------------------------------------------------------------------------------------------
+
+def pair_taps(n, K, V):
+    w = torch.zeros(n, 2 * K + V)
+    w[-1] = 1.0                                                          # the present ...
+    w[-1, K:2 * K] = 0.0                                                 # ... but not for the keys:
+    w[-2, K:2 * K] = 1.0                                                 # they come from the token before
+    return w
+
+
+def pair_taps_by_columns(n, K, V):
+    present, before = torch.eye(n)[n - 1], torch.eye(n)[n - 2]
+    return torch.stack([present] * K + [before] * K + [present] * V, 1)
+
+
+def taps_at(q=-1, k=-2, v=-1):
+    """A mutant: the row in which the taps of q, k and v are 1; counted from the last, or None for no tap."""
+    def f(n, K, V):
+        w = torch.zeros(n, 2 * K + V)
+        for row, columns in ((q, slice(0, K)), (k, slice(K, 2 * K)), (v, slice(2 * K, None))):
+            if row is not None:
+                w[row, columns] = 1.0
+        return w
+    return f
+
+
+def both_taps(n, K, V):
+    w = pair_taps(n, K, V)
+    w[-1] = 1.0
+    return w
+
+
+exercise(
+    id="14.2", title="Taps that make pairs", kind="code", stars=1, minutes=5, equations=("14.2", "14.3"),
+    reference=pair_taps, alternatives=(pair_taps_by_columns,),
+    cases=lambda g: [Case(sizes, "n = {}, K = {}, V = {}".format(*sizes))
+                     for sizes in ((2, 1, 1), (2, 1, 2), (3, 2, 1), (4, 2, 2), (4, 3, 5))],
+    mutants={
+        "reverses the taps": Mistake(lambda n, K, V: pair_taps(n, K, V).flip(0),
+            "The last row meets the present, the first the oldest input: yours are upside down.", "eq. 14.2"),
+        "passes everything on unchanged": Mistake(taps_at(k=-1),
+            "With these taps key and value come from the same token, and the memory is a bag of tokens (14.1).",
+            "eq. 14.3"),
+        "keeps the present in the keys": Mistake(both_taps,
+            "The keys now contain the token before *and* the present one. Asked for the first alone, the memory "
+            "answers with a mixture.", "eq. 14.3"),
+        "shifts the queries too": Mistake(taps_at(q=-2),
+            "A query asks about the token that is there. Yours asks about the one before.", "eq. 14.3"),
+        "shifts the values instead of the keys": Mistake(taps_at(k=-1, v=-2),
+            "That stores what stood *before* a token. Asked for a key, it answers with the token before it.",
+            "eq. 14.3"),
+        "shifts the queries instead of the keys": Mistake(taps_at(q=-2, k=-1),
+            "Nothing is stored as a pair: key and value still come from one token.", "eq. 14.3"),
+        "shifts keys and values": Mistake(taps_at(v=-2),
+            "Key and value come from one token again, only one token later.", "eq. 14.3"),
+        "shifts everything": Mistake(taps_at(q=-2, v=-2),
+            "Moved together, key and value still come from one and the same token.", "eq. 14.3"),
+        "leaves the keys without a tap": Mistake(taps_at(k=None),
+            "All taps of the keys are 0, and so are the keys: nothing is written.", "eq. 14.3"),
+        "gives the taps of the keys only": Mistake(taps_at(q=None, v=None),
+            "Queries and values need a tap too, on the present: without one they are zero.", "eq. 14.2"),
+        "looks at the oldest token": Mistake(taps_at(k=0),
+            "Row 0 meets the oldest input, n − 1 tokens back. The token before is row n − 2.", "eq. 14.2"),
+        "gives the taps as columns": Mistake(lambda n, K, V: pair_taps(n, K, V).mT,
+            "A row for each tap, a column for each channel: (n, 2K + V).", "eq. 14.2"),
+    },
+    hints=("Which row of w meets the present, and which the token before?",
+           "Rows n − 1 and n − 2. The keys are columns K to 2K.",
+           "Zeros; row −1 is 1 outside the keys, row −2 is 1 in the keys."),
+)
+
+
+# -- 14.3 --------------------------------------------------------------------------------------------------------------
+
+def packed_convolution(z, w, ends):
+    n, T = len(w), len(z)
+    past = F.pad(z, (0, 0, n - 1, 0))                                    # (n - 1 + T, D)  zeros before the first token
+    y = sum(w[i] * past[i:i + T] for i in range(n))                      # (T, D)
+    for start, end in zip(ends[1:-1], ends[2:]):
+        for t in range(start, min(start + n - 1, end)):                  # those whose taps reach over the border
+            y[t] = sum(w[n - 1 - back] * z[t - back] for back in range(t - start + 1))
+    return y
+
+
+def document_by_document(z, w, ends):
+    pieces = []
+    for start, end in zip(ends, ends[1:]):
+        mine = F.pad(z[start:end], (0, 0, len(w) - 1, 0))
+        pieces.append(sum(w[i] * mine[i:i + end - start] for i in range(len(w))))
+    return torch.cat(pieces)
+
+
+def convolution_by_mask(z, w, ends):
+    n, T = len(w), len(z)
+    of = torch.bucketize(torch.arange(T), torch.tensor(ends[1:]), right=True)
+    y = torch.zeros_like(z)
+    for i in range(n):
+        back = n - 1 - i
+        same = (of[back:] == of[:T - back])[:, None] if back < T else of[:0, None].bool()
+        y[back:] = y[back:] + w[i] * z[:max(T - back, 0)] * same
+    return y
+
+
+def convolved(z, w, first, taps=None):
+    """The convolution in which token t sees nothing before first(t); taps(w, t) are its taps, if not w."""
+    rows = []
+    for t in range(len(z)):
+        mine, n = taps(w, t) if taps else w, len(w)
+        rows.append(sum((mine[n - 1 - back] * z[t - back] for back in range(n) if t - back >= first(t)),
+                        torch.zeros_like(z[0])))
+    return torch.stack(rows)
+
+
+def start_of(ends, t):
+    return max(start for start in ends[:-1] if start <= t)
+
+
+def sees_from(first):
+    """A mutant: token t sees no further back than first(t, n, where its document starts, the document's number)."""
+    def f(z, w, ends):
+        def seen(t):
+            start = start_of(ends, t)
+            return first(t, len(w), start, ends.index(start))
+        return convolved(z, w, seen)
+    return f
+
+
+def at_first_token(replacement):
+    """A mutant: every document's first token, but that of the first, gets another output."""
+    def f(z, w, ends):
+        y = sees_from(lambda t, n, start, d: 0)(z, w, ends)
+        for start in ends[1:-1]:
+            y[start] = replacement(z, w, start)
+        return y
+    return f
+
+
+def ahead(z, w, ends):
+    return document_by_document(z.flip(0), w, [len(z) - end for end in reversed(ends)]).flip(0)
+
+
+def cleared_outputs(z, w, ends):
+    y = sees_from(lambda t, n, start, d: 0)(z, w, ends)
+    for start in ends[1:-1]:
+        y[start:start + len(w) - 1] = 0
+    return y
+
+
+def document_cases(g):
+    for n, ends in ((2, [0, 1, 2]), (3, [0, 2, 5]), (4, [0, 3, 8]), (4, [0, 1, 3, 4, 9]), (4, [0, 6]),
+                    (3, [0, 4, 5, 6, 11])):
+        yield Case((normal(g, ends[-1], 2), normal(g, n, 2), ends), f"{n} taps, documents {ends}")
+
+
+exercise(
+    id="14.3", title="Find the bug: over the border", kind="bug", stars=2, minutes=15, equations=("14.2",),
+    reference=packed_convolution, alternatives=(document_by_document, convolution_by_mask), cases=document_cases,
+    mutants={
+        "protects the first token only": Mistake(at_first_token(lambda z, w, start: w[-1] * z[start]),
+            "With n taps, n − 1 tokens of a document see over the border. The second sees one token less, and still "
+            "the wrong ones.", "eq. 14.2", next="How many tokens back does tap 0 look?"),
+        "ignores the borders": Mistake(sees_from(lambda t, n, start, d: 0),
+            "The first n − 1 tokens of each document see the one before.", "eq. 14.2"),
+        "leaves them the present alone": Mistake(
+            sees_from(lambda t, n, start, d: t if d and t < start + n - 1 else start),
+            "Now nothing leaks, but the second token of a document does not see the first, which is its own.",
+            "eq. 14.2"),
+        "treats the first document in the same way": Mistake(
+            sees_from(lambda t, n, start, d: t if t < start + n - 1 else start),
+            "The second token of a document does not see the first, which is its own.", "eq. 14.2"),
+        "leaves out the first tokens": Mistake(cleared_outputs,
+            "The outputs of the first n − 1 tokens are zero now. They should be sums over their own document.",
+            "eq. 14.2"),
+        "protects one token too few": Mistake(
+            sees_from(lambda t, n, start, d: start if t < start + n - 2 else 0),
+            "With n taps the token number n − 1 of a document still sees one token of the document before.",
+            "eq. 14.2"),
+        "shuts out the first token of a document": Mistake(sees_from(lambda t, n, start, d: min(start + bool(d), t)),
+            "The border is one token too late: a document begins at `start`, and that token is its own.", "eq. 14.2"),
+        "lets one token through": Mistake(sees_from(lambda t, n, start, d: max(start - 1, 0)),
+            "The border is one token too early: the last token of the document before is still seen.", "eq. 14.2"),
+        "empties the first output": Mistake(at_first_token(lambda z, w, start: torch.zeros_like(z[0])),
+            "The first token of a document still sees itself, with the last tap; and the next ones still see over the "
+            "border.", "eq. 14.2"),
+        "passes the first token on without its tap": Mistake(at_first_token(lambda z, w, start: z[start]),
+            "The present has a tap as well; and the tokens after it still see over the border.", "eq. 14.2"),
+        "looks at later tokens": Mistake(ahead,
+            "The last tap meets the present, the others what came *before* it.", "eq. 14.2"),
+        "meets the taps in the wrong order": Mistake(lambda z, w, ends: document_by_document(z, w.flip(0), ends),
+            "The documents are kept apart, but the taps are upside down: the last one meets the present.", "eq. 14.2"),
+        "forgets the first document": Mistake(
+            lambda z, w, ends: document_by_document(z, w, ends)[ends[1]:],
+            "The tokens of the first document are missing from the result.", "eq. 14.2"),
+    },
+    hints=("Change a token of the first document. Which outputs of the second change?",
+           "With n taps, a token sees n − 1 others. So n − 1 tokens of each document need care, if it has so many.",
+           "Token t may see back to the start of its own document: `for back in range(t - start + 1)`."),
+)
+
+
+# -- 14.5 --------------------------------------------------------------------------------------------------------------
+
+def gla_step(S, q, k, v, alpha):
+    S = S * alpha + torch.outer(v, k)                                    # (V, K)  a rate for each column
+    return S @ q, S
+
+
+def gla_step_by_matrices(S, q, k, v, alpha):
+    S = S @ torch.diag(alpha) + v[:, None] @ k[None, :]
+    return (S * q).sum(1), S
+
+
+def gla_step_by_entries(S, q, k, v, alpha):
+    new = torch.stack([torch.stack([S[i, j] * alpha[j] + v[i] * k[j] for j in range(len(k))]) for i in range(len(v))])
+    return torch.einsum("vk,k->v", new, q), new
+
+
+def gla_with(keep=None, write=None, read=None):
+    """A mutant: keep(S, alpha, k, v), write(v, k, alpha, S), read(S, new, q, k, alpha)."""
+    def f(S, q, k, v, alpha):
+        kept = keep(S, alpha, k, v) if keep else S * alpha
+        new = kept + (write(v, k, alpha, S) if write else torch.outer(v, k))
+        return (read(S, new, q, k, alpha) if read else new @ q), new
+    return f
+
+
+SLIPS_OF_GLA = {
+    "fades the rows": Mistake(dict(keep=lambda S, alpha, k, v: S * alpha[:, None]),
+        "The rate belongs to a channel of the *key*, a column of S: S Diag(α), from the right. Yours fades rows, "
+        "Diag(α) S.", "eq. 14.9"),
+    "fades nothing": Mistake(dict(keep=lambda S, alpha, k, v: S),
+        "Without α this is linear attention: nothing is forgotten.", "eq. 14.9"),
+    "fades by 1 − α": Mistake(dict(keep=lambda S, alpha, k, v: S * (1 - alpha)),
+        "α is what is *kept* of a channel: 1 keeps it, 0 clears it.", "eq. 14.9"),
+    "fades by the mean of α": Mistake(dict(keep=lambda S, alpha, k, v: S * alpha.mean()),
+        "One rate for all is Mamba-2. GLA has one for each channel of the key.", "eq. 14.9"),
+    "fades twice": Mistake(dict(keep=lambda S, alpha, k, v: S * alpha * alpha),
+        "α stands once between two memories.", "eq. 14.9"),
+    "takes the rates for logarithms": Mistake(dict(keep=lambda S, alpha, k, v: S * alpha.exp()),
+        "The package's functions take log α. Here α itself is given.", "eq. 14.9"),
+    "asks the memory before it writes": Mistake(dict(write=lambda v, k, alpha, S: torch.outer(v - S @ k, k)),
+        "That is the delta rule's write. GLA writes v kᵀ, whatever is there.", "eq. 14.9"),
+    "asks the faded memory before it writes": Mistake(
+        dict(write=lambda v, k, alpha, S: torch.outer(v - (S * alpha) @ k, k)),
+        "That is a gated delta rule (chapter 17). GLA writes v kᵀ, whatever is there.", "eq. 14.9"),
+    "writes 1 − α of it": Mistake(dict(write=lambda v, k, alpha, S: torch.outer(v, (1 - alpha) * k)),
+        "HGRN-2 ties what may be written to what is forgotten. GLA writes the whole v kᵀ.", "eq. 14.9"),
+    "fades the write too": Mistake(dict(write=lambda v, k, alpha, S: torch.outer(v, alpha * k)),
+        "α_t fades what was there *before* token t. Its own write enters whole.", "eq. 14.9"),
+    "reads the old memory": Mistake(dict(read=lambda S, new, q, k, alpha: S @ q),
+        "o_t = S_t q_t: the token reads after it has written.", "eq. 14.9"),
+    "reads before it writes": Mistake(dict(read=lambda S, new, q, k, alpha: (S * alpha) @ q),
+        "The faded memory, without this token's write. o_t = S_t q_t reads what is there *after* the write.",
+        "eq. 14.9"),
+    "reads with the key": Mistake(dict(read=lambda S, new, q, k, alpha: new @ k),
+        "The key says where to write, the query what to read.", "eq. 14.9"),
+    "fades once more for the read": Mistake(dict(read=lambda S, new, q, k, alpha: new @ (alpha * q)),
+        "The memory has faded already. The query reads it as it is.", "eq. 14.9"),
+}
+
+
+def gla_cases(g):
+    drawn = [*delta_inputs(g, "S q k v", T=None, K=2, V=2), *delta_inputs(g, "S q k v", T=None, K=3, V=2),
+             *delta_inputs(g, "S q k v", T=None, K=2, V=5)]
+    for case in drawn:
+        alpha = torch.rand(len(case.args[1]), generator=g, dtype=torch.float64).mul(90).round().div(100) + 0.05
+        yield Case((*case.args, alpha), case.note)
+    S, q, k, v = drawn[-1].args
+    yield Case((normal(g, 5, 2), q, k, v, real([0.0, 1.0])), "one channel cleared, one kept")
+
+
+exercise(
+    id="14.5", title="A step of a rival", kind="code", stars=2, minutes=10, equations=("14.9",),
+    reference=gla_step, alternatives=(gla_step_by_matrices, gla_step_by_entries), cases=gla_cases,
+    mutants=alone_and_paired(gla_with, SLIPS_OF_GLA),
+    hints=("Fade, write, read: in this order.",
+           "S Diag(α) multiplies *column* j by α_j. Shapes: S is (V, K), α is (K,).",
+           "`S * alpha` fades columns, because the last dimension is K."),
+)
+
+
+# -- 14.6 --------------------------------------------------------------------------------------------------------------
+
+exercise(
+    id="14.6", title="Another library's ε", kind="predict", stars=2, minutes=5, equations=("14.5",),
+    reference=64, working=(by_hand.epsilon_without_the_scale,),
+    mutants={
+        "leaves ε as it is": Mistake(1, "Its reads are √64 = 8 times smaller than ours, so its ε weighs more.",
+            "eq. 14.5"),
+        "takes the scale for its square": Mistake(8, "The reads are 8 times smaller, their mean *square* 64 times, and "
+            "that is what ε is added to.", "eq. 14.5"),
+        "divides by K": Mistake(1 / 64, "The other way round: ε/s² with s² = 1/64 is 64 times *larger*.", "eq. 14.5"),
+        "divides by the root of K": Mistake(1 / 8, "ε/s², and s² = 1/64: multiply, and by the square.", "eq. 14.5"),
+        "takes the width of all heads": Mistake(1024, "Each head is normalized on its own: K is the width of a head, "
+            "1024/16 = 64.", "eq. 14.5"),
+        "takes the number of heads": Mistake(16, "The scale is 1/√K with the width K of a head, 1024/16 = 64.",
+            "eq. 14.5"),
+        "takes the fourth power": Mistake(4096, "ε is divided by s² once: s² = 1/64.", "eq. 14.5"),
+        "gives our default": Mistake(10, "10⁻⁵ is our default, and a model that was trained with another ε computes "
+            "something else with it.", "eq. 14.5"),
+        "takes the root of the width": Mistake(32, "The scale is 1/√K with the width K of one head, 1024/16 = 64, and "
+            "ε is divided by its square.", "eq. 14.5"),
+    },
+    hints=("What is s here, and what is K?", "K = 1024/16 = 64 and s = 1/√64.",
+           "ε/s² = 64 ε."),
+    why="s² = 1/K = 1/64, so RMSNorm with ε after s·o is RMSNorm with 64 ε after o (14.5).",
+)
+
+
+# -- 14.7 --------------------------------------------------------------------------------------------------------------
+
+exercise(
+    id="14.7", title="What a hybrid keeps", kind="predict", stars=2, minutes=10, equations=("14.8",),
+    reference=2468864, working=(by_hand.numbers_of_a_hybrid,),
+    mutants={
+        "forgets the convolution": Mistake(2441216, "Each DeltaNet layer also keeps the last three inputs of its "
+            "convolution, 9D numbers.", "eq. 14.8"),
+        "counts attention in every second layer": Mistake(4376576, "That is `delta+sliding`. `delta+global` has "
+            "attention in two layers, 2 and 5 of 8.", "eq. 14.8"),
+        "keeps keys only": Mistake(1444864, "Attention keeps a key *and* a value for each token: 2D numbers.",
+            "eq. 14.8"),
+        "forgets to divide by the heads": Mistake(3648512, "H matrices of (D/H)², together D²/H, not D².", "eq. 14.8"),
+        "takes one head for all": Mistake(2173952, "A DeltaNet layer has H matrices of (D/H)², together D²/H.",
+            "eq. 14.8"),
+        "counts eight layers of DeltaNet": Mistake(2609152, "The two global layers stand in the place of two DeltaNet "
+            "layers: 6 and 2.", "eq. 14.8"),
+        "counts attention alone": Mistake(2048000, "The six DeltaNet layers keep something too, whatever T is.",
+            "eq. 14.8"),
+        "counts DeltaNet alone": Mistake(420864, "The two global layers keep a key and a value for each token.",
+            "eq. 14.8"),
+        "counts one global layer": Mistake(1515008, "There are two: layers 2 and N/2 + 1 = 5.", "eq. 14.8"),
+        "keeps four inputs of the convolution": Mistake(2478080, "Of four taps one meets the present: three inputs are "
+            "kept.", "eq. 14.8"),
+        "caches one stream of the convolution": Mistake(2450432, "The convolution runs over q, k and v: 3 · 3 · D "
+            "numbers.", "eq. 14.8"),
+        "counts all layers as attention": Mistake(8192000, "Only two of the eight layers are attention.", "eq. 14.8"),
+        "counts bytes": Mistake(9875456, "The question asks for numbers, whatever their bytes.", "eq. 14.8"),
+    },
+    hints=("How many layers of each kind, and what does one of each keep?",
+           "Six of DeltaNet, D²/H + 9D each; two of attention, 2DT each.",
+           "6 · (65,536 + 4,608) + 2 · 1,024,000."),
+    why="6 · (512²/4 + 9 · 512) + 2 · (2 · 512 · 1000) = 420,864 + 2,048,000. Two layers of eight keep "
+        "five sixths of it.",
+)

@@ -1,0 +1,252 @@
+"""Exercise 14.11: the whole layer, against the package's with the same weights."""
+
+import inspect
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ... import delta_rule
+from ...layers import DeltaNet
+from ...tutor import AnswerError, Case, Mistake, exercise
+from ...tutor.cases import normal
+from ..common import alone_and_paired
+from .build import convolve, rule_inputs
+from .read_out import read_out
+
+# -- the judge ---------------------------------------------------------------------------------------------------------
+
+
+@cache
+def weights_of(D, H, seed):
+    """Random weights for the parameters of a layer, by their shapes, which all differ."""
+    g = torch.Generator().manual_seed(seed)
+    shapes = (3 * D, D), (4, 3 * D), (H, D), (D // H,), (D, D)
+    return {shape: torch.randn(shape, generator=g, dtype=torch.float64) / 2 for shape in shapes}
+
+
+def like_ours(layer, D, H, seed):
+    """Give a learner's layer the weights that ours gets: its parameters are known by their shapes."""
+    weights, theirs = weights_of(D, H, seed), {tuple(p.shape): p for p in layer.parameters()}
+    if theirs.keys() != weights.keys() or len(theirs) != len(list(layer.parameters())):
+        has = ", ".join(str(tuple(p.shape)) for p in layer.parameters())
+        raise ValueError(f"its parameters have the shapes {has or 'of none'}; those of the layer, for D = {D} and "
+                         f"H = {H}, are {', '.join(map(str, weights))}")
+    for shape, p in theirs.items():
+        p.data = weights[shape].clone()
+    return layer
+
+
+def run_layer(answer):
+    """From a class to what is compared: the outputs for a text that arrives in pieces, or for documents in one row."""
+    if isinstance(answer, nn.Module) or not callable(answer):
+        raise AnswerError("give the class itself, not a layer made of it")
+
+    def run(x, cuts, cu_seqlens, H):
+        layer = answer(x.shape[2], H)
+        if not isinstance(layer, nn.Module):
+            raise ValueError("it should be a class of layers, a subclass of torch.nn.Module")
+        layer = like_ours(layer, x.shape[2], H, seed=x.shape[1])
+        state, outputs = None, []
+        with torch.no_grad():
+            for piece in x.split(cuts, 1):
+                result = layer(piece, state, cu_seqlens)
+                if not (isinstance(result, tuple) and len(result) == 2):
+                    raise ValueError("forward should return two things, y and the state")
+                y, state = result
+                outputs.append(y)
+        return torch.cat(outputs, 1)
+
+    run.__signature__ = inspect.signature(run)
+    run.__wrapped__ = getattr(answer, "forward", answer)                 # lines in a traceback are the learner's
+    return run
+
+
+def layer_cases(g):
+    for T, cuts, H, D in ((1, (1,), 1, 2), (2, (2,), 2, 4), (6, (6,), 2, 4), (5, (1,) * 5, 1, 6), (7, (3, 4), 3, 6),
+                          (7, (2, 1, 4), 2, 8)):
+        way = "at once" if len(cuts) == 1 else "token by token" if set(cuts) == {1} else f"in pieces of {cuts}"
+        yield Case((normal(g, 1, T, D), cuts, None, H), f"T = {T}, {way}, H = {H}")
+    yield Case((normal(g, 2, 6, 4), (4, 2), None, 2), "two sequences in pieces of (4, 2), H = 2")
+    for ends in ([0, 1, 3], [0, 4, 9], [0, 3, 4, 10]):
+        yield Case((normal(g, 1, ends[-1], 4), (ends[-1],), torch.tensor(ends), 2), f"documents {ends} in one row")
+
+
+# -- solutions ---------------------------------------------------------------------------------------------------------
+
+class MyDeltaNet(nn.Module):
+    """The DeltaNet layer, K = V = D / H: y, state = layer(x, state, cu_seqlens)."""
+
+    def __init__(self, D, H):
+        super().__init__()
+        self.H = H
+        self.to_qkv = nn.Linear(D, 3 * D, bias=False)
+        self.taps = nn.Parameter(torch.randn(4, 3 * D))
+        self.to_beta = nn.Linear(D, H, bias=False)
+        self.norm = nn.Parameter(torch.ones(D // H))
+        self.to_out = nn.Linear(D, D, bias=False)
+
+    def forward(self, x, state=None, cu_seqlens=None):
+        if cu_seqlens is not None:                                       # one document after the other, strangers all
+            ends = cu_seqlens.tolist()
+            done = [self(x[:, start:end]) for start, end in zip(ends, ends[1:])]
+            return torch.cat([y for y, _ in done], 1), [after for _, after in done]
+        tail, S = state or (None, None)
+        z, tail = convolve(self.to_qkv(x), tail, self.taps)              # (B, T, 3D)
+        width = x.shape[2] // self.H
+        q, k, v, beta = rule_inputs(z, self.to_beta(x), self.H, width, width, 1.0)
+        o, S = delta_rule(q, k, v, beta, initial_state=S)                # (B, T, H, V)
+        return read_out(o, None, self.norm, self.to_out.weight, 1e-5), (tail, S)
+
+
+class PackedAtOnce(MyDeltaNet):
+    """The rule takes all documents at once; only the convolution goes from one to the next."""
+
+    def forward(self, x, state=None, cu_seqlens=None):
+        if cu_seqlens is None:
+            return super().forward(x, state)
+        ends, width = cu_seqlens.tolist(), x.shape[2] // self.H
+        z = torch.cat([convolve(self.to_qkv(x[:, a:b]), None, self.taps)[0] for a, b in zip(ends, ends[1:])], 1)
+        q, k, v, beta = rule_inputs(z, self.to_beta(x), self.H, width, width, 1.0)
+        o, S = delta_rule(q, k, v, beta, cu_seqlens=cu_seqlens)
+        return read_out(o, None, self.norm, self.to_out.weight, 1e-5), (None, S)
+
+
+def packages_own(D, H):
+    return DeltaNet(D, H)
+
+
+# -- mistakes ----------------------------------------------------------------------------------------------------------
+
+def layer_with(border=None, enter=None, leave=None, conv=convolve, given=None, rule=None, eps=1e-5, residual=False,
+               normed=True, beta_of=None):
+    """A mutant. border(layer, x, ends): a row of documents; enter, leave: what of (tail, S) comes in and goes out."""
+    class Layer(MyDeltaNet):
+        def forward(self, x, state=None, cu_seqlens=None):
+            if cu_seqlens is not None:
+                return (border or strangers)(self, x, cu_seqlens.tolist())
+            tail, S = enter(*(state or (None, None))) if enter else state or (None, None)
+            z, tail = conv(self.to_qkv(x), tail, self.taps)
+            width = x.shape[2] // self.H
+            b = beta_of(self, x, z) if beta_of else self.to_beta(x)
+            q, k, v, beta = (given or rule_inputs)(z, b, self.H, width, width, 1.0)
+            o, S = (rule or delta_rule)(q, k, v, beta, initial_state=S)
+            weight = self.norm if normed else torch.ones_like(self.norm)
+            y = read_out(o, None, weight, self.to_out.weight, eps)
+            return (x + y if residual else y), leave(tail, S) if leave else (tail, S)
+    return Layer
+
+
+def strangers(layer, x, ends):
+    done = [layer(x[:, start:end])[0] for start, end in zip(ends, ends[1:])]
+    return torch.cat(done, 1), None
+
+
+def hands_on(reset):
+    """A row of documents in which each gets reset(tail, S) of the one before."""
+    def border(layer, x, ends):
+        state, done = None, []
+        for start, end in zip(ends, ends[1:]):
+            y, state = layer(x[:, start:end], state)
+            state = reset(*state)
+            done.append(y)
+        return torch.cat(done, 1), state
+    return border
+
+
+def with_inputs(change):
+    """Inputs of the rule, changed: change(q, k, v, beta)."""
+    return lambda *args: change(*rule_inputs(*args))
+
+
+def bare_inputs(z, b, H, K, V, top):
+    q, k, v = (part.unflatten(-1, (H, -1)) for part in z.chunk(3, -1))
+    return F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, top * b.sigmoid()
+
+
+def no_convolution(z, tail, w):
+    return z, tail
+
+
+def adding(q, k, v, beta, initial_state):
+    S = 0 if initial_state is None else initial_state
+    rows = []
+    for t in range(q.shape[1]):
+        S = S + beta[:, t, :, None, None] * v[:, t, :, :, None] * k[:, t, :, None]
+        rows.append((S @ q[:, t, :, :, None])[..., 0])
+    return torch.stack(rows, 1), S
+
+
+def reading_first(q, k, v, beta, initial_state):
+    o, S = delta_rule(q, k, v, beta, initial_state=initial_state)
+    before = torch.zeros(*S.shape, dtype=S.dtype) if initial_state is None else initial_state
+    rows = []
+    for t in range(q.shape[1]):
+        rows.append((before @ q[:, t, :, :, None])[..., 0])
+        before = delta_rule(q[:, t:t + 1], k[:, t:t + 1], v[:, t:t + 1], beta[:, t:t + 1], initial_state=before)[1]
+    return torch.stack(rows, 1), S
+
+
+def unscaled(q, k, v, beta, initial_state):
+    return delta_rule(q, k, v, beta, initial_state=initial_state, scale=q.shape[-1]**-0.5)
+
+
+SLIPS_OF_THE_LAYER = {
+    "lets the convolution look over the border": Mistake(dict(border=hands_on(lambda tail, S: (tail, None))),
+        "The memory starts anew with each document, the convolution does not: its first three tokens see the document "
+        "before, and write what they see.", "eq. 14.2", next="What does a document find in front of its first token?"),
+    "lets the memory pass over the border": Mistake(dict(border=hands_on(lambda tail, S: (None, S))),
+        "The convolution starts anew, but the memory still holds the document before.", "eq. 14.9"),
+    "ignores cu_seqlens": Mistake(dict(border=lambda layer, x, ends: layer(x)),
+        "The documents are read as one text: memory and convolution pass over the border.", "eq. 14.2"),
+    "forgets the tail between pieces": Mistake(dict(enter=lambda tail, S: (None, S)),
+        "The memory is handed on, the last three inputs of the convolution are not: the first tokens of a piece see "
+        "zeros in front of them.", "eq. 14.8"),
+    "forgets the memory between pieces": Mistake(dict(enter=lambda tail, S: (tail, None)),
+        "The tail is handed on, S is not: each piece begins with an empty memory.", "eq. 14.8"),
+    "forgets everything between pieces": Mistake(dict(enter=lambda tail, S: (None, None)),
+        "The state that comes in is not used: each piece is a text of its own.", "eq. 14.8"),
+    "leaves out the convolution": Mistake(dict(conv=no_convolution),
+        "Query, key and value come from one token each: a bag of tokens.", "eq. 14.1"),
+    "leaves out SiLU": Mistake(dict(given=bare_inputs),
+        "Between the convolution and the rule stands SiLU, for q, k and v.", "eq. 14.4"),
+    "only adds": Mistake(dict(rule=adding),
+        "That is linear attention with a write strength. The delta rule subtracts what the memory says about k.",
+        "eq. 2.3"),
+    "reads before it writes": Mistake(dict(rule=reading_first),
+        "A token reads the memory that it has written into, S_t q_t.", "eq. 14.9"),
+    "scales the queries": Mistake(dict(rule=unscaled),
+        "A factor 1/√K on the queries acts like an ε K times as large. The scale is 1 here.", "eq. 14.5"),
+    "writes with full strength": Mistake(
+        dict(given=with_inputs(lambda q, k, v, beta: (q, k, v, torch.ones_like(beta)))),
+        "β = σ(W_β x), one a head and token.", "eq. 14.7"),
+    "swaps queries and keys": Mistake(dict(given=with_inputs(lambda q, k, v, beta: (k, q, v, beta))),
+        "The order is q, k, v, in the matrix and in the rule.", "eq. 14.9"),
+    "has another ε": Mistake(dict(eps=1e-6),
+        "The norm after the rule has ε = 10⁻⁵.", "eq. 14.5"),
+    "leaves the weights of the norm out": Mistake(dict(normed=False),
+        "The RMSNorm has V weights, which the heads share.", "eq. 14.7"),
+    "adds its input": Mistake(dict(residual=True),
+        "The residual stream is the block's affair. The layer returns W_O of what was read, and nothing else.",
+        "eq. 14.6"),
+    "takes β from z": Mistake(dict(beta_of=lambda layer, x, z: layer.to_beta(z[..., :x.shape[2]])),
+        "β is computed from the layer's input x, past the convolution.", "eq. 14.7"),
+}
+
+TOGETHER = ("lets the convolution look over the border", "ignores cu_seqlens", "forgets the tail between pieces",
+            "leaves out SiLU", "has another ε", "adds its input", "scales the queries")
+MISTAKES = alone_and_paired(layer_with, SLIPS_OF_THE_LAYER, TOGETHER)
+# Without the tail there is nothing that could look over a border.
+del MISTAKES["lets the convolution look over the border, and forgets the tail between pieces"]
+
+exercise(
+    id="14.11", title="Build a layer: the whole", kind="code", stars=4, minutes=30,
+    equations=("14.2", "14.7", "14.8"), reference=MyDeltaNet, sources=(MyDeltaNet,),
+    alternatives=(PackedAtOnce, packages_own), cases=layer_cases, prepare=run_layer,
+    mutants=MISTAKES,
+    hints=("Five parameters: W_qkv, the taps, W_β, the weights of the norm, W_O. Then 14.8, 14.9, the rule, 14.10.",
+           "The state is a pair: the tail of the convolution, and S. Hand both on.",
+           "For `cu_seqlens`, run each document on its own, from no state, and join the outputs: "
+           "`self(x[:, start:end])`."),
+)
