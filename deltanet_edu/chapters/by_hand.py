@@ -108,22 +108,6 @@ def mebibytes_of_memories(T=4096, C=64, K=128, V=128, number_bytes=4):
     return numbers * number_bytes / 2**20
 
 
-def tokens_until_the_cache_is_larger(D=128, H=2, taps=4):
-    """16.6."""
-    matrices = H * (D / H)**2
-    inputs = 3 * (taps - 1) * D
-    token = 2 * D
-    return math.floor((matrices + inputs) / token) + 1
-
-
-def megabytes_of_decoding(D=1024, H=8, layers=24, texts=32, taps=4, memory_bytes=4, input_bytes=2):
-    """16.11."""
-    memories = H * (D / H)**2 * memory_bytes
-    inputs = 3 * (taps - 1) * D * input_bytes
-    text = layers * (memories + inputs)
-    return texts * text / 1e6
-
-
 def independent_sums(first=6, second=10):
     """14.1."""
     parts = first + second
@@ -142,3 +126,19 @@ def numbers_of_a_hybrid(D=512, H=4, T=1000, layers=8, attending=2, taps=4):
     inputs = 3 * (taps - 1) * D
     cache = 2 * D * T
     return (layers - attending) * (memory + inputs) + attending * cache
+
+
+def tokens_until_the_cache_is_larger(D=128, H=2, taps=4):
+    """16.6."""
+    matrices = H * (D / H)**2
+    inputs = 3 * (taps - 1) * D
+    token = 2 * D
+    return math.floor((matrices + inputs) / token) + 1
+
+
+def megabytes_of_decoding(D=1024, H=8, layers=24, texts=32, taps=4, memory_bytes=4, input_bytes=2):
+    """16.11."""
+    memories = H * (D / H)**2 * memory_bytes
+    inputs = 3 * (taps - 1) * D * input_bytes
+    text = layers * (memories + inputs)
+    return texts * text / 1e6

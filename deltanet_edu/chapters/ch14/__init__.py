@@ -1,1 +1,0 @@
-"""Chapter 14: the DeltaNet layer and its rivals."""
