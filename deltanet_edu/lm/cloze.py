@@ -12,9 +12,9 @@ from typing import NamedTuple
 from .evaluate import continuation, score
 
 CHARACTERS = 800                                                         # of a passage, at most
-COMMON = 100                                                             # words so frequent that memory is not needed
+COMMON = 100                                                             # words so frequent that they need no memory
 LAST_WORD = re.compile(r"\s([A-Za-z]{4,})[.!?]")
-END_OF_SENTENCE = re.compile(r"""[.!?]["'”’)]*\s""")
+END_OF_SENTENCE = re.compile(r"""(?<!\bMr)(?<!\bMrs)(?<!\bDr)(?<!\bSt)[.!?]["'”’)]*\s""")
 WORD = re.compile(r"[a-z]{4,}")
 
 
@@ -24,9 +24,17 @@ class Passage(NamedTuple):
     guess: str                                                           # the word of the passage said most often
 
 
-def passages(text):
-    """All passages of a text, in its order: at least two sentences, then the last one without its last word."""
-    common = {word for word, _ in Counter(WORD.findall(text.lower())).most_common(COMMON)}
+def passages(texts):
+    """All passages of the texts, in their order: at least two sentences, then the last one without its last word.
+
+    The missing word has four letters or more, and is not among the COMMON of all texts together.
+    """
+    common = {word for word, _ in Counter(word for t in texts for word in WORD.findall(t.lower())).most_common(COMMON)}
+    for text in texts:
+        yield from of_one(text, common)
+
+
+def of_one(text, common):
     for match in LAST_WORD.finditer(text):
         before = text[max(0, match.start() - CHARACTERS) : match.start()]
         ends = [end.end() for end in END_OF_SENTENCE.finditer(before)]
@@ -34,7 +42,7 @@ def passages(text):
             continue
         last = set(WORD.findall(before[ends[-1]:].lower()))
         earlier = [word for word in WORD.findall(before[ends[0] : ends[-1]].lower()) if word not in common | last]
-        if match[1].lower() in earlier:
+        if match[1].lower() in earlier:                                  # so it is neither common nor in the last
             yield Passage(before[ends[0]:], match[0][:-1], Counter(earlier).most_common(1)[0][0])
 
 
@@ -44,7 +52,7 @@ def cloze(model, tokenizer, texts, most=500, progress=iter):
     Returns a dict: passages, accuracy (all tokens of the word are the likeliest), perplexity of the word, and the
     accuracy of a guess, the most frequent word of the passage that is neither common nor in its last sentence.
     """
-    found = [passage for text in texts for passage in passages(text)]
+    found = list(passages(texts))
     found = [found[i * len(found) // most] for i in range(most)] if len(found) > most else found
     if not found:
         return {"passages": 0}

@@ -107,15 +107,18 @@ def test_rows_of_all_lengths_cost_what_they_cost_alone(model, data):
 
 def test_passages_end_before_a_word_that_was_said_before_the_last_sentence(monkeypatch):
     monkeypatch.setattr(cloze_module, "COMMON", 0)
-    found = list(passages(NOVEL))
+    found = list(passages([NOVEL]))
     assert {"captain", "home"} <= {p.word.strip() for p in found}
     for p in found:
         earlier, last = re.fullmatch(r"(.*[.!?]\s)([^.!?]*)", p.context, re.S).groups()
         assert p.word.strip() in earlier and p.word.strip() not in last and p.guess in earlier.lower()
         assert NOVEL.count(p.context + p.word + ".") + NOVEL.count(p.context + p.word + "!")
         assert re.match(r"[A-Z]", p.context) and len(p.context) <= 800
+    told = "Who is it. Nobody knew the doctor. It rained. The doctor was called "
+    assert list(cloze_module.of_one(told.replace("The doctor", "He") + "Mr. Doctor.", set()))
+    assert not list(cloze_module.of_one(told + "Mr. Doctor.", set())), "Mr. ends no sentence"
     monkeypatch.setattr(cloze_module, "COMMON", 1000)
-    assert not list(passages(NOVEL)), "now every word is a common one"
+    assert not list(passages([NOVEL])), "now every word is a common one"
 
 
 def test_cloze_knows_who_remembers(model, data, tiny, monkeypatch):
@@ -250,6 +253,16 @@ def test_another_text_is_measured_and_said_to_be_one(run, tmp_path):
     (tmp_path / "other.txt").write_text(stories(9, 30_000))
     out = evaluate(run, "--only", "text", "--corpus", tmp_path / "other.txt")
     assert "Measured on other.txt, which is not what this run was trained on" in out and "last word" not in out
+
+
+def test_a_model_from_elsewhere_is_measured_on_a_text_that_is_named(run, tmp_path):
+    from deltanet_edu.lm.run_folder import load_checkpoint
+
+    saved = load_checkpoint(run) | {"corpus": None}                      # as import-fla leaves it
+    (tmp_path / "theirs").mkdir()
+    torch.save(saved, tmp_path / "theirs" / "checkpoint.pt")
+    out = evaluate(tmp_path / "theirs", "--only", "text", "--corpus", run.parent / "my.txt")
+    assert "Measured on my.txt" in out and "Whether the model has seen it is not known." in out
 
 
 @pytest.mark.parametrize("words, message", [
