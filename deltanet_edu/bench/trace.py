@@ -28,9 +28,10 @@ NOBODY, SEVERAL = -1, -2
 class OutOfBounds(RuntimeError):
     """A load or store that is not masked and not inside its tensor. Says which kernel, program, tensor and how far."""
 
-    def __init__(self, message, store):
+    def __init__(self, message, store, bare=""):
         super().__init__(message)
         self.store = store                                               # a store, or else a load
+        self.bare = bare                                         # the kernel's name for the tensor, if there is no mask
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,13 @@ class Race:
     programs: tuple                                                # (the earlier, the later) in the interpreter's order
     index: tuple
     writes: bool                                                 # both write; otherwise one reads what the other writes
+    adds: bool = False                                                   # the writing, or one of two, is atomic
 
     def __str__(self):
         first, second = self.programs
         what = "both write" if self.writes else "one reads what the other writes"
+        if self.adds:
+            what = f"one {'stores' if self.writes else 'reads'} what the other adds to"
         return f"{self.kernel}: programs {first} and {second} meet at {self.tensor}{list(self.index)}: {what}."
 
 
@@ -84,6 +88,11 @@ def places(x):
     return offsets.ravel()
 
 
+def merged(by, me):
+    """Who has touched each number, now that program `me` has as well."""
+    return np.where((by == NOBODY) | (by == me), me, SEVERAL)
+
+
 class Memory:
     """A storage of the launch, copied to where nothing else is near, and who has touched each of its bytes."""
 
@@ -98,6 +107,7 @@ class Memory:
         self.inside = np.zeros(self.size, bool)                          # bytes at which a number of a view begins
         self.stored_by = np.full(self.size, NOBODY, np.int32)
         self.loaded_by = np.full(self.size, NOBODY, np.int32)
+        self.added_by = np.full(self.size, NOBODY, np.int32)             # by an atomic operation
 
     def view(self, name, x):
         """The tensor x of this storage, in its new place."""
@@ -117,7 +127,8 @@ class Launch:
     def __init__(self, function, arguments):
         self.function, self.kernel = function, function.__name__
         self.arguments = arguments                               # {name: dtype of a tensor, or the value}, options too
-        self.grid, self.program = (1, 1, 1), (0, 0, 0)
+        self.grid, self.program, self.bare = (1, 1, 1), (0, 0, 0), False     # bare: the running access has no mask
+        self.precisions = set()                                          # of products of float32: "TF32", "IEEE", ...
         self.tensors, self.races, self.memories = {}, {}, {}
         self.loads = {}                                                  # program -> how many loads it made
 
@@ -168,21 +179,23 @@ class Launch:
         if len(memory.views) > 1:                                     # the same storage twice: as input and output, say
             view = next((v for v in memory.views if np.isin(offsets[:1], v.offsets).all()), view)
         me = np.ravel_multi_index(self.program[::-1], self.grid[::-1])
+        view.loaded += len(offsets) * itemsize * (atomic or not store)   # an atomic operation does both
+        view.stored += len(offsets) * itemsize * store
         if atomic:                                                       # the hardware puts these in some order
-            view.loaded += len(offsets) * itemsize
-            view.stored += len(offsets) * itemsize
+            self.note(memory, view, offsets, memory.stored_by, me, writes=True, adds=True)
+            self.note(memory, view, offsets, memory.loaded_by, me, writes=False, adds=True)
+            memory.added_by[offsets] = merged(memory.added_by[offsets], me)
         elif store:
-            view.stored += len(offsets) * itemsize
             self.note(memory, view, offsets, memory.stored_by, me, writes=True)
+            self.note(memory, view, offsets, memory.added_by, me, writes=True, adds=True)
             self.note(memory, view, offsets, memory.loaded_by, me, writes=False)
             memory.stored_by[offsets] = me
         else:
-            view.loaded += len(offsets) * itemsize
             self.note(memory, view, offsets, memory.stored_by, me, writes=False)
-            before = memory.loaded_by[offsets]
-            memory.loaded_by[offsets] = np.where((before == NOBODY) | (before == me), me, SEVERAL)
+            self.note(memory, view, offsets, memory.added_by, me, writes=False, adds=True)
+            memory.loaded_by[offsets] = merged(memory.loaded_by[offsets], me)
 
-    def note(self, memory, view, offsets, by, me, writes):
+    def note(self, memory, view, offsets, by, me, writes, adds=False):
         """Keep the first race of this kind on this tensor."""
         others = (by[offsets] != NOBODY) & (by[offsets] != me)
         if others.any() and (view.name, writes) not in self.races:
@@ -191,7 +204,8 @@ class Launch:
             who = next(p for p in range(int(np.prod(self.grid))) if p != me) if who == SEVERAL else who
             place = np.flatnonzero(view.offsets == offset)
             index = tuple(map(int, np.unravel_index(place[0], view.shape))) if len(place) else (int(offset),)
-            self.races[view.name, writes] = Race(self.kernel, view.name, (self.name(who), self.name(me)), index, writes)
+            programs = self.name(who), self.name(me)
+            self.races[view.name, writes] = Race(self.kernel, view.name, programs, index, writes, adds)
 
     def name(self, program):
         """(x, y, z) of a program, without the dimensions in which the grid is 1."""
@@ -211,7 +225,8 @@ class Launch:
             where = "between its rows, in numbers that belong to something else"
         me = self.name(np.ravel_multi_index(self.program[::-1], self.grid[::-1]))
         what = f"a {'store to' if store else 'load of'} {view.name}, of shape {view.shape}, goes {where}"
-        raise OutOfBounds(f"{self.kernel}, program {me}: {what}. A mask is missing, or an offset is wrong.", store)
+        why = "It has no mask." if self.bare else "A mask is missing or lets too much in, or an offset is wrong."
+        raise OutOfBounds(f"{self.kernel}, program {me}: {what}. {why}", store, view.name if self.bare else "")
 
 
 class Trace(contextlib.AbstractContextManager):
@@ -258,6 +273,8 @@ class Trace(contextlib.AbstractContextManager):
         for owner, name, wrapper in ((executor, "__call__", self._call), (builder, "set_grid_dim", self._dim),
                                      (builder, "set_grid_idx", self._idx), (builder, "create_masked_load", self._load),
                                      (builder, "create_masked_store", self._store),
+                                     (builder, "create_load", self._bare), (builder, "create_store", self._bare),
+                                     (builder, "create_dot", self._dot),
                                      (builder, "create_atomic_rmw", self._atomic)):
             original = getattr(owner, name)
             self._undo.callback(setattr if owner is executor else lambda o, n, _: delattr(o, n), owner, name, original)
@@ -298,6 +315,22 @@ class Trace(contextlib.AbstractContextManager):
             original(*program)
         return set_grid_idx
 
+    def _bare(self, original):
+        def without_mask(*args, **named):
+            launch = self.launches[-1]
+            launch.bare = True
+            result = original(*args, **named)                            # by way of create_masked_load or ..._store
+            launch.bare = False
+            return result
+        return without_mask
+
+    def _dot(self, original):
+        def create_dot(a, b, d, input_precision, *rest, **named):
+            if a.dtype.is_fp32():
+                self.launches[-1].precisions.add(getattr(input_precision, "name", str(input_precision)).upper())
+            return original(a, b, d, input_precision, *rest, **named)
+        return create_dot
+
     def _load(self, original):
         def create_masked_load(ptrs, mask, *rest, **named):
             self.launches[-1].touch(ptrs, mask, store=False)
@@ -323,7 +356,8 @@ def why_not():
         from triton.runtime import interpreter
     except ImportError:
         return "Triton is not installed, so there is no interpreter to watch."
-    needed = ("set_grid_dim", "set_grid_idx", "create_masked_load", "create_masked_store", "create_atomic_rmw")
+    needed = ("set_grid_dim", "set_grid_idx", "create_masked_load", "create_masked_store", "create_load",
+              "create_store", "create_dot", "create_atomic_rmw")
     missing = [name for name in needed if not hasattr(getattr(interpreter, "interpreter_builder", None), name)]
     if missing or not hasattr(getattr(interpreter, "GridExecutor", None), "__call__"):
         import triton

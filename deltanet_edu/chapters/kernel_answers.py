@@ -33,6 +33,7 @@ from ..tutor.verdict import Part
 OUTSIDE_LOAD, OUTSIDE_STORE = "loads outside a tensor", "stores outside a tensor"
 RACE, UNWRITTEN, UNLAUNCHED = "depends on the order of its programs", "leaves entries unwritten", "launches no kernel"
 REJECTED, TRAFFIC = "is not accepted by the compiler", "moves more than it must"
+ROUNDED = "rounds what its products take in"
 MARGIN = 4096                                                            # bytes
 
 MEANINGS = {
@@ -46,9 +47,18 @@ MEANINGS = {
                "does not reach the end.",
     UNLAUNCHED: "The function should launch kernels of yours, as in kernel[grid](...).",
     REJECTED: "The values are right in the interpreter, but the compiler is stricter.",
+    ROUNDED: "The values are right in the interpreter, which ignores `input_precision`. On a tensor core the operands "
+             "of this product keep ten bits (tf32), since nothing else is asked for; \"ieee\" keeps them all, and "
+             "\"tf32x3\" nearly all.",
     TRAFFIC: "The values are right. But numbers travel more than once between memory and the programs: load each once, "
              "and keep it.",
 }
+
+
+BARE = ("This access has no mask, and some of its addresses are not in the tensor: behind its end, or where a wrong "
+        "offset leads. {}")
+HARM = {False: "On a CPU that loads some number; on a GPU it may be the end of the program.",
+        True: "What lies there belongs to something else. A mask on the load does not help the store."}
 
 
 class Race(RuntimeError):
@@ -68,8 +78,9 @@ class Answers:
 
     launches = True                                                      # the tutor's word for: float32 is no mistake
 
-    def __init__(self, launch, outputs, most, floor, lines=None):
+    def __init__(self, launch, outputs, most, floor, lines=None, exact=False, parts=()):
         self.launch, self.outputs, self.most, self.floor = launch, outputs, most, floor or floor_of
+        self.exact, self.parts = exact, parts if isinstance(parts, tuple) else (parts,)
         self.assemble = lines
         if lines:
             self.lines, self.shuffled = lines.lines, lines.shuffled
@@ -127,6 +138,9 @@ class Answers:
         """(name, Mistake) of an exception that a rung raises; else None."""
         names = {Race: RACE, Unwritten: UNWRITTEN, Unlaunched: UNLAUNCHED}
         name = names.get(type(error))
+        if bare := getattr(error, "bare", ""):
+            name = f"stores to {bare} without a mask" if error.store else f"loads from {bare} without a mask"
+            return name, Mistake(None, BARE.format(HARM[error.store]))
         if isinstance(error, OutOfBounds):
             name = OUTSIDE_STORE if error.store else OUTSIDE_LOAD
         return (name, Mistake(None, MEANINGS[name])) if name else None
@@ -157,6 +171,8 @@ class Answers:
                 except Rejected as error:
                     said = Part(f"{launch.kernel}, for sm_{capability}: {error}", "learner", True)
                     return f"it {REJECTED}", [Part(MEANINGS[REJECTED]), said], REJECTED
+        if self.exact and interpreted() and any("TF32" in launch.precisions for launch in f.watched.launches):
+            return f"it {ROUNDED}", [Part(MEANINGS[ROUNDED])], ROUNDED
         if self.most is not None and interpreted() and moved(f.watched) > self.most * f.floor * (1 + 1e-9):
             said = Part(f"It moves {score(f)}; {self.most:.2f} times is enough.")
             return f"it {TRAFFIC}", [Part(MEANINGS[TRAFFIC]), said], TRAFFIC
@@ -170,7 +186,7 @@ class Answers:
         return [f"Moves {score(f)}. Compiles for {targets}."]
 
 
-def launched(launch, outputs, *, most=None, floor=None, lines=None):
+def launched(launch, outputs, *, most=None, floor=None, lines=None, exact=False, parts=()):
     """The `prepare` of an exercise whose answer is one kernel.
 
     Args:
@@ -179,8 +195,38 @@ def launched(launch, outputs, *, most=None, floor=None, lines=None):
         most: an answer that moves more than this, as a multiple of `floor`, is refused.
         floor: (*inputs, *outputs) -> bytes that any answer must move; every tensor once if None.
         lines: made by `order_the_lines`, if the kernel's lines are to be ordered; its header begins with @triton.jit.
+        exact: an answer with a product that rounds float32 to tf32 is refused.
+        parts: (*outputs) -> [(where, mask), ...], or several of these: the places of which a verdict says whether they
+            are right, if it knows no more (tutor/recognize.py).
     """
-    return Answers(launch, outputs, most, floor, lines)
+    return Answers(launch, outputs, most, floor, lines, exact, parts)
+
+
+def by_chunks(C):
+    """Parts of results whose dimension 1 counts tokens, or chunks of C tokens if it is shorter: chunks."""
+    def chunks(*results):
+        T = max(x.shape[1] for x in results)
+        N = -(-T // C)
+
+        def mask(x, wanted):
+            n = torch.arange(x.shape[1]) if x.shape[1] == N < T else torch.arange(x.shape[1]) // C
+            return wanted(n).view(1, -1, *[1] * (x.ndim - 2)).expand(x.shape)
+
+        def everywhere(wanted):
+            return tuple(mask(x, wanted) for x in results)
+
+        return [("in the first chunk", everywhere(lambda n: n == 0)),
+                ("in the last one", everywhere(lambda n: (n == N - 1) & (n > 0))),
+                ("in those between", everywhere(lambda n: (n > 0) & (n < N - 1)))]
+    return chunks
+
+
+def by_sequences(*results):
+    """Parts of results (B, ...): the first sequence, and the others."""
+    def sequences(wanted):
+        return tuple(wanted(torch.arange(len(x))).view(-1, *[1] * (x.ndim - 1)).expand(x.shape) for x in results)
+
+    return [("in the first sequence", sequences(lambda b: b == 0)), ("in the others", sequences(lambda b: b > 0))]
 
 
 def watched(*, most=None, floor=None):

@@ -312,7 +312,8 @@ def _small(pairs):
 def _partly(found, exercise, outcomes, wrong, advice):
     """Which of several results is wrong, and how many entries."""
     nearly = "it is right but for something very small" if advice else ""
-    unknown = nearly or _where(exercise, wrong) or "not a mistake I know", advice
+    of_result = _right_and_wrong(exercise, outcomes, wrong)
+    unknown = nearly or of_result or _where(exercise, wrong) or "not a mistake I know", advice
     if not isinstance(exercise.expected[0].value, (tuple, list)):
         return unknown
     n, bad = len(exercise.expected[0].value), _wrong_results(exercise, outcomes, wrong)
@@ -325,6 +326,29 @@ def _partly(found, exercise, outcomes, wrong, advice):
         which = ", ".join(map(ordinal, sorted(bad)))
         return f"wrong among its {n} results: the {which}; the rest is right", advice
     return unknown
+
+
+def _right_and_wrong(exercise, outcomes, wrong):
+    """A headline that says which parts of the result are right and which wrong, over all wrong cases.
+
+    `prepare.parts`, if there, gives the parts: functions (*expected results) -> [(where that is, mask or a mask for
+    each result), ...]. The first that has right parts as well as wrong ones speaks.
+    """
+    for parts in getattr(exercise.prepare, "parts", ()):
+        right = {}
+        for bad, expected, outcome in zip(wrong, exercise.expected, outcomes):
+            if bad and (expected.error is not None or outcome.error is not None):
+                return ""
+            values = [x if isinstance(x, tuple) else (x,) for x in (expected.value, outcome.value)] if bad else [(), ()]
+            for where, masks in parts(*values[0]) if bad else ():
+                for mask, e, a in zip(masks if isinstance(masks, tuple) else (masks,), *values):
+                    if mask.any():
+                        same = difference(e, torch.where(mask, a, e), exercise.tolerance) is None
+                        right[where] = right.get(where, True) and same
+        kinds = [[where for where, ok in right.items() if ok is wanted] for wanted in (True, False)]
+        if all(kinds):
+            return "it is right {}, and wrong {}".format(*(" and ".join(kind) for kind in kinds))
+    return ""
 
 
 def _where(exercise, wrong):

@@ -114,6 +114,50 @@ def test_atomic_additions_are_no_race():
     assert seen.stored == 4 * 16 * 4 and seen.loaded == 2 * seen.stored
 
 
+@triton.jit
+def mixed_kernel(o, WAY: tl.constexpr):
+    i = tl.arange(0, 16)
+    if tl.program_id(0) == 1:
+        if WAY == "store":
+            tl.store(o + i, 1.0)
+        if WAY == "load":
+            tl.store(o + 16 + i, tl.load(o + i))
+    else:
+        tl.atomic_add(o + i, 1.0)
+
+
+@pytest.mark.parametrize("way, said", [("store", "one stores what the other adds to"),
+                                       ("load", "one reads what the other adds to")])
+def test_an_addition_and_a_plain_access_are_a_race(way, said):
+    for programs in (2, 3):
+        with Trace() as seen:
+            mixed_kernel[(programs,)](torch.zeros(32), way)
+        assert f"mixed_kernel: programs 0 and 1 meet at o[0]: {said}." in map(str, seen.faults)
+
+
+@triton.jit
+def square_kernel(x, o, PRECISION: tl.constexpr):
+    at = tl.arange(0, 16)[:, None] * 16 + tl.arange(0, 16)[None, :]
+    a = tl.load(x + at)
+    tl.store(o + at, tl.dot(a, a) if PRECISION == "" else tl.dot(a, a, input_precision=PRECISION))
+
+
+@pytest.mark.parametrize("precision, noted", [("", "TF32"), ("ieee", "IEEE"), ("tf32x3", "TF32X3")])
+def test_the_precision_of_products_is_noted(precision, noted):
+    with Trace() as seen:
+        square_kernel[(1,)](numbers(16, 16), torch.empty(16, 16), precision)
+    assert seen.launches[0].precisions == {noted}
+
+
+def test_whether_there_was_a_mask_at_all():
+    with pytest.raises(OutOfBounds, match="It has no mask") as bare, Trace():
+        square_kernel[(1,)](numbers(15, 16), torch.empty(16, 16), "ieee")
+    assert bare.value.bare == "x"
+    with pytest.raises(OutOfBounds, match="A mask is missing or lets too much in") as masked, Trace():
+        add(numbers(37), numbers(37), torch.empty(37), MASK_STORE=False)
+    assert masked.value.bare == ""
+
+
 def test_a_program_that_reads_what_a_later_one_writes():
     with Trace() as seen:
         neighbor_kernel[(5,)](numbers(5), 5)

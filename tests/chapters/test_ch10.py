@@ -9,6 +9,7 @@ if importlib.util.find_spec("triton") is None:
     pytest.skip("chapter 10 needs Triton", allow_module_level=True)
 
 from deltanet_edu.chapters.ch10 import rows, tiles
+from deltanet_edu.chapters.ch10.build import blocks_of_16
 from deltanet_edu.chapters.kernel_answers import OUTSIDE_LOAD, OUTSIDE_STORE, RACE, UNWRITTEN, changed
 from deltanet_edu.ops.delta_rule.householder import ut_by_solve
 from deltanet_edu.tutor.compare import difference
@@ -62,12 +63,24 @@ def add(*pairs):
      "stores over what the others have stored"),
     ("10.7", "FEBDHAC", "right"),
     ("10.7", "EFBHDGAC", None),
+    ("10.4", changed(rows.softmax_kernel, ("j, mask=j < N, other", "j, mask=j <= N, other")), OUTSIDE_LOAD),
+    ("10.5", changed(rows.logsumexp_kernel, ("tl.program_id(0) * x_row", "tl.program_id(0) * N")),
+     "takes rows to lie side by side"),
     ("10.8", changed(tiles.scores_transposed_load, ("] <= row[:, None]", "] < row[:, None]")),
      "leaves the diagonal out"),
     ("10.9", changed(tiles.triangle_by_columns, ("X -= a", "X += a")), "inverts I − A"),
 ])
 def test_readers_answers(id, answer, name):
     assert_verdict(id, answer, name)
+
+
+def test_parts_of_the_build():
+    """Every entry is in one part, and the triangles of 16 are where they should be, in each chunk."""
+    parts = dict(blocks_of_16(torch.zeros(100, 64)))
+    assert torch.equal(sum(mask.int() for mask in parts.values()), torch.ones(100, 64, dtype=torch.int))
+    on, beside = parts["in the blocks on the diagonal"], parts["in the blocks next to it"]
+    assert on[16:32, 16:32].all() and on[64:80, :16].all() and on.sum() == 16 * 100
+    assert beside[16:32, :16].all() and beside[80:96, :16].all() and not beside[64:80].any()
 
 
 def test_a_race_of_readers_is_called_a_race():

@@ -11,8 +11,9 @@ import torch
 if importlib.util.find_spec("triton") is None or torch.cuda.is_available():
     pytest.skip("kernels are watched in the interpreter, on a machine without a GPU", allow_module_level=True)
 
-from deltanet_edu.chapters.kernel_answers import (OUTSIDE_LOAD, OUTSIDE_STORE, RACE, REJECTED, TRAFFIC, UNLAUNCHED,
-                                                  UNWRITTEN, changed, launched, picture, stub, traffic, watched)
+from deltanet_edu.chapters.kernel_answers import (OUTSIDE_LOAD, OUTSIDE_STORE, RACE, REJECTED, ROUNDED, TRAFFIC,
+                                                  UNLAUNCHED, UNWRITTEN, by_chunks, by_sequences, changed, launched,
+                                                  picture, stub, traffic, watched)
 from deltanet_edu.tutor import AnswerError, Case, Mistake, order_the_lines, registry
 from deltanet_edu.tutor.cases import normal
 from deltanet_edu.tutor.grading import grade
@@ -99,7 +100,9 @@ FUNCTION = exercise("10.92", scale, watched())
 @pytest.mark.parametrize("exercise, answer, name", [
     (SCALE, changed(scale_kernel, ("factor * x", "x")), "forgets the factor"),
     (SCALE, changed(scale_kernel, ("factor * x, mask=i < n", "factor * x")), "masks no store"),
-    (SCALE, changed(scale_kernel, ("i * stride, mask=i < n, other=0.0", "i * stride")), OUTSIDE_LOAD),
+    (SCALE, changed(scale_kernel, ("i * stride, mask=i < n, other=0.0", "i * stride")),
+     "loads from x_ptr without a mask"),
+    (SCALE, changed(scale_kernel, ("i < n, other", "i <= n, other")), OUTSIDE_LOAD),
     (SCALE, changed(scale_kernel, ("i * stride", "i")), OUTSIDE_LOAD),              # between the numbers of a column
     (SCALE, changed(scale_kernel, ("o_ptr + i, factor * x, mask=i < n", "o_ptr + i, factor * x, mask=i <= n")),
      OUTSIDE_STORE),
@@ -131,6 +134,53 @@ def test_a_verdict_says_where_and_which_line():
     assert "x = tl.load(x_ptr + i * stride)" in text
     text = grade(SCALE, changed(scale_kernel, ("    x =", "    some = [1]\n    some.append(2)\n    x ="))).text
     assert "scale_kernel, for sm_80: " in text and "at `some.append(2)`" in text
+
+
+@triton.jit
+def product_kernel(x_ptr, o_ptr, N: tl.constexpr):
+    at = tl.arange(0, N)[:, None] * N + tl.arange(0, N)[None, :]
+    x = tl.load(x_ptr + at)
+    tl.store(o_ptr + at, tl.dot(x, x, input_precision="ieee"))
+
+
+def test_a_product_that_rounds_is_refused_only_where_that_is_asked():
+    def squares(g):
+        return [Case((normal(g, 16, 16, dtype=torch.float32),), "a square")]
+
+    def launch_product(kernel, x, o):
+        kernel[(1,)](x, o, 16)
+
+    rounds = changed(product_kernel, (', input_precision="ieee"', ""))
+    nearly = changed(product_kernel, ('"ieee"', '"tf32x3"'))
+    for exact, answer, name in ((True, rounds, ROUNDED), (True, nearly, ""), (False, rounds, "")):
+        prepare = launched(launch_product, lambda x: torch.empty_like(x), exact=exact)
+        verdict = grade(exercise("10.93", product_kernel, prepare, squares), answer)
+        assert (verdict.mistake or "", verdict.state) == (name, "fail" if name else "pass"), verdict.text
+
+
+def test_an_unknown_answer_is_told_where_it_is_right():
+    """By the parts that the exercise names; a part that no wrong case has is not spoken of."""
+    def halves(o):
+        return [("in its first half", torch.arange(len(o)) < 16), ("in its second", torch.arange(len(o)) >= 16),
+                ("nowhere", torch.arange(len(o)) < 0)]
+
+    prepare = launched(launch, lambda x, factor: torch.empty(len(x)), parts=halves)
+    wrong = changed(scale_kernel, ("factor * x, mask", "tl.where(i < 16, factor * x, x * x * 0.1 + 7), mask"))
+    verdict = grade(exercise("10.94", scale_kernel, prepare), wrong)
+    assert verdict.headline == "it is right in its first half, and wrong in its second", verdict.text
+    wrong = changed(scale_kernel, ("factor * x, mask", "x * x * 0.1 + 7, mask"))
+    assert "right in" not in grade(exercise("10.94", scale_kernel, prepare), wrong).headline
+
+
+def test_chunks_and_sequences_as_parts():
+    tokens, memories = torch.zeros(2, 37, 3, 4), torch.zeros(2, 3, 3, 4, 4)
+    (_, (first, first_memory)), (_, (last, last_memory)), (_, between) = by_chunks(16)(tokens, memories)
+    assert first[:, :16].all() and not first[:, 16:].any()
+    assert first_memory[:, 0].all() and not first_memory[:, 1:].any()
+    assert last[:, 32:].all() and not last[:, :32].any() and last_memory[:, 2].all() and not last_memory[:, :2].any()
+    assert between[0].sum() == 2 * 16 * 12 and between[1].sum() == 2 * 48
+    (_, (one, _)), (_, (others, _)) = by_sequences(tokens, memories)
+    assert one[0].all() and not one[1].any() and others[1].all() and not others[0].any()
 
 
 def test_what_is_not_done_is_open():

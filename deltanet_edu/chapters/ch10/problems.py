@@ -1,4 +1,4 @@
-"""The exercises of chapter 10, in order: each with its mistakes and hints. The kernels are in rows.py and tiles.py."""
+"""Exercises 10.1 to 10.9, in order: each with its mistakes and hints. The kernels are in rows.py and tiles.py."""
 
 import torch
 import triton
@@ -6,11 +6,11 @@ import triton.language as tl
 
 from ...ops.delta_rule.householder import ut_system
 from ...tutor import Case, Mistake, exercise, order_the_lines
-from ...tutor.cases import delta_inputs, normal, strengths, unit_keys
-from ..kernel_answers import REJECTED, TRAFFIC, changed, launched
+from ...tutor.cases import normal, strengths, unit_keys
+from ..kernel_answers import REJECTED, ROUNDED, TRAFFIC, changed, launched
 from . import rows, tiles
 from .rows import add_kernel, column_sums_kernel, logsumexp_kernel, softmax_kernel, write_kernel
-from .tiles import UT_kernel, matmul_kernel, scores_kernel, triangle_kernel
+from .tiles import matmul_kernel, scores_kernel, triangle_kernel
 
 LOAD_TAIL = ("The last tile sticks out of the tensor: what lies behind it is loaded. On a CPU that is some "
              "number, on a GPU perhaps the end of the program.")
@@ -194,8 +194,18 @@ exercise(
             "Row tl.program_id(0) belongs to this program. Yours all do the first."),
         "returns the exponentials": Mistake(softmax(("e / tl.sum(e, 0)", "e")),
             "Each row has to be divided by its sum. Divided by its largest, which is 1, it stays as it is."),
-        "subtracts the maximum of its absolute values": Mistake(softmax(("tl.max(x, 0)", "tl.max(tl.abs(x), 0)")),
-            "The maximum itself is meant; with the largest absolute value, all exponentials may vanish.", "eq. 10.3"),
+        "takes infinity for the maximum of a row with a tail": Mistake(softmax((FILL, 'float("inf")')),
+            "What changes no maximum is *minus* infinity; and its absolute value is plus infinity, so take the maximum "
+            "of x itself.", "eq. 10.3"),
+        "lets the zeros of the tail into the maximum": Mistake(
+            softmax((FILL, "0.0"), (E, f"tl.where(j < N, {E}, 0.0)")),
+            "The sum is mended, the maximum is not: where all logits are below zero, the largest is now the 0 behind "
+            "the end, and near −200 every exponential vanishes.", "eq. 10.3"),
+        "returns the logarithm": Mistake(
+            softmax(("e / tl.sum(e, 0), mask", "x - tl.max(x, 0) - tl.log(tl.sum(e, 0)), mask")),
+            "That is the logarithm of the softmax. Asked are the shares themselves: e divided by its sum."),
+        "divides by how many there are": Mistake(softmax(("/ tl.sum(e, 0)", "/ N")),
+            "Each row has to be divided by the *sum* of its exponentials, so that it adds up to 1."),
         "fills the tail with a number that is not small enough": Mistake(softmax((FILL, "-100.0")),
             "Logits near −200 are smaller than what you fill in. Only minus infinity is smaller than all.", "eq. 10.3"),
         "sums in bfloat16": Mistake(softmax(("/ tl.sum(e, 0)", "/ tl.sum(e, 0).to(tl.bfloat16).to(tl.float32)")),
@@ -214,7 +224,7 @@ exercise(
 
 def long_rows(g):
     sizes = [(1, 1, 0), (2, 16, 0), (3, 20, 0), (2, 45, -200), (2, 45, 300), (1, 64, 5)]
-    made = [Case((3 * floats(g, n, N) + shift,), f"N = {N}" + (f", logits near {shift}" if shift else ""))
+    made = [Case(((3 * floats(g, n, N + 2) + shift)[:, :N],), f"N = {N}" + (f", logits near {shift}" if shift else ""))
             for n, N, shift in sizes]
     return [*made, Case((torch.arange(100.0, -100.0, -5.0)[None],), "falling logits")]
 
@@ -242,6 +252,22 @@ exercise(
         "keeps the maximum of the last block only": Mistake(lse(("tl.maximum(largest, tl.max(x, 0))", "tl.max(x, 0)")),
             "The maximum is over all blocks so far. If a later block is smaller, exp(m_old − m_new) may be infinite.",
             "eq. 10.3"),
+        "takes exponentials of the logits themselves": Mistake(
+            lse(("tl.maximum(largest, tl.max(x, 0))", "0.0 * tl.max(x, 0)"),
+                ('largest, total = -float("inf")', "largest, total = 0.0")),
+            "exp(300) is infinite in float32, and exp(−200) is zero. Take the largest number so far off first, and add "
+            "it as a number at the end, outside of the logarithm.", "eq. 10.3"),
+        "never keeps the new maximum": Mistake(lse(("        largest = new\n", "")),
+            "The next block needs the maximum of this one, and so does the end: `largest = new`.", "eq. 10.3"),
+        "takes the old maximum off": Mistake(lse(("tl.exp(x - new)", "tl.exp(x - largest)")),
+            "Numbers of this block may be larger than the old maximum, and in the first block there is none: take the "
+            "new one off.", "eq. 10.3"),
+        "forgets the earlier blocks": Mistake(lse((f"{RESCALED} + ", "")),
+            "The sum so far is overwritten: rescale it, and add this block to it.", "eq. 10.3"),
+        "takes the logarithm to base 2": Mistake(lse(("tl.log(total)", "tl.log2(total)")),
+                                                 "Asked is the natural logarithm, tl.log."),
+        "takes rows to lie side by side": Mistake(lse(("tl.program_id(0) * x_row", "tl.program_id(0) * N")),
+            "x is a part of something wider: from row to row it is x_row numbers.", "eq. 10.2"),
         "forgets the logarithm": Mistake(lse(("largest + tl.log(total)", "largest + total")),
             "Asked is log Σ exp(x) = m + log Σ exp(x − m)."),
         "forgets to add the maximum": Mistake(lse(("largest + tl.log(total)", "tl.log(total)")),
@@ -315,6 +341,14 @@ exercise(
         "rounds partial sums to bfloat16": Mistake(
             sums(("tl.sum(x, 0), mask", "tl.sum(x, 0).to(tl.bfloat16).to(tl.float32), mask")),
             "Partial sums are rounded to bfloat16 before they are added. Round at the end, if at all."),
+        "stores in one program, and adds in the others": Mistake(
+            sums((ADDED, "if tl.program_id(0) == 0:\n        tl.store(o_ptr + j, tl.sum(x, 0), mask=j < N)\n"
+                         f"    else:\n        {ADDED}")),
+            "Whoever has added before program 0 stores is erased. o is zero before the launch: let all of them add.",
+            "eq. 10.4"),
+        "adds everything twice": Mistake(sums((ADDED, f"{ADDED}\n    {ADDED}")), "Each row belongs into the sum once."),
+        "keeps the largest": Mistake(sums((ADDED, ADDED.replace("atomic_add", "atomic_max"))),
+                                     "tl.atomic_max keeps the largest of the partial sums. Asked is their sum."),
         "averages": Mistake(sums(("tl.sum(x, 0), mask", "tl.sum(x, 0) / T, mask")),
             "Asked is the sum: nothing is divided by T."),
     },
@@ -396,7 +430,7 @@ exercise(
     id="10.8", title="Scores of a chunk", kind="code", stars=3, minutes=20, equations=("10.1", "10.5"),
     reference=scores_kernel, alternatives=(tiles.scores_by_sums, tiles.scores_transposed_load),
     cases=chunk_of_keys, tolerance=2e-6,
-    prepare=launched(tiles.launch_scores, lambda q, k, scale: torch.empty(len(q), 16)),
+    prepare=launched(tiles.launch_scores, lambda q, k, scale: torch.empty(len(q), 16), exact=True),
     mutants={
         "keeps the upper triangle": Mistake(scores((LOWER, "row[:, None] <= row[None, :]")),
             "Row t is the token that asks, column i the key that is asked: i ≤ t lies *below* the diagonal."),
@@ -405,6 +439,21 @@ exercise(
         "masks no triangle": Mistake(scores(("    P = tl.where(row[:, None] >= row[None, :], P, 0.0)\n", "")),
             "Tokens must not see later keys: keep i ≤ t only."),
         "forgets the scale": Mistake(scores(("scale * tl.dot", "tl.dot")), "P = s · tril(QKᵀ): s is missing."),
+        "multiplies by the scale twice": Mistake(scores(("scale * tl.dot", "scale * scale * tl.dot")),
+                                                 "P = s · tril(QKᵀ): s comes in once."),
+        "scales by 1/√K": Mistake(scores((f"scale * {PRODUCT}", f"{PRODUCT} / tl.sqrt(1.0 * K)")),
+                                  "The scale is given: P = s · tril(QKᵀ), whatever K is."),
+        "uses queries for keys": Mistake(scores((PRODUCT, PRODUCT.replace("(k)", "(q)"))),
+                                         "That is Q Qᵀ: columns belong to keys.", "eq. 10.5"),
+        "takes a softmax": Mistake(
+            scores(("P, 0.0)\n", 'P, -float("inf"))\n    P = tl.exp(P - tl.max(P, 1)[:, None])\n'
+                                 "    P = P / tl.sum(P, 1)[:, None]\n")),
+            "The scores of linear attention go without: P = s · tril(QKᵀ), zeros above the diagonal."),
+        "puts minus infinity above the diagonal": Mistake(scores(("P, 0.0)", 'P, -float("inf"))')),
+            "Minus infinity is for a softmax, which makes zeros of it. Here P itself is used: zeros."),
+        ROUNDED: Mistake(scores((PRODUCT, "tl.dot(q, tl.trans(k))")),
+            "Without `input_precision` a product of float32 is done in tf32: its operands keep ten bits. The "
+            "interpreter ignores that, a GPU does not.", "eq. 10.6"),
         "divides by the scale": Mistake(scores((f"scale * {PRODUCT}", f"{PRODUCT} / scale")),
             "The scale s is a factor: multiply by it."),
         "swaps q and k": Mistake(scores((PRODUCT, 'tl.dot(k, tl.trans(q), input_precision="ieee")')),
@@ -477,6 +526,17 @@ exercise(
             "Row t needs the rows above it finished: t goes up, from 1 to 15. What you have is I − A.", "eq. 10.7"),
         "changes all rows in every step": Mistake(triangle((f"tl.where(i == t, {STEP}, X)", STEP)),
             "Only row t may change in step t: `tl.where(i == t, ..., X)`.", "eq. 10.7"),
+        "loses the ones of the diagonal": Mistake(triangle((STEP, "-finished[None, :]")),
+            "Row t is e_t minus what the rows above contribute: X − finished, not −finished.", "eq. 10.7"),
+        "changes a column in every step": Mistake(triangle((f"tl.where(i == t, {STEP}", f"tl.where(j == t, {STEP}")),
+            "Step t finishes *row* t: `tl.where(i == t, ..., X)`.", "eq. 10.7"),
+        "starts from I − A, and takes the steps as well": Mistake(
+            triangle(("tl.where(i == j, 1.0, 0.0)", "tl.where(i == j, 1.0, 0.0) - A")),
+            "X is the identity before the first step: the steps themselves bring A in.", "eq. 10.7"),
+        "stops two rows before the end": Mistake(triangle(("range(1, 16)", "range(1, n - 1)")),
+            "range(1, n − 1) ends with row n − 2. The last row is n − 1.", "eq. 10.7"),
+        "gives I + A": Mistake(triangle(("finished = tl.sum(a[:, None] * X, 0)", "finished = -a")),
+            "That is the matrix itself, I + A. Asked is its inverse.", "eq. 10.7"),
         "starts from nothing": Mistake(triangle(("tl.where(i == j, 1.0, 0.0)", "tl.zeros((16, 16), tl.float32)")),
             "Row t starts as e_t: X is the identity before the first step.", "eq. 10.7"),
         "takes one step only": Mistake(triangle(("range(1, 16)", "range(1, 2)")),
@@ -500,87 +560,4 @@ exercise(
            "Row t of A is `tl.sum(tl.where(i == t, A, 0.0), 0)`; write row t back with `tl.where(i == t, new, X)`.",
            "In step t: a = row t of A; finished = `tl.sum(a[:, None] * X, 0)`; then X becomes "
            "`tl.where(i == t, X - finished[None, :], X)`."),
-)
-
-
-# -- 10.10 -------------------------------------------------------------------------------------------------------------
-
-def chunks_of_64(g):
-    sizes = [(1, 16, "random"), (40, 16, "repeated"), (70, 32, "random")]
-    made = []
-    for T, K, kind in sizes:
-        (k, beta) = delta_inputs(g, "k beta", T=(T,), K=K, keys=(kind,), dtype=torch.float32)[0].args
-        made.append(Case((k, beta), f"T = {T}, K = {K}, {kind} keys"))
-    return made
-
-
-def UT(*pairs, **names):
-    """A changed UT_kernel, with the quicker of the two ways to invert 16 x 16: there are many of them to be run."""
-    return changed(UT_kernel, *pairs, **{"inverse_of_16": tiles.inverse_of_16_by_halves, **names})
-
-
-def halves(*pairs):
-    return changed(tiles.UT_by_halves, ("UT_by_halves", "UT_kernel"), *pairs)
-
-
-def with_helper(helper, *pairs):
-    """A mutant in which one of the given helpers is another."""
-    return UT(**{helper: changed(getattr(tiles, helper), *pairs)})
-
-
-BETA_X, LOADED = "X * beta[None, :]", "col[None, :], mask=(t < T)[:, None], other=0.0"
-FIRST_DIAGONAL = "-mul(X11, mul(A10, X00)), -mul(X22, mul(A21, X11)), -mul(X33, mul(A32, X22))"
-ZEROS = [("", 16), ("", 32), ("", 48), (" + 16", 32), (" + 16", 48), (" + 32", 48)]
-OTHER_ORDER = [
-    ("X20 = -mul(X22, mul(A20, X00) + mul(A21, X10))", "X20 = -mul(mul(X22, A20), X00) - mul(mul(X22, A21), X10)"),
-    ("X31 = -mul(X33, mul(A31, X11) + mul(A32, X21))", "X31 = -mul(mul(X33, A31), X11) - mul(mul(X33, A32), X21)"),
-]
-EXACT = 'tl.dot(a, b, input_precision="ieee")'
-
-exercise(
-    id="10.10", title="Build: UT of 64 tokens", kind="open", stars=5, minutes=75, equations=("10.8",),
-    reference=UT_kernel, alternatives=(tiles.UT_row_by_row, changed(UT_kernel, *OTHER_ORDER)),
-    cases=chunks_of_64, tolerance=1e-5, prepare=launched(tiles.launch_UT, tiles.UT_for, most=1.0),
-    mutants={
-        "leaves β out of the columns": Mistake(halves((BETA_X, "X")),
-            "That is (I + A)⁻¹ alone: UT has diag(β) on its right.", "eq. 6.3"),
-        "forgets β in A": Mistake(halves(("beta[:, None] * mul(k", "mul(k")),
-                                  "Row t of A is scaled by β_t.", "eq. 6.2"),
-        "scales rows by β": Mistake(halves((BETA_X, "X * beta[:, None]")),
-            "diag(β) stands on the right of the inverse: it scales columns.", "eq. 6.3"),
-        "scales the columns of A": Mistake(halves(("beta[:, None] * mul(k", "beta[None, :] * mul(k")),
-            "Row t of A is scaled by its own β_t: `[:, None]`.", "eq. 6.2"),
-        "keeps the upper triangle": Mistake(halves(("tl.where(i > j, beta", "tl.where(i < j, beta")),
-            "A has its entries below the diagonal, where i > j.", "eq. 6.2"),
-        "inverts I − A": Mistake(halves(("i > j, beta[:, None] *", "i > j, -beta[:, None] *")),
-            "The system is I + A: a row is e_t *minus* what the rows above contribute.", "eq. 10.7"),
-        "merges with the wrong sign": Mistake(UT((FIRST_DIAGONAL, FIRST_DIAGONAL.replace("-mul", "mul"))),
-            "A block below the diagonal is *minus* X_ii A_ij X_jj.", "eq. 10.8"),
-        "leaves detours out": Mistake(UT(("mul(A20, X00) + mul(A21, X10)", "mul(A20, X00)"),
-                                         ("mul(A31, X11) + mul(A32, X21)", "mul(A31, X11)"),
-                                         ("mul(A30, X00) + mul(A31, X10) + mul(A32, X20)", "mul(A30, X00)")),
-            "From block 0 to block 2 there is also the way over block 1: the sum runs over all blocks between.",
-            "eq. 10.8"),
-        "uses keys of the wrong block": Mistake(UT(("A20, A31 = b2[:, None] * mul(k2, tl.trans(k0))",
-                                                    "A20, A31 = b2[:, None] * mul(k2, tl.trans(k1))")),
-            "A_20 holds the overlaps of block 2 with block *0*.", "eq. 10.8"),
-        "leaves what is above the diagonal unwritten": Mistake(
-            UT(*[(f"    store_16(UT_ptr, c{first}, {column}, T, zero)\n", "") for first, column in ZEROS]),
-            "The blocks above the diagonal are zero, and have to be written: nobody else does."),
-        "loads the tail without a mask": Mistake(with_helper("rows_of_16", (LOADED, "col[None, :]")), LOAD_TAIL),
-        "stores the tail without a mask": Mistake(with_helper("store_16", ("block, mask=(t < T)[:, None]", "block")),
-                                                  STORE_TAIL),
-        "does the first chunk in each program": Mistake(UT(("tl.program_id(0) * 64", "0")),
-                                                        "Program p starts at token 64 p.", "eq. 10.1"),
-        "rounds products to bfloat16": Mistake(
-            with_helper("mul", (EXACT, f"{EXACT}.to(tl.bfloat16).to(tl.float32)")),
-            "Every product is rounded to bfloat16, and later blocks build on it: keep float32 until the store.",
-            "eq. 10.6"),
-        "forgets β": Mistake(halves(("beta[:, None] * mul(k", "mul(k"), (BETA_X, "X")),
-            "β scales the rows of A, and the columns of the inverse.", "eq. 6.2 and 6.3"),
-    },
-    hints=("Four blocks of 16 tokens. First A of each block on the diagonal, and its inverse by 10.9.",
-           "Then the blocks below, one diagonal after the other: those next to the diagonal are −X_ii A_ij X_jj.",
-           "X_20 = −X_22 (A_20 X_00 + A_21 X_10), and so on. At the end, columns times β, and zeros above the "
-           "diagonal."),
 )

@@ -1,0 +1,118 @@
+"""Exercise 10.10, the build of chapter 10: UT of 64 tokens in one kernel, which stands in tiles.py."""
+
+import torch
+
+from ...tutor import Case, Mistake, exercise
+from ...tutor.cases import delta_inputs
+from ..kernel_answers import changed, launched
+from . import tiles
+from .problems import LOAD_TAIL, STORE_TAIL
+from .tiles import UT_kernel
+
+
+def chunks_of_64(g):
+    sizes = [(1, 16, "random"), (40, 16, "repeated"), (70, 32, "random")]
+    made = []
+    for T, K, kind in sizes:
+        k, beta = delta_inputs(g, "k beta", T=(T,), K=K, keys=(kind,), dtype=torch.float32)[0].args
+        wider = torch.cat([k, torch.ones(T, 3)], 1)                      # k is a part of something wider
+        made.append(Case((wider[:, :K], beta), f"T = {T}, K = {K}, {kind} keys"))
+    return made
+
+
+def blocks_of_16(UT):
+    """Which entries of UT, (T, 64), lie how far from the diagonal, in blocks."""
+    away = torch.arange(len(UT))[:, None] % 64 // 16 - torch.arange(64)[None, :] // 16
+    return [("in the blocks on the diagonal", away == 0), ("in the blocks next to it", away == 1),
+            ("in the blocks further down", away > 1), ("above the diagonal", away < 0)]
+
+
+def UT(*pairs, **names):
+    """A changed UT_kernel, with the quicker of the two ways to invert 16 x 16: there are many of them to be run."""
+    return changed(UT_kernel, *pairs, **{"inverse_of_16": tiles.inverse_of_16_by_halves, **names})
+
+
+def halves(*pairs):
+    return changed(tiles.UT_by_halves, ("UT_by_halves", "UT_kernel"), *pairs)
+
+
+def with_helper(helper, *pairs):
+    """A mutant in which one of the given helpers is another."""
+    return UT(**{helper: changed(getattr(tiles, helper), *pairs)})
+
+
+BETA_X, LOADED = "X * beta[None, :]", "col[None, :], mask=(t < T)[:, None], other=0.0"
+FIRST_DIAGONAL = "-mul(X11, mul(A10, X00)), -mul(X22, mul(A21, X11)), -mul(X33, mul(A32, X22))"
+ZEROS = [("", 16), ("", 32), ("", 48), (" + 16", 32), (" + 16", 48), (" + 32", 48)]
+OTHER_ORDER = [
+    ("X20 = -mul(X22, mul(A20, X00) + mul(A21, X10))", "X20 = -mul(mul(X22, A20), X00) - mul(mul(X22, A21), X10)"),
+    ("X31 = -mul(X33, mul(A31, X11) + mul(A32, X21))", "X31 = -mul(mul(X33, A31), X11) - mul(mul(X33, A32), X21)"),
+]
+EXACT = 'tl.dot(a, b, input_precision="ieee")'
+
+exercise(
+    id="10.10", title="Build: UT of 64 tokens", kind="open", stars=5, minutes=75, equations=("10.8",),
+    reference=UT_kernel, alternatives=(tiles.UT_row_by_row, changed(UT_kernel, *OTHER_ORDER)),
+    cases=chunks_of_64, tolerance=1e-5, prepare=launched(tiles.launch_UT, tiles.UT_for, most=1.0, parts=blocks_of_16),
+    mutants={
+        "leaves β out of the columns": Mistake(halves((BETA_X, "X")),
+            "That is (I + A)⁻¹ alone: UT has diag(β) on its right.", "eq. 6.3"),
+        "forgets β in A": Mistake(halves(("beta[:, None] * mul(k", "mul(k")),
+                                  "Row t of A is scaled by β_t.", "eq. 6.2"),
+        "scales rows by β": Mistake(halves((BETA_X, "X * beta[:, None]")),
+            "diag(β) stands on the right of the inverse: it scales columns.", "eq. 6.3"),
+        "scales the columns of A": Mistake(halves(("beta[:, None] * mul(k", "beta[None, :] * mul(k")),
+            "Row t of A is scaled by its own β_t: `[:, None]`.", "eq. 6.2"),
+        "keeps the upper triangle": Mistake(halves(("tl.where(i > j, beta", "tl.where(i < j, beta")),
+            "A has its entries below the diagonal, where i > j.", "eq. 6.2"),
+        "inverts I − A": Mistake(halves(("i > j, beta[:, None] *", "i > j, -beta[:, None] *")),
+            "The system is I + A: a row is e_t *minus* what the rows above contribute.", "eq. 10.7"),
+        "merges with the wrong sign": Mistake(UT((FIRST_DIAGONAL, FIRST_DIAGONAL.replace("-mul", "mul"))),
+            "A block below the diagonal is *minus* X_ii A_ij X_jj.", "eq. 10.8"),
+        "has the wrong sign in all blocks below the diagonal": Mistake(
+            UT((FIRST_DIAGONAL, FIRST_DIAGONAL.replace("-mul", "mul")), *[(f"{X} = -mul", f"{X} = mul")
+                                                                         for X in ("X20", "X31", "X30")]),
+            "A block below the diagonal is *minus* X_ii times the sum.", "eq. 10.8"),
+        "leaves X_ii out next to the diagonal": Mistake(
+            UT((FIRST_DIAGONAL, "-mul(A10, X00), -mul(A21, X11), -mul(A32, X22)")),
+            "The hop from block j to block i is A_ij. What happens in block i afterwards is X_ii, on its left.",
+            "eq. 10.8"),
+        "exchanges X_ii and X_jj": Mistake(
+            UT((FIRST_DIAGONAL, "-mul(X00, mul(A10, X11)), -mul(X11, mul(A21, X22)), -mul(X22, mul(A32, X33))")),
+            "Read from right to left: first block j, then the hop, then block i. X_ii A_ij X_jj.", "eq. 10.8"),
+        "leaves one detour out": Mistake(UT((" + mul(A32, X20)", "")),
+            "From block 0 to block 3 the last hop may come from block 0, 1 *or* 2: three terms.", "eq. 10.8"),
+        "has blocks transposed": Mistake(UT(("A10, A21 = b1[:, None] * mul(k1, tl.trans(k0))",
+                                             "A10, A21 = b1[:, None] * mul(k0, tl.trans(k1))")),
+            "In A_10 the rows are the tokens of block 1: K_1 K_0ᵀ.", "eq. 6.2"),
+        "ignores how far apart the keys lie": Mistake(UT(*[(f"{at}, T, k_row, K)", f"{at}, T, K, K)") for at in
+                                                            ("beta_ptr, c", "c + 16", "c + 32", "c + 48")]),
+            "k is a part of something wider: from row to row it is k_row numbers.", "eq. 10.2"),
+        "leaves detours out": Mistake(UT(("mul(A20, X00) + mul(A21, X10)", "mul(A20, X00)"),
+                                         ("mul(A31, X11) + mul(A32, X21)", "mul(A31, X11)"),
+                                         ("mul(A30, X00) + mul(A31, X10) + mul(A32, X20)", "mul(A30, X00)")),
+            "From block 0 to block 2 there is also the way over block 1: the sum runs over all blocks between.",
+            "eq. 10.8"),
+        "uses keys of the wrong block": Mistake(UT(("A20, A31 = b2[:, None] * mul(k2, tl.trans(k0))",
+                                                    "A20, A31 = b2[:, None] * mul(k2, tl.trans(k1))")),
+            "A_20 holds the overlaps of block 2 with block *0*.", "eq. 10.8"),
+        "leaves what is above the diagonal unwritten": Mistake(
+            UT(*[(f"    store_16(UT_ptr, c{first}, {column}, T, zero)\n", "") for first, column in ZEROS]),
+            "The blocks above the diagonal are zero, and have to be written: nobody else does."),
+        "loads the tail without a mask": Mistake(with_helper("rows_of_16", (LOADED, "col[None, :]")), LOAD_TAIL),
+        "stores the tail without a mask": Mistake(with_helper("store_16", ("block, mask=(t < T)[:, None]", "block")),
+                                                  STORE_TAIL),
+        "does the first chunk in each program": Mistake(UT(("tl.program_id(0) * 64", "0")),
+                                                        "Program p starts at token 64 p.", "eq. 10.1"),
+        "rounds products to bfloat16": Mistake(
+            with_helper("mul", (EXACT, f"{EXACT}.to(tl.bfloat16).to(tl.float32)")),
+            "Every product is rounded to bfloat16, and later blocks build on it: keep float32 until the store.",
+            "eq. 10.6"),
+        "forgets β": Mistake(halves(("beta[:, None] * mul(k", "mul(k"), (BETA_X, "X")),
+            "β scales the rows of A, and the columns of the inverse.", "eq. 6.2 and 6.3"),
+    },
+    hints=("Four blocks of 16 tokens. First A of each block on the diagonal, and its inverse by 10.9.",
+           "Then the blocks below, one diagonal after the other: those next to the diagonal are −X_ii A_ij X_jj.",
+           "X_20 = −X_22 (A_20 X_00 + A_21 X_10), and so on. At the end, columns times β, and zeros above the "
+           "diagonal."),
+)
