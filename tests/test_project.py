@@ -110,7 +110,7 @@ DISTRIBUTIONS = {
 }
 
 
-YARDSTICKS = ("fla", "flash_qla")                                       # measured where somebody has installed them
+YARDSTICKS = ("fla", "flash_qla", "transformers")                        # measured where somebody has installed them
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))

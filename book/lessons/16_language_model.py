@@ -359,7 +359,8 @@ lines(both, xlabel="tokens read", ylabel="bytes kept", log="xy", base=10, looks=
 # %% [markdown]
 # ## Training
 #
-# One step: predict, follow the gradient, forget it.
+# One step: predict, follow the gradient, forget it. A batch too large for the memory may come in parts, whose gradients
+# add up.
 
 # %%
 show(training_step)
@@ -509,10 +510,11 @@ if seeds:
 # ## Stop and go on
 #
 # Training for three minutes can start again. Training for two days must survive a crash. `train(config, folder)` writes a
-# checkpoint every hundred steps: weights, both optimizers, the step, the random state. It is written beside the old one, which it then
+# checkpoint every hundred steps: weights, both optimizers, the step. It is written beside the old one, which it then
 # replaces in a single step, so that a power cut leaves one or the other and never half a file.
 #
-# The step number alone says which windows come next: batch number n does not depend on the batches before it.
+# The step number alone says which windows come next, and what is drawn at random: batch number n does not depend on the
+# batches before it.
 
 # %%
 tiny = replace(config, layers=1, d_model=32, heads=1, steps=20)

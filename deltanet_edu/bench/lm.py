@@ -1,4 +1,4 @@
-"""`deltanet-edu bench lm` and `bench lm-references`: the stored measurements of chapter 16."""
+"""`deltanet-edu bench lm`, `lm-references` and `training`: the stored measurements of chapter 16."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -22,6 +22,7 @@ def register(app):
     """Add the commands to the `bench` group, which `bench.commands` adds to `app`."""
     bench.command("lm", short_help="DeltaNet against linear attention: the finale.")(lm_command)
     bench.command("lm-references", short_help="What n-grams and compressors make of the same text.")(references_command)
+    bench.command("training", short_help="How fast models train, ours beside others'.")(training_command)
 
 
 def compare(configs, seeds, data, progress=None):
@@ -110,4 +111,34 @@ def references_command(
         measured = {"corpus": corpus.fingerprint, "held_out_characters": corpus.held_out_chars, "n-grams": ngrams,
                     "compressors": programs, "protocol": REFERENCE_PROTOCOL}
         write_result(output, measured, f"deltanet-edu bench lm-references --output {output}")
+        typer.echo(f"written to {output}")
+
+
+def training_command(
+    output: Output = None,
+    preset: Annotated[str, typer.Option(help="The sizes of the model.")] = "340m",
+    models: Annotated[str, typer.Option(help="Names of mixers, and fla and llama, which must be installed.")] = "delta",
+    shapes: Annotated[str, typer.Option(help="Batches, as sequences x tokens.")] = "8x2048 4x4096 2x8192 1x16384",
+    ways: Annotated[str, typer.Option(help='"eager", "compiled" or both.')] = "eager compiled",
+    device: Annotated[str, typer.Option(help='"auto" (the GPU if there is one), "cpu", "cuda".')] = "auto",
+    steps: Annotated[int, typer.Option(min=1, help="Steps, of which the median counts.")] = 10,
+):
+    """How fast models train: tokens a second, utilisation of the device, peak memory. One process, one device.
+
+    \b
+    deltanet-edu bench training --models "delta fla llama" --output results/training_h100.json
+    """
+    from ..lm.config import Config
+    from ..lm.device import find_place
+    from ..lm.presets import settings_of
+    from ..records import write_result
+    from .training import line, measured
+
+    config, place = Config(**settings_of(preset) | {"corpus": "stories"}), find_place(device)
+    typer.echo(f"{preset} on {place}")
+    pairs = [tuple(map(int, shape.split("x"))) for shape in shapes.split()]
+    rows = measured(models.split(), config, pairs, place, [way == "compiled" for way in ways.split()],
+                    lambda row: typer.echo(line(row)), steps=steps)
+    if output:
+        write_result(output, {"preset": preset, "settings": config.to_dict(), "rows": rows})
         typer.echo(f"written to {output}")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from .config import Config
+from .presets import settings_of
 
 # Everything heavy is imported inside the commands, so that --help answers at once.
 
@@ -21,6 +22,7 @@ FLAGS = {"options": (list[str], "--option"), "difficulty": (list[str], "--diffic
 
 def register(app):
     app.command("train")(with_settings(train_command, Config))
+    app.command("prepare", short_help="Cut a text larger than memory into tokens, once.")(prepare_command)
     app.command("import-fla", short_help="Read a DeltaNet trained with flash-linear-attention.")(import_command)
 
 
@@ -51,19 +53,31 @@ Device = Annotated[str, typer.Option(help='"auto" (the GPU if there is one), "cp
 
 def train_command(
     *,
+    preset: Annotated[str, typer.Option(help="What all settings start from: cpu, small, medium, 340m, 1.3b.")] = "cpu",
     run: Annotated[str, typer.Option(help="Name of the run; it is kept in runs/NAME.")] = "novels",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run from its last checkpoint.")] = False,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so many.", show_default="no limit")] = None,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help='Of matrix products: "auto", "float32", "bfloat16".')] = "auto",
+    compile: Annotated[bool | None, typer.Option(
+        help="Compile the training step, which takes a minute at first.",
+        show_default="on a GPU, from 10 million parameters on")] = None,
+    accumulate: Annotated[int, typer.Option(min=1, help="Parts that a process computes its batch in, one after the "
+                                                        "other: more of them need less memory.")] = 1,
+    shard: Annotated[bool, typer.Option("--shard", help="Under torchrun: cut model and optimizer into parts, one for "
+                                                        "each process (fully_shard).")] = False,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
+    evaluate_every: Annotated[int, typer.Option(min=1, help="Steps between measurements on held-out text.")] = 100,
+    keep_best: Annotated[bool, typer.Option("--keep-best", help="Also keep the weights that measured best.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write what TensorBoard shows.")] = False,
     threads: Threads = 1,
     runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = RUNS,
     **settings,
 ):
-    """Train a small language model and keep it in runs/NAME.
+    """Train a language model and keep it in runs/NAME.
 
-    What is not given has the value of chapter 16, or of the run that is resumed. Stop with Ctrl-C at any moment.
+    What is not given has the value of the preset, or of the run that is resumed. The defaults below are those of cpu,
+    which is chapter 16. Stop with Ctrl-C at any moment.
 
     \b
     deltanet-edu train                                    the model of chapter 16: a few minutes on a laptop
@@ -71,6 +85,9 @@ def train_command(
     deltanet-edu train --run mine --resume                go on after an interruption
     deltanet-edu train --run mine --resume --steps 3000   train longer
     deltanet-edu train --run additive --mixer linear      the same model with a memory that only adds
+    deltanet-edu train --preset small --keep-best         28 million parameters: minutes on one GPU
+    torchrun --nproc-per-node 8 -m deltanet_edu train --preset 340m --accumulate 4 --corpus FOLDER
+                                                          eight GPUs, one model (FOLDER: see deltanet-edu prepare)
     """
     if Path(run).name != run or run in ("", "..", "."):
         raise typer.BadParameter(f"{run!r} is not a name. Runs are kept in {runs}/NAME; --runs chooses another place.",
@@ -80,8 +97,10 @@ def train_command(
         given = {name: value for name, value in settings.items() if value is not None}
         if "options" in given:
             given["options"] = dict(map(parse_option, given["options"]))
-        run_training(runs / run, given, resume, threads, shlex.join(go_on),
-                     dict(seconds=seconds, device=device, precision=precision, save_every=save_every))
+        given = settings_of(preset) | given
+        run_training(runs / run, given, resume, threads, shlex.join(go_on), tensorboard, dict(
+            seconds=seconds, device=device, precision=precision, compile=compile, accumulate=accumulate, shard=shard,
+            save_every=save_every, evaluate_every=evaluate_every, keep_best=keep_best))
 
 
 def parse_option(text):
@@ -95,13 +114,18 @@ def parse_option(text):
         return name, value
 
 
-def run_training(folder, given, resume, threads, go_on, how):
+COMPILED_FROM = 10_000_000                                               # parameters: smaller models are done sooner
+
+
+def run_training(folder, given, resume, threads, go_on, tensorboard, how):
     import torch
 
     from .device import find_place
+    from .distributed import is_first
     from .evaluate import bits_per_character
-    from .model import parameters
-    from .progress import TerminalProgress
+    from .interruption import Terminated
+    from .model import meta_model, parameters
+    from .progress import TensorBoardProgress, TerminalProgress
     from .run_folder import SETTINGS, read_settings
     from .train import train
 
@@ -109,22 +133,64 @@ def run_training(folder, given, resume, threads, go_on, how):
     if resume and (folder / SETTINGS).is_file():
         given = read_settings(folder) | given
     config = Config(**given)
-    typer.echo(f"Training on: {find_place(how['device'], how['precision'])}")
+    size, place = parameters(meta_model(config)), find_place(how["device"], how["precision"])
+    if how["compile"] is None:
+        how["compile"] = place.device.type == "cuda" and size >= COMPILED_FROM
+    if not is_first():                                                   # of several: works, and says nothing
+        train(config, folder, resume=resume, say=lambda line: None, **how)
+        return
+    typer.echo(f"Training on: {place}{', compiled' if how['compile'] else ''}")
     bar = TerminalProgress(config)
+    shown = [bar, *([TensorBoardProgress(folder / "tensorboard")] if tensorboard else [])]
+
+    def progress(entry):
+        for show in shown:
+            show(entry)
     try:
-        done = train(config, folder, resume=resume, progress=bar, say=bar.say, **how)
-    except KeyboardInterrupt:
+        done = train(config, folder, resume=resume, progress=progress, say=bar.say, **how)
+    except (KeyboardInterrupt, Terminated) as error:
         bar.close()
         typer.echo(f"\nStopped. Go on with: {go_on}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(error.code if isinstance(error, Terminated) else 130) from None
     finally:
-        bar.close()
+        for show in shown:
+            show.close()
     bits = bits_per_character(done.model, done.data.held_out)
-    typer.echo(f"{parameters(done.model):,} parameters, {done.steps:,} steps: "
-               f"{bits:.3f} bits per character on held-out text.")
+    typer.echo(f"{size:,} parameters, {done.steps:,} steps: {bits:.3f} bits per character on held-out text.")
     if done.steps < config.steps:
         typer.echo(f"Go on with: {go_on}")
     typer.echo(f"kept in {folder}; try: {shlex.join(['deltanet-edu', 'generate', str(folder)])}")
+
+
+def prepare_command(
+    text: Annotated[Path, typer.Argument(metavar="TEXT", show_default=False,
+                                         help="A UTF-8 text file of any size, or a folder of *.txt.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", show_default=False, help="Where the tokens go.")],
+    vocab: Annotated[int, typer.Option(help="Size of the vocabulary, which is learned from the text.")] = 32_000,
+    separator: Annotated[str | None, typer.Option(help="What stands between documents, such as <|endoftext|>.",
+                                                  show_default="each file is a document")] = None,
+):
+    """Cut a text into tokens once, and keep them on disk. Training then reads a batch at a time, so that the text may
+    be larger than the memory; documents in one batch do not see each other.
+
+    \b
+    deltanet-edu prepare my_texts my_tokens --vocab 16384
+    deltanet-edu train --preset medium --corpus my_tokens
+    """
+    with clear_errors():
+        import sys
+
+        from tqdm import tqdm
+
+        from .progress import can_write
+        from .token_folder import prepare
+
+        with tqdm(unit="B", unit_scale=True, disable=not can_write(sys.stderr)) as bar:
+            about = prepare(text, folder, vocab, separator, lambda done: bar.update(done - bar.n))
+        typer.echo(f"{about['tokens']:,} tokens of {about['documents']:,} documents, {about['held_out']:,} more held "
+                   f"out; kept in {folder}")
+        words = ["deltanet-edu", "train", "--vocab", str(vocab), "--corpus", str(folder)]
+        typer.echo(f"try: {shlex.join(words)}")
 
 
 def import_command(
@@ -138,8 +204,6 @@ def import_command(
     What this package cannot represent is refused, by name. With --run it is kept, with its tokenizer, for `generate`.
     """
     with clear_errors():
-        import torch
-
         from .run_folder import RunFolder
         from .tokenizer import Tokenizer
         from .weights import load_fla
@@ -154,7 +218,7 @@ def import_command(
             files.open(config, resume=False)
             files.start(config, 0)
             files.save(config=config.to_dict(), corpus=None, tokenizer=tokenizer.to_json(), step=0, seconds=0.0,
-                       model=model.state_dict(), rng=torch.get_rng_state(), optimizers=[])
+                       model=model.state_dict(), optimizers=[])
         finally:
             files.close()
         typer.echo(f"kept in {runs / run}; try: {shlex.join(['deltanet-edu', 'generate', str(runs / run)])}")
@@ -182,6 +246,8 @@ class clear_errors:
         if isinstance(error, OSError) and error.errno is not None:
             where = f"{error.filename}: " if error.filename else ""
             error = f"{where}{error.strerror}. {FIXES.get(error.errno, 'Look at the file, and try again.')}"
+        elif kind is not None and kind.__name__ == "OutOfMemoryError":
+            error = "the device's memory is full. Compute each batch in more parts, --accumulate 2, 4, ..."
         elif not isinstance(error, (ValueError, TypeError, FileNotFoundError, IsADirectoryError, FloatingPointError)):
             return
         typer.echo(f"Error: {error}", err=True)

@@ -30,7 +30,7 @@ def positive(default, help):
 class Config:
     # the text
     corpus: str = setting("auto", '"books", "addresses", "books+addresses", "stories", "auto" (the books if they are '
-                                  'there), or a UTF-8 file or a folder of *.txt.')
+                                  'there), or a UTF-8 file, a folder of *.txt, or what "prepare" has made of them.')
     vocab: int = setting(1024, "Size of the vocabulary; 256 is one token a byte.",
                          lambda n: n >= BYTES, f"at least {BYTES}, one token for each byte")
     # the model
@@ -42,6 +42,8 @@ class Config:
     heads: int = count(2, "H, the heads of a layer.")
     mlp_hidden: int | None = setting(None, WIDTH_OF_MLP, lambda n: n is None or n >= 0, "None or an integer, 0 or more")
     norm_eps: float = positive(1e-5, "What the norms of the model add to the mean square.")
+    dropout: float = setting(0.0, "Share of what each mixer and MLP adds that is dropped in training.",
+                             lambda x: 0 <= x < 1, "a share, in [0, 1)")
     # the training
     steps: int = count(1200, "Training steps.")
     batch: int = count(8, "B, windows a step.")

@@ -24,7 +24,8 @@ class Place(NamedTuple):
 
     def take(self, batch):
         """The arguments of a model's loss, there: a tensor alone, or a tuple of them."""
-        return tuple(x.to(self.device, non_blocking=True) for x in (batch if isinstance(batch, tuple) else (batch,)))
+        batch = batch if isinstance(batch, tuple) else (batch,)
+        return tuple(x if x is None else x.to(self.device, non_blocking=True) for x in batch)
 
     def __str__(self):
         """Such as "NVIDIA H100, bfloat16, Triton kernels" or "CPU, 1 thread, float32, PyTorch"."""

@@ -15,8 +15,10 @@ class GraphedStep:
     def __init__(self):
         self.steps, self.graph, self.stream = 0, None, torch.cuda.Stream()
 
-    def __call__(self, model, optimizers, batch, rate, clip, autocast):
-        self.steps += 1
+    def __call__(self, model, optimizers, batches, rate, clip, autocast):
+        if len(batches) > 1:
+            raise ValueError(f"accumulate: got {len(batches)}, but a graph holds one part. Use 1, or no graph.")
+        self.steps, (batch,) = self.steps + 1, batches
         if self.steps == 1:
             self.prepare(optimizers, batch)
         for mine, given in zip(self.batch, batch, strict=True):

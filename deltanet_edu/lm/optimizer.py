@@ -6,6 +6,9 @@ from functools import partial
 import torch
 
 
+FUSED = ("cpu", "cuda", "mps", "xpu")                                    # where PyTorch has an AdamW of one kernel
+
+
 class Float32Muon(torch.optim.Muon):
     """PyTorch's Muon, but with products in float32: its bfloat16 is emulated on most CPUs, 15 times slower."""
 
@@ -47,8 +50,9 @@ def build_optimizers(model, config):
     matrices = [m.weight for m in model.blocks.modules()
                 if isinstance(m, torch.nn.Linear) and len(m.weight) > config.heads]
     others = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
-    muon = Float32Muon if matrices[0].device.type == "cpu" else torch.optim.Muon
-    adamw = partial(torch.optim.AdamW, lr=config.adam_lr, betas=(0.9, 0.95), fused=True)
+    device = matrices[0].device.type
+    muon = Float32Muon if device == "cpu" else torch.optim.Muon
+    adamw = partial(torch.optim.AdamW, lr=config.adam_lr, betas=(0.9, 0.95), fused=device in FUSED)
     optimizers = [adamw(matrices, weight_decay=config.weight_decay) if config.optimizer == "adamw" else
                   muon(matrices, config.lr, weight_decay=config.weight_decay), adamw(others, weight_decay=0.0)]
     for optimizer in optimizers:

@@ -11,7 +11,7 @@ from ..records import sweep, whole_file
 from .config import Config
 
 FORMAT = 2
-FILES = SETTINGS, LOG, CHECKPOINT = "config.json", "log.jsonl", "checkpoint.pt"
+FILES = SETTINGS, LOG, CHECKPOINT, BEST = "config.json", "log.jsonl", "checkpoint.pt", "best.pt"
 MAY_CHANGE = ("corpus", "steps")                                         # on resume; a text has its fingerprint
 
 
@@ -20,10 +20,12 @@ class RunError(ValueError):
 
 
 class RunFolder:
-    """The files of one run while it trains. With folder=None nothing is kept."""
+    """The files of one run while it trains. With folder=None nothing is kept. With writes=False it is another process
+    that keeps it, and this one only reads along."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, writes=True):
         self.folder, self.lock, self.file, self.entries = Path(folder) if folder else None, None, None, []
+        self.writes = writes
 
     def open(self, config, resume):
         """Look, and write nothing. Returns the checkpoint to continue from, or None to start at step 0."""
@@ -31,6 +33,8 @@ class RunFolder:
             if resume:
                 raise RunError("resume: there is nothing to resume without a run folder.")
             return None
+        if not self.writes:                                              # it has been looked at
+            return load_checkpoint(self.folder) if resume and (self.folder / CHECKPOINT).exists() else None
         if not resume:
             self.refuse_a_second_run()
             return None
@@ -52,6 +56,9 @@ class RunFolder:
         """From now on the folder is ours, until `close`: settings are written, and the log is cut back to `step`."""
         if self.folder is None:
             return
+        self.entries = [entry for entry in read_log(self.folder) if entry["step"] <= step] if step else []
+        if not self.writes:
+            return
         if self.lock is None:
             self.acquire()
             self.refuse_a_second_run()                                   # which may have begun while the text was read
@@ -59,7 +66,6 @@ class RunFolder:
             sweep(self.folder / name)
         with whole_file(self.folder / SETTINGS) as file:
             json.dump(config.to_dict(), file, indent=1)
-        self.entries = [entry for entry in read_log(self.folder) if entry["step"] <= step] if step else []
         with whole_file(self.folder / LOG) as file:
             file.writelines(json.dumps(entry) + "\n" for entry in self.entries)
         self.file = open(self.folder / LOG, "a", encoding="utf-8", newline="\n")
@@ -75,10 +81,16 @@ class RunFolder:
                 error.filename = str(self.folder / LOG)
                 raise
 
-    def save(self, **parts):
-        """Replace the checkpoint in one step: a process killed at any moment leaves the old one or the new one."""
-        with whole_file(self.folder / CHECKPOINT, "wb") as file:
-            torch.save({"format": FORMAT, **parts}, file)
+    def is_best(self, entry, goal=min):
+        """Is what this entry of the log has measured, if anything, better than all before it?"""
+        measured = [e["held_out"] for e in [*self.entries, entry] if "held_out" in e]
+        return "held_out" in entry and entry["held_out"] == goal(measured) and measured.count(measured[-1]) == 1
+
+    def save(self, name=CHECKPOINT, /, **parts):
+        """Replace a checkpoint in one step: a process killed at any moment leaves the old one or the new one."""
+        if self.folder and self.writes:
+            with whole_file(self.folder / name, "wb") as file:
+                torch.save({"format": FORMAT, **parts}, file)
 
     def close(self):
         if self.file:
@@ -102,12 +114,12 @@ class RunFolder:
                            "or choose another name with --run.")
 
 
-def load_checkpoint(folder):
+def load_checkpoint(folder, name=CHECKPOINT):
     """The parts of a checkpoint. Loads tensors and plain values only, so a file from a stranger cannot run code."""
-    path = Path(folder, CHECKPOINT)
+    path = Path(folder, name)
     if not path.is_file():
-        start = shlex.join(["deltanet-edu", "train", "--run", Path(folder).name])
-        raise RunError(f"{folder}: there is no {CHECKPOINT} in it. Start a run with: {start}")
+        start = shlex.join(["deltanet-edu", "train", "--run", Path(folder).name, *["--keep-best"] * (name == BEST)])
+        raise RunError(f"{folder}: there is no {name} in it. Start a run with: {start}")
     try:
         parts = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import torch
 
 from .config import Config
-from .corpus import load_corpus
-from .data import Data
+from .data import Data, load_data, split
 from .device import find_place
+from .distributed import join
 from .graphed import GraphedStep
+from .interruption import Interruption, Terminated
 from .model import LanguageModel
 from .optimizer import build_optimizers, rate
-from .run_folder import RunError, RunFolder, load_checkpoint, refuse_if_different
+from .run_folder import BEST, CHECKPOINT, RunError, RunFolder, load_checkpoint, refuse_if_different
+from .speed import Speed
 from .tokenizer import Tokenizer
 
 
@@ -33,8 +35,9 @@ class Run:
 
 
 def train(config, folder=None, *, resume=False, data=None, progress=None, save_every=100, evaluate_every=100,
-          held_out_share=0.1, seconds=None, device="auto", precision="auto", graph=False, say=print):
-    """Train a language model.
+          held_out_share=0.1, keep_best=False, seconds=None, device="auto", precision="auto", compile=False,
+          accumulate=1, shard=False, graph=False, say=print):
+    """Train a language model. Under torchrun, every process calls this, and they train one model together.
 
     Args:
         config: a Config. With the text it decides every number that follows, on one machine with one number of threads.
@@ -42,87 +45,124 @@ def train(config, folder=None, *, resume=False, data=None, progress=None, save_e
         resume: continue from the folder's checkpoint, which must be of this configuration and text. The result is that
             of a run that was never interrupted, on a CPU bit for bit. Only config.steps may change: see `longer`.
         data: a Data prepared before, to save the seconds that tokenizing takes; or something else that has its
-            batches, measure, enough, fingerprint and tokenizer.
+            batches, measure, enough, goal, fingerprint and tokenizer.
         progress: called with the log entry of every step; see `progress.py`.
         save_every, evaluate_every: in steps. held_out_share: the part of the held-out text used for the curve.
+        keep_best: also keep best.pt, the weights at the best of these measurements.
         seconds: stop after about so many, with a last measurement and checkpoint, and say how far it came.
-        device, precision: see `find_place`.    graph: on a GPU, steps as a `GraphedStep`.
+        device, precision: see `find_place`.    compile: with torch.compile.    graph: on a GPU, steps as a
+            `GraphedStep`.    accumulate: compute a batch in so many parts, one after the other, to need less memory.
+        shard: of several processes, each keeps its part of the model only; see `distributed.join`.
         say: called with each line that a reader should see.
+    Raises Terminated, once all is saved, if the process is asked to end (SIGTERM).
     """
-    place, files = find_place(device, precision), RunFolder(folder)
-    try:
-        saved = files.open(config, resume)
-        if data is None:
-            tokenizer = Tokenizer.from_json(saved["tokenizer"]) if saved else None
-            data = Data.prepare(load_corpus(config.corpus), config.vocab, tokenizer)
-        torch.manual_seed(config.seed)
-        model = LanguageModel(config).to(place.device)
-        optimizers = build_optimizers(model, config)
-        batches = data.batches(config)
+    with join(find_place(device, precision), shard) as team, Interruption() as interruption, contextlib.closing(
+            RunFolder(folder, writes=team.rank == 0)) as files:
+        saved = team.in_turn(files.open, config, resume)
+        data = data or load_data(config, saved and saved["tokenizer"])
+        trainer = Trainer(config, data, team, accumulate=accumulate, compile=compile, graph=graph)
         step, spent = 0, 0.0
         if saved:
             refuse_if_different(folder, {"corpus": saved["corpus"]}, {"corpus": data.fingerprint})
-            step, spent = restore(saved, model, optimizers)
+            team.load_state(saved, trainer.model, trainer.optimizers)
+            step, spent = saved["step"], saved["seconds"]
             if config.steps != saved["config"]["steps"]:
                 say(longer(step, type(config)(**saved["config"]), config))
-        files.start(config, step)                                        # not before the text has proved usable
-        started, learned = time.perf_counter(), False
-        one_step = GraphedStep() if graph and place.device.type == "cuda" else training_step
+        team.in_turn(files.start, config, step)                          # not before the text has proved usable
+        started = time.perf_counter()
 
         for step in range(step + 1, config.steps + 1):
-            batch = place.take(batches[step - 1])
-            loss = one_step(model, optimizers, batch, rate(step, config), config.clip, place.autocast())
-            entry = {"step": step, "loss": loss}
-            time_is_up = seconds is not None and time.perf_counter() - started > seconds
-            last = step == config.steps or time_is_up
+            loss, speed = trainer.step(step)
+            late = seconds is not None and time.perf_counter() - started > seconds
+            loss, late, terminated = team.mean(loss, late, interruption.asked)      # above 0 if true for anybody
+            entry, learned = {"step": step, "loss": loss, **speed}, False
+            last = step == config.steps or late
             if step % evaluate_every == 0 or last:
-                entry["held_out"] = data.measure(model, held_out_share)
+                entry["held_out"] = trainer.measure(held_out_share)
                 learned = data.enough(entry["held_out"])
-                last = last or learned
             entry["seconds"] = round(spent + time.perf_counter() - started, 2)
+            about = dict(config=config.to_dict(), corpus=data.fingerprint, step=step, seconds=entry["seconds"],
+                         tokenizer=data.tokenizer and data.tokenizer.to_json())
+            if folder and keep_best and files.is_best(entry, data.goal):
+                files.save(BEST, **about, **team.state_of(trainer.model, []))
             files.add(entry)
-            if folder and (step % save_every == 0 or last):
-                files.save(config=config.to_dict(), corpus=data.fingerprint,
-                           tokenizer=data.tokenizer and data.tokenizer.to_json(), step=step, seconds=entry["seconds"],
-                           model=model.state_dict(), rng=torch.get_rng_state(),
-                           optimizers=[optimizer.state_dict() for optimizer in optimizers])
+            if folder and (step % save_every == 0 or last or learned or terminated):
+                files.save(CHECKPOINT, **about, **team.state_of(trainer.model, trainer.optimizers))
             if progress:
                 progress(entry)
-            if learned:
-                break
-            if time_is_up and step < config.steps:
+            if terminated:
+                raise Terminated
+            if late and step < config.steps:
                 say(f"The time is up: {step:,} of {config.steps:,} steps in {seconds:,} s. The learning rate had not "
                     "come down yet, so the model is worse than that of a whole run.")
+            if learned or late:
                 break
-    finally:
-        files.close()
-    return Run(config, model, data, files.entries)
+        return Run(config, team.whole(trainer.model.eval(), config), data, files.entries)
 
 
-def training_step(model, optimizers, batch, rate, clip, autocast=contextlib.nullcontext()):
-    """One step on a batch, the arguments of `model.loss`. Returns the loss before it, in nats a token."""
-    with autocast:
-        loss = model.loss(*batch)
-    if not torch.isfinite(loss):
-        raise FloatingPointError(f"The loss is {loss.item()}: training has diverged. "
-                                 "Use smaller learning rates (lr, adam_lr).")
-    loss.backward()
+class Trainer:
+    """A model and all that changes with it. To `training_step` it is the model: it has its loss and its parameters."""
+
+    def __init__(self, config, data, team, *, accumulate=1, compile=False, graph=False):
+        if accumulate < 1 or config.batch % (team.size * accumulate):
+            raise ValueError(f"batch: got {config.batch}, expected a multiple of {team.size * accumulate}: there are "
+                             f"processes = {team.size} with accumulate = {accumulate} parts each.")
+        if team.shard and config.optimizer == "muon":
+            raise ValueError('optimizer: got "muon", which needs whole matrices. Shard with "adamw", or do not shard.')
+        self.config, self.data, self.team, self.accumulate = config, data, team, accumulate
+        torch.manual_seed(config.seed)
+        self.model = LanguageModel(config).to(team.place.device)
+        self.shared_loss, self.synchronize = team.share(self.model)
+        if compile:
+            self.shared_loss = torch.compile(self.shared_loss)
+        self.parameters = self.model.parameters
+        self.optimizers = build_optimizers(self.model, config)           # after `share`, which may replace parameters
+        self.batches = data.batches(config, team.rank, team.size)
+        self.speed, self.losses = Speed(config, self.model, team), 0
+        self.one_step = GraphedStep() if graph and team.place.device.type == "cuda" else training_step
+
+    def loss(self, *batch):
+        self.losses += 1
+        self.synchronize(self.losses % self.accumulate == 0)             # with the last part of a batch
+        return self.shared_loss(*batch)
+
+    def step(self, n):
+        """Step n = 1, 2, ... Returns the loss of this process, and how fast it was. What is random in a model depends
+        on the seed and on n alone, so that a resumed run draws the same."""
+        torch.manual_seed(1_000_003 * self.config.seed + n + (self.team.rank << 40))
+        place, parts = self.team.place, split(self.batches[n - 1], self.accumulate)
+        parts = [place.take(self.data.arrange(part)) for part in parts]
+        started = time.perf_counter()
+        loss = self.one_step(self, self.optimizers, parts, rate(n, self.config), self.config.clip, place.autocast())
+        return loss, self.speed(time.perf_counter() - started)
+
+    def measure(self, share):
+        """What `data` measures on what is held out. The model itself is not compiled: here it sees other shapes."""
+        self.model.eval()
+        measured = self.data.measure(self.model, share)
+        self.model.train()
+        return self.team.mean(measured)[0]
+
+
+def training_step(model, optimizers, batches, rate, clip, autocast=contextlib.nullcontext()):
+    """One step on a batch, given in one or more equal parts, each the arguments of `model.loss`. Returns the loss
+    before it, in nats a token."""
+    total = 0.0
+    for batch in batches:
+        with autocast:
+            loss = model.loss(*batch) / len(batches)
+        loss.backward()
+        total += loss.detach()
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate * group["peak"]
         optimizer.step()
         optimizer.zero_grad()
-    return loss.item()
-
-
-def restore(saved, model, optimizers):
-    """Put everything back as it was when the checkpoint was written. Returns the step and the seconds spent so far."""
-    model.load_state_dict(saved["model"])
-    for optimizer, state in zip(optimizers, saved["optimizers"]):
-        optimizer.load_state_dict(state)
-    torch.set_rng_state(saved["rng"])
-    return saved["step"], saved["seconds"]
+    if not torch.isfinite(total):
+        raise FloatingPointError(f"The loss is {total.item()}: training has diverged. "
+                                 "Use smaller learning rates (lr, adam_lr).")
+    return total.item()
 
 
 def longer(step, before, now):
@@ -134,9 +174,9 @@ def longer(step, before, now):
             f"of its peak. The result is not that of one run of {now.steps:,} steps.")
 
 
-def load_run(folder, device="cpu"):
-    """(config, model, tokenizer, step) of a run's last checkpoint, ready to measure or to generate with."""
-    saved = load_checkpoint(folder)
+def load_run(folder, device="cpu", best=False):
+    """(config, model, tokenizer, step) of a run's last checkpoint, or of its best, ready to measure or to generate."""
+    saved = load_checkpoint(folder, BEST if best else CHECKPOINT)
     try:
         config = Config(**saved["config"])
         model = LanguageModel(config)

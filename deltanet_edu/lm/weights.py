@@ -15,7 +15,7 @@ import torch
 from ..layers import Attention, DeltaNet
 from ..records import whole_file
 from .config import Config
-from .model import LanguageModel
+from .model import meta_model
 
 FEATURE_MAPS = {"silu": "silu", "relu": "relu", "elu": "elu+1", "identity": "identity"}
 NORMS = {"l2": "l2", "sum": "l1"}
@@ -191,12 +191,6 @@ def delta_to_fla(layer, config):
                 use_short_conv=layer.conv is not None, conv_size=len(layer.conv.weight) if layer.conv else 4,
                 qk_activation=theirs[options["feature_map"]], qk_norm=theirs[options["norm"]],
                 allow_neg_eigval=layer.beta_max == 2, use_beta=True)
-
-
-def meta_model(config):
-    """The model without its numbers: names and shapes."""
-    with torch.device("meta"):
-        return LanguageModel(config)
 
 
 # -- folders -----------------------------------------------------------------------------------------------------------

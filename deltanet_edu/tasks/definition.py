@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import torch
 
-IGNORED = -100                                                   # a target that is not asked for, as in F.cross_entropy
+from ..lm.loss import IGNORED                                            # a target that is not asked for
+
 TASKS = {}                                                              # name -> class, filled by the files themselves
 
 

@@ -15,15 +15,20 @@ TRAIN, TEST = 0, 1                                                       # seque
 class TaskData:
     """What the loop asks of a text, answered by a task: batches without end, and a test that is never trained on."""
 
-    unit, tokenizer = "of the answers right", None
+    unit, goal, tokenizer = "of the answers right", max, None
 
     def __init__(self, config):
         self.task, self.test, self.config = config.build(), config.build_test(), config
         self.fingerprint = json.dumps([config.task, config.difficulty, config.test, config.test_difficulty],
                                       sort_keys=True)
 
-    def batches(self, config):
+    def batches(self, config, part=0, parts=1):
+        if parts > 1:
+            raise ValueError(f"processes: got {parts}, but a task is trained by one. Start a sweep instead.")
         return TaskBatches(self.task, config.batch, config.seed)
+
+    def arrange(self, batch):
+        return batch
 
     def enough(self, measured):
         return measured >= self.config.stop

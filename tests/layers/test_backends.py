@@ -11,6 +11,7 @@ import torch
 
 from deltanet_edu import functional, kernels
 from deltanet_edu.layers import DeltaNet
+from deltanet_edu.lm import loss
 from deltanet_edu.lm.config import Config
 from deltanet_edu.lm.model import LanguageModel
 
@@ -81,7 +82,8 @@ def test_under_autocast_the_kernels_get_half_precision_and_a_float32_state(conv_
     assert seen == [[torch.bfloat16] * 3 + [None], [torch.bfloat16] * 3 + [torch.float32]]
 
 
-def test_a_training_step_compiles_without_graph_breaks(ran):
+def test_a_training_step_compiles_without_graph_breaks(ran, monkeypatch):
+    monkeypatch.setattr(loss, "SCORES", 6000)                            # the head in chunks, as for large vocabularies
     model = small_model(layers=1)
     compiled = torch.compile(model.loss, fullgraph=True, backend="inductor" if DEVICE == "cuda" else "aot_eager")
     for a, e in zip(gradients(model, compiled(tokens())), gradients(model, model.loss(tokens())), strict=True):

@@ -1,22 +1,21 @@
 """Training: the same every time, even when killed; and a run refuses to be continued as another."""
 
-import json
 import math
 import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from deltanet_edu.lm.config import Config
 from deltanet_edu.lm.data import Batches, Data
+from deltanet_edu.lm.device import Place, find_place
+from deltanet_edu.lm.distributed import Team
 from deltanet_edu.lm.model import LanguageModel, parameters
 from deltanet_edu.lm.optimizer import Float32Muon, build_optimizers, orthogonal, rate
-from deltanet_edu.lm.run_folder import FORMAT, RunError, load_checkpoint, read_log
+from deltanet_edu.lm.run_folder import FORMAT, RunError, load_checkpoint
+from deltanet_edu.lm.speed import Speed, peak_of
 from deltanet_edu.lm.train import load_run, train
 
 
@@ -131,62 +130,67 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tiny, data):
         train(replace(tiny, lr=1e30, adam_lr=1e30), data=data)
 
 
-# -- interruptions -----------------------------------------------------------------------------------------------------
-
-SCRIPT = """
-import sys, torch
-torch.set_num_threads(1)
-sys.path.insert(0, {tests!r})
-from conftest import TINY
-from deltanet_edu.lm.config import Config
-from deltanet_edu.lm.corpus import Corpus, Text
-from deltanet_edu.lm.data import Data
-from deltanet_edu.lm.stories import stories
-from deltanet_edu.lm.train import train
-corpus = Corpus("small", (Text.cut("one", stories(1, 40_000)), Text.cut("two", stories(2, 30_000))))
-train(Config(**TINY), {folder!r}, resume={resume}, data=Data.prepare(corpus, TINY["vocab"]), save_every=7,
-      device="cpu")
-"""
-
-
-def start(folder, resume):
-    code = SCRIPT.format(tests=os.path.dirname(__file__), folder=str(folder), resume=resume)
-    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-
-
-def test_a_killed_run_ends_as_if_nothing_had_happened(tiny, data, tmp_path):
-    """SIGKILL after some steps, twice; the third process finishes. All numbers are those of an undisturbed run."""
-    undisturbed = train(tiny, tmp_path / "whole", data=data, save_every=7, device="cpu")
-    folder, resume, died_at = tmp_path / "killed", False, []
-    for steps in (10, 31):
-        process = start(folder, resume)
-        deadline = time.monotonic() + 60
-        while len(read_log(folder)) < steps and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, process.stderr.read()
-        died_at.append(len(read_log(folder)))
-        resume = True
-    assert 10 <= died_at[0] < died_at[1] < tiny.steps
-    process = start(folder, True)
-    assert process.wait(60) == 0, process.stderr.read()
-
-    killed = load_checkpoint(folder)
-    assert killed["step"] == tiny.steps
-    for name, value in undisturbed.model.state_dict().items():
-        assert torch.equal(killed["model"][name], value), name
-    curve = [(entry["step"], entry["loss"], entry.get("held_out")) for entry in read_log(folder)]
-    assert curve == [(entry["step"], entry["loss"], entry.get("held_out")) for entry in undisturbed.log]
-    kept = sorted(p.name for p in folder.iterdir() if p.name != ".lock")
-    assert kept == ["checkpoint.pt", "config.json", "log.jsonl"], "nothing is left of interrupted saves"
+def test_the_loop_is_a_plain_one(tiny, data):
+    """Bit for bit: one process with no switches set does what is written here, and nothing else."""
+    config = replace(tiny, steps=8)
+    run = train(config, data=data, device="cpu")
+    torch.manual_seed(config.seed)
+    model, batches = LanguageModel(config), data.batches(config)
+    optimizers, losses = build_optimizers(model, config), []
+    for step in range(1, config.steps + 1):
+        tokens = batches[step - 1]
+        logits, _ = model(tokens[:, :-1])
+        loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate(step, config) * group["peak"]
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses == [entry["loss"] for entry in run.log]
+    assert torch.equal(torch.cat([p.detach().flatten() for p in model.parameters()]), weights(run))
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_over(tiny, data, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(tiny.to_dict()))
-    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 5.0}\n{"step": 2, "lo')
-    run = train(tiny, tmp_path, resume=True, data=data)
-    assert torch.equal(weights(run), weights(train(tiny, data=data)))
-    assert [entry["step"] for entry in read_log(tmp_path)] == list(range(1, tiny.steps + 1))
+def test_the_speed_of_a_run_is_in_its_log(tiny, data):
+    run = train(replace(tiny, steps=3), data=data)
+    tokens, seconds = tiny.batch * tiny.length, run.log[-1]["seconds"]
+    assert all(entry["tokens_per_second"] > tokens / (seconds + 0.1) for entry in run.log[1:])
+    assert "utilisation" not in run.log[0], "the peak of a CPU is not known"
+
+
+def test_utilisation_is_the_share_of_the_peak_that_weights_need(tiny, monkeypatch):
+    model, place = LanguageModel(tiny), Place(torch.device("cuda", 0), torch.bfloat16)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    speed = Speed(tiny, model, Team(0, 2, False, place))
+    assert [speed(s)["tokens_per_second"] for s in (9.0, 0.5, 0.5)] == [round(128 / 9), round(128 / 4.75), 256]
+    flops = 6 * 256 * (parameters(model) - tiny.vocab * tiny.d_model)
+    assert speed(0.5)["utilisation"] == round(flops / (2 * 989e12), 4)
+    assert peak_of(place._replace(dtype=torch.float32)) == 0 == peak_of(find_place("cpu", "bfloat16"))
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_only_matrices_of_blocks_decay(tiny, optimizer):
+    config = replace(tiny, optimizer=optimizer, weight_decay=0.3)
+    model = LanguageModel(config)
+    groups = [group for o in build_optimizers(model, config) for group in o.param_groups]
+    decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    names = {name for name, p in model.named_parameters() if id(p) in decayed}
+    assert all(g["weight_decay"] in (0, 0.3) for g in groups) and len(names) == 4 * tiny.layers
+    assert {name.split(".", 2)[2] for name in names} == {
+        "mixer.to_qkv.weight", "mixer.to_out.weight", "mlp.to_hidden.weight", "mlp.to_out.weight"}
+
+
+def test_the_loss_is_compiled_and_what_is_measured_is_not(tiny, data, monkeypatch):
+    seen, short = [], replace(tiny, steps=3)
+
+    def compile(f):
+        return lambda *batch: seen.append(batch[0].shape) or f(*batch)
+    monkeypatch.setattr(torch, "compile", compile)
+    run = train(short, data=data, compile=True, evaluate_every=1)
+    assert seen == [(4, 33)] * 3
+    assert [e["loss"] for e in run.log] == [e["loss"] for e in train(short, data=data).log]
 
 
 def test_another_run_is_not_continued(tiny, corpus, data, tmp_path):
@@ -250,6 +254,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
     (dict(mixer="linear", options=dict(beta_max=2)), "options: got 'beta_max', which 'linear' does not have"),
     (dict(options=[]), "options: got .., expected a dict"),
     (dict(seed=-1), "seed: got -1"),
+    (dict(dropout=1.0), "dropout: got 1.0, expected a share"),
     (dict(layers=2.0), "layers: got 2.0, expected an integer"),
     (dict(batch=True), "batch: got True, expected an integer"),
     (dict(corpus=3), "corpus: got 3, expected a string"),
