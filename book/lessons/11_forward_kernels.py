@@ -111,7 +111,7 @@ for race in seen.faults:
 # * read the package's two kernels line by line.
 #
 # You need chapters 6 (by halves), 8 (eq. 8.4 to 8.6) and 10 (programs, masks, `tl.dot`). Reading and running takes about an hour,
-# the exercises two and a half. In the package the chapter builds `deltanet_edu/kernels/forward.py`.
+# the exercises three. In the package the chapter builds `deltanet_edu/kernels/forward.py`.
 
 # %% [markdown]
 # ## Three questions about earlier chapters
@@ -543,7 +543,7 @@ for name, parts in bill.items():
 print(f"{'PyTorch':22} {by_pytorch / floor:.2f} times the floor")
 
 # %% [markdown]
-# *Bytes by tensor, in units of the floor (dashed). The package's form pays about half as much again as it must, and buys a short chain and many programs with it.* With heads of 128 and bfloat16 the proportions are kinder: $\mathbf{T}$ has 64 numbers a token, beside the 512 of
+# *Bytes by tensor, in units of the floor (dashed); PyTorch's bar would be nearly five times as long as the longest. The package's form pays about half as much again as it must, and buys a short chain and many programs with it.* With heads of 128 and bfloat16 the proportions are kinder: $\mathbf{T}$ has 64 numbers a token, beside the 512 of
 # q, k, v and o.
 
 # %% [markdown]

@@ -103,7 +103,7 @@ picture.losses({"token loop": by_loop, "kernels": by_kernel});
 # * give launches a gradient: `autograd.Function`, and the operator that compilers see.
 #
 # You need chapters 9 (the algebra), 10 (Triton) and 11 (the forward kernels). Reading and running takes about an hour, the exercises
-# three hours: at their end stands a backward pass of your own. In the package, the chapter builds `deltanet_edu/kernels/backward.py`.
+# three and a quarter: at their end stands a backward pass of your own. In the package, the chapter builds `deltanet_edu/kernels/backward.py`.
 
 # %% [markdown]
 # ## Three questions about earlier chapters

@@ -64,7 +64,7 @@ print(about)
 # * tell whether the GPU or the host is the slow one;
 # * put a kernel of your own into a race, and then into a model.
 #
-# You need chapters 8 to 12, and 3 for the roofline. Reading and running takes about an hour, the exercises two and a half. The
+# You need chapters 8 to 12, and 3 for the roofline. Reading and running takes about an hour, the exercises two and three quarters. The
 # package gets `bench/timing.py`, `bench/measuring.py`, `kernels/splitting.py` and the race.
 #
 # ## Three questions about earlier chapters
@@ -157,7 +157,7 @@ for shape, row in (ours or {}).items():
 # %% [markdown]
 # *Red: copies right after one another. As long as both arrays fit into the cache it seems to beat main memory, and a kernel that
 # is measured like that looks better than it will ever be in a model, where a whole layer has run in between. Blue: the
-# cache is overwritten before each copy. (Small copies are slow in either case: a launch costs a few microseconds.) The lines below
+# cache is overwritten before each copy. (Small copies are slow in either case: a launch costs a few microseconds.) The lines above
 # the plot are the kernels of this package. They hardly care, since they read most numbers once: that, too, one only knows by measuring.*
 #
 # Overwriting the cache takes the GPU some 50 µs. In that time the host can queue mark, call and mark: so the queue is not empty

@@ -64,6 +64,29 @@ def timed(warm=True, empty="before", wait=True, average=median, scale=1.0, idle=
     return f
 
 
+def marks_before_the_launch(gpu, calls):
+    gpu.launch()
+    marks = []
+    for _ in range(calls):
+        gpu.empty_cache()
+        marks.append((gpu.event(), gpu.event()))
+        gpu.launch()
+    gpu.synchronize()
+    return median(end.time - start.time for start, end in marks)
+
+
+def between_two_marks(gpu, calls):
+    gpu.launch()
+    gpu.synchronize()
+    gpu.empty_cache()
+    start = gpu.event()
+    for _ in range(calls):
+        gpu.launch()
+    end = gpu.event()
+    gpu.synchronize()
+    return (end.time - start.time) / calls
+
+
 def by_the_host(warm=True, empty=False, wait=False, average=median):
     """A mutant that measures with the clock of the host."""
     def f(gpu, calls):
@@ -149,6 +172,11 @@ exercise(
         "divides the time of many calls, data in the cache": Mistake(many_calls,
             "Twenty calls and one wait are better than one. But their data lies in the cache, the launches of short "
             "kernels are in the time, and disturbed calls are averaged in."),
+        "sets both marks before the launch": Mistake(marks_before_the_launch,
+            "Between your marks there is nothing: the second one belongs after the launch, in the same queue."),
+        "divides the time between two marks": Mistake(between_two_marks,
+            "One pair of marks around all calls: all but the first find their data in the cache, and disturbed calls "
+            "are averaged in.", next="A pair of marks, and an emptied cache, for each call."),
         "gives milliseconds": Mistake(timed(scale=1e-3), "The events count in microseconds already."),
         "gives the sum": Mistake(timed(average=lambda times: sum(times)), "The time of all calls; one was asked for."),
     },

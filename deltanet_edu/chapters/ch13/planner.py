@@ -56,6 +56,13 @@ def without_the_wait(times, launch):
     return end
 
 
+def running_early(times, launch):
+    end = 0.0
+    for n, t in enumerate(times, 1):
+        end = max(end + t, n * launch)
+    return end
+
+
 def slower_of_the_two(times, launch):
     return sum(max(t, launch) for t in times)
 
@@ -79,6 +86,21 @@ exercise(
             "That is the graph. In eager mode each kernel waits for its own launch.", "eq. 13.6"),
         "counts the launches alone": Mistake(eager_is(lambda times, launch: launch * len(times)),
             "That is when the host is done. The GPU is not.", "eq. 13.6"),
+        "takes the later of two ends": Mistake(
+            eager_is(lambda times, launch: max(launch * len(times), launch + sum(times))),
+            "That is exact only if the GPU never waits, or has nothing left to do at the last launch. In between a "
+            "kernel may wait for its launch although the host was ahead before.", "eq. 13.6",
+            next="Keep two clocks, and move both forward kernel by kernel."),
+        "adds up the longer of each pair, and a launch": Mistake(
+            eager_is(lambda times, launch: launch + slower_of_the_two(times, launch)),
+            "A host that is ahead stays ahead: the time that a long kernel gives it covers several short ones.",
+            "eq. 13.6", next="Keep two clocks, and move both forward kernel by kernel."),
+        "lets a kernel run while it is launched": Mistake(eager_is(running_early),
+            "A kernel begins when it has been launched *and* the one before is done: take the later of these first, "
+            "and then add its time.", "eq. 13.6"),
+        "lets a graph begin before its launch": Mistake(
+            eager_is(lambda *x: timeline(*x)[0], lambda times, launch: max(launch, sum(times))),
+            "The first kernel begins after the launch, so that comes on top of all times."),
         "launches a graph for free": Mistake(eager_is(lambda *x: timeline(*x)[0], lambda times, launch: sum(times)),
             "A graph is one launch. It costs what one costs.", next="What does the graph of a single kernel take?"),
         "launches every kernel of a graph": Mistake(
@@ -150,6 +172,10 @@ exercise(
         "allows a part of a wave": Mistake(swept(waves=lambda x: x),
             "A multiprocessor runs a program or it does not. With fewer programs than multiprocessors the sweep does "
             "not get shorter: one wave is the least.", next="How long do 133 programs take on 132 multiprocessors?"),
+        "allows a part of a wave after the first": Mistake(swept(waves=lambda x: max(1, x)),
+            "One wave is the least, and so it goes on: 133 programs on 132 multiprocessors take two, not 1.01."),
+        "adds segments to programs": Mistake(swept(programs=lambda B, H, P, tiles: B * H * tiles + P),
+            "Every tile of every head has a program in *each* segment: P times as many."),
         "loses the last wave": Mistake(swept(waves=lambda x: max(1, math.floor(x))),
             "133 programs on 132 multiprocessors take two waves: round up."),
         "rounds to the nearest wave": Mistake(swept(waves=lambda x: max(1, round(x))),
@@ -254,6 +280,17 @@ def priced(maps=2, launches=2, scan=1, again=True):
     return time
 
 
+def by_parts_of_waves(B, H, T, rows, P, machine):
+    """plan_time with waves that need not be whole."""
+    step, launch, n = machine["steps"][rows], machine["launch"], machine["multiprocessors"]
+
+    def sweep(sequences):
+        waves = max(1, sequences * H * P * math.ceil(V / rows) / n)
+        return launch + waves * math.ceil(math.ceil(T / C) / P) * step
+
+    return sweep(B) if P == 1 else sweep(2 * B) + launch + P * machine["scan"] + sweep(B)
+
+
 H100 = dict(multiprocessors=132, steps={32: 1.2, 64: 1.5, 128: 2.4}, launch=6.0, scan=0.5)
 SMALL = dict(multiprocessors=28, steps={32: 2.0, 64: 3.1}, launch=6.0, scan=1.0)
 SLOW_HOST = dict(multiprocessors=132, steps={32: 1.2, 64: 1.5, 128: 2.4}, launch=90.0, scan=0.5)
@@ -265,7 +302,7 @@ def plans(g):
     return [case("one chunk", 1, 1, 50), case("few heads, a short text", 1, 4, 1000),
             case("few heads, a long text", 1, 8, 32768), case("two heads, a longer one", 1, 2, 65536),
             case("enough heads", 2, 32, 4096), case("more than enough", 4, 64, 4096),
-            case("between", 1, 24, 8192), case("a small chip", 1, 4, 8192, SMALL),
+            case("a wave and a bit", 1, 17, 4096), case("between", 1, 24, 8192), case("a small chip", 1, 4, 8192, SMALL),
             case("a small chip, many heads", 2, 16, 4096, SMALL), case("a slow host", 1, 8, 8192, SLOW_HOST),
             case("a slow host, a long text", 1, 8, 65536, SLOW_HOST), case("few heads, a middling text", 1, 6, 3000)]
 
@@ -298,6 +335,20 @@ exercise(
             "Fewer, larger programs are better only if the chip is full."),
         "takes the smallest tile": Mistake(chosen(plan_time, rows_of=lambda machine: [min(machine["steps"])]),
             "Small tiles make many programs. Once the chip is full they only repeat work."),
+        "takes one size of tile": Mistake(
+            chosen(plan_time, rows_of=lambda machine: [sorted(machine["steps"])[len(machine["steps"]) // 2]]),
+            "`machine[\"steps\"]` has several sizes, and which is best depends on how full the chip is."),
+        "takes every machine for an H100": Mistake(
+            chosen(lambda B, H, T, rows, P, machine: plan_time(B, H, T, rows, P, {**machine, "multiprocessors": 132})),
+            "How many programs run at once is `machine[\"multiprocessors\"]`: not every chip has 132."),
+        "allows a part of a wave": Mistake(chosen(by_parts_of_waves),
+            "A wave that is hardly begun takes as long as a full one: round up, as in 13.8."),
+        "allows any number of segments": Mistake(
+            lambda B, H, T, machine: min(product(machine["steps"], range(1, math.ceil(T / C) + 1)),
+                                         key=lambda plan: plan_time(B, H, T, *plan, machine)),
+            "P is a power of two."),
+        "stops at 16 segments": Mistake(chosen(plan_time, most=lambda T: min(16, math.ceil(T / C))),
+            "P may be any power of two up to the number of chunks."),
         "takes the slowest": Mistake(chosen(lambda *x: -plan_time(*x)),
             "That is the plan that takes longest: `min`, not `max`."),
         "gives segments first": Mistake(lambda *x: tuple(best_plan(*x))[::-1], "First the rows, then the segments."),

@@ -87,15 +87,19 @@ def by_building_the_plan(plan, i, sizes, wanted):
 
 
 def joined(read=lambda r, w, more: {*r, *more} - {*w}, kept=lambda x, later, wanted: x in later or x in wanted,
-           count="rw", rest=True, shift=0):
-    """A mutant: what the joined kernel reads, which of the first one's results it writes, what is counted."""
+           count="rw", rest=True, shift=0, others=False):
+    """A mutant: what the joined kernel reads, which of the first one's results it writes, what is counted.
+
+    others: results that the second kernel does not read are written in any case.
+    """
     def f(plan, i, sizes, wanted):
         i = max(0, min(i + shift, len(plan) - 2))
         (r, w), (more_r, more_w) = plan[i:i + 2]
         later = {x for reads, _ in plan[i + 2:] for x in reads}
-        one = (list(read(r, w, more_r)), list({*more_w, *(x for x in w if kept(x, later, wanted))}))
-        others = [*plan[:i], *plan[i + 2:]] if rest else []
-        return sum(sizes[x] for reads, writes in [one, *others]
+        written = (x for x in w if kept(x, later, wanted) or (others and x not in more_r))
+        one = (list(read(r, w, more_r)), list({*more_w, *written}))
+        unchanged = [*plan[:i], *plan[i + 2:]] if rest else []
+        return sum(sizes[x] for reads, writes in [one, *unchanged]
                    for x in (*(reads if "r" in count else ()), *(writes if "w" in count else ())))
     return f
 
@@ -136,6 +140,12 @@ exercise(
             next="Look at `plan[i + 2:]`."),
         "drops what is wanted": Mistake(joined(kept=lambda x, later, wanted: x in later),
             "`wanted` names what must be there at the end, whoever reads it or not."),
+        "drops what is wanted, if the second kernel reads it": Mistake(
+            joined(kept=lambda x, later, wanted: x in later, others=True),
+            "`wanted` names what must be there at the end. That the second kernel has it on the chip is not enough."),
+        "drops everything that the second kernel reads": Mistake(
+            joined(kept=lambda x, later, wanted: False, others=True),
+            "Some of what passes from the first to the second is also wanted at the end, or read by a later kernel."),
         "drops everything in between": Mistake(joined(kept=lambda x, later, wanted: False),
             "Not every result of the first kernel may vanish: some are wanted, or read by a later kernel."),
         "reads twice what both need": Mistake(

@@ -75,6 +75,19 @@ exercise(
         "counts beta twice": Mistake(
             lambda k, v, beta: mapped()(k, beta[:, None] * v, beta),
             "UT has its diag(β) already: v comes as it is.", "eq. 6.3"),
+        "multiplies by beta twice": Mistake(
+            mapped(lambda k, v, beta: eye_like(k) - (ut_by_solve(k, beta) * beta @ k).T @ k,
+                   lambda k, v, beta: (ut_by_solve(k, beta) * beta @ v).T @ k),
+            "UT has its diag(β) already: k and v come as they are.", "eq. 6.3"),
+        "leaves diag(β) out of UT": Mistake(
+            mapped(lambda k, v, beta: eye_like(k) - (ut_by_solve(k, beta) / beta @ k).T @ k,
+                   lambda k, v, beta: (ut_by_solve(k, beta) / beta @ v).T @ k),
+            "UT = (I + A)⁻¹ diag(β): the inverse alone makes every token write at full strength.", "eq. 6.3"),
+        "erases at full strength": Mistake(
+            lambda k, v, beta: (householder_product(k, torch.ones_like(beta)),
+                                loop(k, k, v * beta[:, None], torch.ones_like(beta), torch.zeros_like(v[:1].T @ k[:1]),
+                                     )[1][-1]),
+            "A token takes β of what is there away, I − β k kᵀ, and writes β v kᵀ. Yours takes all of it.", "eq. 13.3"),
         "gives b transposed": Mistake(mapped(b=lambda k, v, beta: k.T @ wy_u(k, v, beta)),
             "b is a memory, (V, K), like S.", "eq. 13.3"),
         "lets b start from the identity": Mistake(
@@ -164,6 +177,12 @@ exercise(
             "eq. 13.3"),
         "erases nothing": Mistake(cut(join=lambda S, M, b: S + b),
             "A segment erases: the memory that enters goes through M.", "eq. 13.3"),
+        "lets every segment erase its own writes": Mistake(cut(join=lambda S, M, b: (S + b) @ M),
+            "b is what the segment's writes have become at its end. M is for the memory that comes in, S M + b.",
+            "eq. 13.3"),
+        "hands nothing on": Mistake(cut(join=lambda S, M, b: S),
+            "Every segment, and the end, gets the memory that came in at the beginning. Between segments it becomes "
+            "S M + b.", "eq. 13.3"),
         "writes nothing": Mistake(cut(join=lambda S, M, b: S @ M),
             "What a segment writes, b, is missing in what it hands on.", "eq. 13.3"),
         "multiplies with M transposed": Mistake(cut(join=with_swapped_product),
