@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -43,6 +44,21 @@ def whole_file(path, mode="w"):
             os.unlink(temporary)
         if isinstance(error, OSError) and error.filename in (None, temporary):
             error.filename = str(path)                                   # a full disk, say, does not name the file
+        raise
+
+
+@contextlib.contextmanager
+def whole_folder(path):
+    """A new folder beside `path`, to be filled. On success it becomes `path`, which must not exist; else it is gone."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=temporary_prefix(path), dir=path.parent))
+    try:
+        yield temporary
+        os.chmod(temporary, 0o755)                                       # mkdtemp makes it private
+        os.rename(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 

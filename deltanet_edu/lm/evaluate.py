@@ -57,10 +57,13 @@ def by_part(model, data, share=1.0, progress=iter):
 
     A perplexity, e^(mean loss of a token), compares models with the same tokens only.    progress: wraps the parts.
     """
-    rows = []
-    for part in progress(data.held_out):
-        size = len(data.tokenizer.decode(part.tokens).encode())
-        rows.append(cost(part.name, part.chars, size, len(part.tokens), bits_per_character(model, [part], share)))
+    rows, named = [], {}
+    for part in data.held_out:                                           # a file of many documents is one
+        named.setdefault(part.name, []).append(part)
+    for name, parts in progress(named.items()):
+        size = sum(len(data.tokenizer.decode(part.tokens).encode()) for part in parts)
+        chars, tokens = (sum(numbers) for numbers in zip(*((part.chars, len(part.tokens)) for part in parts)))
+        rows.append(cost(name, chars, size, tokens, bits_per_character(model, parts, share)))
     chars, size, tokens = (sum(row[name] for row in rows) for name in ("characters", "bytes", "tokens"))
     bits = sum(row["bits per character"] * row["characters"] for row in rows)
     return [*rows, cost("all", chars, size, tokens, bits / chars)]

@@ -89,14 +89,15 @@ def measure(run, config, model, tokenizer, source, wanted, share, most):
         from .leakage import shares
 
         rows = by_part(model, data, share, bar("text"))
-        for row, seen in zip(rows, shares(corpus.texts)):
+        for row, seen in zip(rows, shares(corpus.texts) if corpus.texts else ()):
             row |= {"part": row["part"] or corpus.name, "runs of 50 characters also in training": seen}
         show_text(rows)
         found["text"] = rows
     if "cloze" in wanted:
         from .cloze import cloze
 
-        found["cloze"] = cloze(model, tokenizer, [text.held_out for text in corpus.texts], most, bar("cloze"))
+        texts = [tokenizer.decode(part.tokens) for part in data.held_out]
+        found["cloze"] = cloze(model, tokenizer, texts, most, bar("cloze"))
         show_cloze(found["cloze"])
     if "recall" in wanted:
         from .facts import SOURCES, Missing, recall
@@ -116,13 +117,19 @@ def measure(run, config, model, tokenizer, source, wanted, share, most):
 
 def held_out_text(run, config, tokenizer, source):
     """(corpus, data, what to write down about them). The run's own text must still be the one it was trained on."""
-    from .corpus import load_corpus
+    from .corpus import Corpus, load_corpus, shown
     from .data import Data
     from .run_folder import RunError, load_checkpoint
+    from .token_folder import is_token_folder, open_tokens
 
-    trained_on = load_checkpoint(run)["corpus"]
-    corpus = load_corpus(source or config.corpus)
-    data = Data.prepare(corpus, tokenizer=tokenizer)
+    trained_on, place = load_checkpoint(run)["corpus"], source or config.corpus
+    if is_token_folder(place):
+        corpus, data = Corpus(shown(Path(place).name), ()), open_tokens(place, config.vocab)
+        if data.tokenizer.to_json() != tokenizer.to_json():
+            raise RunError(f"{run}: its tokens are not those of {shown(place)}. Measure it on text: --corpus my.txt")
+    else:
+        corpus = load_corpus(place)
+        data = Data.prepare(corpus, tokenizer=tokenizer)
     own = data.fingerprint == trained_on
     if not own and source is None and trained_on is not None:
         raise RunError(f"{run}: its text, corpus {config.corpus!r}, is no longer what it was trained on, "

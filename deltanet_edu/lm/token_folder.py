@@ -2,15 +2,13 @@
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..records import whole_folder
 from .config import BYTES
 from .corpus import convert, shown
 from .data import Data, HeldOut
@@ -88,49 +86,49 @@ def prepare(source, folder, vocab, separator=None, progress=lambda bytes: None):
         raise ValueError(f"vocab: got {vocab}, expected at least {BYTES + 1}, a token for each byte and one more.")
     if folder.exists():
         raise ValueError(f"folder: {shown(folder)} exists already. Choose another name, or remove it.")
-    files = sorted(source.rglob("*.txt")) if source.is_dir() else [source]
-    sizes = {path: path.stat().st_size for path in files}
+    sizes = {path: path.stat().st_size for path in (sorted(source.rglob("*.txt")) if source.is_dir() else [source])}
     total = sum(sizes.values())
     if not total:
         raise ValueError(f"corpus: there is no text in {shown(source)}. Give a UTF-8 text file, or a folder of *.txt.")
-    borders = {path: border(path, size - int(min(SHARE, MOST / total) * size)) for path, size in sizes.items()}
-    training = (text for path in files for text in pieces(path, 0, borders[path]))
+    files = {path: (border(path, size - int(min(SHARE, MOST / total) * size)), size) for path, size in sizes.items()}
+    training = (text for path, (middle, _) in files.items() for text in pieces(path, 0, middle))
     tokenizer = Tokenizer.train(islice(training, 0, None, -(-total // SAMPLE)), vocab - 1)
     tokenizer.backend.add_special_tokens([BEGINS])
     begins, dtype = tokenizer.backend.token_to_id(BEGINS), np.dtype("uint16" if vocab <= 2**16 else "uint32")
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.", dir=folder.parent))
-    try:
-        digest, documents, held_out, done = hashlib.sha256(tokenizer.to_json().encode()), 0, [], 0
-        with open(temporary / TRAIN, "wb") as file:
-            for path in files:
-                tokens = np.empty(0, dtype)
-                for number, text in enumerate(pieces(path, 0, borders[path])):
-                    tokens = encode(tokenizer, text, separator, begins, number == 0).astype(dtype)
-                    tokens.tofile(file)
-                    digest.update(tokens.tobytes())
-                    documents, done = documents + int((tokens == begins).sum()), done + len(text)
-                    progress(done)
-                before = torch.from_numpy(tokens[-BEFORE:].astype(np.int64))
-                rest = "".join(pieces(path, borders[path], sizes[path]))
-                held_out += hold_out(tokenizer, shown(path.name), rest, separator, begins, before)
-            count = file.tell() // dtype.itemsize
+    with whole_folder(folder) as new:
+        with open(new / TRAIN, "wb") as file:
+            written, held_out = write_tokens(file, dtype, files, tokenizer, separator, begins, progress)
         if not held_out:
             raise ValueError(f"separator: no document of {shown(source)} begins in its last 5 %, so none can be held "
                              "out. Is it what stands between them?")
-        for _, _, tokens, _ in held_out:
-            digest.update(tokens.numpy().tobytes())
-        about = dict(format=FORMAT, vocab=vocab, begins=begins, dtype=dtype.name, tokens=count, documents=documents,
-                     bytes=total, held_out=sum(len(part[2]) for part in held_out), fingerprint=digest.hexdigest()[:16])
-        torch.save(held_out, temporary / HELD_OUT)
-        (temporary / TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
-        (temporary / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
-        os.rename(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        about = dict(format=FORMAT, vocab=vocab, begins=begins, dtype=dtype.name, bytes=total, **written,
+                     held_out=sum(len(tokens) for _, _, tokens, _ in held_out))
+        torch.save(held_out, new / HELD_OUT)
+        (new / TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
+        (new / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
     return about
+
+
+def write_tokens(file, dtype, files, tokenizer, separator, begins, progress):
+    """Write the training tokens of all files = {path: (where its held-out text begins, its size)}. Returns what there
+    is to say about them, and what is held out: [(name, tokens before, tokens, characters)], as of HeldOut."""
+    digest, count, documents, done, held_out = hashlib.sha256(tokenizer.to_json().encode()), 0, 0, 0, []
+    for path, (middle, size) in files.items():
+        tokens = np.empty(0, dtype)
+        for number, text in enumerate(pieces(path, 0, middle)):
+            tokens = encode(tokenizer, text, separator, begins, number == 0).astype(dtype)
+            tokens.tofile(file)
+            digest.update(tokens.tobytes())
+            count, documents = count + len(tokens), documents + int((tokens == begins).sum())
+            done += len(text)
+            progress(done)
+        before = torch.from_numpy(tokens[-BEFORE:].astype(np.int64))
+        rest = "".join(pieces(path, middle, size))
+        held_out += hold_out(tokenizer, shown(path.name), rest, separator, begins, before)
+    for _, _, tokens, _ in held_out:
+        digest.update(tokens.numpy().tobytes())
+    return dict(tokens=count, documents=documents, fingerprint=digest.hexdigest()[:16]), held_out
 
 
 def border(path, position):

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,6 +144,33 @@ def test_what_an_interrupted_save_left_is_swept_at_the_next_start(tiny, data, tm
     (tmp_path / "notes.txt").write_text("mine")
     train(replace(tiny, steps=1), tmp_path, data=data)
     assert not any(path.exists() for path in left) and (tmp_path / "notes.txt").exists()
+
+
+# -- TensorBoard -------------------------------------------------------------------------------------------------------
+
+def test_tensorboard_is_told_what_the_log_says(here, monkeypatch):
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, folder, purge_step):
+            written.append((os.path.relpath(folder, "runs"), purge_step))
+
+        def add_scalar(self, name, value, step):
+            written.append((name, value, step))
+
+        def close(self):
+            written.append("closed")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=SummaryWriter))
+    assert CliRunner().invoke(app, [*SMALL, "--tensorboard"]).exit_code == 0
+    log = read_log(here / "runs" / "mine")
+    assert written[0] == (os.path.join("mine", "tensorboard"), 1) and written[-1] == "closed"
+    assert {("loss", e["loss"], e["step"]) for e in log} | {("held_out", log[-1]["held_out"], 12)} <= set(written)
+
+
+def test_without_tensorboard_nothing_begins(here, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert "tensorboard: it is not installed. Install it with: pip install" in one_line(*SMALL, "--tensorboard")
+    assert not (here / "runs").exists()
 
 
 # -- terminals ---------------------------------------------------------------------------------------------------------

@@ -152,6 +152,10 @@ def test_the_command(folder, tmp_path):
     small = "--steps 2 --layers 1 --d-model 16 --heads 2 --batch 4 --length 32".split()
     mine = ["--run", "mine", "--runs", tmp_path / "runs", "--corpus", tmp_path / "tokens", "--vocab", VOCAB]
     assert "2 steps: " in run("train", *mine, *small)
+    measured = run("evaluate", tmp_path / "runs" / "mine", "--only", "text", "--only", "cloze")
+    assert "my.txt" in measured and "after 2 steps" in measured
+    other = run("evaluate", tmp_path / "runs" / "mine", "--corpus", folder, fails=True)
+    assert "its tokens are not those of" in other
     assert "cannot resume" in run("train", *mine, "--resume", "--corpus", folder, fails=True)
     assert "was prepared with 300" in run("train", *mine[2:], "--run", "x", "--vocab", 400, *small, fails=True)
     settings = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
