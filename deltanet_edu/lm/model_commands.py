@@ -10,6 +10,7 @@ import typer
 from .commands import Device, Folder, Threads, clear_errors
 
 MEASURES = ("text", "cloze", "recall", "positions")
+Best = Annotated[bool, typer.Option("--best", help="Take the weights that measured best: of train --keep-best.")]
 
 
 def register(app):
@@ -30,6 +31,7 @@ def evaluate_command(
     share: Annotated[float, typer.Option(help="Of the held-out text, for a quick look.")] = 1.0,
     most: Annotated[int, typer.Option(min=1, help="Passages, documents or examples of each kind, at most.")] = 200,
     output: Annotated[Path | None, typer.Option(help="Write all of it to this JSON file, whole or not at all.")] = None,
+    best: Best = False,
     threads: Threads = 1,
     device: Device = "auto",
 ):
@@ -59,7 +61,7 @@ def evaluate_command(
         from .train import load_run
 
         torch.set_num_threads(threads)
-        config, model, tokenizer, step = load_run(run, device)
+        config, model, tokenizer, step = load_run(run, device, best)
         if tasks:
             from .harness import run_tasks
 
@@ -141,13 +143,13 @@ def held_out_text(run, config, tokenizer, source):
 
 
 def show_text(rows):
+    seen = "runs of 50 characters also in training"                      # not looked for in a text that lies on disk
     typer.echo(f"{'held-out text':<24}{'characters':>12}{'bits per character':>20}{'per byte':>10}{'perplexity':>12}"
-               f"{'seen':>8}")
+               + f"{'seen':>8}" * (seen in rows[0]))
     for row in rows:
-        seen = row.get("runs of 50 characters also in training")
         typer.echo(f"{row['part']:<24}{row['characters']:>12,}{row['bits per character']:>20.3f}"
                    f"{row['bits per byte']:>10.3f}{row['perplexity of a token']:>12.2f}"
-                   + (f"{seen:>8.1%}" if seen is not None else ""))
+                   + (f"{row[seen]:>8.1%}" if seen in row else ""))
 
 
 def show_cloze(row):
@@ -200,6 +202,7 @@ def generate_command(
                                                    show_default="none")] = None,
     seed: Annotated[int, typer.Option(help="The same seed writes the same text.")] = 0,
     chat: Annotated[bool, typer.Option("--chat", help="Talk with the model, a line a turn; Ctrl-D ends.")] = False,
+    best: Best = False,
     device: Device = "auto",
 ):
     """Let a trained model write. The text appears token by token; a memory of the delta rule never grows.
@@ -217,7 +220,7 @@ def generate_command(
         from .train import load_run
 
         torch.set_num_threads(1)
-        _, model, tokenizer, _ = load_run(run, device)
+        _, model, tokenizer, _ = load_run(run, device, best)
         how = dict(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
         if chat:
             talk(Chat(model, tokenizer, tokens, **how))

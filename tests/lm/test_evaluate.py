@@ -262,6 +262,23 @@ def test_another_text_is_measured_and_said_to_be_one(run, tmp_path):
     assert "Measured on other.txt, which is not what this run was trained on" in out and "last word" not in out
 
 
+def test_a_run_on_a_text_on_disk_and_its_best_weights(run, tmp_path):
+    from deltanet_edu.lm.token_folder import prepare
+    from deltanet_edu.lm.train import train
+
+    for seed, name in enumerate(("tokens", "others")):
+        (tmp_path / f"{name}.txt").write_text(stories(seed, 60_000))
+        prepare(tmp_path / f"{name}.txt", tmp_path / name, 300)
+    config = Config(corpus=str(tmp_path / "tokens"), vocab=300, layers=1, d_model=16, heads=2, batch=4, length=16,
+                    steps=6)
+    train(config, tmp_path / "mine", device="cpu", keep_best=True, evaluate_every=3, say=lambda line: None)
+    out = evaluate(tmp_path / "mine", "--best", "--only", "text", "--only", "positions", "--only", "cloze")
+    assert "tokens.txt" in out and "Measured on" not in out and "seen" not in out
+    other = evaluate(tmp_path / "mine", "--corpus", tmp_path / "others", fails=True)
+    assert "its tokens are not those of" in other
+    assert "there is no best.pt" in evaluate(run, "--best", fails=True)
+
+
 def test_a_model_from_elsewhere_is_measured_on_a_text_that_is_named(run, tmp_path):
     from deltanet_edu.lm.run_folder import load_checkpoint
 
