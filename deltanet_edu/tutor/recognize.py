@@ -341,9 +341,9 @@ def _right_and_wrong(exercise, outcomes, wrong):
                 return ""
             values = [x if isinstance(x, tuple) else (x,) for x in (expected.value, outcome.value)] if bad else [(), ()]
             for where, masks in parts(*values[0]) if bad else ():
-                for mask, e, a in zip(masks if isinstance(masks, tuple) else (masks,), *values):
-                    if mask.any():
-                        same = difference(e, torch.where(mask, a, e), exercise.tolerance) is None
+                for there, e, a in zip(masks if isinstance(masks, tuple) else (masks,), *values):
+                    if there.any():
+                        same = difference(e, torch.where(there, a, e), exercise.tolerance) is None
                         right[where] = right.get(where, True) and same
         kinds = [[where for where, ok in right.items() if ok is wanted] for wanted in (True, False)]
         if all(kinds):

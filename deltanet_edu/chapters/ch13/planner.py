@@ -302,8 +302,9 @@ def plans(g):
     return [case("one chunk", 1, 1, 50), case("few heads, a short text", 1, 4, 1000),
             case("few heads, a long text", 1, 8, 32768), case("two heads, a longer one", 1, 2, 65536),
             case("enough heads", 2, 32, 4096), case("more than enough", 4, 64, 4096),
-            case("a wave and a bit", 1, 17, 4096), case("between", 1, 24, 8192), case("a small chip", 1, 4, 8192, SMALL),
-            case("a small chip, many heads", 2, 16, 4096, SMALL), case("a slow host", 1, 8, 8192, SLOW_HOST),
+            case("a wave and a bit", 1, 17, 4096), case("between", 1, 24, 8192),
+            case("a small chip", 1, 4, 8192, SMALL), case("a small chip, many heads", 2, 16, 4096, SMALL),
+            case("a slow host", 1, 8, 8192, SLOW_HOST),
             case("a slow host, a long text", 1, 8, 65536, SLOW_HOST), case("few heads, a middling text", 1, 6, 3000)]
 
 
