@@ -122,7 +122,8 @@ check("14.8", convolve)
 # ## 14.9
 #
 # What comes out of the convolution is cut into queries, keys and values, these into heads, and made what the rule expects. In `z` stand the queries of all heads,
-# then the keys of all heads, then the values. A length is $\sqrt{|x|^2 + 10^{-6}}$, so that a token of zeros has one too. `b` is $W_\beta x$.
+# then the keys of all heads, then the values. `b` is $W_\beta x$. A token of zeros has to stay zeros: what keeps the divisor from zero may stand anywhere in it, if it
+# is as small as the package's $10^{-6}$.
 
 # %%
 def rule_inputs(z, b, H, K, V, beta_max):

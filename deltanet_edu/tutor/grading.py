@@ -83,7 +83,7 @@ def grade_function(exercise, f):
     if not any(wrong):
         return _right(exercise, f)
 
-    failing = sorted((i for i, bad in enumerate(wrong) if bad), key=lambda i: (size(exercise.case_list[i].args), i))
+    failing = _smallest_first(exercise, wrong)
     smallest = failing[0]
     shown = describe(exercise, f, smallest, outcomes[smallest])
     if name := _catalogued(exercise, f, outcomes, wrong):
@@ -99,7 +99,10 @@ def grade_function(exercise, f):
     elif bare := rounding.bare_outcomes(exercise, f, smallest):
         if name := _catalogued(exercise, f, bare, wrong):
             return named(exercise, name, exercise.mutants[name], shown)
-        outcomes = bare
+        still = [not agree(e, o, exercise.tolerance) for e, o in zip(exercise.expected, bare)]
+        if any(still):                                                   # what is wrong beside the epsilon
+            outcomes, wrong, smallest = bare, still, _smallest_first(exercise, still)[0]
+            shown = describe(exercise, f, smallest, outcomes[smallest])
 
     def is_right(g):
         """Whether another function is right on every case, the wrong ones first."""
@@ -111,6 +114,11 @@ def grade_function(exercise, f):
         headline, advice = (headline if "dtype" in headline else lost.headline), [lost.cause]
         shown = shown + your_line(lost.line)
     return fail(exercise, headline, [*(Part(line) for line in advice), *shown, _hint(exercise)])
+
+
+def _smallest_first(exercise, wrong):
+    """The numbers of the cases that are wrong, the smallest first."""
+    return sorted((i for i, bad in enumerate(wrong) if bad), key=lambda i: (size(exercise.case_list[i].args), i))
 
 
 def _catalogued(exercise, f, outcomes, wrong):

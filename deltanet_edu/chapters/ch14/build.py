@@ -65,6 +65,27 @@ def padded_tail_of_the_piece(seen, z, y, n, entering):
     return F.pad(mine, (0, 0, n - 1 - mine.shape[1], 0))
 
 
+def outputs_of_the_piece(seen, z, y, n, entering):
+    return y[:, max(0, z.shape[1] - (n - 1)):]
+
+
+def expecting_a_tail(z, tail, w):
+    seen, T = torch.cat([tail, z], 1), z.shape[1]
+    return sum(w[i] * seen[:, i:i + T] for i in range(len(w))), seen[:, T:]
+
+
+def mixed(seen, w, T):
+    y = sum(w[i] * seen[:, i:i + T] for i in range(len(w)))
+    return y.sum(-1, keepdim=True).expand_as(y).clone()
+
+
+def same_size(z, tail, w):
+    """A convolution whose window is centered, by padding on both sides."""
+    n, T = len(w), z.shape[1]
+    seen = F.pad(z, (0, 0, n // 2, n - 1 - n // 2))
+    return sum(w[i] * seen[:, i:i + T] for i in range(n)), convolve(z, tail, w)[1]
+
+
 def outputs_as_tail(seen, z, y, n, entering):
     return torch.cat([entering, y], 1)[:, z.shape[1]:]
 
@@ -88,6 +109,11 @@ SLIPS_OF_CONVOLVE = {
     "leaves out the present": Mistake(
         dict(y=lambda seen, w, T: sum(w[i] * seen[:, i:i + T] for i in range(len(w) - 1))),
         "The last tap meets the present: the sum runs over all n taps.", "eq. 14.2"),
+    "leaves out the oldest": Mistake(
+        dict(y=lambda seen, w, T: sum(w[i] * seen[:, i:i + T] for i in range(1, len(w)))),
+        "The sum begins with tap 0, which meets the oldest of the n inputs.", "eq. 14.2"),
+    "mixes the channels": Mistake(dict(y=mixed),
+        "Each channel keeps to itself: a sum over n tokens, not over channels.", "eq. 14.2"),
     "applies SiLU": Mistake(
         dict(y=lambda seen, w, T: F.silu(sum(w[i] * seen[:, i:i + T] for i in range(len(w))))),
         "SiLU comes in the next stage. The convolution is a weighted sum.", "eq. 14.2"),
@@ -110,6 +136,9 @@ SLIPS_OF_CONVOLVE = {
     "keeps outputs": Mistake(dict(tail=outputs_as_tail),
         "The tail holds *inputs* of the convolution. With outputs in it this is another, recurrent filter.",
         "eq. 14.2"),
+    "keeps outputs of this piece": Mistake(dict(tail=outputs_of_the_piece),
+        "The tail holds *inputs* of the convolution. With outputs in it this is another, recurrent filter.",
+        "eq. 14.2"),
     "keeps one input too many": Mistake(dict(tail=lambda seen, z, y, n, entering: seen[:, -n:]),
         "With n taps the next token needs the n − 1 inputs before it.", "eq. 14.2"),
     "keeps everything": Mistake(dict(tail=lambda seen, z, y, n, entering: seen),
@@ -117,9 +146,15 @@ SLIPS_OF_CONVOLVE = {
 }
 
 
-MISTAKES_OF_CONVOLVE = alone_and_paired(convolve_with, SLIPS_OF_CONVOLVE)
-for first in ("ignores the tail", "looks at later tokens"):              # who does not look at the tail fills it up so
-    del MISTAKES_OF_CONVOLVE[f"{first}, and fills up a short tail with zeros"]
+LIKELY = ("ignores the tail", "meets the taps in the wrong order", "applies SiLU", "keeps no tail",
+          "takes the tail from this piece alone", "keeps outputs", "keeps one input too many", "leaves out the present")
+MISTAKES_OF_CONVOLVE = alone_and_paired(convolve_with, SLIPS_OF_CONVOLVE, LIKELY) | {
+    "expects a tail at the start": Mistake(expecting_a_tail,
+        "At the start of a text `tail` is None: put n − 1 rows of zeros in front then.", "eq. 14.2"),
+    "pads on both sides": Mistake(same_size,
+        "Zeros on both sides center the window, and token t sees later ones. All n − 1 belong in front, and where "
+        "there is a tail, it stands there instead.", "eq. 14.2"),
+}
 
 
 def convolve_cases(g):
@@ -144,15 +179,14 @@ exercise(
 def rule_inputs(z, b, H, K, V, beta_max):
     q, k, v = (part.unflatten(-1, (H, -1)) for part in z.split([H * K, H * K, H * V], -1))
     q, k, v = F.silu(q), F.silu(k), F.silu(v)                            # (B, T, H, K) twice, (B, T, H, V)
-    q, k = (x / (x.square().sum(-1, keepdim=True) + 1e-6).sqrt() for x in (q, k))
-    return q, k, v, beta_max * b.sigmoid()
+    return F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, beta_max * b.sigmoid()
 
 
 def rule_inputs_by_views(z, b, H, K, V, beta_max):
     B, T, _ = z.shape
     z = z * torch.sigmoid(z)
     q, k, v = z[..., :H * K].view(B, T, H, K), z[..., H * K:2 * H * K].view(B, T, H, K), z[..., 2 * H * K:]
-    q, k = (x * torch.rsqrt((x * x).sum(-1, keepdim=True) + 1e-6) for x in (q, k))
+    q, k = (x * torch.rsqrt((x * x).sum(-1, keepdim=True).clamp(min=1e-24)) for x in (q, k))
     return q, k, v.reshape(B, T, H, V), beta_max / (1 + torch.exp(-b))
 
 
@@ -160,13 +194,12 @@ def rule_inputs_by_heads(z, b, H, K, V, beta_max):
     def head(part, width):
         return torch.stack([F.silu(part[..., h * width:(h + 1) * width]) for h in range(H)], 2)
     q, k = head(z[..., :H * K], K), head(z[..., H * K:2 * H * K], K)
-    q, k = (torch.einsum("bthk,bth->bthk", x, 1 / torch.sqrt(torch.einsum("bthk,bthk->bth", x, x) + 1e-6))
-            for x in (q, k))
+    q, k = (torch.einsum("bthk,bth->bthk", x, 1 / x.norm(dim=-1).clamp(min=1e-12)) for x in (q, k))
     return q, k, head(z[..., 2 * H * K:], V), torch.sigmoid(b) * beta_max
 
 
 def length_1(x):
-    return x / (x.square().sum(-1, keepdim=True) + 1e-6).sqrt()
+    return F.normalize(x, dim=-1)
 
 
 def silu_length_1(x):
@@ -190,6 +223,11 @@ def keys_first(z, H, K, V):
     return k, q, v
 
 
+def values_first(z, H, K, V):
+    v, k, q = (part.unflatten(-1, (H, -1)) for part in z.split([H * V, H * K, H * K], -1))
+    return q, k, v
+
+
 def inputs_with(cut=split, shape=silu_length_1, query=None, value=F.silu, beta=None):
     """A mutant: cut(z, H, K, V), keys shape(k), queries query(q) if given, value(v), beta(b, beta_max)."""
     def f(z, b, H, K, V, beta_max):
@@ -200,31 +238,15 @@ def inputs_with(cut=split, shape=silu_length_1, query=None, value=F.silu, beta=N
 
 
 def across_heads(x):
-    x = F.silu(x)
-    return x / (x.square().sum((-2, -1), keepdim=True) + 1e-6).sqrt()
+    return F.normalize(F.silu(x).flatten(-2), dim=-1).view_as(x)
 
 
-def along_heads(x):
-    x = F.silu(x)
-    return x / (x.square().sum(-2, keepdim=True) + 1e-6).sqrt()
-
-
-def along_tokens(x):
-    x = F.silu(x)
-    return x / (x.square().sum(1, keepdim=True) + 1e-6).sqrt()
-
-
-def rms_1(x):
-    x = F.silu(x)
-    return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
-
-
-def length_1_by_sum(x):
-    return F.silu(x) / (F.silu(x).abs().sum(-1, keepdim=True) + 1e-6)
-
-
-def over_squares(x):
-    return F.silu(x) / (F.silu(x).square().sum(-1, keepdim=True) + 1e-6)
+def over(size):
+    """SiLU, divided by a size of it; zeros stay zeros."""
+    def f(x):
+        x = F.silu(x)
+        return x / size(x).clamp(min=1e-12)
+    return f
 
 
 SLIPS_OF_INPUTS = {
@@ -234,6 +256,8 @@ SLIPS_OF_INPUTS = {
     "deals the channels out to the heads": Mistake(dict(cut=interleaved),
         "A head's channels stand side by side: the first K are head 1's. Yours gives it every H-th channel.",
         "eq. 14.7"),
+    "takes the values first": Mistake(dict(cut=values_first),
+        "The order in z is q, k, v.", "eq. 14.7"),
     "takes keys for queries": Mistake(dict(cut=keys_first),
         "The order in z is q, k, v.", "eq. 14.7"),
     "normalizes before SiLU": Mistake(dict(shape=lambda x: F.silu(length_1(x))),
@@ -246,17 +270,33 @@ SLIPS_OF_INPUTS = {
     "takes one length for all heads": Mistake(dict(shape=across_heads),
         "Each head has a memory of its own, so each head's key has length 1 on its own: sum over the last dimension.",
         "eq. 2.10"),
-    "normalizes along the heads": Mistake(dict(shape=along_heads),
+    "normalizes along the heads": Mistake(dict(shape=lambda x: F.normalize(F.silu(x), dim=2)),
         "The entries of a key are the *last* dimension. Yours divides by what stands in the same place of other heads.",
         "eq. 2.10"),
-    "normalizes along the tokens": Mistake(dict(shape=along_tokens),
-        "The entries of a key are the *last* dimension. Along the tokens, each would know of later ones.", "eq. 2.10"),
-    "makes the root of the mean square 1": Mistake(dict(shape=rms_1),
+    "normalizes along the tokens": Mistake(dict(shape=lambda x: F.normalize(F.silu(x), dim=1)),
+        "The entries of a key are the *last* dimension. Along dimension 1, which is what `F.normalize` takes if you do "
+        "not say, tokens would know of later ones.", "eq. 2.10"),
+    "makes the root of the mean square 1": Mistake(dict(shape=over(lambda x: x.square().mean(-1, keepdim=True).sqrt())),
         "That is an RMSNorm, and the keys have length √K. The *sum* of the squares is to be 1.", "eq. 2.10"),
-    "uses the 1-norm": Mistake(dict(shape=length_1_by_sum),
+    "divides zeros by their length": Mistake(dict(shape=lambda x: F.silu(x) / F.silu(x).norm(dim=-1, keepdim=True)),
+        "A token of zeros has the length 0, and 0/0 is NaN, which the memory would keep for ever.", "eq. 2.10",
+        next="Which divisor is never zero?"),
+    "takes a ReLU": Mistake(dict(shape=lambda x: length_1(F.relu(x))),
+        "The activation of the layer is SiLU, x σ(x).", "eq. 14.4"),
+    "takes a ReLU for all": Mistake(dict(shape=lambda x: length_1(F.relu(x)), value=F.relu),
+        "The activation of the layer is SiLU, x σ(x).", "eq. 14.4"),
+    "takes a ReLU after the norm": Mistake(dict(shape=lambda x: F.relu(length_1(x))),
+        "SiLU comes first, and the norm last: otherwise the length is not 1.", "eq. 14.4"),
+    "takes a sigmoid for all": Mistake(dict(shape=lambda x: length_1(x.sigmoid()), value=torch.sigmoid),
+        "SiLU is x σ(x), not σ(x).", "eq. 14.4"),
+    "takes a softmax of q and k": Mistake(dict(shape=lambda x: x.softmax(-1)),
+        "A softmax makes the entries sum to 1. A key gets *length* 1, after SiLU.", "eq. 2.10"),
+    "takes a softmax after SiLU": Mistake(dict(shape=lambda x: F.silu(x).softmax(-1)),
+        "A softmax makes the entries sum to 1. A key gets *length* 1.", "eq. 2.10"),
+    "uses the 1-norm": Mistake(dict(shape=lambda x: F.normalize(F.silu(x), p=1, dim=-1)),
         "With the 1-norm a write with β = 1 does not erase (2.11). Divide by the root of the sum of squares.",
         "eq. 2.11"),
-    "divides by the squared length": Mistake(dict(shape=over_squares),
+    "divides by the squared length": Mistake(dict(shape=over(lambda x: x.square().sum(-1, keepdim=True))),
         "Divide by the *root* of the sum of squares.", "eq. 2.10"),
     "does not normalize the queries": Mistake(dict(shape=silu_length_1, query=F.silu),
         "Queries are normalized like keys. In a layer only the ε of the last norm would notice; here all of it shows.",
@@ -273,6 +313,15 @@ SLIPS_OF_INPUTS = {
         "Queries and keys get length 1. A value is what is stored, and may have any length.", "eq. 2.10"),
     "lets β be any number": Mistake(dict(beta=lambda b, top: top * b),
         "A write strength lies between 0 and beta_max: the sigmoid of b, times beta_max.", "eq. 2.10"),
+    "takes b for β": Mistake(dict(beta=lambda b, top: b.clone()),
+        "b is any number. A write strength lies between 0 and beta_max: `beta_max * b.sigmoid()`.", "eq. 2.10"),
+    "puts β through SiLU": Mistake(dict(beta=lambda b, top: top * F.silu(b)),
+        "SiLU is for q, k and v. A write strength lies between 0 and beta_max: the sigmoid, times beta_max.",
+        "eq. 2.10"),
+    "does not activate the keys": Mistake(dict(shape=length_1, query=silu_length_1),
+        "Keys go through SiLU like queries.", "eq. 14.4"),
+    "does not normalize the keys": Mistake(dict(shape=F.silu, query=silu_length_1),
+        "Of the two it is the *key* whose length matters: a write multiplies what it finds by 1 − β‖k‖².", "eq. 2.10"),
     "ignores beta_max": Mistake(dict(beta=lambda b, top: b.sigmoid()),
         "With beta_max = 2 the strengths reach up to 2.", "eq. 2.10"),
     "puts beta_max inside the sigmoid": Mistake(dict(beta=lambda b, top: (top * b).sigmoid()),
@@ -304,6 +353,6 @@ exercise(
     equations=("14.4", "2.10"), reference=rule_inputs, alternatives=(rule_inputs_by_views, rule_inputs_by_heads),
     cases=input_cases, mutants=alone_and_paired(inputs_with, SLIPS_OF_INPUTS, TOGETHER),
     hints=("Cut z into H·K, H·K and H·V channels, and each of these into heads.",
-           "SiLU for all three; q and k are then divided by the root of their sum of squares plus 10⁻⁶.",
+           "SiLU for all three; q and k are then divided by their length, head by head: the last dimension.",
            "`part.unflatten(-1, (H, -1))` makes heads; β is `beta_max * b.sigmoid()`."),
 )

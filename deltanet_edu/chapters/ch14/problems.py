@@ -24,6 +24,13 @@ exercise(
         "takes one from each side": Mistake(14, "Only one of the 16 parts is superfluous: 6 + 10 − 1.", "eq. 14.4"),
         "counts what (14.4) ties": Mistake(45, "That is (6 − 1)(10 − 1), the facts that follow from the others. The "
             "rest, 60 − 45, can be stored.", "eq. 14.4"),
+        "takes away one key": Mistake(59, "More than one key follows from others: every pair of words that differs "
+            "from word 1 on both sides does, 5 · 9 of them.", "eq. 14.4"),
+        "takes away what is not there": Mistake(54, "Start from the parts, 6 + 10 of them, not from the pairs.",
+            "eq. 14.4"),
+        "takes away the difference": Mistake(4, "The parts of both sides count: 6 + 10, and one of them is too many.",
+            "eq. 14.4"),
+        "adds one": Mistake(17, "The parts are 16, and one of them is superfluous, not missing.", "eq. 14.4"),
         "counts the second words": Mistake(10, "With one first word it would be 10. Each further first word adds one "
             "dimension: where its own part points.", "eq. 14.4"),
         "counts the first words": Mistake(6, "With one second word it would be 6. Each further second word adds one "
@@ -62,10 +69,14 @@ def taps_at(q=-1, k=-2, v=-1):
     return f
 
 
-def both_taps(n, K, V):
-    w = pair_taps(n, K, V)
-    w[-1] = 1.0
-    return w
+def filled(**rows):
+    """A mutant: the right taps with some of them filled, {part: (rows, number)}; part is q, k or v."""
+    def f(n, K, V):
+        w, columns = pair_taps(n, K, V), dict(q=slice(0, K), k=slice(K, 2 * K), v=slice(2 * K, None))
+        for part, (where, number) in rows.items():
+            w[where, columns[part]] = number
+        return w
+    return f
 
 
 exercise(
@@ -79,7 +90,7 @@ exercise(
         "passes everything on unchanged": Mistake(taps_at(k=-1),
             "With these taps key and value come from the same token, and the memory is a bag of tokens (14.1).",
             "eq. 14.3"),
-        "keeps the present in the keys": Mistake(both_taps,
+        "keeps the present in the keys": Mistake(filled(k=(-1, 1.0)),
             "The keys now contain the token before *and* the present one. Asked for the first alone, the memory "
             "answers with a mixture.", "eq. 14.3"),
         "shifts the queries too": Mistake(taps_at(q=-2),
@@ -95,6 +106,23 @@ exercise(
             "Moved together, key and value still come from one and the same token.", "eq. 14.3"),
         "leaves the keys without a tap": Mistake(taps_at(k=None),
             "All taps of the keys are 0, and so are the keys: nothing is written.", "eq. 14.3"),
+        "shares the keys between two tokens": Mistake(filled(k=(slice(-2, None), 0.5)),
+            "Half of each is a mixture. The key should be that of the token before, whole.", "eq. 14.3"),
+        "gives the keys all earlier tokens": Mistake(filled(k=(slice(None, -1), 1.0)),
+            "The key is then a sum of several tokens. Only the one before belongs to the pair.", "eq. 14.3"),
+        "gives the queries the token before as well": Mistake(filled(q=(-2, 1.0)),
+            "The query should be that of the present token alone: it asks for what followed *this* token.",
+            "eq. 14.3"),
+        "gives the values the token before as well": Mistake(filled(v=(-2, 1.0)),
+            "The value should be that of the present token alone.", "eq. 14.3"),
+        "looks two tokens back": Mistake(lambda n, K, V: taps_at(k=max(-3, -n))(n, K, V),
+            "Row n − 3 meets the token two places back. The one before is row n − 2.", "eq. 14.2"),
+        "fills in ones everywhere": Mistake(lambda n, K, V: torch.ones(n, 2 * K + V),
+            "Then every channel is a sum over n tokens. A tap of 1 in one row passes one token on.", "eq. 14.2"),
+        "leaves the values without a tap": Mistake(taps_at(v=None),
+            "Values need a tap too, on the present: without one they are zero.", "eq. 14.2"),
+        "leaves the queries without a tap": Mistake(taps_at(q=None),
+            "Queries need a tap too, on the present: without one they are zero.", "eq. 14.2"),
         "gives the taps of the keys only": Mistake(taps_at(q=None, v=None),
             "Queries and values need a tap too, on the present: without one they are zero.", "eq. 14.2"),
         "looks at the oldest token": Mistake(taps_at(k=0),
@@ -184,10 +212,46 @@ def cleared_outputs(z, w, ends):
     return y
 
 
+def ahead_from_the_present(z, w, ends):
+    pieces = []
+    for start, end in zip(ends, ends[1:]):
+        mine = F.pad(z[start:end], (0, 0, 0, len(w) - 1))
+        pieces.append(sum(w[i] * mine[i:i + end - start] for i in range(len(w))))
+    return torch.cat(pieces)
+
+
+def erased(z, w, ends):
+    z = z.clone()
+    for start in ends[1:-1]:
+        z[max(start - len(w) + 1, 0):start] = 0
+    return document_by_document(z, w, [0, len(z)])
+
+
+def reversed_at_the_border(z, w, ends):
+    y, n = document_by_document(z, w, ends), len(w)
+    for start, end in zip(ends[1:-1], ends[2:]):
+        for t in range(start, min(start + n - 1, end)):
+            y[t] = sum(w[back] * z[t - back] for back in range(t - start + 1))
+    return y
+
+
+def past_the_end(z, w, ends):
+    y, n = document_by_document(z, w, ends), len(w)
+    for start in ends[1:-1]:
+        for t in range(start, start + n - 1):
+            y[t] = sum(w[n - 1 - back] * z[t - back] for back in range(t - start + 1))
+    return y
+
+
+def written(ends):
+    """How long the documents are, in words: "3 and 5"."""
+    return " and ".join(str(end - start) for start, end in zip(ends, ends[1:]))
+
+
 def document_cases(g):
     for n, ends in ((2, [0, 1, 2]), (3, [0, 2, 5]), (4, [0, 3, 8]), (4, [0, 1, 3, 4, 9]), (4, [0, 6]),
-                    (3, [0, 4, 5, 6, 11])):
-        yield Case((normal(g, ends[-1], 2), normal(g, n, 2), ends), f"{n} taps, documents {ends}")
+                    (4, [0, 3, 4]), (3, [0, 4, 5, 6, 11])):
+        yield Case((normal(g, ends[-1], 2), normal(g, n, 2), ends), f"{n} taps and documents of {written(ends)} tokens")
 
 
 exercise(
@@ -206,9 +270,26 @@ exercise(
         "treats the first document in the same way": Mistake(
             sees_from(lambda t, n, start, d: t if t < start + n - 1 else start),
             "The second token of a document does not see the first, which is its own.", "eq. 14.2"),
+        "leaves the present alone to one token too many": Mistake(
+            sees_from(lambda t, n, start, d: t if d and t < start + n else start),
+            "Nothing leaks, but these tokens do not see the earlier ones of their own document.", "eq. 14.2"),
+        "protects two tokens only": Mistake(
+            sees_from(lambda t, n, start, d: start if t < start + 2 else 0),
+            "With four taps the third token of a document sees one of the document before.", "eq. 14.2"),
+        "meets the taps in the wrong order at the border": Mistake(reversed_at_the_border,
+            "At the border the *last* tap meets the present, as everywhere: `w[n - 1 - back]` meets `z[t - back]`.",
+            "eq. 14.2"),
+        "erases the end of the document before": Mistake(erased,
+            "The second document sees zeros now, but so does the first, which has lost its own last tokens.",
+            "eq. 14.2"),
+        "looks at later tokens, the first tap at the present": Mistake(ahead_from_the_present,
+            "With zeros behind the document instead of in front of it, token t sees what comes *after* it.",
+            "eq. 14.2"),
         "leaves out the first tokens": Mistake(cleared_outputs,
             "The outputs of the first n − 1 tokens are zero now. They should be sums over their own document.",
             "eq. 14.2"),
+        "runs past the end of a document": Mistake(past_the_end,
+            "The last document may be shorter than n − 1 tokens: `min(start + n - 1, end)`.", "eq. 14.2"),
         "protects one token too few": Mistake(
             sees_from(lambda t, n, start, d: start if t < start + n - 2 else 0),
             "With n taps the token number n − 1 of a document still sees one token of the document before.",
@@ -272,6 +353,10 @@ SLIPS_OF_GLA = {
         "α is what is *kept* of a channel: 1 keeps it, 0 clears it.", "eq. 14.9"),
     "fades by the mean of α": Mistake(dict(keep=lambda S, alpha, k, v: S * alpha.mean()),
         "One rate for all is Mamba-2. GLA has one for each channel of the key.", "eq. 14.9"),
+    "puts the rates through a sigmoid": Mistake(dict(keep=lambda S, alpha, k, v: S * alpha.sigmoid()),
+        "α is a rate between 0 and 1 already. The layer computes it with a sigmoid; here it is given.", "eq. 14.9"),
+    "fades by the product of α": Mistake(dict(keep=lambda S, alpha, k, v: S * alpha.prod()),
+        "Each column has a rate of its own.", "eq. 14.9"),
     "fades twice": Mistake(dict(keep=lambda S, alpha, k, v: S * alpha * alpha),
         "α stands once between two memories.", "eq. 14.9"),
     "takes the rates for logarithms": Mistake(dict(keep=lambda S, alpha, k, v: S * alpha.exp()),
@@ -297,6 +382,10 @@ SLIPS_OF_GLA = {
 }
 
 
+LIKELY = ("fades the rows", "fades nothing", "fades by 1 − α", "asks the memory before it writes",
+          "fades the write too", "reads the old memory", "reads before it writes", "reads with the key")
+
+
 def gla_cases(g):
     drawn = [*delta_inputs(g, "S q k v", T=None, K=2, V=2), *delta_inputs(g, "S q k v", T=None, K=3, V=2),
              *delta_inputs(g, "S q k v", T=None, K=2, V=5)]
@@ -310,7 +399,7 @@ def gla_cases(g):
 exercise(
     id="14.5", title="A step of a rival", kind="code", stars=2, minutes=10, equations=("14.9",),
     reference=gla_step, alternatives=(gla_step_by_matrices, gla_step_by_entries), cases=gla_cases,
-    mutants=alone_and_paired(gla_with, SLIPS_OF_GLA),
+    mutants=alone_and_paired(gla_with, SLIPS_OF_GLA, LIKELY),
     hints=("Fade, write, read: in this order.",
            "S Diag(α) multiplies *column* j by α_j. Shapes: S is (V, K), α is (K,).",
            "`S * alpha` fades columns, because the last dimension is K."),

@@ -59,6 +59,23 @@ def gate_last(o, g, weight, W_O, eps):
     return y if g is None else y * F.silu(g)
 
 
+def over_everything(o, weight, eps):
+    return o / (o.square().mean((1, 2, 3), keepdim=True) + eps).sqrt() * weight
+
+
+def along_the_heads(o, weight, eps):
+    return o / (o.square().mean(-2, keepdim=True) + eps).sqrt() * weight
+
+
+def always_a_gate(o, g, weight, W_O, eps):
+    return (rms(o, weight, eps).flatten(-2) * F.silu(g)) @ W_O.T
+
+
+def reads_through_silu(o, g, weight, W_O, eps):
+    o = F.silu(rms(o, weight, eps)).flatten(-2)
+    return (o if g is None else o * g) @ W_O.T
+
+
 SLIPS_OF_A_READ = {
     "does not normalize": Mistake(dict(norm=lambda o, weight, eps: o * weight),
         "The size of a read depends on how full the memory is. Divide by the root of its mean square plus ε.",
@@ -71,6 +88,19 @@ SLIPS_OF_A_READ = {
     "divides by the length": Mistake(
         dict(norm=lambda o, weight, eps: o / (o.square().sum(-1, keepdim=True) + eps).sqrt() * weight),
         "RMS is the root of the *mean* square; yours is √V times smaller.", "eq. 14.5"),
+    "divides by the length, and adds ε to it": Mistake(
+        dict(norm=lambda o, weight, eps: o / (o.norm(dim=-1, keepdim=True) + eps) * weight),
+        "RMS is the root of the *mean* square, and ε is added under the root.", "eq. 14.5"),
+    "makes the length 1": Mistake(dict(norm=lambda o, weight, eps: F.normalize(o, dim=-1) * weight),
+        "That is the length of q and k. What is read is divided by the root of its *mean* square plus ε.",
+        "eq. 14.5"),
+    "forgets the root": Mistake(
+        dict(norm=lambda o, weight, eps: o / (o.square().mean(-1, keepdim=True) + eps) * weight),
+        "Divide by the *root* of the mean square plus ε.", "eq. 14.5"),
+    "normalizes along the heads": Mistake(dict(norm=along_the_heads),
+        "The V entries of a head are the last dimension.", "eq. 14.6"),
+    "normalizes all tokens together": Mistake(dict(norm=over_everything),
+        "Each token and head is normalized on its own; yours lets a token know of later ones.", "eq. 14.6"),
     "adds ε outside the root": Mistake(
         dict(norm=lambda o, weight, eps: o / (o.square().mean(-1, keepdim=True).sqrt() + eps) * weight),
         "ε is added to the mean square, under the root.", "eq. 14.5"),
@@ -89,6 +119,8 @@ SLIPS_OF_A_READ = {
         "The gate is SiLU(g) = g σ(g), which may also be larger than 1, or a little below 0.", "eq. 14.6"),
     "multiplies by the bare gate": Mistake(dict(gate=lambda o, g: o * g),
         "The gate goes through SiLU before it multiplies.", "eq. 14.6"),
+    "takes a ReLU for the gate": Mistake(dict(gate=lambda o, g: o * F.relu(g)),
+        "The gate is SiLU(g) = g σ(g).", "eq. 14.6"),
     "adds the gate": Mistake(dict(gate=lambda o, g: o + F.silu(g)),
         "A gate multiplies: at 0 it lets nothing through.", "eq. 14.6"),
     "puts what was read through SiLU": Mistake(dict(gate=lambda o, g: F.silu(o) * g),
@@ -99,6 +131,11 @@ SLIPS_OF_A_READ = {
         "Heads stand side by side: all V entries of head 1 first. Yours takes the first entry of each head.",
         "eq. 14.7"),
 }
+
+
+LIKELY = ("does not normalize", "normalizes all heads together", "leaves the weights out", "adds ε outside the root",
+          "has an ε of its own", "subtracts the mean", "ignores the gate", "takes a sigmoid for the gate",
+          "multiplies by the bare gate", "adds the gate")
 
 
 def read_cases(g):
@@ -118,7 +155,11 @@ exercise(
     id="14.10", title="Build a layer: what leaves it", kind="code", stars=2, minutes=15, equations=("14.5", "14.6"),
     reference=read_out, alternatives=(read_out_by_modules, read_out_by_einsum), cases=lambda g: [*read_cases(g)],
     mutants={
-        **alone_and_paired(read_with, SLIPS_OF_A_READ),
+        **alone_and_paired(read_with, SLIPS_OF_A_READ, LIKELY),
+        "expects a gate": Mistake(always_a_gate,
+            "Without a gate, g is None: what was read then goes to W_O as it is.", "eq. 14.6"),
+        "puts what was read through SiLU, gate or not": Mistake(reads_through_silu,
+            "SiLU is for the gate, not for what was read.", "eq. 14.6"),
         "gates before the norm": Mistake(gate_first,
             "The norm would make every gated read large again: first RMSNorm, then the gate.", "eq. 14.6"),
         "gates after the last matrix": Mistake(gate_last,

@@ -23,7 +23,9 @@ def weights_of(D, H, seed):
     """Random weights for the parameters of a layer, by their shapes, which all differ."""
     g = torch.Generator().manual_seed(seed)
     shapes = (3 * D, D), (4, 3 * D), (H, D), (D // H,), (D, D)
-    return {shape: torch.randn(shape, generator=g, dtype=torch.float64) / 2 for shape in shapes}
+    weights = {shape: torch.randn(shape, generator=g, dtype=torch.float64) for shape in shapes}
+    weights[3 * D, D][2 * D:] *= 0.03                                    # small values: faint reads, which notice ε
+    return weights
 
 
 def like_ours(layer, D, H, seed):
@@ -120,20 +122,20 @@ def packages_own(D, H):
 # -- mistakes ----------------------------------------------------------------------------------------------------------
 
 def layer_with(border=None, enter=None, leave=None, conv=convolve, given=None, rule=None, eps=1e-5, residual=False,
-               normed=True, beta_of=None):
+               normed=True, beta_of=None, front=None, out=read_out):
     """A mutant. border(layer, x, ends): a row of documents; enter, leave: what of (tail, S) comes in and goes out."""
     class Layer(MyDeltaNet):
         def forward(self, x, state=None, cu_seqlens=None):
             if cu_seqlens is not None:
                 return (border or strangers)(self, x, cu_seqlens.tolist())
             tail, S = enter(*(state or (None, None))) if enter else state or (None, None)
-            z, tail = conv(self.to_qkv(x), tail, self.taps)
+            z, tail = front(self, x, tail) if front else conv(self.to_qkv(x), tail, self.taps)
             width = x.shape[2] // self.H
             b = beta_of(self, x, z) if beta_of else self.to_beta(x)
             q, k, v, beta = (given or rule_inputs)(z, b, self.H, width, width, 1.0)
             o, S = (rule or delta_rule)(q, k, v, beta, initial_state=S)
             weight = self.norm if normed else torch.ones_like(self.norm)
-            y = read_out(o, None, weight, self.to_out.weight, eps)
+            y = out(o, None, weight, self.to_out.weight, eps)
             return (x + y if residual else y), leave(tail, S) if leave else (tail, S)
     return Layer
 
@@ -163,6 +165,16 @@ def with_inputs(change):
 def bare_inputs(z, b, H, K, V, top):
     q, k, v = (part.unflatten(-1, (H, -1)) for part in z.chunk(3, -1))
     return F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, top * b.sigmoid()
+
+
+def with_z(change):
+    return lambda z, *args: rule_inputs(change(z), *args)
+
+
+def convolving_the_input(layer, x, tail):
+    D = x.shape[2]
+    x, tail = convolve(x, tail, layer.taps[:, :D])
+    return layer.to_qkv(x), tail
 
 
 def no_convolution(z, tail, w):
@@ -230,6 +242,21 @@ SLIPS_OF_THE_LAYER = {
     "adds its input": Mistake(dict(residual=True),
         "The residual stream is the block's affair. The layer returns W_O of what was read, and nothing else.",
         "eq. 14.6"),
+    "lets β reach up to 2": Mistake(dict(given=with_inputs(lambda q, k, v, beta: (q, k, v, 2 * beta))),
+        "That is `beta_max=2`. Here β lies between 0 and 1.", "eq. 2.10"),
+    "applies SiLU twice": Mistake(dict(given=with_z(F.silu)),
+        "`rule_inputs` has SiLU in it.", "eq. 14.4"),
+    "takes a sigmoid twice": Mistake(dict(beta_of=lambda layer, x, z: layer.to_beta(x).sigmoid()),
+        "`rule_inputs` takes the sigmoid of W_β x itself.", "eq. 14.7"),
+    "convolves the input": Mistake(dict(front=convolving_the_input),
+        "The convolution comes after W_qkv: it has 3D channels, each with taps of its own.", "eq. 14.2"),
+    "meets the taps in the wrong order": Mistake(dict(conv=lambda z, tail, w: convolve(z, tail, w.flip(0))),
+        "The last row of the taps meets the present.", "eq. 14.2"),
+    "adds what it convolves": Mistake(
+        dict(conv=lambda z, tail, w: (z + convolve(z, tail, w)[0], convolve(z, tail, w)[1])),
+        "The convolution's output takes the place of z; nothing is added to it.", "eq. 14.2"),
+    "leaves the norm out": Mistake(dict(out=lambda o, g, weight, W_O, eps: o.flatten(-2) @ W_O.T),
+        "What is read is normalized, head by head, before W_O: `read_out`.", "eq. 14.5"),
     "takes β from z": Mistake(dict(beta_of=lambda layer, x, z: layer.to_beta(z[..., :x.shape[2]])),
         "β is computed from the layer's input x, past the convolution.", "eq. 14.7"),
 }
@@ -243,7 +270,7 @@ del MISTAKES["lets the convolution look over the border, and forgets the tail be
 exercise(
     id="14.11", title="Build a layer: the whole", kind="code", stars=4, minutes=30,
     equations=("14.2", "14.7", "14.8"), reference=MyDeltaNet, sources=(MyDeltaNet,),
-    alternatives=(PackedAtOnce, packages_own), cases=layer_cases, prepare=run_layer,
+    alternatives=(PackedAtOnce, packages_own), cases=layer_cases, prepare=run_layer, tolerance=1e-3,
     mutants=MISTAKES,
     hints=("Five parameters: W_qkv, the taps, W_β, the weights of the norm, W_O. Then 14.8, 14.9, the rule, 14.10.",
            "The state is a pair: the tail of the convolution, and S. Hand both on.",
