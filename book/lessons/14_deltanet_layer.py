@@ -58,8 +58,8 @@ _, bare = train_it("delta", conv_size=0)
 print(f"the rule alone, after {bare[0][-1]} steps: {bare[1][-1]:.0%} of the answers are right")
 
 # %% [markdown]
-# One in four: a guess among the values that were told. More training does not help, and neither does a better rule. Something
-# has to be built *around* the rule, and that is what this chapter is about.
+# One in four: a guess among the values that were told. The best rule does not help a writer who never sees the pair. Something has
+# to be built *around* the rule, and that is what this chapter is about.
 
 # %% [markdown]
 # ## Where this chapter goes
@@ -68,7 +68,7 @@ print(f"the rule alone, after {bare[0][-1]} steps: {bare[1][-1]:.0%} of the answ
 #
 # * say what each part of a DeltaNet layer is for, and show what fails without it: the convolution, SiLU, the norms, their ε, a
 #   gate;
-# * count a layer's parameters and the bytes of its state, and compare it with seven others;
+# * count a layer's parameters and the bytes of its state, and compare it with six others;
 # * decode token by token, keep a state and go back to it, pack documents in a row without a leak;
 # * write the rivals as one recurrence, and say from its $M_t$ what a memory will forget.
 #
@@ -99,7 +99,7 @@ print(f"the rule alone, after {bare[0][-1]} steps: {bare[1][-1]:.0%} of the answ
 # %% [markdown]
 # ## A writer that sees one token
 #
-# Why one in four? In `7 20 5 31 ...` the key 7 and its value 20 are two tokens. Whoever writes at token 20 knows the value, and
+# Why one in four? In the row above, the key 7 and its value 20 are two tokens. Whoever writes at token 20 knows the value, and
 # not that a 7 stood before it. Call what the matrices make of a symbol $a$ its key $k(a)$ and its value $v(a)$, and take the rule
 # that adds. After any text, with $n_a$ the number of times that $a$ has occurred:
 #
@@ -167,8 +167,8 @@ lines(moved, xlabel="tokens back", ylabel="mean growth of a tap", xticks=[-3, -2
       looks=("green", "delta", "orange"), alt="Line plot of how taps of q, k and v have grown in training.");
 
 # %% [markdown]
-# *Queries and values stay with the present, where all taps start, near (0, 0, 0, 1). The keys turn from the present to the token
-# before.* Nobody told them to.
+# *All taps start near (0, 0, 0, 1), the present. Values stay there, queries mostly; the keys turn to the token before.* Nobody told
+# them to.
 #
 # And with it the task is solved. The others stand beside it, all of one layer: attention, the strongest memory there is, RetNet,
 # and the memory that only adds, with a convolution.
@@ -182,7 +182,7 @@ lines(curves, xlabel="step", ylabel="share of answers right", looks=("sky", "sof
 # %% [markdown]
 # Without a convolution none of the three gets beyond a guess in one layer, not even attention; with it even the simplest memory holds
 # four pairs (chapter 15 asks when the rule begins to matter). The paper's models have it in every layer. It costs $4 \cdot 3D$
-# parameters of some $4D^2$: a third of a percent at $D = 1024$.
+# parameters of some $4D^2$: 0.3 % at $D = 1024$.
 #
 # ### A detour: smeared keys
 #
@@ -254,7 +254,7 @@ for K in (16, 128):
 
 # %% [markdown]
 # With the 2-norm nothing is left, so the write replaces. With the 1-norm nearly everything is: at K = 128 such a memory hardly
-# erases. Without a norm the old value comes back dozens of times larger, with the other sign: the memory explodes. In the
+# erases. Without a norm the old value comes back up to hundreds of times larger, with the other sign: the memory explodes. In the
 # paper's table the norm is worth 3.09 of perplexity, the feature map at most 0.72.
 #
 # And the query? It gets length 1 too, and (2.12) says that it need not: the RMSNorm after the rule takes any positive factor
@@ -275,7 +275,7 @@ for name, factor in (("10", 10.0), ("1/√128", 128**-0.5), ("1/100", 0.01)):
     print(f"queries times {name:6}: outputs change by {change(layer, factor, x):.1%}")
 
 # %% [markdown]
-# Longer queries change next to nothing. Shorter ones do, and that is the ε. Look at one library's habit:
+# Longer queries change little, shorter ones much, and all of it is the ε. One library has the second factor as its habit:
 
 # %%
 predict("14.c")
@@ -383,7 +383,8 @@ x = torch.randn(1, lengths[-1], D)
 with torch.no_grad():
     kept = {name: [layer(x[:, :T])[1].nbytes for T in lengths] for name, layer in mixers.items()}
 shown = {name: (lengths, kept[name]) for name in ("attention", "sliding", "delta", "gla", "mamba")}
-lines(shown, xlabel="tokens read", ylabel="bytes kept by a layer", log="xy", looks=("softmax", "sky", "delta", "orange", "purple"),
+lines(shown, xlabel="tokens read", ylabel="bytes kept by a layer", log="xy",
+      looks=("softmax", "sky", "delta", "orange", "purple"),
       alt="Line plot of the size of five mixers' states against the length of the text.");
 
 # %% [markdown]
@@ -454,7 +455,7 @@ print("packed with cu_seqlens, outputs of the second document equal:", torch.equ
 # %% [markdown]
 # ## The rivals: one framework
 #
-# RetNet, GLA, Mamba: since 2023 every year has brought memories with names. The paper puts them into one line:
+# RetNet, GLA, Mamba: every year brings new memories with names. The paper puts them into one line:
 #
 # $$ S_t = S_{t-1} \bullet M_t + v_t k_t^\top, \qquad o_t = S_t\, q_t \tag{14.9} $$
 #
@@ -474,8 +475,8 @@ Markdown(table())
 
 # %% [markdown]
 # Read the last column against the second. Only the delta rule multiplies matrices; all others fade entries, each on its own.
-# That makes joining two tokens cheap for them, and it is the whole reason for chapters 4 to 8: nobody had a parallel form of
-# the one row with the expensive product.
+# That makes joining two tokens cheap for them, and it is the whole reason for chapters 4 to 8: for the one row with the expensive
+# product another way had to be found.
 #
 # ## What a memory forgets
 #
@@ -587,8 +588,8 @@ for mixer in ("delta", "delta+sliding", "delta+global", "attention"):
 # | DeltaNet, sliding window | 53.3 | 43.3 | 22.3 | 16.56 |
 # | DeltaNet, two global layers | 71.0 | 43.0 | 29.8 | 16.55 |
 #
-# Two layers of 24 pass a model that has 24. A pure DeltaNet does not reach the Transformer where the answer stands far back:
-# 49.5 against 66.6.
+# Two layers of attention among 24 pass a model that has nothing else. DeltaNet alone is ahead of it on SQuAD, and far behind on SWDE,
+# with 49.5 against 66.6.
 
 # %% [markdown]
 # ## Summary
@@ -597,7 +598,7 @@ for mixer in ("delta", "delta+sliding", "delta+global", "attention"):
 # |---|---|---|
 # | convolution (14.2) | the pair *token before, this token* in one write (14.3) | a bag of tokens (14.1) |
 # | SiLU | keys of several tokens that are independent | exclusive-or (14.4) |
-# | length 1 of keys | $1 - \beta\|k\|^2$ between 0 and 1 | explosion, or writes that hardly erase |
+# | length 1 of keys | $1 - \beta\lVert k\rVert^2$ between 0 and 1 | explosion, or writes that hardly erase |
 # | length 1 of queries | only the ε of the norm notices (14.5) | nearly the same function |
 # | RMSNorm with ε | reads of one size; faint ones stay faint | size depends on how full the memory is |
 # | gate (14.6), optional | a token may decline | every read is heard |
@@ -622,7 +623,7 @@ for mixer in ("delta", "delta+sliding", "delta+global", "attention"):
 # | what is kept | a `State` of the layer's own | | `past_key_values`, changed in place |
 # | packed documents | `cu_seqlens` | | `cu_seqlens` |
 #
-# `deltanet-edu import-fla FOLDER` translates a model's weights, ε included, both ways.
+# `deltanet-edu import-fla FOLDER` reads that library's models, ε included; `lm/weights.py` writes them back.
 
 # %% [markdown]
 # ## Further reading
@@ -635,5 +636,5 @@ for mixer in ("delta", "delta+sliding", "delta+global", "attention"):
 #   Hardware-Efficient Training", 2023, arXiv 2312.06635. A. Gu and T. Dao, "Mamba", 2023, arXiv 2312.00752.
 # * S. Arora et al., "Zoology", 2023, arXiv 2312.04927: why recall separates these models. Chapter 15 continues there.
 #
-# The exercises are in `exercises/14_exercises_deltanet_layer.ipynb`: you find two leaks, and build the layer. Chapter 15 asks
+# The exercises are in `exercises/14_exercises_deltanet_layer.ipynb`: you mend a leak, and build the layer. Chapter 15 asks
 # what all of these can remember once they are trained.

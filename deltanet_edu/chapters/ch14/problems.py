@@ -244,14 +244,14 @@ def past_the_end(z, w, ends):
 
 
 def written(ends):
-    """How long the documents are, in words: "3 and 5"."""
-    return " and ".join(str(end - start) for start, end in zip(ends, ends[1:]))
+    """How long the documents are: "3 + 5"."""
+    return " + ".join(str(end - start) for start, end in zip(ends, ends[1:]))
 
 
 def document_cases(g):
     for n, ends in ((2, [0, 1, 2]), (3, [0, 2, 5]), (4, [0, 3, 8]), (4, [0, 1, 3, 4, 9]), (4, [0, 6]),
                     (4, [0, 3, 4]), (3, [0, 4, 5, 6, 11])):
-        yield Case((normal(g, ends[-1], 2), normal(g, n, 2), ends), f"{n} taps and documents of {written(ends)} tokens")
+        yield Case((normal(g, ends[-1], 2), normal(g, n, 2), ends), f"{n} taps, documents of {written(ends)} tokens")
 
 
 exercise(

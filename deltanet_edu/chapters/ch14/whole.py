@@ -65,14 +65,20 @@ def run_layer(answer):
     return run
 
 
+def written(lengths):
+    """Lengths of pieces: "3 + 5"."""
+    return " + ".join(map(str, lengths))
+
+
 def layer_cases(g):
     for T, cuts, H, D in ((1, (1,), 1, 2), (2, (2,), 2, 4), (6, (6,), 2, 4), (5, (1,) * 5, 1, 6), (7, (3, 4), 3, 6),
                           (7, (2, 1, 4), 2, 8)):
-        way = "at once" if len(cuts) == 1 else "token by token" if set(cuts) == {1} else f"in pieces of {cuts}"
+        way = "at once" if len(cuts) == 1 else "token by token" if set(cuts) == {1} else f"in pieces of {written(cuts)}"
         yield Case((normal(g, 1, T, D), cuts, None, H), f"T = {T}, {way}, H = {H}")
-    yield Case((normal(g, 2, 6, 4), (4, 2), None, 2), "two sequences in pieces of (4, 2), H = 2")
-    for ends in ([0, 1, 3], [0, 4, 9], [0, 3, 4, 10]):
-        yield Case((normal(g, 1, ends[-1], 4), (ends[-1],), torch.tensor(ends), 2), f"documents {ends} in one row")
+    yield Case((normal(g, 2, 6, 4), (4, 2), None, 2), "two sequences, in pieces of 4 + 2, H = 2")
+    for lengths in ((1, 2), (4, 5), (3, 1, 6)):
+        T, ends = sum(lengths), torch.tensor([0, *lengths]).cumsum(0)
+        yield Case((normal(g, 1, T, 4), (T,), ends, 2), f"documents of {written(lengths)} tokens in one row")
 
 
 # -- solutions ---------------------------------------------------------------------------------------------------------
@@ -113,10 +119,6 @@ class PackedAtOnce(MyDeltaNet):
         q, k, v, beta = rule_inputs(z, self.to_beta(x), self.H, width, width, 1.0)
         o, S = delta_rule(q, k, v, beta, cu_seqlens=cu_seqlens)
         return read_out(o, None, self.norm, self.to_out.weight, 1e-5), (None, S)
-
-
-def packages_own(D, H):
-    return DeltaNet(D, H)
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------------
@@ -269,8 +271,8 @@ del MISTAKES["lets the convolution look over the border, and forgets the tail be
 
 exercise(
     id="14.11", title="Build a layer: the whole", kind="code", stars=4, minutes=30,
-    equations=("14.2", "14.7", "14.8"), reference=MyDeltaNet, sources=(MyDeltaNet,),
-    alternatives=(PackedAtOnce, packages_own), cases=layer_cases, prepare=run_layer, tolerance=1e-3,
+    equations=("14.2", "14.7", "14.8"), reference=DeltaNet, sources=(MyDeltaNet,),
+    alternatives=(MyDeltaNet, PackedAtOnce), cases=layer_cases, prepare=run_layer, tolerance=1e-3,
     mutants=MISTAKES,
     hints=("Five parameters: W_qkv, the taps, W_β, the weights of the norm, W_O. Then 14.8, 14.9, the rule, 14.10.",
            "The state is a pair: the tail of the convolution, and S. Hand both on.",
