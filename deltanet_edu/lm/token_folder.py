@@ -12,7 +12,7 @@ from ..records import whole_folder
 from .config import BYTES
 from .corpus import convert, shown
 from .data import Data, HeldOut
-from .tokenizer import Tokenizer
+from .tokenizer import BEGINS, Tokenizer
 
 FORMAT = 1
 ABOUT, TRAIN, HELD_OUT, TOKENIZER = "about.json", "train.bin", "held_out.pt", "tokenizer.json"
@@ -20,7 +20,6 @@ PIECE = 2**20                                                            # bytes
 SAMPLE = 2**26                                                           # bytes that the tokenizer learns from
 SHARE, MOST = 0.05, 2**21                                                # held out of a file; bytes of all, at most
 BEFORE = 1024                                                            # tokens that are kept before what is held out
-BEGINS = "<|document|>"
 
 
 class MappedTokens:

@@ -6,7 +6,8 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from .config import BYTES
 
-ENDS = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<eos>")               # what others end a text with
+BEGINS = "<|document|>"                                                  # a document begins, so the one before ends
+ENDS = (BEGINS, "</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<eos>")       # the others are other people's
 
 
 class Tokenizer:
@@ -36,7 +37,7 @@ class Tokenizer:
 
     @property
     def ends(self):
-        """The tokens that end a text, where a tokenizer from elsewhere has them: a set of integers."""
+        """The tokens that end a text, where a tokenizer has them: a set of integers."""
         return {self.backend.token_to_id(name) for name in ENDS} - {None}
 
     def encode(self, text, begin=True):

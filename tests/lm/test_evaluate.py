@@ -264,7 +264,7 @@ def test_another_text_is_measured_and_said_to_be_one(run, tmp_path):
 
 def test_a_run_on_a_text_on_disk_and_its_best_weights(run, tmp_path):
     from deltanet_edu.lm.token_folder import prepare
-    from deltanet_edu.lm.train import train
+    from deltanet_edu.lm.train import load_run, train
 
     for seed, name in enumerate(("tokens", "others")):
         (tmp_path / f"{name}.txt").write_text(stories(seed, 60_000))
@@ -272,6 +272,7 @@ def test_a_run_on_a_text_on_disk_and_its_best_weights(run, tmp_path):
     config = Config(corpus=str(tmp_path / "tokens"), vocab=300, layers=1, d_model=16, heads=2, batch=4, length=16,
                     steps=6)
     train(config, tmp_path / "mine", device="cpu", keep_best=True, evaluate_every=3, say=lambda line: None)
+    assert load_run(tmp_path / "mine")[2].ends == {299}, "where the next document begins, a text has ended"
     out = evaluate(tmp_path / "mine", "--best", "--only", "text", "--only", "positions", "--only", "cloze")
     assert "tokens.txt" in out and "Measured on" not in out and "seen" not in out
     other = evaluate(tmp_path / "mine", "--corpus", tmp_path / "others", fails=True)
