@@ -8,7 +8,7 @@ import torch
 
 from deltanet_edu.figures import (attention, backward, backward_kernels, chunks, chunkwise, delta, errata, film,
                                   forward, householder, kernels, language, layer, lines, measuring, memories, memory,
-                                  overwriting, pictures, programs, race, roofline, subplots, ut, wy)
+                                  overwriting, pictures, programs, race, recall, roofline, subplots, ut, wy)
 from deltanet_edu.figures.memory import writes
 
 T, C = 8, 4
@@ -72,6 +72,15 @@ EXAMPLES = {
     "measuring.moved": lambda: measuring.moved({"two kernels": {"inputs": 900, "X": 500}, "one": {"inputs": 900}}, 800),
     "measuring.by_kernel": lambda: measuring.by_kernel({"inverse": (0.2, 0.1), "forward": (0.4, 0.38)}, "A note."),
     "measuring.rivals": lambda: measuring.rivals(rows, {"4,2048,16,128": 0.5, "1,32768,8,128": 0.5}, "A note."),
+    "recall.sequences": lambda: recall.sequences({
+        "a sequence": (torch.tensor([3, 9, 0, 3]), torch.tensor([-100, -100, -100, 9]), ["key", "value", "filler", "key"]),
+        "noise": (torch.tensor([17, 1]), torch.tensor([-100, 2]), ["noise", "sign"])}),
+    "recall.automaton": lambda: recall.automaton({0: [(0, 1), (1, 2)], 1: [(2, 0)], 2: [(0, 1)]}),
+    "recall.seeds": lambda: recall.seeds({"a task": {"delta": [0.99, 0.98], "linear": [0.46], "β in (0, 1)": [0.5]}},
+                                         chance={"a task": 0.25}, note="A note."),
+    "recall.rising": lambda: recall.rising({"delta": [(2, [1.0, 0.9]), (4, [0.8])], "linear": [(2, [0.7]), (4, [0.2])]},
+                                           "pairs", chance={2: 0.5, 4: 0.25}, log="x", note="A note."),
+    "recall.courses": lambda: recall.courses({"delta": [[(10, 0.1), (20, 0.9)]], "linear": [[(10, 0.1), (20, 0.3)]]}),
     "measuring.segments_at_work": lambda: measuring.segments_at_work(),
     "race.verdict": lambda: race.verdict(raced, clocks),
     "race.board": lambda: race.board([{"name": "mine", "date": "2026-11-26", "bytes": raced}] * 2),
@@ -143,7 +152,7 @@ NOT_FIGURES = {
     "forward.asked", "householder.arc",
     "householder.arrow", "householder.effect", "householder.one_setting", "kernels.ratio", "kernels.save",
     "kernels.shape_axes", "programs.borders", "programs.flat", "programs.grid", "programs.middle", "programs.told",
-    "programs.uses", "kernels.thousands", "language.level_lines", "measuring.spelled", "race.clock",
+    "programs.uses", "kernels.thousands", "language.level_lines", "measuring.spelled", "recall.plain", "race.clock",
     "language.smooth", "memory.label_axis",
     "memory.number", "memory.tiles", "memory.told", "pictures.pictures", "pictures.seen", "style.array",
     "style.close", "style.course", "style.look", "style.read_off", "style.size", "style.spoken", "style.style",

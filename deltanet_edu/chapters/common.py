@@ -1,5 +1,6 @@
 """What several chapters share: inputs of checks, the token loop, and the way from one head to the package."""
 
+import inspect
 import itertools
 from dataclasses import replace
 
@@ -58,6 +59,13 @@ def easy(args):
 def cases(args, **options):
     """The cases of an exercise whose function takes `args`: easy numbers first, then adversarial ones."""
     return lambda g: [*easy(args), *delta_inputs(g, args, keys=KEYS, **options)]
+
+
+def standing_for(judge, answer):
+    """A judge with arguments of its own, in whose failures the lines of the answer are shown, not the judge's."""
+    judge.__signature__ = inspect.signature(judge)
+    judge.__wrapped__ = answer
+    return judge
 
 
 def lapack_keys(a):

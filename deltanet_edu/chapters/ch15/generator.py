@@ -1,0 +1,374 @@
+"""Exercise 15.8: a task from an empty cell, judged by its laws and not by its numbers."""
+
+import torch
+
+from ...tasks import IGNORED, Overwrite
+from ...tasks.definition import draw_distinct, last_match
+from ...tutor import Case, Mistake, exercise
+from ..common import standing_for
+from .told import as_sequence
+
+class Unlawful(ValueError):
+    """A law that sequences do not keep; the message is its name."""
+
+
+def overwrite(n, keys, writes, vocab, g):
+    half = vocab // 2
+    mine = 1 + torch.rand(n, half - 1, generator=g).topk(keys, 1).indices                # (n, keys)  all different
+    order = torch.rand(n, keys * writes, generator=g).argsort(1) % keys                  # each number `writes` times
+    told = mine.gather(1, order)                                         # (n, keys * writes)
+    values = torch.randint(half, vocab, told.shape, generator=g)
+    asked = mine.gather(1, torch.rand(n, keys, generator=g).argsort(1))  # (n, keys)  each once
+    return as_sequence(told, values, asked)
+
+
+def overwrite_by_loops(n, keys, writes, vocab, g):
+    rows = []
+    for _ in range(n):
+        mine = (1 + torch.randperm(vocab // 2 - 1, generator=g)[:keys]).repeat(writes)
+        told = mine[torch.randperm(len(mine), generator=g)]
+        rows.append((told, vocab // 2 + torch.randint(vocab - vocab // 2, told.shape, generator=g),
+                     mine[:keys][torch.randperm(keys, generator=g)]))
+    return as_sequence(*map(torch.stack, zip(*rows)))
+
+
+def overwrite_of_the_package(n, keys, writes, vocab, g):
+    tokens, targets, _ = Overwrite(vocab=vocab, keys=keys, writes=writes).batch(n, g)
+    return tokens, targets
+
+
+# -- the laws, in the order in which they are looked at ----------------------------------------------------------------
+
+LAWS = {
+    "returns something else than tokens and targets":
+        "Two tensors of whole numbers (int64) are expected, tokens and targets.",
+    "makes sequences of the wrong shape":
+        "Tokens and targets are both (n, 2 · keys · writes + 2 · keys): all pairs, then each key with a filler.",
+    "tells keys that are no keys": "Places 0, 2, 4, ... of the told part hold keys, 1 to vocab/2 − 1.",
+    "tells values that are no values": "Places 1, 3, 5, ... of the told part hold values, vocab/2 to vocab − 1.",
+    "asks for something that is no key": "Behind the pairs stand key, 0, key, 0, ...: each asked key and a filler.",
+    "writes no filler behind a question": "Behind each asked key stands the filler 0.",
+    "tells too many or too few keys": "In each sequence there are exactly `keys` different keys.",
+    "tells a key more or less often than it should": "Each key of a sequence is told exactly `writes` times.",
+    "asks a key twice, or one not at all": "Each key of the sequence is asked exactly once.",
+    "asks where nothing should be asked": "A target stands at each asked key and nowhere else; elsewhere it is −100.",
+    "asks for a value that is not the last": "The target is the value that the key was told last: the oracle must "
+                                             "score 1.",
+    "ignores the generator": "Two calls with equal generators must make equal sequences. Draw every random number with "
+                             "`generator=g`, also permutations.",
+    "makes the same sequences again": "A second call with the same `g` goes on drawing, so it must make other "
+                                      "sequences. Is a generator made, or seeded, inside?",
+    "uses the same keys in every sequence": "Each sequence draws keys of its own.",
+    "leaves some keys out": "Every number from 1 to vocab/2 − 1 must be able to be a key. Look at the ends of your "
+                            "range: the upper end of `randint` is excluded.",
+    "prefers some keys": "All keys must be as likely as each other.",
+    "leaves some values out": "Every number from vocab/2 to vocab − 1 must be able to be a value. Look at the ends of "
+                              "your range: the upper end of `randint` is excluded.",
+    "prefers some values": "All values must be as likely as each other, in every place.",
+    "gives a key the same value every time": "Each time that a key is told it gets a new random value; otherwise "
+                                             "nothing is overwritten.",
+    "never gives a key the same value twice": "Values are drawn independently, so a key may get the same one again.",
+    "tells one key after the other": "All pairs of a key stand in a row. Mix all pairs of a sequence.",
+    "prefers some orders": "The pairs must be told in random order, and all orders must be as likely.",
+    "tells the keys in rounds": "Every key once, then every key again: then the last value is always in the last "
+                                "round, and a model needs to remember nothing else. Mix all pairs.",
+    "tells all sequences in one order": "One permutation for the whole batch. Each sequence draws its own.",
+    "asks in the order of telling": "The order of the questions must not depend on the order of telling.",
+    "asks in the order of the numbers": "The questions are sorted. Ask in random order.",
+}
+
+
+def uneven(counts):
+    """Whether counts are too different to be equally likely: by Pearson's statistic, wrong once in a million times."""
+    expected, free = counts.sum().item() / len(counts), len(counts) - 1
+    return ((counts - expected) ** 2 / expected).sum().item() > free + 5.5 * (2 * free) ** 0.5 + 14
+
+
+def law_broken(batch, n, keys, writes, vocab):
+    """The first law of form that a batch breaks, or ""; each sequence is looked at."""
+    if not (isinstance(batch, (tuple, list)) and len(batch) in (2, 3)
+            and all(isinstance(x, torch.Tensor) and x.dtype == torch.long for x in batch[:2])):
+        return "returns something else than tokens and targets"
+    tokens, targets = batch[:2]
+    N, half = keys * writes, vocab // 2
+    if tokens.shape != (n, 2 * N + 2 * keys) or targets.shape != tokens.shape:
+        return "makes sequences of the wrong shape"
+    told, values, asked = tokens[:, :2 * N:2], tokens[:, 1:2 * N:2], tokens[:, 2 * N::2]
+    if not ((told >= 1) & (told < half)).all():
+        return "tells keys that are no keys"
+    if not ((values >= half) & (values < vocab)).all():
+        return "tells values that are no values"
+    if not ((asked >= 1) & (asked < half)).all():
+        return "asks for something that is no key"
+    if tokens[:, 2 * N + 1::2].any():
+        return "writes no filler behind a question"
+    counts = torch.zeros(n, half, dtype=torch.long).scatter_add_(1, told, torch.ones_like(told))
+    if ((counts > 0).sum(1) != keys).any():
+        return "tells too many or too few keys"
+    if (counts[counts > 0] != writes).any():
+        return "tells a key more or less often than it should"
+    if (asked.sort(1).values[:, 1:] == asked.sort(1).values[:, :-1]).any() or not counts.gather(1, asked).all():
+        return "asks a key twice, or one not at all"
+    expected = torch.full_like(targets, IGNORED)
+    expected[:, 2 * N::2] = 0
+    if ((targets == IGNORED) != (expected == IGNORED)).any():
+        return "asks where nothing should be asked"
+    return "" if (targets[:, 2 * N::2] == last_match(told, values, asked)).all() else \
+        "asks for a value that is not the last"
+
+
+def chance_broken(tokens, n, keys, writes, vocab):
+    """The first law of chance that many sequences break, or ""."""
+    N, half = keys * writes, vocab // 2
+    told, values, asked = tokens[:, :2 * N:2], tokens[:, 1:2 * N:2], tokens[:, 2 * N::2]
+    return (drawn_unevenly(values, asked, half, vocab) or values_broken(told, values, asked, n, keys, writes)
+            or order_broken(told, asked, n, keys, writes))
+
+
+def drawn_unevenly(values, asked, half, vocab):
+    """Keys and values: are all of them drawn, and equally often?"""
+    chosen = asked.sort(1).values
+    if (chosen == chosen[:1]).all():
+        return "uses the same keys in every sequence"
+    for name, drawn, low, high in (("keys", asked, 1, half), ("values", values, half, vocab),
+                                   ("values", values[:, 0], half, vocab)):
+        counts = drawn.flatten().bincount(minlength=high)[low:]
+        if not counts.all():
+            return f"leaves some {name} out"
+        if uneven(counts):
+            return f"prefers some {name}"
+    return ""
+
+
+def values_broken(told, values, asked, n, keys, writes):
+    """The values that one key is given: independent of each other?"""
+    each = [values[told == asked[:, k, None]].view(n, writes) for k in range(keys)]      # (n, writes) for each key
+    if writes == 1:
+        return ""
+    again = torch.stack([(v[:, 0] == v[:, 1]).double().mean() for v in each]).mean()
+    return "gives a key the same value every time" if again > 0.9 else \
+        "never gives a key the same value twice" if again == 0 else ""
+
+
+def order_broken(told, asked, n, keys, writes):
+    """The order of telling and that of asking: random, and independent of each other?"""
+    rank = (told[:, :, None] == asked.sort(1).values[:, None, :]).int().argmax(-1)       # (n, N)  0 is the smallest key
+    if writes > 1 and (rank.view(n, writes, keys).sort(2).values == torch.arange(keys)).all():
+        return "tells the keys in rounds"
+    if writes > 1 and ((told[:, 1:] != told[:, :-1]).sum(1) == keys - 1).all():
+        return "tells one key after the other"
+    pattern = (told[:, :, None] == told[:, None, :]).flatten(1)                          # where a key comes again
+    if writes > 1 and (pattern == pattern[:1]).all():
+        return "tells all sequences in one order"
+    if any(uneven(rank[:, t].bincount(minlength=keys)) for t in (0, -1)) or writes > 1 and far_from_mixed(rank, keys):
+        return "prefers some orders"
+    places = (asked[:, :, None] == told[:, None, :]).int()                               # (n, keys, N)
+    for when in (places.argmax(-1), -places.flip(2).argmax(-1)):                         # told first, told last
+        if (when[:, 1:] > when[:, :-1]).all() or (when[:, 1:] < when[:, :-1]).all():
+            return "asks in the order of telling"
+    sorted_ = (asked[:, 1:] > asked[:, :-1]).all() or (asked[:, 1:] < asked[:, :-1]).all()
+    return "asks in the order of the numbers" if sorted_ or uneven(
+        (asked[:, :1] > asked).sum(1).bincount(minlength=keys)) else ""
+
+
+def far_from_mixed(number, keys):
+    """Whether neighbors are equal much more or less often than in a random order: (n, N) numbers, each as often."""
+    n, N = number.shape
+    chance = (N / keys - 1) / (N - 1)                                    # that the next pair is of the same key
+    seen = (number[:, 1:] == number[:, :-1]).double().mean().item()
+    return abs(seen - chance) > 5 * (chance * (1 - chance) / (n * (N - 1))) ** 0.5 + 0.02
+
+
+class Lawful:
+    """The judge (`prepare`): calls a generator several times, and raises the name of the first law that is broken."""
+
+    def __call__(self, f):
+        def judged(n, keys, writes, vocab, seed):
+            def made(g):
+                batch = f(n, keys, writes, vocab, g)
+                if broken := law_broken(batch, n, keys, writes, vocab):
+                    raise Unlawful(f"it {broken}")
+                return batch[0]
+            g = torch.Generator().manual_seed(seed)
+            tokens, more = made(g), made(g)
+            torch.manual_seed(seed + 1)                                  # what comes from elsewhere differs now
+            again = made(torch.Generator().manual_seed(seed))
+            large = n >= 100
+            for law, broken in (("ignores the generator", not torch.equal(tokens, again)),
+                                ("makes the same sequences again", large and torch.equal(tokens, more))):
+                if broken:
+                    raise Unlawful(f"it {law}")
+            if large and (broken := chance_broken(tokens, n, keys, writes, vocab)):
+                raise Unlawful(f"it {broken}")
+            return {"sequences": n, "tokens": tokens.shape[1], "oracle": 1.0}
+        return standing_for(judged, f)
+
+    def mistake(self, error):
+        """(name, Mistake) of a law that is broken; else None."""
+        name = str(error).removeprefix("it ")
+        return (name, Mistake(None, LAWS[name])) if isinstance(error, Unlawful) else None
+
+
+def generator_cases(g):
+    return [Case((1, 1, 1, 6, 0), "one key, told once"), Case((3, 2, 3, 8, 1), "two keys, three times each"),
+            Case((2, 5, 1, 14, 2), "told once"), Case((400, 3, 3, 10, 3), "400 sequences, small numbers"),
+            Case((300, 6, 4, 64, 4), "300 sequences, the task of the lesson")]
+
+
+# -- mistakes: the right generator with one part exchanged -------------------------------------------------------------
+
+def keys_of(n, half, keys, g):
+    return 1 + draw_distinct(n, half - 1, keys, g)
+
+
+def order_of(n, keys, writes, g):
+    return draw_distinct(n, keys * writes, keys * writes, g) % keys
+
+
+def values_of(told, half, vocab, g):
+    return torch.randint(half, vocab, told.shape, generator=g)
+
+
+def asked_of(mine, told, g):
+    return mine.gather(1, draw_distinct(*mine.shape, mine.shape[1], g))
+
+
+def drawn(mine=keys_of, order=order_of, values=values_of, asked=asked_of, finish=as_sequence):
+    """A mutant: the generator with one part exchanged."""
+    def f(n, keys, writes, vocab, g):
+        own = mine(n, vocab // 2, keys, g)                               # (n, keys)
+        told = own.gather(1, order(n, own.shape[1], writes, g))
+        return finish(told, values(told, vocab // 2, vocab, g), asked(own, told, g))
+    return f
+
+
+def with_repetition(n, half, keys, g):
+    return torch.randint(1, half, (n, keys), generator=g)
+
+
+def skewed(n, half, keys, g):
+    chance = 1.0 / torch.arange(1, half)                                 # small keys more often
+    return 1 + torch.multinomial(chance.expand(n, -1), keys, generator=g)
+
+
+def skewed_values(told, half, vocab, g):
+    low = torch.rand(told.shape, generator=g) ** 2                       # small values more often
+    return half + (low * (vocab - half)).long()
+
+
+def one_value_a_key(told, half, vocab, g):
+    mapping = torch.randint(half, vocab, (len(told), half), generator=g)
+    return mapping.gather(1, told)
+
+
+def different_values(told, half, vocab, g):
+    """Each time that a key is told it moves on to another value."""
+    n, N = told.shape
+    first = torch.randint(vocab - half, (n, half), generator=g).gather(1, told)
+    earlier = (told[:, :, None] == told[:, None, :]).tril(-1).sum(2)     # (n, N)  how often it was told before
+    return half + (first + earlier) % (vocab - half)
+
+
+def in_rounds(n, keys, writes, g):
+    return torch.cat([draw_distinct(n, keys, keys, g) for _ in range(writes)], 1)
+
+
+def one_order(n, keys, writes, g):
+    return (torch.randperm(keys * writes, generator=g) % keys).expand(n, -1)
+
+
+def key_by_key(n, keys, writes, g):
+    return draw_distinct(n, keys, keys, g).repeat_interleave(writes, 1)
+
+
+def in_twos(n, keys, writes, g):
+    """Pairs of a key come two by two."""
+    twice = order_of(n, keys, writes // 2, g).repeat_interleave(2, 1)
+    return torch.cat([twice, draw_distinct(n, keys, keys, g)], 1) if writes % 2 else twice
+
+
+def random_order(n, keys, writes, g):
+    return torch.randint(keys, (n, keys * writes), generator=g)
+
+
+def by_first_telling(mine, told, g):
+    when = (mine[:, :, None] == told[:, None, :]).int().argmax(-1)       # (n, keys)
+    return mine.gather(1, when.argsort(1))
+
+
+def without_generator(n, keys, writes, vocab, g):
+    return overwrite(n, keys, writes, vocab, None)
+
+
+def seeded_inside(n, keys, writes, vocab, g):
+    return overwrite(n, keys, writes, vocab, torch.Generator().manual_seed(g.initial_seed()))
+
+
+def finished(change):
+    """as_sequence, and then a change of (tokens, targets)."""
+    def f(told, values, asked):
+        tokens, targets = as_sequence(told, values, asked)
+        return change(tokens, targets, 2 * told.shape[1])
+    return f
+
+
+def set_tokens(at, value):
+    def change(tokens, targets, told):
+        tokens = tokens.clone()
+        tokens[:, at(told)] = value
+        return tokens, targets
+    return finished(change)
+
+
+def oldest(told, values, asked):
+    tokens, targets = as_sequence(told, values, asked)
+    targets[:, 2 * told.shape[1]::2] = last_match(told.flip(1), values.flip(1), asked)
+    return tokens, targets
+
+
+ANSWERS = {
+    "returns something else than tokens and targets": drawn(finish=finished(lambda tokens, targets, told: tokens)),
+    "makes sequences of the wrong shape": drawn(finish=finished(lambda tokens, targets, told:
+                                                                (tokens[:, :-1], targets[:, :-1]))),
+    "tells keys that are no keys": drawn(mine=lambda *x: keys_of(*x) - 1),
+    "tells values that are no values": drawn(values=lambda told, half, vocab, g: values_of(told, half, vocab, g) + 1),
+    "asks for something that is no key": drawn(asked=lambda mine, told, g: asked_of(mine, told, g) * 0),
+    "writes no filler behind a question": drawn(finish=set_tokens(lambda told: slice(told + 1, None, 2), 1)),
+    "tells too many or too few keys": drawn(mine=with_repetition),
+    "tells a key more or less often than it should": drawn(order=random_order),
+    "asks a key twice, or one not at all": drawn(asked=lambda mine, told, g: mine.gather(
+        1, torch.randint(mine.shape[1], mine.shape, generator=g))),
+    "asks where nothing should be asked": drawn(finish=finished(lambda tokens, targets, told:
+                                                                (tokens, targets.where(targets >= 0, 0)))),
+    "asks for a value that is not the last": drawn(finish=oldest),
+    "ignores the generator": without_generator,
+    "makes the same sequences again": seeded_inside,
+    "uses the same keys in every sequence": drawn(
+        mine=lambda n, half, keys, g: keys_of(1, half, keys, g).expand(n, -1)),
+    "leaves some keys out": drawn(mine=lambda n, half, keys, g: keys_of(n, max(half - 1, keys + 1), keys, g)),
+    "prefers some keys": drawn(mine=skewed),
+    "leaves some values out": drawn(values=lambda told, half, vocab, g: values_of(told, half, vocab - 1, g)),
+    "prefers some values": drawn(values=skewed_values),
+    "gives a key the same value every time": drawn(values=one_value_a_key),
+    "never gives a key the same value twice": drawn(values=different_values),
+    "tells one key after the other": drawn(order=key_by_key),
+    "prefers some orders": drawn(order=in_twos),
+    "tells the keys in rounds": drawn(order=in_rounds),
+    "tells all sequences in one order": drawn(order=one_order),
+    "asks in the order of telling": drawn(asked=by_first_telling),
+    "asks in the order of the numbers": drawn(asked=lambda mine, told, g: mine.sort(1).values),
+}
+
+exercise(
+    id="15.8", title="Build, stage 3: the generator", kind="open", stars=4, minutes=30,
+    reference=overwrite, sources=(as_sequence, overwrite), alternatives=(overwrite_by_loops, overwrite_of_the_package),
+    cases=generator_cases, prepare=Lawful(),
+    mutants={name: Mistake(ANSWERS[name], diagnosis) for name, diagnosis in LAWS.items()},
+    hints=("Four draws: the keys of each sequence, the order in which they are told, a value for each telling, the "
+           "order of the questions.",
+           "Different numbers: sort random ones. `torch.rand(n, m, generator=g).argsort(1)` is a random order of m "
+           "things, one for each sequence. Numbers 0 to keys · writes − 1 in random order, modulo keys, name each key "
+           "`writes` times.",
+           "`mine = 1 + torch.rand(n, vocab // 2 - 1, generator=g).argsort(1)[:, :keys]`; `told = mine.gather(1, "
+           "order)`; `asked = mine.gather(1, ...)`; then `as_sequence(told, values, asked)`."),
+)

@@ -1,0 +1,412 @@
+"""Exercises 15.5 to 15.7: tokens and targets, made of keys, values and places that are given."""
+
+import torch
+
+from ...tasks.definition import last_match
+from ...tutor import Case, Mistake, exercise
+
+# -- 15.5 Where the target stands --------------------------------------------------------------------------------------
+
+def mqar(keys, values, slots, T):
+    n, P = keys.shape
+    tokens = torch.zeros(n, T, dtype=torch.long)
+    tokens[:, 0:2 * P:2], tokens[:, 1:2 * P:2] = keys, values            # k v k v ...
+    where = 2 * P + 2 * slots                                            # (n, P)  a slot is two tokens wide
+    tokens.scatter_(1, where, keys)
+    targets = torch.full((n, T), -100)                                   # nothing else is asked
+    targets.scatter_(1, where, values)                                   # said after reading the key: at its position
+    return tokens, targets
+
+
+def mqar_by_pieces(keys, values, slots, T):
+    n, P = keys.shape
+    room = (T - 2 * P + 1) // 2
+    asked = torch.zeros(n, room, dtype=torch.long).scatter(1, slots, keys)               # a key a slot, or 0
+    answers = torch.full((n, room), -100).scatter(1, slots, values)
+
+    def spread(x, fill):
+        return torch.stack([x, torch.full_like(x, fill)], 2).flatten(1)
+    tokens = torch.cat([torch.stack([keys, values], 2).flatten(1), spread(asked, 0)], 1)
+    targets = torch.cat([torch.full((n, 2 * P), -100), spread(answers, -100)], 1)
+    return tokens[:, :T], targets[:, :T]
+
+
+def laid_out(at=0, fill=-100, told=False, leak=None, target="values", slot=lambda P, slots: 2 * P + 2 * slots,
+             order="kv", filler=0):
+    """A mutant: targets `at` places behind the key, `fill` elsewhere, `told` pairs as targets, an answer leaked."""
+    def f(keys, values, slots, T):
+        n, P = keys.shape
+        tokens = torch.full((n, T), filler)
+        pairs = {"kv": (keys, values), "vk": (values, keys)}[order]
+        tokens[:, :2 * P] = (torch.stack(pairs, 2).flatten(1) if order != "blocks" else torch.cat([keys, values], 1))
+        where = slot(P, slots)
+        tokens.scatter_(1, where, keys)
+        if leak is not None:
+            tokens.scatter_(1, where + leak, values)
+        targets = torch.full((n, T), fill)
+        if told:
+            targets[:, :2 * P:2] = values
+        targets.scatter_(1, where + at, {"values": values, "keys": keys, "first": values.flip(1)}[target])
+        return tokens, targets
+    return f
+
+
+def blocks(keys, values, slots, T):
+    tokens, targets = mqar(keys, values, slots, T)
+    tokens[:, :2 * keys.shape[1]] = torch.cat([keys, values], 1)
+    return tokens, targets
+
+
+def next_token_targets(keys, values, slots, T):
+    tokens, _ = laid_out(leak=1)(keys, values, slots, T)
+    return tokens, torch.cat([tokens[:, 1:], torch.full_like(tokens[:, :1], -100)], 1)
+
+
+def retargeted(keys, values, slots, T, where, what):
+    tokens, targets = mqar(keys, values, slots, T)
+    targets[:, where] = what
+    return tokens, targets
+
+
+def mqar_cases(g):
+    def case(note, n, P, T, half):
+        keys = 1 + torch.rand(n, half - 1, generator=g).topk(P, 1).indices
+        values = half + torch.rand(n, half, generator=g).topk(P, 1).indices
+        slots = torch.rand(n, (T - 2 * P) // 2, generator=g).topk(P, 1).indices
+        return Case((keys, values, slots, T), f"{note}, n = {n}, P = {P}, T = {T}")
+    return [case("one pair", 1, 1, 6, 3), case("two pairs", 1, 2, 10, 5), case("two sequences", 2, 3, 16, 8),
+            case("many slots", 3, 2, 24, 6), case("every slot is taken", 2, 4, 16, 9)]
+
+
+exercise(
+    id="15.5", title="Find the bug: where the target stands", kind="bug", stars=2, minutes=15,
+    reference=mqar, alternatives=(mqar_by_pieces,), cases=mqar_cases,
+    mutants={
+        "keeps both faults": Mistake(laid_out(at=1, fill=0),
+            "The target stands one place too late, behind its key; and every other position has the target 0, so that "
+            "nearly all of the loss is about saying 0.", next="After reading which token must the value be said?"),
+        "asks one place too late": Mistake(laid_out(at=1),
+            "The value must be said after reading the key: *at* the key's position. One place further the model reads "
+            "a filler. (Moving it is right only where targets are moved back later: that is how the fault came "
+            "into being)."),
+        "trains on every filler": Mistake(laid_out(fill=0),
+            "The targets stand rightly, but all other positions have the target 0 instead of −100. The loss counts "
+            "them: a model that always says 0 looks 87 % right.", next="`torch.full((n, T), -100)`."),
+        "asks one place too early": Mistake(laid_out(at=-1),
+            "At the place before the key nobody has asked anything yet."),
+        "asks for the told pairs as well": Mistake(laid_out(told=True),
+            "When a pair is told for the first time, nobody can know its value. Such targets are noise in the loss, "
+            "and a score of 1 is out of reach."),
+        "writes the answer behind the key": Mistake(laid_out(leak=1),
+            "The value stands in the tokens again, behind the asked key. The target is right, but tokens must hold a 0 "
+            "there: that is what the package's layout says, and a later question could read it off."),
+        "asks for every next token": Mistake(next_token_targets,
+            "Those are the targets of text. Here only the asked keys have one."),
+        "asks for the key": Mistake(laid_out(target="keys"), "The target is the value; the key is what is read."),
+        "takes a slot for one token": Mistake(laid_out(slot=lambda P, slots: 2 * P + slots),
+            "A slot is two tokens wide: slot s begins at 2P + 2s."),
+        "lets the slots begin at the front": Mistake(laid_out(slot=lambda P, slots: 2 * slots),
+            "The first 2P tokens are the pairs; slot 0 begins behind them, at 2P.", next="2P + 2s."),
+        "counts pairs, not tokens": Mistake(laid_out(slot=lambda P, slots: P + 2 * slots),
+            "P pairs are 2P tokens."),
+        "tells the value before its key": Mistake(laid_out(order="vk"),
+            "Key first, then value."),
+        "tells all keys before all values": Mistake(blocks, "Pair by pair: k₁ v₁ k₂ v₂ ..."),
+        "answers with another pair's value": Mistake(
+            lambda keys, values, slots, T: (mqar(keys, values, slots, T)[0],
+                                            mqar(keys, values.roll(1, 1), slots, T)[1])
+            if keys.shape[1] > 1 else laid_out(target="keys")(keys, values, slots, T),
+            "Pair i is asked in slot i of `slots`, and its value is the target there: keep the columns together."),
+        "asks at the told values": Mistake(
+            lambda keys, values, slots, T: retargeted(keys, values, slots, T, slice(1, 2 * keys.shape[1], 2), values),
+            "A value that is being told is not asked for. Only the keys in the slots have targets."),
+        "marks with −1": Mistake(laid_out(fill=-1),
+            "−1 is no mark that `cross_entropy` knows: it leaves out −100, and stops with an error at −1."),
+        "asks for every next token, without the answers": Mistake(
+            lambda *x: (mqar(*x)[0], mqar(*x)[0].roll(-1, 1)),
+            "Those are the targets of text. Here only the asked keys have one, and it is not the token behind them."),
+        "sorts the slots": Mistake(
+            lambda keys, values, slots, T: (mqar(keys, values, slots, T)[0], mqar(keys, values, slots.sort(1).values,
+                                                                                   T)[1]),
+            "Pair i belongs to slot i of `slots`. Sorted, the values no longer stand at their own keys."),
+        "asks twice": Mistake(
+            lambda keys, values, slots, T: (mqar(keys, values, slots, T)[0],
+                                            mqar(keys, values, slots, T)[1].scatter(
+                                                1, 2 * keys.shape[1] + 2 * slots + 1, values)),
+            "The key's own place is the only one that is asked; the filler behind it has −100."),
+        "gives targets first": Mistake(lambda *x: mqar(*x)[::-1], "Tokens first, then targets."),
+    },
+    hints=("Print tokens and targets of one sequence under each other. After which token is the value asked?",
+           "Two faults: where the target stands, and what stands where nothing is asked.",
+           "`torch.full((n, T), -100)`, and `targets.scatter_(1, where, values)`."),
+)
+
+
+# -- 15.6 Build, stage 1: the last value -------------------------------------------------------------------------------
+
+def last_told(keys, values, asked):
+    same = asked[:, :, None] == keys[:, None, :]                         # (n, Q, N)
+    when = torch.arange(1, keys.shape[1] + 1) * same                     # (n, Q, N)  0 where it is another key
+    return values.gather(1, when.argmax(-1))                             # (n, Q)     the largest is the latest
+
+
+def last_told_by_dictionary(keys, values, asked):
+    rows = []
+    for k, v, a in zip(keys.tolist(), values.tolist(), asked.tolist()):
+        known = dict(zip(k, v))                                          # a later entry replaces an earlier one
+        rows.append([known[key] for key in a])
+    return torch.tensor(rows)
+
+
+def last_told_backwards(keys, values, asked):
+    return last_match(keys, values, asked)
+
+
+def chosen(when=lambda same: (torch.arange(1, same.shape[2] + 1) * same).argmax(-1)):
+    """A mutant: which of the places that match is taken."""
+    def f(keys, values, asked):
+        return values.gather(1, when(asked[:, :, None] == keys[:, None, :]))
+    return f
+
+
+def before_the_last(same):
+    when = torch.arange(1, same.shape[2] + 1) * same
+    last = when.argmax(-1, keepdim=True)
+    earlier = when.scatter(2, last, 0)
+    return torch.where(earlier.any(-1), earlier.argmax(-1), last[..., 0])
+
+
+def combined(reduce):
+    def f(keys, values, asked):
+        same = asked[:, :, None] == keys[:, None, :]
+        return reduce(same, values[:, None, :].expand_as(same))
+    return f
+
+
+def mixed(keys, values, asked):
+    known = dict(zip(keys.flatten().tolist(), values.flatten().tolist()))
+    return torch.tensor([[known[key] for key in row] for row in asked.tolist()])
+
+
+def told_cases(g):
+    def case(note, n, N, Q, many, vocab=10):
+        keys = torch.randint(1, many + 1, (n, N), generator=g)
+        values = torch.randint(vocab, 2 * vocab, (n, N), generator=g)
+        asked = keys.gather(1, torch.randint(N, (n, Q), generator=g))
+        return Case((keys, values, asked), f"{note}, n = {n}, N = {N}, Q = {Q}")
+    easy = Case((torch.tensor([[3, 1, 3, 2]]), torch.tensor([[11, 12, 13, 14]]), torch.tensor([[1, 3]])),
+                "key 3 is told twice, n = 1, N = 4, Q = 2")
+    return [case("one pair", 1, 1, 1, 3), easy, case("every key is new", 1, 2, 3, 50), case("one key", 2, 5, 1, 1),
+            case("three keys, again and again", 2, 9, 4, 3), case("many sequences", 7, 12, 5, 4),
+            case("more questions than pairs", 3, 3, 6, 2)]
+
+
+exercise(
+    id="15.6", title="Build, stage 1: the last value", kind="code", stars=2, minutes=15,
+    reference=last_told, alternatives=(last_told_by_dictionary, last_told_backwards), cases=told_cases,
+    mutants={
+        "answers with the first value": Mistake(chosen(lambda same: same.int().argmax(-1)),
+            "`argmax` of equal entries gives the first of them: the *oldest* value. The last one counts.",
+            next="Give later places larger numbers before you take the `argmax`."),
+        "answers with the value before the last": Mistake(chosen(before_the_last),
+            "One too early: the last time that the key was told counts."),
+        "answers with the largest value": Mistake(
+            combined(lambda same, values: values.masked_fill(~same, -1).amax(-1)),
+            "That is the largest of the key's values, not the latest."),
+        "answers with the smallest value": Mistake(
+            combined(lambda same, values: values.masked_fill(~same, 10**6).amin(-1)),
+            "That is the smallest of the key's values, not the latest."),
+        "adds up all values": Mistake(combined(lambda same, values: (values * same).sum(-1)),
+            "All values of the key together: that is what a memory that adds would say. The task asks for the last "
+            "one."),
+        "averages all values": Mistake(combined(lambda same, values: (values * same).sum(-1) // same.sum(-1)),
+            "A mean of what the key was bound to at different times is nothing that anybody has said."),
+        "answers with the value told last of all": Mistake(lambda k, v, a: v[:, -1:].expand_as(a).clone(),
+            "That is the last value of the sequence, whatever the question is."),
+        "answers with the value told first of all": Mistake(lambda k, v, a: v[:, :1].expand_as(a).clone(),
+            "That is the first value of the sequence, whatever the question is."),
+        "gives the place": Mistake(
+            lambda k, v, a: (torch.arange(1, k.shape[1] + 1) * (a[:, :, None] == k[:, None, :])).argmax(-1),
+            "That is *where* the value stands. What stands there is asked: `values.gather(1, place)`."),
+        "gives the place, counted from 1": Mistake(
+            lambda k, v, a: (torch.arange(1, k.shape[1] + 1) * (a[:, :, None] == k[:, None, :])).amax(-1),
+            "That is *where* the value stands, counted from 1. What stands there is asked."),
+        "answers from the first sequence": Mistake(
+            lambda k, v, a: last_told(k[:1].expand_as(k), v[:1].expand_as(v), k[:1].expand_as(k).gather(
+                1, torch.zeros_like(a))) if len(k) > 1 else last_told(k, v, a),
+            "Every sequence has bindings of its own."),
+        "mixes the sequences": Mistake(mixed,
+            "One dictionary for the whole batch: a key that another sequence tells as well gets that one's value."),
+        "counts the place from the end": Mistake(chosen(lambda same: same.flip(2).int().argmax(-1)),
+            "Turned round, the first match is the last one; but its place counts from the end then. Turn it back: "
+            "N − 1 − place."),
+        "is one place too far": Mistake(
+            chosen(lambda same: (same.shape[2] - same.flip(2).int().argmax(-1)).clamp(max=same.shape[2] - 1)),
+            "N − place is one too many: places count from 0, so it is N − 1 − place."),
+        "takes the key for a place": Mistake(lambda k, v, a: v.gather(1, a.clamp(max=k.shape[1] - 1)),
+            "The key's number is not its place in the sequence. Look where the key was told."),
+        "sorts the questions": Mistake(lambda k, v, a: last_told(k, v, a.sort(1).values),
+            "Answers come in the order of the questions."),
+        "gives the key": Mistake(lambda k, v, a: a.clone(), "That is the key that was asked. Its value is wanted."),
+        "looks one place too late": Mistake(
+            lambda k, v, a: last_told(k, v.roll(-1, 1), a), "The value at the key's own place, not at the next one."),
+        "looks one place too early": Mistake(
+            lambda k, v, a: last_told(k, v.roll(1, 1), a), "The value at the key's own place, not at the one before."),
+        "answers in the order of telling": Mistake(
+            lambda k, v, a: v[:, -a.shape[1]:].clone() if v.shape[1] >= a.shape[1] else a.clone(),
+            "The last Q values as they were told. Each question has its own key."),
+    },
+    hints=("Compare every asked key with every told one: a table (n, Q, N) of True and False.",
+           "Of the places where it is True, the last one counts. `argmax` prefers the first of equal entries, so make "
+           "later ones larger.",
+           "`when = torch.arange(1, N + 1) * same`; then `values.gather(1, when.argmax(-1))`."),
+)
+
+
+# -- 15.7 Build, stage 2: tokens and targets ---------------------------------------------------------------------------
+
+def as_sequence(keys, values, asked):
+    told = torch.stack([keys, values], 2).flatten(1)                     # (n, 2N)  k v k v ...
+    questions = torch.stack([asked, torch.zeros_like(asked)], 2).flatten(1)              # (n, 2Q)  k 0 k 0 ...
+    tokens = torch.cat([told, questions], 1)                             # (n, 2N + 2Q)
+    targets = torch.full_like(tokens, -100)
+    targets[:, told.shape[1]::2] = last_told(keys, values, asked)        # at the keys that are asked
+    return tokens, targets
+
+
+def as_sequence_by_filling(keys, values, asked):
+    (n, N), Q = keys.shape, asked.shape[1]
+    tokens, targets = torch.zeros(n, 2 * N + 2 * Q, dtype=torch.long), torch.full((n, 2 * N + 2 * Q), -100)
+    tokens[:, 0:2 * N:2], tokens[:, 1:2 * N:2], tokens[:, 2 * N::2] = keys, values, asked
+    targets[:, 2 * N::2] = last_match(keys, values, asked)
+    return tokens, targets
+
+
+def written(tokens=lambda tokens, *rest: tokens, targets=lambda targets, *rest: targets):
+    """A mutant: right tokens and targets, changed afterwards; each change is given (x, keys, values, asked)."""
+    def f(keys, values, asked):
+        t, a = as_sequence(keys, values, asked)
+        return tokens(t.clone(), keys, values, asked), targets(a.clone(), keys, values, asked)
+    return f
+
+
+def first_values(targets, keys, values, asked):
+    targets[:, 2 * keys.shape[1]::2] = last_told(keys.flip(1), values.flip(1), asked)
+    return targets
+
+
+def told_targets(targets, keys, values, asked):
+    targets[:, :2 * keys.shape[1]:2] = values
+    return targets
+
+
+def told_values(targets, keys, values, asked):
+    targets[:, 1:2 * keys.shape[1]:2] = values
+    return targets
+
+
+def placed(targets, keys, values, asked, where):
+    targets = torch.full_like(targets, -100)
+    targets[:, where] = last_told(keys, values, asked)
+    return targets
+
+
+def side_by_side(targets, keys, values, asked):
+    N, Q = keys.shape[1], asked.shape[1]
+    return placed(targets, keys, values, asked, slice(2 * N, 2 * N + Q))
+
+
+def at_the_end(targets, keys, values, asked):
+    return placed(targets, keys, values, asked, slice(-asked.shape[1], None))
+
+
+def with_answers(tokens, keys, values, asked):
+    tokens[:, 2 * keys.shape[1] + 1::2] = last_told(keys, values, asked)
+    return tokens
+
+
+def values_first(tokens, keys, values, asked):
+    tokens[:, :2 * keys.shape[1]] = torch.stack([values, keys], 2).flatten(1)
+    return tokens
+
+
+def in_blocks(tokens, keys, values, asked):
+    tokens[:, :2 * keys.shape[1]] = torch.cat([keys, values], 1)
+    return tokens
+
+
+def fillers_first(tokens, keys, values, asked):
+    tokens[:, 2 * keys.shape[1]:] = torch.stack([torch.zeros_like(asked), asked], 2).flatten(1)
+    return tokens
+
+
+def asked_keys(targets, keys, values, asked):
+    targets[:, 2 * keys.shape[1]::2] = asked
+    return targets
+
+
+def without_fillers(keys, values, asked):
+    told = torch.stack([keys, values], 2).flatten(1)
+    targets = torch.cat([torch.full_like(told, -100), last_told(keys, values, asked)], 1)
+    return torch.cat([told, asked], 1), targets
+
+
+def questions_first(keys, values, asked):
+    tokens, targets = as_sequence(keys, values, asked)
+    N = 2 * keys.shape[1]
+    return torch.cat([tokens[:, N:], tokens[:, :N]], 1), torch.cat([targets[:, N:], targets[:, :N]], 1)
+
+
+exercise(
+    id="15.7", title="Build, stage 2: tokens and targets", kind="code", stars=2, minutes=15,
+    reference=as_sequence, sources=(last_told, as_sequence),
+    alternatives=(as_sequence_by_filling,), cases=told_cases,
+    mutants={
+        "asks one place too late": Mistake(written(targets=lambda t, *rest: t.roll(1, 1)),
+            "The value is asked *at* the key: after reading it. Yours is asked at the filler behind it."),
+        "asks one place too early": Mistake(written(targets=lambda t, *rest: t.roll(-1, 1)),
+            "The value is asked *at* the key. Yours is asked at the place before, where the key has not been read."),
+        "asks at the filler as well": Mistake(
+            written(targets=lambda t, *rest: torch.where(t.roll(1, 1) >= 0, t.roll(1, 1), t)),
+            "Each question is asked once, at its key. The filler behind it has the target −100."),
+        "trains on every position that is not asked": Mistake(
+            written(targets=lambda t, *rest: t.where(t >= 0, 0)),
+            "Where nothing is asked the target is −100, which the loss leaves out. Your 0 is a token: the model would "
+            "learn to say it."),
+        "asks for the told pairs as well": Mistake(written(targets=told_targets),
+            "A value that is told for the first time cannot be known. Only the questions have targets."),
+        "asks for the oldest value": Mistake(written(targets=first_values),
+            "The target is the value that the key was told *last*."),
+        "asks for the key": Mistake(written(targets=asked_keys), "The target is the key's value, not the key."),
+        "asks for every next token": Mistake(
+            written(targets=lambda t, k, v, a: torch.cat([as_sequence(k, v, a)[0][:, 1:], t[:, -1:]], 1)),
+            "Those are the targets of text. Here only the questions have one."),
+        "writes the answer behind the question": Mistake(written(tokens=with_answers),
+            "The filler 0 stands behind each asked key. With the answer there, a key that is asked twice gives itself "
+            "away."),
+        "tells the value before its key": Mistake(written(tokens=values_first), "Key first, then value."),
+        "tells all keys before all values": Mistake(written(tokens=in_blocks), "Pair by pair: k v k v ..."),
+        "writes the filler before the question": Mistake(written(tokens=fillers_first),
+            "First the key that is asked, then the filler."),
+        "leaves the fillers out": Mistake(without_fillers,
+            "A filler, 0, stands behind each asked key: 2Q tokens of questions."),
+        "asks before anything is told": Mistake(questions_first, "First all pairs are told, then all keys are asked."),
+        "gives targets first": Mistake(lambda *x: as_sequence(*x)[::-1], "Tokens first, then targets."),
+        "asks at the told values": Mistake(written(targets=told_values),
+            "A value that is being told is not asked for. Only the questions have targets."),
+        "asks side by side": Mistake(written(targets=side_by_side),
+            "Q targets in a row from 2N on. But the questions are two tokens wide: every second place."),
+        "asks at the last places": Mistake(written(targets=at_the_end),
+            "The last Q places hold keys and fillers by turns. The targets stand at the keys: every second place from "
+            "2N on."),
+        "marks with −1": Mistake(written(targets=lambda t, *rest: t.where(t >= 0, -1)),
+            "−1 is no mark that `cross_entropy` knows: it leaves out −100, and stops with an error at −1."),
+        "gives the answers alone": Mistake(
+            lambda k, v, a: (as_sequence(k, v, a)[0], last_told(k, v, a)),
+            "The targets are as long as the tokens, −100 where nothing is asked."),
+    },
+    hints=("Pairs side by side: `torch.stack([keys, values], 2).flatten(1)` gives k v k v ...",
+           "The questions are made in the same way, of `asked` and zeros. The targets are −100 everywhere, and the "
+           "last value at every second place from 2N on.",
+           "`targets = torch.full_like(tokens, -100)`; `targets[:, 2 * N::2] = last_told(keys, values, asked)`."),
+)
