@@ -73,7 +73,7 @@ EXAMPLES = {
     "measuring.by_kernel": lambda: measuring.by_kernel({"inverse": (0.2, 0.1), "forward": (0.4, 0.38)}, "A note."),
     "measuring.rivals": lambda: measuring.rivals(rows, {"4,2048,16,128": 0.5, "1,32768,8,128": 0.5}, "A note."),
     "recall.sequences": lambda: recall.sequences({
-        "a sequence": (torch.tensor([3, 9, 0, 3]), torch.tensor([-100, -100, -100, 9]), ["key", "value", "filler", "key"]),
+        "a sequence": (torch.tensor([3, 9, 0, 3]), torch.tensor([-100, -100, -100, 9]), "key value filler key".split()),
         "noise": (torch.tensor([17, 1]), torch.tensor([-100, 2]), ["noise", "sign"])}),
     "recall.automaton": lambda: recall.automaton({0: [(0, 1), (1, 2)], 1: [(2, 0)], 2: [(0, 1)]}),
     "recall.seeds": lambda: recall.seeds({"a task": {"delta": [0.99, 0.98], "linear": [0.46], "β in (0, 1)": [0.5]}},

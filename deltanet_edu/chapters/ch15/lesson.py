@@ -9,7 +9,7 @@ from ...ops import delta_rule_recurrent, gated_linear_attention_recurrent
 from ...ops.delta_rule.householder import householder
 from ...tasks import IGNORED, MQAR, TASKS, Batch, RegBench, accuracy
 from ...tutor import equation, prediction
-from ..common import inputs, one_head, real
+from ..common import one_head, real
 from .copying import exchanged, swap
 
 # -- equations ---------------------------------------------------------------------------------------------------------
@@ -149,11 +149,11 @@ def _(g):
 # -- predictions -------------------------------------------------------------------------------------------------------
 
 prediction(
-    "15.a", question="Six keys, each told four times with another value; the last one counts. How many questions does a "
-                     "model with linear attention answer rightly, after 600 steps?",
+    "15.a", question="Six keys, each told four times with another value; the last one counts. How many questions does "
+                     "a model with linear attention answer rightly, after 600 steps?",
     options={"nearly all": "DeltaNet does. In a memory that adds, each key has three old values beside the new one, as "
                            "loud as it.",
-             "none": "It soon knows which four values belong to the key, so it cannot do worse than a guess among them.",
+             "none": "It soon knows which four values belong to the key, and cannot do worse than guess among them.",
              "about half, more or less": "Nothing in one memory says which of a key's values is the newest. Two layers "
                                          "and a convolution find some other way, each run at another pace.",
              "all but the oldest": "A memory that adds has no oldest and no newest: all ages are alike."},
