@@ -78,9 +78,11 @@ class Answers:
 
     launches = True                                                      # the tutor's word for: float32 is no mistake
 
-    def __init__(self, launch, outputs, most, floor, lines=None, exact=False, parts=()):
+    def __init__(self, launch, outputs, most, floor, lines=None, exact=False, parts=(),
+                 alike=None):
         self.launch, self.outputs, self.most, self.floor = launch, outputs, most, floor or floor_of
         self.exact, self.parts = exact, parts if isinstance(parts, tuple) else (parts,)
+        self.alike = alike
         self.assemble = lines
         if lines:
             self.lines, self.shuffled = lines.lines, lines.shuffled
@@ -103,15 +105,17 @@ class Answers:
                 raise NotImplementedError(todo)
             outputs = self.poisoned_outputs(inputs)
             given = tuple(map(placed, (*inputs, *outputs)))
+            run.how = None
             with watching() as run.watched:
                 result = self.called(answer, given, len(inputs))
             returned = result if isinstance(result, tuple) else (result,)
+            run.how = chosen(run.watched)
             run.floor = self.floor(*inputs, *returned)
             look(run.watched, given, returned)
             back = tuple(x.cpu() if isinstance(x, torch.Tensor) else x for x in returned)
             return back if isinstance(result, tuple) else back[0]
 
-        run.answer, run.watched = answer, None
+        run.answer, run.watched, run.how = answer, None, None
         run.__wrapped__ = function                                       # the learner's own lines are in here,
         run.__signature__ = inspect.signature(self.outputs or function)  # the names of the inputs in here
         return run
@@ -229,9 +233,25 @@ def by_sequences(*results):
     return [("in the first sequence", sequences(lambda b: b == 0)), ("in the others", sequences(lambda b: b > 0))]
 
 
-def watched(*, most=None, floor=None):
-    """The `prepare` of an exercise whose answer is a function (*inputs) -> outputs that launches kernels by itself."""
-    return Answers(None, None, most, floor)
+def watched(*, most=None, floor=None, parts=(), alike=None):
+    """The `prepare` of an exercise whose answer is a function (*inputs) -> outputs that launches kernels by itself.
+
+    alike: (inputs, chosen by the answer, chosen by a mutant) -> whether their results can be compared, where an answer
+        is free to choose, such as the length of its chunks; see `chosen`.
+    """
+    return Answers(None, None, most, floor, parts=parts, alike=alike)
+
+
+def chosen(seen):
+    """{name: values} of the whole numbers that launches were given; None where nobody watches."""
+    if seen is None:
+        return None
+    numbers = {}
+    for launch in seen.launches:
+        for name, x in launch.arguments.items():
+            if isinstance(x, int):
+                numbers.setdefault(name, set()).add(x)
+    return numbers
 
 
 @contextmanager

@@ -81,6 +81,15 @@ def as_tensor(x):
     return None
 
 
+def as_wide(expected, actual):
+    """The actual value in float64 if that is what it is held against, in each of its parts."""
+    if isinstance(actual, (tuple, list)) and isinstance(expected, (tuple, list)) and len(actual) == len(expected):
+        return type(actual)(map(as_wide, expected, actual))
+    both = isinstance(actual, torch.Tensor) and isinstance(expected, torch.Tensor)
+    narrow = both and actual.dtype == torch.float32 and expected.dtype == torch.float64
+    return actual.double() if narrow else actual
+
+
 def _other(expected, actual, expected_tensor, where):
     numbers = isinstance(expected, Number) and isinstance(actual, Number)  # one of them too large for a tensor
     if not numbers and (expected_tensor is not None or type(expected) is not type(actual)):

@@ -5,10 +5,11 @@ import os
 import re
 import sys
 import traceback
+from dataclasses import replace
 
 import torch
 
-from .compare import as_tensor, difference
+from .compare import as_tensor, as_wide, difference
 from .errors import of_error
 from .formatting import argument_names, kind, number, phrases
 from .running import same
@@ -21,6 +22,8 @@ def recognize(exercise, f, outcomes, wrong, smallest, is_right):
 
     is_right: whether a function is right on every case.
     """
+    if getattr(exercise.prepare, "launches", False):                     # kernels are asked for float32
+        outcomes = [replace(o, value=as_wide(e.value, o.value)) for e, o in zip(exercise.expected, outcomes)]
     expected, outcome, case = exercise.expected[smallest], outcomes[smallest], exercise.case_list[smallest]
     pattern = failure_pattern(exercise, wrong)
     if outcome.error is not None and (said := _explained(exercise, f, outcome.error)):

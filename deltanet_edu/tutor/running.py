@@ -11,11 +11,15 @@ import torch
 
 @dataclass
 class Outcome:
-    """What a call did: the value it returned or the exception it raised, and the arguments it changed, by position."""
+    """What a call did: the value it returned or the exception it raised, and the arguments it changed, by position.
+
+    how: what the answer chose on its way, if it tells (`f.how`), such as the length of its chunks.
+    """
 
     value: object = None
     error: BaseException | None = None
     changed: dict = field(default_factory=dict)
+    how: object = None
 
 
 @contextmanager
@@ -71,6 +75,7 @@ def call(f, args, seed, dtype=torch.float32, watch=None):
         except (Exception, SystemExit) as error:
             outcome.error = error
         outcome.changed = {i: after for i, (before, after) in enumerate(zip(args, given)) if not same(before, after)}
+    outcome.how = getattr(f, "how", None)
     return outcome
 
 
@@ -80,7 +85,7 @@ def as_result(outcome, args, buffers):
         return outcome
     written = tuple(outcome.changed.get(i, args[i]) for i in buffers)
     others = {i: after for i, after in outcome.changed.items() if i not in buffers}
-    return Outcome(written if len(written) > 1 else written[0], None, others)
+    return Outcome(written if len(written) > 1 else written[0], None, others, outcome.how)
 
 
 def same(a, b):

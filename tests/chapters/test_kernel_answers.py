@@ -172,6 +172,48 @@ def test_an_unknown_answer_is_told_where_it_is_right():
     assert "right in" not in grade(exercise("10.94", scale_kernel, prepare), wrong).headline
 
 
+@triton.jit
+def pieces_kernel(x_ptr, o_ptr, n, C: tl.constexpr, ERROR: tl.constexpr):
+    i = tl.program_id(0) * C + tl.arange(0, C)
+    tl.store(o_ptr + i, tl.load(x_ptr + i, mask=i < n, other=0.0) + ERROR * (1 + i // C), mask=i < n)
+
+
+def pieces(C, error):
+    def copy(x):
+        o = torch.empty_like(x)
+        pieces_kernel[(triton.cdiv(len(x), C),)](x, o, len(x), C, error)
+        return o
+    return copy
+
+
+@pytest.mark.parametrize("compares, C, error, name", [(True, 32, 1.0, "is off by one"), (False, 32, 1.0, ""),
+                                                      (False, 16, 1.0, "is off by one"), (True, 32, 2.0, "")])
+def test_a_choice_of_the_answer_hides_no_mistake(compares, C, error, name):
+    """A mistake that looks different with chunks of another length is seen where there is one chunk in any case."""
+    def alike(inputs, mine, theirs):
+        return len(inputs[0]) <= 16 or mine["C"] == theirs["C"]
+
+    def lengths(g):
+        return [Case((normal(g, n, dtype=torch.float32),), f"n = {n}") for n in (7, 37)]
+
+    made = exercise("10.95", pieces(16, 0.0), watched(alike=alike if compares else None), lengths,
+                    {"is off by one": Mistake(pieces(16, 1.0), "By one and more.")})
+    verdict = grade(made, pieces(C, error))
+    assert (verdict.mistake or "") == name and verdict.state == "fail", verdict.text
+
+
+def test_a_judge_in_float64_makes_no_dtype_wrong():
+    def judge(x, factor):
+        return factor * x.double(), x.double()
+
+    def answer(x, factor):
+        return scale(x, factor) + 0.25 * x.square(), x + 0 * scale(x, factor)
+
+    judge.watched = None                                                 # taken as it is
+    verdict = grade(exercise("10.96", judge, watched()), answer)
+    assert verdict.headline == "its first result is wrong, the second is right", verdict.text
+
+
 def test_chunks_and_sequences_as_parts():
     tokens, memories = torch.zeros(2, 37, 3, 4), torch.zeros(2, 3, 3, 4, 4)
     (_, (first, first_memory)), (_, (last, last_memory)), (_, between) = by_chunks(16)(tokens, memories)

@@ -4,17 +4,17 @@ import torch
 import triton
 
 from ...tutor import Mistake, exercise
-from ..kernel_answers import TRAFFIC, changed, launched, watched
+from ..kernel_answers import TRAFFIC, by_chunks, by_sequences, changed, launched, watched
 from .forward import (corner, delta_rule, forward_kernel, grow, inverse_kernel, load_rows, load_strengths,
                       memory_kernel, output_kernel, store_rows)
-from .inputs import OF_THE_WHOLE, UT_low_of, cases, random_memories
+from .inputs import OF_THE_WHOLE, UT_low_of, cases, chunks_alike, corners, random_memories
 from .other_ways import (in_one_launch, inverse_by_corners, inverse_by_substitution, inverse_upside_down,
                          memory_by_rows, memory_by_tokens, one_token_a_step, output_by_columns, output_by_value)
 
 # -- mistakes that every stage can have --------------------------------------------------------------------------------
 
 NO_LOAD_MASK = changed(load_rows, (", mask=(t < T)[:, None], other=0.0", ""))
-NO_STRENGTH_MASK = changed(load_strengths, ("mask=t < T, other=0.0", "mask=t >= 0"))
+NO_STRENGTH_MASK = changed(load_strengths, (", mask=t < T, other=0.0", ""))
 NO_STORE_MASK = changed(store_rows, (", mask=(t < T)[:, None]", ""))
 LOAD = ("The last chunk of a sequence is rarely full. Rows behind the last token belong to the next sequence, or to "
         "nobody: a GPU may stop there.")
@@ -46,6 +46,8 @@ def launch_inverse(kernel, k, beta, C, UT_low):
     kernel[(B * triton.cdiv(T, C) * H,)](k, beta, UT_low, T, H, K, C, C.bit_length() - 1)
 
 
+EVEN = ("Two neighboring blocks make a corner only if the first of them is an even one: 0 and 1, 2 and 3. Yours also "
+        "takes 1 and 2.")
 GROWN = "T1 - tl.dot(tl.dot(T1, tl.where(where, A, 0.0)), T1)"
 
 
@@ -53,19 +55,23 @@ def inverse_with(*replaced):
     return changed(inverse_kernel, *replaced)
 
 
+def by_all_corners(*replaced, **helpers):
+    """A mutant of the lesson's form, which has every corner in the whole of the tile."""
+    return changed(inverse_by_corners, *replaced, **helpers)
+
+
 exercise(
     id="11.5", title="Stage 1: the inverse", kind="code", stars=4, minutes=35, equations=("11.2", "11.5"),
     reference=inverse_kernel, alternatives=(inverse_by_corners, inverse_by_substitution, inverse_upside_down),
     sources=(corner, grow, inverse_kernel),
     cases=cases(lambda g, q, k, v, beta, C: (k, beta, 32 if k.shape[1] > 32 else C)), tolerance=2e-5,
-    prepare=launched(launch_inverse, lambda k, beta, C: k.new_empty(*k.shape[:3], C)),
+    prepare=launched(launch_inverse, lambda k, beta, C: k.new_empty(*k.shape[:3], C), parts=(by_sequences, corners)),
     mutants={
         **tails(inverse_kernel, "UT_low, first, T, H * C, C, C",
                 "UT_low, first, tl.num_programs(0) // (N * H) * T - b * T, H * C, C, C"),
         "gives every chunk the rows of the first": Mistake(inverse_with(("UT_low, first, T", "UT_low, 0, T")),
             "Where a chunk's rows begin must depend on the chunk in the store as well: all programs of a head write "
-            "the "
-            "same rows, and the last one wins.", "eq. 11.2"),
+            "the same rows, and the last one wins.", "eq. 11.2"),
         "reads the keys of another head": Mistake(inverse_with(("k_ptr + head * K", "k_ptr + b * T * H * K")),
             "The first key of this program's head is h rows further on. Yours reads head 0 for all of them."),
         "walks from head to head instead of from token to token": Mistake(
@@ -76,14 +82,36 @@ exercise(
         "scales A by the strength of the earlier token": Mistake(
             inverse_with(("tl.trans(k)) * beta[:, None]", "tl.trans(k)) * beta[None, :]")),
             "diag(β) stands on the left of K Kᵀ: row t is scaled by β_t, the strength of the token that corrects "
-            "itself.",
-            "eq. 6.2"),
+            "itself.", "eq. 6.2"),
         "forgets β on the right": Mistake(inverse_with(("T1 * beta[None, :]", "T1")),
             "That is (I + A)⁻¹. UT is (I + A)⁻¹ diag(β): column i is scaled by β_i.", "eq. 6.3"),
         "multiplies by diag(β) from the left": Mistake(inverse_with(("T1 * beta[None, :]", "T1 * beta[:, None]")),
             "diag(β) stands on the right of the inverse, so it scales columns. Yours scales rows.", "eq. 6.3"),
-        "keeps the wrong triangle": Mistake(inverse_with(("row > col, T1", "row < col, T1")),
-            "Above the diagonal there is nothing but zeros. UT_low is what stands below.", "eq. 11.5"),
+        "stores nothing but zeros": Mistake(inverse_with(("row > col, T1", "row < col, T1")),
+            "UT_low is what stands below the diagonal. Either the other triangle is kept, which is empty, or no corner "
+            "below the diagonal has been filled in.", "eq. 11.5"),
+        "adds every corner": Mistake(by_all_corners(grow=changed(grow, ("T1 - tl.dot", "T1 + tl.dot"))),
+            "The corner of the inverse is *minus* T22 A21 T11.", "eq. 11.2"),
+        "begins a level late": Mistake(by_all_corners(("static_range(LEVELS)", "static_range(1, LEVELS)")),
+            "Level 0 joins blocks of 1: the entries right beside the diagonal. Larger corners build on them.",
+            "eq. 11.2"),
+        "leaves the last level out": Mistake(by_all_corners(("static_range(LEVELS)", "static_range(LEVELS - 1)")),
+            "The last corner is C/2 wide, level LEVELS − 1. `range` leaves its end out already.", "eq. 11.2"),
+        "stops at I − A": Mistake(by_all_corners(("T1 = grow(T1, A, corner(row, col, level))",
+                                                  "T1 = tl.where(row > col, -A, T1)")),
+            "That is the first term of a series. Tokens that have been corrected correct later ones: the corners "
+            "multiply.", "eq. 11.2"),
+        "takes neighbors that make no corner": Mistake(
+            by_all_corners(corner=changed(corner, ("((row >> level) % 2 == 1) & (col", "(col"))),
+            EVEN, "eq. 11.2", next="For C = 4, which entries does your mask keep on level 0?"),
+        "takes the other half of the corners": Mistake(
+            by_all_corners(corner=changed(corner, ("% 2 == 1", "% 2 == 0"))),
+            "The row lies in the *second* half of its block, so its number is odd without its last digits.",
+            "eq. 11.2"),
+        "multiplies twice on the right": Mistake(
+            by_all_corners(grow=changed(grow, ("tl.dot(tl.dot(T1, tl.where(where, A, 0.0)), T1)",
+                                               "tl.dot(tl.dot(tl.where(where, A, 0.0), T1), T1)"))),
+            "T22 A21 T11: the second half stands on the left of the corner, the first on its right.", "eq. 11.2"),
         "stores the diagonal too": Mistake(inverse_with(("row > col, T1", "row >= col, T1")),
             "UT_low is strictly lower: the diagonal, β, is added in float32 later.", "eq. 11.5"),
         "adds the corners": Mistake(changed(inverse_kernel, grow=changed(grow, ("T1 - tl.dot", "T1 + tl.dot"))),
@@ -92,9 +120,7 @@ exercise(
             "The inverse of a block of 2 x 2 has −A₂₁ in its corner.", "eq. 6.5"),
         "takes more than corners": Mistake(
             changed(inverse_kernel, corner=changed(corner, ("((row >> level) % 2 == 1) & (col", "(col"))),
-            "Two neighboring blocks make a corner only if the first of them is an even one: 0 and 1, 2 and 3. Yours "
-            "also "
-            "takes 1 and 2.", "eq. 11.2", next="For C = 4, which entries does your mask keep on level 0?"),
+            EVEN, "eq. 11.2", next="For C = 4, which entries does your mask keep on level 0?"),
         "stops one level early": Mistake(inverse_with(("range(4, LEVELS)", "range(4, LEVELS - 1)")),
             "The last corner is C/2 wide, level LEVELS − 1. `range` leaves its end out already.", "eq. 11.2"),
         "stops after blocks of two": Mistake(
@@ -145,7 +171,7 @@ exercise(
     id="11.6", title="Stage 2: the memory", kind="code", stars=4, minutes=30, equations=("11.3", "11.5"),
     reference=memory_kernel, alternatives=(memory_by_rows, memory_by_tokens),
     cases=cases(lambda g, q, k, v, beta, C: (k, v, beta, UT_low_of(k, beta, C))), tolerance=2e-5,
-    prepare=launched(launch_memory, room_for_memories),
+    prepare=launched(launch_memory, room_for_memories, parts=(by_sequences, by_chunks(16))),
     mutants={
         **tails(memory_kernel, "tl.trans(X_t), n * C, T,",
                 "tl.trans(X_t), n * C, tl.num_programs(0) // (tiles * H) * T - b * T,"),
@@ -175,6 +201,24 @@ exercise(
             "The outputs of a chunk need the memory that *enters* it. Store it before you update it.", "eq. 8.5"),
         "never asks the memory": Mistake(memory_with((" - tl.dot(S.to(k.dtype), tl.trans(k))", "")),
             "R is what is wrong, V − K Sᵀ. Yours writes V, as if the memory were empty in every chunk.", "eq. 11.3"),
+        "takes away what it should add": Mistake(memory_with(("tl.dot(X_t, k, S)", "tl.dot(-X_t, k, S)")),
+            "The memory grows by Xᵀ K.", "eq. 11.3"),
+        "adds the errors, not the writes": Mistake(memory_with(("tl.dot(X_t, k, S)", "tl.dot(R_t, k, S)")),
+            "R is what is wrong. What is written is X, R through UT.", "eq. 11.3"),
+        "adds the values": Mistake(memory_with(("tl.dot(X_t, k, S)", "tl.dot(tl.trans(v), k, S)")),
+            "That is linear attention. What is written is X.", "eq. 11.3"),
+        "stores the errors for the writes": Mistake(memory_with(("tl.trans(X_t), n", "tl.trans(R_t), n")),
+            "What the outputs need is what each token writes, X, and not how wrong the memory was, R.", "eq. 8.5"),
+        "multiplies by β twice": Mistake(
+            memory_with(("tl.dot(R_t.to(k.dtype), tl", "tl.dot((R_t * beta[None, :]).to(k.dtype), tl")),
+            "UT_low has its diag(β) already: only the diagonal term has a β of its own.", "eq. 11.5"),
+        "reads the same columns of v in every program": Mistake(
+            memory_with(("v_ptr + head * V + v0, n", "v_ptr + head * V, n")),
+            "The program that owns rows v0, v0 + 1, ... of the memory needs those columns of v.", "eq. 11.1"),
+        "rounds R in the product": Mistake(memory_with(("tl.dot(R_t.to(k.dtype)",
+                                                        "tl.dot(R_t.to(tl.bfloat16).to(k.dtype)")),
+            "Tiles are float32 here, and R goes into the product with three digits. Round with `.to(k.dtype)`.",
+            "eq. 11.5"),
         "adds what the memory says": Mistake(memory_with((" - tl.dot(S.to", " + tl.dot(S.to")),
             "R is the value minus what the memory says.", "eq. 11.3"),
         "keeps only what the last chunk wrote": Mistake(memory_with(("tl.dot(X_t, k, S)", "tl.dot(X_t, k)")),
@@ -214,7 +258,8 @@ exercise(
     id="11.7", title="Stage 3: the outputs", kind="code", stars=3, minutes=20, equations=("8.5", "11.4"),
     reference=output_kernel, alternatives=(output_by_columns, output_by_value),
     cases=cases(output_inputs), tolerance=2e-5,
-    prepare=launched(launch_output, lambda q, k, states, X, scale: torch.empty_like(X)),
+    prepare=launched(launch_output, lambda q, k, states, X, scale: torch.empty_like(X),
+                     parts=(by_sequences, by_chunks(16))),
     mutants={
         **tails(output_kernel, "O * scale, n * C, T,", "O * scale, n * C, tl.num_programs(0) // (N * H) * T - b * T,"),
         "reads the memory with rows of length V": Mistake(
@@ -235,6 +280,13 @@ exercise(
         "scales one term only": Mistake(
             output_with(("tl.dot(P, X, O)", "tl.dot(P, X, O * scale)"), ("O * scale, n", "O, n")),
             "s stands in front of the bracket: what the chunk wrote is scaled, too.", "eq. 8.5"),
+        "scales what the chunk has written only": Mistake(
+            output_with(("tl.dot(P, X, O)", "tl.dot(P * scale, X, O)"), ("O * scale, n", "O, n")),
+            "s stands in front of the bracket: what the memory says is scaled, too.", "eq. 8.5"),
+        "transposes P": Mistake(output_with(("tl.dot(P, X, O)", "tl.dot(tl.trans(P), X, O)")),
+            "Row t of P says which writes token t reads: O = P X, with P as it is.", "eq. 8.5"),
+        "takes away what the chunk has written": Mistake(output_with(("tl.dot(P, X, O)", "tl.dot(-P, X, O)")),
+            "O = s (Q Sᵀ + P X): both terms are added.", "eq. 8.5"),
         "scales twice": Mistake(output_with(("O * scale", "O * scale * scale")), "Scale q, or the sum: one of them.",
                                 "eq. 8.5"),
         "asks with the keys": Mistake(output_with(("q_ptr + head * K", "k_ptr + head * K")),
@@ -245,8 +297,7 @@ exercise(
             "That is what the memory said before the chunk. P X is missing.", "eq. 8.5"),
         "rounds the scores": Mistake(output_with(rounded("tl.where(row >= col, tl.dot(q, tl.trans(k)), 0.0)")),
             "P goes into a product, so on a GPU it is rounded to the dtype of the tiles. Here that is float32: round "
-            "with "
-            "`.to(q.dtype)`, not to bfloat16 in any case.", "eq. 8.5"),
+            "with `.to(q.dtype)`, not to bfloat16 in any case.", "eq. 8.5"),
     },
     hints=("One program per chunk and head. Nothing is carried from chunk to chunk: the memory comes from `states`.",
            "Load q, k, X and the memory. O = Q Sᵀ + P X with P = tril(Q Kᵀ).",
@@ -284,13 +335,12 @@ exercise(
     reference=delta_rule, alternatives=(in_one_launch, one_token_a_step),
     sources=(inverse_kernel, forward_kernel, delta_rule),
     cases=cases(lambda g, q, k, v, beta, C: (q, k, v, beta, 0.5), OF_THE_WHOLE), tolerance=2e-5,
-    prepare=watched(most=2.0, floor=least),
+    prepare=watched(most=2.0, floor=least, parts=by_sequences, alike=chunks_alike),
     mutants={
         TRAFFIC: Mistake(in_three_launches,
             "It is right. But either memories and writes go to HBM and back between your launches: then put the lines "
             "of stage 3 into the loop of stage 2, and store neither. Or many programs read the same keys: at K = V = "
-            "64, "
-            "where bytes are counted, one program can own all 64 rows.", "eq. 11.6"),
+            "64, where bytes are counted, one program can own all 64 rows.", "eq. 11.6"),
         "loads the tail without a mask": Mistake(whole(load_rows=NO_LOAD_MASK), LOAD, next=NEXT),
         "loads β without a mask": Mistake(whole(load_strengths=NO_STRENGTH_MASK), LOAD, next=NEXT),
         "stores the tail without a mask": Mistake(whole(store_rows=NO_STORE_MASK), STORE, next=NEXT),
@@ -315,6 +365,11 @@ exercise(
             "With tokens as columns it is triu(K Qᵀ). Q Kᵀ has the readers in its rows.", "eq. 11.4"),
         "forgets β": Mistake(whole([("R_t * beta[None, :]", "R_t")]),
             "The diagonal of UT is β: R goes in scaled by the write strength of each token.", "eq. 11.5"),
+        "forgets the diagonal": Mistake(whole([("tl.trans(UT_low), R_t * beta[None, :])", "tl.trans(UT_low))")]),
+            "UT_low lacks its diagonal: what a token writes first of all is β times its own error.", "eq. 11.5"),
+        "does not mask at all": Mistake(
+            whole([("tl.where(row[:, None] <= row[None, :], tl.dot(k, tl.trans(q)), 0.0)", "tl.dot(k, tl.trans(q))")]),
+            "Tokens would see what later ones write: keep triu(K Qᵀ).", "eq. 11.4"),
         "turns UT_low the wrong way": Mistake(whole([("tl.trans(UT_low)", "UT_low")]),
             "With tokens as columns, the transpose of UT stands on the right: Xᵀ = Rᵀ UTᵀ.", "eq. 11.3"),
         "keeps only what the last chunk wrote": Mistake(whole([("tl.dot(X_t, k, S)", "tl.dot(X_t, k)")]),

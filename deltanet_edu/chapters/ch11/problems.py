@@ -267,6 +267,10 @@ exercise(
             memory_with(*((f"{x}, mask=there, other=0.0", f"{x}, mask=there, other=1.0")
                           for x in ("row * K + key", "row * C + col"))),
             "What a mask leaves out gets the value of `other`. Rows of ones write; rows of zeros do not.", "eq. 8.4"),
+        "takes away what it should add": Mistake(memory_with((ADD, ADD.replace("+=", "-="))),
+            "The clamp was the only mistake: S grows by Xᵀ K.", "eq. 8.4"),
+        "keeps only what the last chunk wrote": Mistake(memory_with((ADD, ADD.replace("+=", "="))),
+            "The clamp was the only mistake: Xᵀ K is added to what is there.", "eq. 8.4"),
         "has a sign turned": Mistake(memory_with(("v - tl.dot(k, tl.trans(S))", "v + tl.dot(k, tl.trans(S))")),
             "The clamp was the only mistake: R = V − K Sᵀ.", "eq. 8.6"),
     },

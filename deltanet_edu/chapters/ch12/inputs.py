@@ -6,8 +6,8 @@ from ...ops.delta_rule.householder import ut_by_solve
 from ...tutor.cases import normal, strengths, unit_keys
 
 C = 16                                             # tokens of a chunk, here
-SHAPES = {                                         # B, T, H, K, V; all with K ≠ V
-    "a chunk that is not full": (1, 5, 1, 32, 16), "two sequences": (2, 18, 1, 32, 16), "two heads": (1, 20, 2, 16, 32),
+SHAPES = {                                         # B, T, H, K, V; all with K ≠ V, one with more heads than chunks
+    "a chunk that is not full": (1, 5, 1, 32, 16), "two sequences": (2, 10, 1, 32, 16), "two heads": (1, 20, 2, 16, 32),
 }
 
 

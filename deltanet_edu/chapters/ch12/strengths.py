@@ -105,6 +105,13 @@ exercise(
             next="Let that program loop over all columns."),
         "adds everything once per tile": Mistake(slip(("V, C, v0, V_TILE)", "V, C, 0, V_TILE)")),
             "Each program adds up the same columns, those from 0 on: v0 is not used."),
+        "adds all columns in every program": Mistake(
+            changed(one_program_for_all_columns, ("(2) == 0", "(2) >= 0"), ("tl.store(", "tl.atomic_add(")),
+            "Every program of a chunk has all columns, and all of them add: the sum comes out once for each."),
+        "keeps the largest": Mistake(slip((ADD, ADD.replace("atomic_add", "atomic_max"))),
+            "tl.atomic_max keeps the largest of the contributions. Asked is their sum."),
+        "adds up the wrong axis": Mistake(slip(("tl.sum(dV * X, 1)", "tl.sum(dV * X, 0)")),
+            "tl.sum(..., 0) runs down the tokens, and leaves a number for each column. Axis 1 is that of the columns."),
         "takes another width for V": Mistake(slip(("T, H, V, C, v0", "T, H, V_TILE, C, v0")),
             "Rows of dV and X are V numbers long, however few columns a program takes."),
         "divides by beta once": Mistake(slip(("(strength * strength)", "strength")),

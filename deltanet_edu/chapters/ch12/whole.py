@@ -156,11 +156,12 @@ def packages(q, k, v, beta, S, do, d_final, scale, C):
 
 
 def whole_cases(g):
-    """Small ones, since seven kernels run in each. dO lies as autograd may hand it on: tokens before sequences."""
+    """Small ones, since seven kernels run in each. Gradients lie as autograd may hand them on:
+    dO with tokens before sequences, that of the last memory column by column."""
     made = []
     for shape in ((1, 5, 1, 32, 16), (2, 3, 1, 32, 16), (1, 17, 1, 16, 32)):
         q, k, v, beta, S, do, d_final = one(g, *shape)
-        do = do.transpose(0, 1).contiguous().transpose(0, 1)
+        do, d_final = do.transpose(0, 1).contiguous().transpose(0, 1), d_final.mT.contiguous().mT
         note = "{} sequence{}, T = {}, H = {}, K = {}, V = {}".format(shape[0], "s" * (shape[0] > 1), *shape[1:])
         made.append(Case((q, k, v, beta, S, do, d_final, 0.5, C), note))
     return smallest_first(made)
@@ -188,10 +189,17 @@ exercise(
                 "tl.atomic_add(dbeta_ptr + at, dbeta, mask=there)",
                 "tl.store(dbeta_ptr + at, tl.load(dbeta_ptr + at, mask=there) + dbeta, mask=there)"))),
             "The kernel of 12.4 as it was: programs load, add and store the same numbers.", "exercise 12.4"),
-        "takes what arrives as it lies": Mistake(slip(("do.contiguous()", "do")),
+        "takes dO as it lies": Mistake(slip(("do.contiguous()", "do")),
+            "The launches count on contiguous tensors, and the tokens of this dO lie before its sequences.",
+            next="`do.contiguous()`, which costs nothing where it is already so."),
+        "takes what arrives as it lies": Mistake(
+            slip(("do, d_final, C = do.contiguous(), d_final.contiguous(), UT_low", "C = UT_low")),
             "The launches count on contiguous tensors, and autograd hands on whatever the layers above have made: "
             "here the tokens lie before the sequences.", next="`do.contiguous()`, which costs nothing where it is "
                                                               "already so."),
+        "takes the gradient of the last memory as it lies": Mistake(slip(("d_final.contiguous()", "d_final")),
+            "Autograd hands on both gradients as the layers above have made them: here the memory's lies column by "
+            "column.", next="`d_final.contiguous()`, which costs nothing where it is already so."),
         "ignores the gradient of the last memory": Mistake(slip(("d_final.contiguous()", "torch.zeros_like(d_final)")),
             "The function has two results, so `backward` gets two gradients. The backward sweep begins with the "
             "second.", "eq. 12.2"),
@@ -209,6 +217,8 @@ exercise(
             "Every way back begins at dO, and o carries the scale: the sweep needs it as well."),
         "forgets scale for the keys": Mistake(slip(("d_states, ctx.scale, C)", "d_states, 1.0, C)")),
             "The keys are reached from dO through P, and that way carries the scale."),
+        "forgets scale for the queries": Mistake(slip(("X, states, ctx.scale, C)", "X, states, 1.0, C)")),
+            "dQ = scale (dO S + dP K): the last but one argument of `gradient_of_queries`.", "eq. 9.6"),
         "begins the forward sweep with nothing": Mistake(slip(("memories(k, v, beta, UT_low, S)",
                 "memories(k, v, beta, UT_low, torch.zeros_like(S))")),
             "The memories that are computed again have to begin where the forward pass began: with S."),
