@@ -202,8 +202,8 @@ recall.rising({name: [(age, [share]) for age, share in enumerate(shares)] for na
 # much for "the delta rule has more capacity": at β = 1 it trades the old for the new.
 #
 # How fast does it fade? An item was stored with a unit key $k$. Then $a$ others are written, with random unit keys
-# $k_1, \dots, k_a$. Each multiplies the memory by $I - \beta k_i k_i^\top$. By chapter 1, $\mathbb{E}\,k_i k_i^\top =
-# I/d$; the keys are independent, so each factor may be averaged alone:
+# $k_1, \dots, k_a$. Each multiplies the memory by $I - \beta k_i k_i^\top$. By chapter 1,
+# $\mathbb{E}\,k_i k_i^\top = I/d$; the keys are independent, so each factor may be averaged alone:
 #
 # $$ \mathbb{E}\big[\, k^\top (I - \beta k_1 k_1^\top) \cdots (I - \beta k_a k_a^\top)\, k \,\big] = \Big(1 - \frac{\beta}{d}\Big)^{a} \tag{15.4} $$
 
@@ -211,31 +211,40 @@ recall.rising({name: [(age, [share]) for age, share in enumerate(shares)] for na
 verify("15.4")
 
 # %% [markdown]
-# With d = 32 and β = 1, each write takes a 32nd of what is left: after 22 writes half of it. That holds for *random*
-# keys. A trained model may choose: keys at right angles lose nothing, as long as there are no more of them than
-# dimensions, and a small β protects what is there. So on few pairs both rules can be perfect, and a task with few
-# pairs tells them apart by how fast they learn, if at all.
+# With d = 32 and β = 1, each write takes a 32nd of what is left: after 32 writes 36 % is there. That holds for
+# *random* keys. A trained model may choose: keys at right angles lose nothing, as long as there are no more of them
+# than dimensions, and a small β protects what is there. So on few pairs both rules can be perfect, and a task with
+# few pairs tells them apart by how fast they learn, if at all.
 #
 # Runs that take longer than a lesson are stored with the book. Two helpers read them; where a file is missing, you
 # see the command that makes it.
 
 # %%
-task_command = "deltanet-edu task "
-h100 = "--batch 128 --over mixer=delta --over mixer=linear --over mixer=gla --over mixer=retnet --over mixer=mamba " \
-       "--over mixer=attention"
+def over(name, *values):
+    return "".join(f" --over {name}={value}" for value in values)
+
+every, seeds = over("mixer", "delta", "linear", "gla", "retnet", "mamba", "attention"), over("seed", 0, 1, 2)
 commands = {
-    "mqar_cpu": "mqar --difficulty vocab=32 --difficulty T=32 --heads 8 --adam-lr 0.02 --over difficulty.pairs=2 ...",
-    "mqar_h100": "mqar --difficulty vocab=8192 --difficulty T=512 --difficulty pairs=64 --heads 1 --steps 10000 "
-                 f"--adam-lr 0.006 --over d_model=64 --over d_model=128 {h100}",
-    "mad_h100": f"mad-recall --d-model 128 --mlp-hidden 384 --steps 3000 --adam-lr 0.002 {h100} --over task=mad-copying ...",
-    "regbench_h100": f"regbench --d-model 128 --mlp-hidden 384 --steps 5000 --adam-lr 0.002 --over layers=2 {h100}"}
+    "overwrite_cpu": "overwrite --stop 2" + over("mixer", "delta", "linear") + seeds,
+    "parity_cpu": "parity --layers 1 --steps 120 --adam-lr 0.01 --test 256 --stop 2 --option conv_size=0 "
+                  "--test-difficulty T=256" + over("options.beta_max", 1, 2) + seeds,
+    "mqar_cpu": "mqar --difficulty vocab=32 --difficulty T=32 --heads 8 --adam-lr 0.01"
+                + over("mixer", "delta", "linear", "attention") + over("difficulty.pairs", 2, 4, 8) + seeds,
+    "mqar_h100": "mqar --difficulty vocab=8192 --difficulty T=512 --difficulty pairs=64 --heads 1 --batch 128 --steps 10000 "
+                 "--adam-lr 0.006 --stop 0.998" + every + over("d_model", 64, 128)}
+
+# %%
+small = "--d-model 128 --mlp-hidden 384 --adam-lr 0.002 --stop 2"
+six = sorted(name for name in TASKS if name.startswith("mad-"))
+commands["mad_h100"] = f"mad-recall {small} --batch 128 --steps 3000 --test 1280" + over("task", *six) + every
+commands["regbench_h100"] = f"regbench {small} --batch 64 --steps 5000" + every + over("layers", 2, 4)
 
 # %%
 def stored(name):
     """Rows of results/NAME.json, and a line that says where they come from; no rows where the file is not."""
     found = read_result(name)
     if found is None:
-        return [], f"Not measured yet. The command: deltanet-edu task {commands.get(name, name)} --output results/{name}.json"
+        return [], f"Not measured yet. The command: deltanet-edu task {commands[name]} --output results/{name}.json"
     machine = found["machine"].get("gpu") or f"{found['machine']['processor']}, {found['machine']['threads']} thread"
     return found["rows"], f"{machine} · torch {found['versions']['torch']} · {found['date']}"
 
@@ -266,7 +275,7 @@ print(about)
 # Now each key is told several times, each time with another value, and the last one counts:
 
 # %%
-picture_of(Overwrite(vocab=16, keys=2, writes=3))
+picture_of(Overwrite(vocab=16, keys=2, writes=3));
 
 # %% [markdown]
 # To see what that demands, take keys at right angles, so that nothing collides, and values as one-hot vectors. One
@@ -333,9 +342,9 @@ recall.rising(curves, xlabel="training steps", chance=dict.fromkeys((25, 150), 1
 predict("15.c")
 
 # %% [markdown]
-# Feed the same token again and again: a unit key $k$, a value $v$, a strength β. Each write changes $S$ by $\beta(v -
-# Sk)k^\top$, and shrinks the error $v - Sk$ by the factor $1 - \beta$. So each change is $1 - \beta$ times the one
-# before:
+# Feed the same token again and again: a unit key $k$, a value $v$, a strength β. Each write changes $S$ by
+# $\beta(v - Sk)k^\top$, and shrinks the error $v - Sk$ by the factor $1 - \beta$. So each change is $1 - \beta$ times
+# the one before:
 #
 # $$ S_{t+1} - S_t = (1 - \beta)^{t}\,(S_1 - S_0) \tag{15.6} $$
 
@@ -663,8 +672,9 @@ print(about)
 # | exchanging | one reflection (15.8); a cycle of three needs two |
 # | a score | ± $\sqrt{p(1-p)/n}$ from the questions (15.12), more from the seeds |
 #
-# **Added to the package**: `deltanet_edu/tasks/`, one file a task. `deltanet-edu task NAME --over mixer=delta --over
-# mixer=linear` trains, goes on where it was stopped, and writes JSON.
+# **Added to the package**: `deltanet_edu/tasks/`, one file a task.
+# `deltanet-edu task NAME --over mixer=delta --over mixer=linear` trains, goes on where it was stopped, and writes
+# JSON.
 #
 # **In other notations**
 #

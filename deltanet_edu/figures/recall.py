@@ -99,7 +99,7 @@ MODEL_COLORS = {"delta": "delta", "linear": "additive", "attention": "softmax", 
 
 def rising(groups, xlabel, note="", chance=None, log=""):
     """{model: [(x, [accuracy of each seed]), ...]}: the mean over x, and each seed as a dot; chance: {x: accuracy}."""
-    told = "; ".join(f"{model} " + ", ".join(f"{100 * np.mean(a):.0f} % at {x:g}" for x, a in points)
+    told = "; ".join(f"{model} " + ", ".join(f"{100 * np.mean(a):.0f} % at {x:g}" for x, a in some(points))
                      for model, points in groups.items())
     figure, ax = subplots(f"Line plot of right answers in per cent. {told}.", figsize=(6.0, 3.1))
     for model, points in groups.items():
@@ -120,6 +120,11 @@ def rising(groups, xlabel, note="", chance=None, log=""):
     if note:
         figure.supxlabel(note, fontsize=8, color=colors.gray, x=0.01, ha="left")
     return figure
+
+
+def some(points, most=8):
+    """Not more than so many of a curve's points: what can be listened to."""
+    return points[:: -(-len(points) // most)]
 
 
 def courses(runs, note=""):
