@@ -5,7 +5,6 @@ Every change is said in words that complete "it ...". What is likelier has the l
 
 import ast
 import inspect
-import itertools
 import textwrap
 from dataclasses import dataclass, field
 
@@ -30,60 +29,63 @@ def changed(f, rank=EXCHANGED, example=None):
 
     example: arguments; then only variables that have the same shape in them are exchanged.
     """
-    tree = _source(f)
+    tree = source(f)
     if tree is None:
         return
     scope = Scope(tree)
     if example is not None:
-        scope.shapes = _shapes(f, tree, scope, example)
+        scope.shapes = shapes(f, tree, scope, example)
     for edit in sorted((edit for edit in _edits(tree, scope) if edit.rank <= rank), key=lambda edit: edit.rank):
-        if made := _made(f, tree, scope, [edit]):
-            yield edit.said, made
+        if function := made(f, tree, scope, [edit]):
+            yield edit.said, function
 
 
-def twice_changed(f):
-    """The same for two changes of the likelier kinds, in different places."""
-    tree = _source(f)
-    scope = Scope(tree)
-    edits = sorted((edit for edit in _edits(tree, scope) if edit.rank <= 1), key=lambda edit: edit.rank)
-    for pair in itertools.combinations(edits, 2):
-        apart = pair[0].node is not pair[1].node or pair[0].name != pair[1].name
-        if apart and (made := _made(f, tree, scope, pair)):
-            yield f"{pair[0].said}, and {pair[1].said}", made
-
-
-def _made(f, tree, scope, edits):
-    """The function with some edits made; None if it cannot be."""
+def made(f, tree, scope, edits, names=None):
+    """The function with some edits made; None if it cannot be. names: what it finds outside, f's own if None."""
     entered = [ast.parse(f"{name}{ENTERED} = {name}").body[0] for name in scope.rebound]
     before = [(edit.node, edit.name, getattr(edit.node, edit.name)) for edit in edits]
     for edit in edits:
+        _placed(edit.new)
         setattr(edit.node, edit.name, edit.new)
     function = ast.FunctionDef(tree.name, tree.args, [*entered, *tree.body], [], None, None)
     function.type_params = []
-    made = {}
+    _placed([function])
+    found = {}
     try:
-        module = ast.fix_missing_locations(ast.Module([function], []))
-        exec(compile(module, f"<{tree.name}, changed>", "exec"), f.__globals__, made)
+        code = compile(ast.Module([function], []), f"<{tree.name}, changed>", "exec")
+        exec(code, f.__globals__ if names is None else names, found)
     except (SyntaxError, ValueError, TypeError, NameError, RecursionError):
-        made = {}
+        found = {}
     for node, name, old in reversed(before):
         setattr(node, name, old)
-    return made.get(tree.name)
+    return found.get(tree.name)
 
 
-def _shapes(f, tree, scope, example):
+def _placed(new):
+    """Gives nodes a line, as `compile` asks. What has one has it in all its parts, so that little is walked through."""
+    for node in new if isinstance(new, list) else [new]:
+        if not isinstance(node, ast.AST) or hasattr(node, "lineno"):
+            continue
+        if "lineno" in node._attributes:
+            node.lineno = node.end_lineno = 1
+            node.col_offset = node.end_col_offset = 0
+        for _, part in ast.iter_fields(node):
+            _placed(part)
+
+
+def shapes(f, tree, scope, example):
     """{variable: its shape, or its type} at the end of a call; empty if the call does not get there."""
     if not isinstance(tree.body[-1], ast.Return):
         return {}
     ends = ast.Return(ast.parse("locals()", mode="eval").body)
-    seen = _made(f, tree, scope, [Edit(0, "", tree, "body", [*tree.body[:-1], ends])])
+    seen = made(f, tree, scope, [Edit(0, "", tree, "body", [*tree.body[:-1], ends])])
     try:
         return {name: getattr(x, "shape", type(x)) for name, x in seen(*example).items()}
     except Exception:
         return {}
 
 
-def _source(f):
+def source(f):
     """The parsed `def` of a function; None for anything else, and for a loop that a change might keep from ending."""
     if not inspect.isfunction(f) or f.__closure__:
         return None
@@ -214,3 +216,12 @@ def _step(statement):
     if isinstance(statement, (ast.For, ast.If)):
         return code(statement.iter if isinstance(statement, ast.For) else statement.test)
     return code(statement)
+
+
+def loops(f):
+    """Whether a function may have a loop: one is in its source, or it calls a function that may, or nobody can tell."""
+    tree = source(f)
+    if tree is None:
+        return True
+    kinds, nodes = (ast.For, ast.ListComp, ast.GeneratorExp), [*ast.walk(tree)]
+    return any(isinstance(node, kinds) or inspect.isfunction(f.__globals__.get(called(node))) for node in nodes)

@@ -6,12 +6,16 @@ import re
 import sys
 import traceback
 from dataclasses import replace
+from functools import partial
 
 import torch
 
+from .arrangement import of_arrangement
 from .compare import as_tensor, as_wide, difference
+from .edits import loops
 from .errors import of_error
 from .formatting import argument_names, kind, number, phrases
+from .repairs import of_repairs
 from .running import same
 from .slips import judged, mask, of_function, ordinal, power
 from .variants import of_variants
@@ -39,7 +43,8 @@ def recognize(exercise, f, outcomes, wrong, smallest, is_right):
         if found is None:
             headline, advice = of_changes(exercise, case, expected, outcome)
         else:
-            headline, advice = of_difference(found, exercise, outcomes, wrong, smallest)
+            mended = partial(of_repairs, exercise, f, is_right), partial(of_variants, loops=loops(f))
+            headline, advice = of_difference(found, exercise, outcomes, wrong, smallest, *mended)
             advice = advice + also_changes(exercise, case, expected, outcome)
     return headline, advice + pattern
 
@@ -74,26 +79,30 @@ def also_changes(exercise, case, expected, outcome):
     return [f"It also changes its input {names[i]} in place." for i in extra]
 
 
-def of_difference(found, exercise, outcomes, wrong, smallest):
-    """A value of the wrong type, shape, dtype or content."""
+def of_difference(found, exercise, outcomes, wrong, smallest, mend, of_variants):
+    """A value of the wrong type, shape, dtype or content. mend: what is said if one change of the answer is enough."""
     place = f" in result{found.where}" if found.where else ""
     written = exercise.buffers(smallest)
     if written and same(outcomes[smallest].value, _entering(exercise, smallest, written)):
         name = argument_names(exercise.prepared(exercise.reference), written[0] + 1)[-1]
         return f"it leaves {name} unchanged", [f"It should write its result into {name}."]
     handlers = {"type": _type, "length": _length, "keys": _keys, "shape": _shape, "dtype": _dtype, "nan": _nan}
+    if said := of_arrangement(exercise, outcomes, wrong):
+        return said
     if found.kind in handlers:
-        made = of_variants(exercise, outcomes, wrong) if found.kind == "nan" else None
         headline, advice = handlers[found.kind](found, exercise)
-        return made or (headline + place, advice)
+        known = mend() if found.kind in ("shape", "nan") else None
+        if found.kind == "nan":
+            known = known or of_variants(exercise, outcomes, wrong)
+        return known or (headline + place, advice)
     pairs = _wrong_pairs(exercise, outcomes, wrong)
     for tell in (_sign, _transposed, _shifted, _reversed, mask, power):
         if said := tell(pairs):
             return said[0] + place, said[1]
     given = not judged(exercise)                                         # a judge's inputs are not the answer's
     known = given and (_returned(exercise, outcomes) or _input_as_result(exercise, outcomes, wrong))
-    known = known or of_function(exercise, outcomes, wrong, alone=True) or of_variants(exercise, outcomes, wrong)
-    known = known or of_function(exercise, outcomes, wrong)
+    known = known or of_function(exercise, outcomes, wrong, alone=True) or mend()
+    known = known or of_variants(exercise, outcomes, wrong) or of_function(exercise, outcomes, wrong)
     if known:
         return known
     if pairs and (infinite := [i for i, bad in enumerate(wrong) if bad and _infinite(exercise, outcomes, i)]):
@@ -315,7 +324,7 @@ def _small(pairs):
 def _partly(found, exercise, outcomes, wrong, advice):
     """Which of several results is wrong, and how many entries."""
     nearly = "it is right but for something very small" if advice else ""
-    of_result = _right_and_wrong(exercise, outcomes, wrong)
+    of_result = _right_and_wrong(exercise, outcomes, wrong) or _names(exercise, outcomes, wrong)
     unknown = nearly or of_result or _where(exercise, wrong) or "not a mistake I know", advice
     if not isinstance(exercise.expected[0].value, (tuple, list)):
         return unknown
@@ -352,6 +361,15 @@ def _right_and_wrong(exercise, outcomes, wrong):
         if all(kinds):
             return "it is right {}, and wrong {}".format(*(" and ".join(kind) for kind in kinds))
     return ""
+
+
+def _names(exercise, outcomes, wrong):
+    """Of results with names: which of them are wrong, if others are right on every case."""
+    values = [(e.value, o.value) for e, o, bad in zip(exercise.expected, outcomes, wrong) if bad]
+    if not all(isinstance(e, dict) and isinstance(a, dict) and e.keys() == a.keys() for e, a in values):
+        return ""
+    names = dict.fromkeys(name for e, a in values for name in e if difference(e[name], a[name], exercise.tolerance))
+    return f"wrong among its results: {', '.join(names)}; the rest is right" if len(names) < len(values[0][0]) else ""
 
 
 def _where(exercise, wrong):

@@ -2,6 +2,7 @@
 
 import copy
 import random
+import sys
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -22,9 +23,34 @@ class Outcome:
     how: object = None
 
 
+_together = []            # the dtypes of new tensors inside of `together`, the innermost last
+
+
+@contextmanager
+def together(seed, dtype=torch.float32):
+    """Many calls inside: the notebook's own settings are put aside once, not for every call."""
+    with settled(seed, dtype):
+        _together.append(dtype)
+        try:
+            yield
+        finally:
+            _together.pop()
+
+
+def _seed(seed, dtype):
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.set_default_dtype(dtype)
+
+
 @contextmanager
 def settled(seed, dtype=torch.float32):
     """Known settings inside, the notebook's own outside: random numbers, default dtype and device, gradient mode."""
+    if _together and _together[-1] == dtype:
+        _seed(seed, dtype)
+        yield
+        return
     torch_state, python_state, numpy_state = torch.get_rng_state(), random.getstate(), np.random.get_state()
     outside = torch.get_default_dtype()
     with ExitStack() as stack:
@@ -33,10 +59,7 @@ def settled(seed, dtype=torch.float32):
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         try:
-            torch.default_generator.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            torch.set_default_dtype(dtype)
+            _seed(seed, dtype)
             yield
         finally:
             torch.set_default_dtype(outside)
@@ -79,6 +102,28 @@ def call(f, args, seed, dtype=torch.float32, watch=None):
     return outcome
 
 
+def effort(f, args):
+    """How much a call does: how many functions begin and end in it. The same on every machine, unlike seconds.
+
+    Nothing, under a profiler: there is place for one only.
+    """
+    seen = [0]
+    if sys.getprofile() is not None:
+        return 0
+
+    def count(frame, event, what):
+        seen[0] += 1
+
+    sys.setprofile(count)
+    try:
+        f(*fresh(args))
+    except Exception:
+        pass
+    finally:
+        sys.setprofile(None)
+    return seen[0]
+
+
 def as_result(outcome, args, buffers):
     """The outcome of an answer that should write into the arguments at `buffers`: what is in them becomes its value."""
     if not buffers or outcome.error is not None:
@@ -92,7 +137,7 @@ def same(a, b):
     """Exactly equal: used to find out whether an argument was changed in place."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         alike = a.shape == b.shape and a.dtype == b.dtype
-        return alike and torch.equal(a.detach().nan_to_num(), b.detach().nan_to_num())
+        return alike and (torch.equal(a, b) or torch.equal(a.detach().nan_to_num(), b.detach().nan_to_num()))
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
     if isinstance(a, (list, tuple)):

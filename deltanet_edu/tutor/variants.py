@@ -9,24 +9,29 @@ import itertools
 import warnings
 
 from .compare import difference
-from .edits import changed, twice_changed
+from .edits import changed
 from .expressions import LIKELY
-from .running import fresh
+from .running import effort, fresh, together
 
 ENOUGH = 2                # so many names for one answer are enough
+TOO_MUCH = 5000           # a solution that does more in one call is not run hundreds of times
 
 
-def of_variants(exercise, outcomes, wrong):
-    """(headline, advice) if the answer is, on every case, a right one with one thing changed; else None."""
+def of_variants(exercise, outcomes, wrong, loops=True):
+    """(headline, advice) if the answer is, on every case, a right one with one thing changed; else None.
+
+    loops: whether it may have a loop; of one without, nothing is said about a loop.
+    """
     order = sorted(range(len(wrong)), key=lambda i: not wrong[i])
     launches = getattr(exercise.prepare, "launches", False)              # a kernel is no plain function
     if launches or not any(bad and outcomes[i].error is None for i, bad in enumerate(wrong)):
         return None
     order.sort(key=lambda i: (not wrong[i], outcomes[i].error is not None))
     found = []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), together(exercise.seed):
         warnings.simplefilter("ignore")
-        for number, said in enumerate(variants(exercise)):
+        told = [(i, said) for i, said in enumerate(variants(exercise)) if loops or " loop" not in said]
+        for number, said in told:
             if said not in found and all(_agrees(exercise, number, i, outcomes[i]) for i in order):
                 found.append(said)
             if len(found) == ENOUGH:
@@ -38,28 +43,30 @@ def of_variants(exercise, outcomes, wrong):
 
 
 def of_number(workings, answer, tolerance):
-    """(headline, advice) for a number that comes out if one step of a working is changed, or two; else None."""
-    for several in (False, True):
-        found, opposite = [], []
+    """(headline, advice) for a number that comes out if one step of a working is changed; else None.
+
+    Two steps would explain nearly any number.
+    """
+    def equal(value):
+        return difference(value, answer, tolerance) is None
+
+    def opposite(value):                                                 # zero has no other sign
+        return isinstance(value, float) and value != 0 and equal(-value)
+
+    def changes(how, fits):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = (twice_changed(f) if several else changed(f, LIKELY) for f in workings)
-            for said, f in itertools.chain(*made):
-                value = _value(f)
-                if said not in found and difference(value, answer, tolerance) is None:
-                    found.append(said)
-                elif not several and _opposite(value, answer, tolerance):
-                    opposite.append(f"{said}, and has the other sign")
-        found = found or opposite[:1] * (len(opposite) == 1)             # unless there are several ways
-        if found and not (several and len(found) > 1):                   # several ways of two steps say nothing
-            also = [f"It also comes out if one {said}." for said in found[1:ENOUGH]]
-            return f"it is what comes out if one {found[0]}", also
-    return None
+            pairs = itertools.chain(*map(how, workings))
+            return [*dict.fromkeys(said for said, f in pairs if fits(_value(f)))]
 
-
-def _opposite(value, answer, tolerance):
-    """Whether the answer is a number with the other sign; zero has none."""
-    return isinstance(value, float) and value != 0 and difference(-value, answer, tolerance) is None
+    found = changes(lambda f: changed(f, LIKELY), equal)
+    if not found:
+        turned = changes(lambda f: changed(f, 1), opposite)
+        found = [f"{said}, and has the other sign" for said in turned] if len(turned) == 1 else []
+    if not found:
+        return None
+    also = [f"It also comes out if one {said}." for said in found[1:ENOUGH]]
+    return f"it is what comes out if one {found[0]}", also
 
 
 def _value(f):
@@ -73,7 +80,9 @@ def variants(exercise):
     """What is said of each variant of the exercise's solutions, in order; they are made once."""
     if "variants" not in exercise.known:
         example = fresh(exercise.case_list[len(exercise.case_list) // 2].args)
-        made = [pair for f in (exercise.reference, *exercise.alternatives) for pair in changed(f, example=example)]
+        quick = [f for f in (exercise.reference, *exercise.alternatives) if not callable(f) or effort(
+            f, exercise.case_list[0].args) <= TOO_MUCH]
+        made = [pair for f in quick for pair in changed(f, example=example)]
         exercise.known["variants"] = made
     return [said for said, _ in exercise.known["variants"]]
 

@@ -250,6 +250,10 @@ exercise(
             next="What should a write change for a key at a right angle to k?"),
         "adds where it should erase": Mistake(lambda S, k, v, beta: S @ transition(k, -beta) + beta * outer(v, k),
             "The sign before β k kᵀ is wrong: the old value is taken out.", "eq. 2.6"),
+        "erases what it has just written": Mistake(
+            lambda S, k, v, beta: (S + beta * outer(v, k)) @ transition(k, beta),
+            "The new value goes through the erasure as well: it stands inside of the brackets. First erase, then add.",
+            "eq. 2.6"),
         "scales the memory as well": Mistake(lambda S, k, v, beta: beta * (S @ transition(k, 1.0) + outer(v, k)),
             "β must not shrink what is stored under other keys: with β = 0 yours forgets everything.", "eq. 2.6",
             next="A write of strength 0 must return S itself. Where can β stand, then?"),

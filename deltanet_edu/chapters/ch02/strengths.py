@@ -151,6 +151,9 @@ exercise(
             "With a constant β old values fade geometrically: a moving average. For the mean of all, later "
             "writes must be weaker.", "eq. 2.5",
             next="Which strength makes the memory right after the *first* write?"),
+        "grows with every write": Mistake(lambda k, T: torch.arange(1, T + 1, dtype=k.dtype) / T / (k @ k),
+            "t/T gives the late values the most weight. After t writes the newest of t values deserves the share 1/t.",
+            "eq. 2.5"),
         "overwrites, and ignores the length": Mistake(lambda k, T: torch.ones(T, dtype=k.dtype),
             "Two slips: β‖k‖², not β, is the weight of the new value; and at 1 only the last value is left.",
             "eq. 2.5"),

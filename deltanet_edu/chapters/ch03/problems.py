@@ -332,7 +332,7 @@ exercise(
         **{f"adds {small:g} to the divisor": Mistake(divided_by_more(small),
             "No NaN any more, but however small the number is, at β = 0 the gradient is now 0, and it should not be.",
             "eq. 3.4", next="With β = 0, would a slightly larger β change the loss?") for small in SMALL},
-        "replaces NaN by zero": Mistake(lambda *x: torch.nan_to_num(divided(*x), nan=0.0),
+        "gives zero where β is zero": Mistake(lambda *x: torch.nan_to_num(divided(*x), nan=0.0),
             "The alarm is off, the error is still there. At β = 0 the gradient is not zero: it says "
             "whether to start writing.", "eq. 3.4",
             next="With β = 0, would a slightly larger β change the loss?"),

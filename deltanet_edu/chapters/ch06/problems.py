@@ -213,6 +213,12 @@ exercise(
             lambda k, beta: UT_by_rows(k, beta, lambda t, e, a, rows: (0 * e if t else e) - a @ rows),
             "Row t starts as e_t. Yours replaces it by the correction alone, so every 1 on the diagonal but the first "
             "is lost.", "eq. 6.4"),
+        "scales each row once it is finished": Mistake(
+            lambda k, beta: UT_by_rows(k, beta, lambda t, e, a, rows: beta[t] * (e - a @ rows) if t else e) / beta,
+            "Rows above that already carry a β pass it on a second time: A has it. diag(β) comes last, and scales the "
+            "columns.", "eq. 6.3"),
+        "forgets to invert": Mistake(lambda k, beta: (eye_like(beta) + ut_system(k, beta)) * beta,
+            "That is (I + A) diag(β). The inverse of I + A is asked for.", "eq. 6.3"),
         "stops at the previous row": Mistake(
             lambda k, beta: UT_by_rows(k, beta, lambda t, e, a, rows: e - a[-1:] @ rows[-1:]),
             "The sum runs over *all* finished rows, not only the last one.", "eq. 6.4"),
@@ -276,6 +282,9 @@ exercise(
         "adds the identity before the loop": Mistake(lambda A: listing(A, identity="before"),
             "With ones on the diagonal the sum over j includes row i itself, which is then counted twice. Add the "
             "identity after the loop."),
+        "stops at paths of two hops": Mistake(lambda A: eye_like(A) - A + A @ A,
+            "I − A + A² is the beginning of a series. Between C tokens there are paths of up to C − 1 hops.",
+            "eq. 6.6"),
         "returns the first-order term": Mistake(lambda A: eye_like(A) - A,
             "I − A holds the paths of one hop. The loop adds the longer ones.", "eq. 6.7"),
     },

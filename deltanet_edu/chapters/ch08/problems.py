@@ -210,6 +210,11 @@ def adding_only(q, k, v, beta, S, C):
     return (q @ k.mT).tril() @ (beta[:, None] * v) + q @ S.mT, S + (beta[:, None] * v).mT @ k
 
 
+def errors_of_the_entering_memory(Q, K, V, beta, S):
+    X = beta[:, None] * (V - K @ S.mT)
+    return Q @ S.mT + (Q @ K.mT).tril() @ X, S + X.mT @ K
+
+
 def by_chunks(one, join=torch.cat):
     """A mutant: chunk after chunk with another `one_chunk`, or with the outputs joined in another way."""
     def f(q, k, v, beta, S, C):
@@ -366,6 +371,9 @@ exercise(
         "writes U, as if each chunk began empty": Mistake(by_chunks(reading_and_writing(U_for_X)),
             "The shortcut of the opening: right in the first chunk of an empty memory, and wrong afterwards. What the "
             "memory already says, W Sᵀ, must be taken from U.", "eq. 8.2"),
+        "takes every error from the memory that enters the chunk": Mistake(by_chunks(errors_of_the_entering_memory),
+            "β (V − K Sᵀ): the tokens of a chunk do not see what the earlier ones of it write. That takes the solve, "
+            "UT.", "eq. 8.6"),
         "is linear attention": Mistake(by_chunks(reading_and_writing(V_for_X)),
             "The values are written as they come, which is chapter 7. What the delta rule writes is X = U − W Sᵀ.",
             "eq. 8.2"),
