@@ -123,8 +123,8 @@ def _of_operator(node, scope):
             yield 0, f"leaves out the factor {A}", b
             yield 1, f"multiplies by {A} twice", _binary(a, ast.Mult, node)
             yield 1, f"multiplies by {B} twice", _binary(node, ast.Mult, b)
-            yield 2, f"divides by {B}, where it belongs as a factor", _binary(a, ast.Div, b)
-            yield 2, f"divides by {A}, where it belongs as a factor", _binary(b, ast.Div, a)
+            yield 4, f"divides by {B}, where it belongs as a factor", _binary(a, ast.Div, b)
+            yield 4, f"divides by {A}, where it belongs as a factor", _binary(b, ast.Div, a)
             yield 4, f"adds {A} and {B}, where they should be multiplied", _binary(a, ast.Add, b)
             yield 4, f"has 1 - {A} for {A} in {code(node)}", _binary(_binary(ast.Constant(1), ast.Sub, a), ast.Mult, b)
         case ast.Div() | ast.FloorDiv():

@@ -82,7 +82,7 @@ def _repairs(tree, scope):
                 for rank, new in _of_expression(old, scope):
                     yield Repair(rank, partial(_instead, old, new, scope), ((place, new),))
                     if _is_small(old) and _is_small(new):
-                        everywhere[ast.unparse(old), ast.unparse(new)].append((rank, place, new))
+                        everywhere[_change(old, new)].append((rank, place, new))
             for name, body in ast.iter_fields(node):
                 yield from _of_body(node, name, body, scope)
     yield from _of_body(tree, "body", tree.body, scope)
@@ -93,6 +93,14 @@ def _repairs(tree, scope):
     for statement in [node for node in ast.walk(tree) if isinstance(node, (ast.Assign, ast.AugAssign, ast.Return))]:
         yield from _exchanged(statement, scope)
         yield from _of_the_chunk(statement, scope)
+
+
+def _change(old, new):
+    """What stands where something else belongs: of two calls with the same arguments, the functions."""
+    names = [x.func.attr for x in (old, new) if isinstance(x, ast.Call) and isinstance(x.func, ast.Attribute)]
+    if len(names) == 2 and names[0] != names[1]:
+        return tuple(names)
+    return ast.unparse(old), ast.unparse(new)
 
 
 def _is_small(node):
@@ -117,7 +125,8 @@ def _of_expression(old, scope):
     if isinstance(getattr(old, "ctx", None), ast.Store):
         return
     for rank, _, new in of_expression(old, scope):
-        if not any(isinstance(x, ast.Name) and x.id.endswith(ENTERED) for x in ast.walk(new)):
+        entered = any(isinstance(x, ast.Name) and x.id.endswith(ENTERED) for x in ast.walk(new))
+        if not entered and not _turned_twice(new):
             yield rank, new
     match old:
         case ast.BinOp(op=ast.BitXor()):
@@ -149,6 +158,12 @@ def _of_expression(old, scope):
             yield 3, transposed(old)
 
 
+def _turned_twice(node):
+    """Whether a transpose is transposed: what leaves both out says it better."""
+    transposes = [x for x in ast.walk(node) if isinstance(x, ast.Attribute) and x.attr in ("T", "mT")]
+    return any(isinstance(x.value, ast.Attribute) and x.value.attr in ("T", "mT") for x in transposes)
+
+
 def _exchanged(statement, scope):
     """Two variables in each other's place in one statement."""
     uses = defaultdict(list)
@@ -178,7 +193,7 @@ def _of_the_chunk(statement, scope):
 def _instead(old, new, scope):
     """What stands where something else belongs; of something short, with a little of what is around it."""
     around, replaced = old, new
-    while isinstance(around, (ast.Name, ast.Constant, ast.UnaryOp, ast.Slice)) or len(ast.unparse(around)) < 4:
+    while isinstance(around, (ast.Name, ast.Constant, ast.UnaryOp, ast.Slice)) or len(ast.unparse(around)) < 8:
         parent = scope.parent.get(around)
         if not isinstance(parent, ast.expr) or len(ast.unparse(parent)) > WIDTH:
             break

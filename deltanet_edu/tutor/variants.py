@@ -2,7 +2,8 @@
 
 Every solution of an exercise whose source is a plain `def` is taken apart, and each of its parts is left out, doubled,
 negated, exchanged or taken from the wrong place, one at a time. An answer that agrees with such a variant on every case
-has made this change, or another that cannot be told from it. That is all that is said.
+has made this change, or another that cannot be told from it. That is all that is said. A solution with the attribute
+`takes_long` is left whole: its variants would be hundreds of calls.
 """
 
 import itertools
@@ -11,10 +12,9 @@ import warnings
 from .compare import difference
 from .edits import changed
 from .expressions import LIKELY
-from .running import effort, fresh, together
+from .running import fresh, together
 
 ENOUGH = 2                # so many names for one answer are enough
-TOO_MUCH = 5000           # a solution that does more in one call is not run hundreds of times
 
 
 def of_variants(exercise, outcomes, wrong, loops=True):
@@ -80,9 +80,8 @@ def variants(exercise):
     """What is said of each variant of the exercise's solutions, in order; they are made once."""
     if "variants" not in exercise.known:
         example = fresh(exercise.case_list[len(exercise.case_list) // 2].args)
-        quick = [f for f in (exercise.reference, *exercise.alternatives) if not callable(f) or effort(
-            f, exercise.case_list[0].args) <= TOO_MUCH]
-        made = [pair for f in quick for pair in changed(f, example=example)]
+        solutions = [f for f in (exercise.reference, *exercise.alternatives) if not getattr(f, "takes_long", False)]
+        made = [pair for f in solutions for pair in changed(f, example=example)]
         exercise.known["variants"] = made
     return [said for said, _ in exercise.known["variants"]]
 

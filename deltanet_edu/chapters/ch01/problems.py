@@ -129,6 +129,8 @@ exercise(
             "Each write is v kᵀ, with one row per value dimension: S is (V, K). Yours is kvᵀ, "
             "which fits only when K = V.", "eq. 1.2",
             next="Which of `v.T @ k` and `k.T @ v` has V rows?"),
+        "keeps the memory as (K, V)": Mistake(lambda k, v, q, S: (q @ (S + k.T @ v), S + k.T @ v),
+            "Other libraries do. In this book S is (V, K): it maps a key, (K,), to a value, (V,).", "eq. 1.2"),
         "reads before it has written": Mistake(lambda k, v, q, S: (q @ S.T, S + v.T @ k),
             "The memory it returns is right, but the questions were put to the memory as it came in.", "eq. 1.2"),
         "asks with the keys": Mistake(lambda k, v, q, S: (k @ (S + v.T @ k).T, S + v.T @ k),

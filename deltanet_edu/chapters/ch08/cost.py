@@ -24,6 +24,9 @@ def cost_by_counting(C, K, V):
     return count(C, K, V, 2 * C) / (2 * C)
 
 
+cost_by_counting.takes_long = True
+
+
 def count(C, K, V, T):
     """FLOPs of matrix products and solves that the package executes for T tokens of one head."""
     q, k, v, beta = (torch.zeros(1, T, 1, D, dtype=torch.float64) for D in (K, K, V, 1))
