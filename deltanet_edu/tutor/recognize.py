@@ -14,7 +14,8 @@ from .arrangement import of_arrangement
 from .compare import as_tensor, as_wide, difference
 from .edits import loops
 from .errors import of_error
-from .formatting import argument_names, kind, number, phrases
+from .formatting import argument_names, kind, number
+from .pattern import failure_pattern, where_it_fails
 from .repairs import of_repairs
 from .running import same
 from .slips import judged, mask, of_function, ordinal, power
@@ -325,7 +326,7 @@ def _partly(found, exercise, outcomes, wrong, advice):
     """Which of several results is wrong, and how many entries."""
     nearly = "it is right but for something very small" if advice else ""
     of_result = _right_and_wrong(exercise, outcomes, wrong) or _names(exercise, outcomes, wrong)
-    unknown = nearly or of_result or _where(exercise, wrong) or "not a mistake I know", advice
+    unknown = nearly or of_result or where_it_fails(exercise, wrong) or "not a mistake I know", advice
     if not isinstance(exercise.expected[0].value, (tuple, list)):
         return unknown
     n, bad = len(exercise.expected[0].value), _wrong_results(exercise, outcomes, wrong)
@@ -370,46 +371,3 @@ def _names(exercise, outcomes, wrong):
         return ""
     names = dict.fromkeys(name for e, a in values for name in e if difference(e[name], a[name], exercise.tolerance))
     return f"wrong among its results: {', '.join(names)}; the rest is right" if len(names) < len(values[0][0]) else ""
-
-
-def _where(exercise, wrong):
-    """A headline that says where an answer goes wrong, if the notes of the cases can tell."""
-    said = "".join(failure_pattern(exercise, wrong)).partition("; ")[2].rstrip(".")
-    return f"it is {said}" if said and "numbers" not in said else ""     # easy numbers are no reason
-
-
-def failure_pattern(exercise, wrong):
-    """A sentence that says which cases fail: a phrase that the notes of all failing cases have, and no other."""
-    notes = [case.note for case in exercise.case_list]
-    failed, passed = [n for n, bad in zip(notes, wrong) if bad], [n for n, bad in zip(notes, wrong) if not bad]
-    if not passed:
-        return []
-    count = f"Right on {len(passed)} of {len(notes)} cases"
-    sets = [set(phrases([n])) for n in failed], [set(phrases([n])) for n in passed]
-    common = set.intersection(*sets[0])
-    telling = [p for p in phrases(failed[:1]) if p in common and not any(p in s for s in sets[1])]
-    if telling:
-        return [f"{count}; wrong exactly when: {', '.join(telling)}."]
-    always = [p for p in phrases(passed[:1]) if all(p in s for s in sets[1]) and not any(p in s for s in sets[0])]
-    if always:
-        return [f"{count}; right exactly when: {', '.join(always)}."]
-    rest = _leading_setting(failed, passed)
-    return [f"{count}; {rest}."] if rest else [f"{count}."]
-
-
-def _leading_setting(failed, passed):
-    """For a numeric setting such as T: "wrong when T >= 2", if that separates the cases."""
-    def settings(notes):
-        return [dict(p.split(" = ", 1) for p in phrases([n]) if " = " in p) for n in notes]
-
-    bad, good = settings(failed), settings(passed)
-    for name in bad[0]:
-        try:
-            low, high = [float(s[name]) for s in bad], [float(s[name]) for s in good]
-        except (KeyError, ValueError):
-            continue
-        if min(low) > max(high):
-            return f"wrong when {name} ≥ {number(min(low))}"
-        if max(low) < min(high):
-            return f"wrong when {name} ≤ {number(max(low))}"
-    return ""
