@@ -102,7 +102,7 @@ def of_difference(found, exercise, outcomes, wrong, smallest, mend, of_variants)
             return said[0] + place, said[1]
     given = not judged(exercise)                                         # a judge's inputs are not the answer's
     known = given and (_returned(exercise, outcomes) or _input_as_result(exercise, outcomes, wrong))
-    known = known or of_function(exercise, outcomes, wrong, alone=True) or mend()
+    known = known or mend() or of_function(exercise, outcomes, wrong, alone=True)
     known = known or of_variants(exercise, outcomes, wrong) or of_function(exercise, outcomes, wrong)
     if known:
         return known

@@ -7,6 +7,7 @@ has made this change, or another that cannot be told from it. That is all that i
 """
 
 import itertools
+import re
 import warnings
 
 from .compare import difference
@@ -15,6 +16,8 @@ from .expressions import LIKELY
 from .running import fresh, together
 
 ENOUGH = 2                # so many names for one answer are enough
+# Of a number: a step that nobody takes, and that explains too many numbers.
+BY_CHANCE = re.compile(r"`\d+`, which should|the term `\d+`|by `[^`]*\W[^`]*` twice")
 
 
 def of_variants(exercise, outcomes, wrong, loops=True):
@@ -57,7 +60,7 @@ def of_number(workings, answer, tolerance):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             pairs = itertools.chain(*map(how, workings))
-            return [*dict.fromkeys(said for said, f in pairs if fits(_value(f)))]
+            return [*dict.fromkeys(said for said, f in pairs if not BY_CHANCE.search(said) and fits(_value(f)))]
 
     found = changes(lambda f: changed(f, LIKELY), equal)
     if not found:
