@@ -62,9 +62,9 @@ KINDS = (
     (TypeError, r"unsupported operand type\(s\) for (\S+): '(\w+)' and '(\w+)'", "it computes a {1} {0} a {2}",
      "One of them should be something else: a list is no tensor, and None is a missing result."),
     (TypeError, r"'(\w+)' object is not (\w+)", "it takes a {0} for something {1}", ""),
-    (TypeError, r"(\w+)\(\) missing (\d+) required .*arguments?: (.*)", "it calls {0} without {2}",
+    (TypeError, r"([\w<>]+)\(\) missing (\d+) required .*arguments?: (.*)", "it calls {0} without {2}",
      "It gets fewer arguments than it takes. Is a `*` missing before a tuple, or is the tuple empty?"),
-    (TypeError, r"(\w+)\(\) takes (?:from \d+ to )?(\d+) positional arguments? but (\d+) w",
+    (TypeError, r"([\w<>]+)\(\) takes (?:from \d+ to )?(\d+) positional arguments? but (\d+) w",
      "it calls {0} with {2} arguments, and it takes {1}", ""),
 )
 

@@ -55,7 +55,9 @@ SAID = {
         ("16.3", lambda q, k, b: (length_1(F.silu(q)), length_1(F.silu(k)), b), "it lets β be any number"),
     ],
     "nothing, by chance": [                                              # true of the numbers, but no reason
-        ("2.3", 8, "not yet"), ("6.7", 2**41, "it is off by a factor of 8"),
+        ("2.3", 8, "not yet"), ("6.7", 2**41, "it is off by a factor of 8"), ("2.3", 2.5, "not yet"),
+        ("3.1", -2.16, "not yet"), ("1.1", -0.4, "it is half the right number"),
+        ("16.6", 35, "not yet"), ("16.6", 73, "not yet"),
     ],
 }
 

@@ -233,6 +233,8 @@ UNKNOWN = [
     (lambda x: (x, x), lambda x: (x, x, x), "it returns 3 values, expected only 2", ""),
     (lambda x: (x, 2 * x), lambda x: (x, x**2), "its second result is wrong, the first is right", ""),
     (lambda x: (x, x, 2 * x), lambda x: (x, x, x**2), "wrong among its 3 results: the third; the rest is right", ""),
+    (lambda x: {"a": x, "b": 2 * x}, lambda x: {"a": x, "b": (3 * x + 1).exp()},
+     "wrong among its results: b; the rest is right", ""),
     (lambda x: (x, 2 * x), lambda x: (x, 2 * x.mT),
      "its shape is (5, 3), expected (3, 5) in result[1]: its dimensions are in another order", "transposed"),
     (lambda x: {"o": x, "S": x}, lambda x: {"o": x, "s": x}, "the names in its result differ",

@@ -25,6 +25,8 @@ ERRORS = [
     (lambda S, k, v: 1 / 0, "it divides by zero"),
     (lambda S, k, v: [S].mT, "it asks a list for .mT, which it does not have"),
     (lambda S, k, v: [1] - S.tolist(), "it computes a list - a list"),
+    (lambda S, k, v: (lambda Q, K: Q)(S), "it calls <lambda> without 'K'"),
+    (lambda S, k, v: (lambda Q, K: Q)(S, k, v), "it calls <lambda> with 3 arguments, and it takes 2"),
     (lambda S, k, v: float(k), "it takes a tensor of several numbers for one"),
     (lambda S, k, v: torch.linalg.inv(torch.outer(k, k)), "it inverts a matrix that has no inverse"),
 ]
