@@ -61,7 +61,7 @@ def train_command(
     precision: Annotated[str, typer.Option(help='Of matrix products: "auto", "float32", "bfloat16".')] = "auto",
     compile: Annotated[bool | None, typer.Option(
         help="Compile the training step, which takes a minute at first.",
-        show_default="on a GPU, from 10 million parameters on")] = None,
+        show_default="on a GPU, from 10 million parameters on, unless sharded")] = None,
     accumulate: Annotated[int, typer.Option(min=1, help="Parts that a process computes its batch in, one after the "
                                                         "other: more of them need less memory.")] = 1,
     shard: Annotated[bool, typer.Option("--shard", help="Under torchrun: cut model and optimizer into parts, one for "
@@ -86,7 +86,7 @@ def train_command(
     deltanet-edu train --run mine --resume --steps 3000   train longer
     deltanet-edu train --run additive --mixer linear      the same model with a memory that only adds
     deltanet-edu train --preset small --keep-best         28 million parameters: minutes on one GPU
-    torchrun --nproc-per-node 8 -m deltanet_edu train --preset 340m --accumulate 4 --corpus FOLDER
+    torchrun --nproc-per-node 8 -m -- deltanet_edu train --preset 340m --accumulate 4 --run large --corpus FOLDER
                                                           eight GPUs, one model (FOLDER: see deltanet-edu prepare)
     """
     if Path(run).name != run or run in ("", "..", "."):
@@ -135,7 +135,7 @@ def run_training(folder, given, resume, threads, go_on, tensorboard, how):
     config = Config(**given)
     size, place = parameters(meta_model(config)), find_place(how["device"], how["precision"])
     if how["compile"] is None:
-        how["compile"] = place.device.type == "cuda" and size >= COMPILED_FROM
+        how["compile"] = place.device.type == "cuda" and size >= COMPILED_FROM and not how["shard"]
     if not is_first():                                                   # of several: works, and says nothing
         train(config, folder, resume=resume, say=lambda line: None, **how)
         return

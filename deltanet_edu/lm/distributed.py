@@ -6,6 +6,7 @@ gradient and its norm are those of the whole batch. So a run may go on with anot
 
 import contextlib
 import os
+import time
 import warnings
 
 import torch
@@ -39,7 +40,7 @@ def join(place, shard=False):
     if not from_torchrun():
         if shard:
             raise ValueError("shard: there is one process, and nobody to share with. Start several with: "
-                             "torchrun --nproc-per-node 2 -m deltanet_edu train --shard ...")
+                             "torchrun --nproc-per-node 2 -m -- deltanet_edu train --shard ...")
         yield Team(0, 1, False, place)
         return
     device = place.device
@@ -76,6 +77,7 @@ class Team:
         finally:
             dist.broadcast_object_list(failed, src=0)
             if failed[0] and self.rank:
+                time.sleep(2)                                            # whoever ends first, torchrun ends the others
                 raise SystemExit(1)
         return result if self.rank == 0 else f(*args)
 
@@ -87,28 +89,35 @@ class Team:
             numbers = (together / self.size).tolist()
         return numbers
 
-    def share(self, model):
+    def share(self, model, compile=False):
         """Let all processes train this model. Returns its loss, a function of a batch, and `synchronize`: whether the
         next backward pass adds up the gradients of all, which only the last of a step has to."""
-        if self.size == 1:
-            return model.loss, lambda now: None
         if self.shard:
-            from torch.distributed.device_mesh import init_device_mesh
-            from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+            return self.cut(model, compile), model.set_requires_gradient_sync
+        if self.size == 1:
+            loss, synchronize = model.loss, lambda now: None
+        else:
+            loss = shared = DistributedDataParallel(Loss(model), gradient_as_bucket_view=True)
 
-            # It warns of what is changed in place behind a block. Nothing is.
-            warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
-            mesh = init_device_mesh(self.place.device.type, (self.size,))
-            for block in model.blocks:
-                fully_shard(block, mesh=mesh)
-            fully_shard(model, mesh=mesh)
-            register_fsdp_forward_method(model, "loss")
-            return model.loss, model.set_requires_gradient_sync
-        shared = DistributedDataParallel(Loss(model), gradient_as_bucket_view=True)
+            def synchronize(now):
+                shared.require_backward_grad_sync = now                  # what `no_sync` sets
+        return torch.compile(loss) if compile else loss, synchronize
 
-        def synchronize(now):
-            shared.require_backward_grad_sync = now                      # what `no_sync` sets
-        return shared, synchronize
+    def cut(self, model, compile):
+        """Of every weight each process keeps a part, and a block is whole only while it computes."""
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+        # It warns of what is changed in place behind a block. Nothing is.
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
+        mesh = init_device_mesh(self.place.device.type, (self.size,))
+        for block in model.blocks:
+            if compile:                                                  # one by one: between them weights travel
+                block.compile()
+            fully_shard(block, mesh=mesh)
+        fully_shard(model, mesh=mesh)
+        register_fsdp_forward_method(model, "loss")
+        return model.loss
 
     # Checkpoints are of the whole model, so that any number of processes can go on, and one can generate.
 

@@ -69,6 +69,8 @@ def train(config, folder=None, *, resume=False, data=None, progress=None, save_e
             if config.steps != saved["config"]["steps"]:
                 say(longer(step, type(config)(**saved["config"]), config))
         team.in_turn(files.start, config, step)                          # not before the text has proved usable
+        about = dict(config=config.to_dict(), corpus=data.fingerprint,
+                     tokenizer=data.tokenizer and data.tokenizer.to_json())
         started = time.perf_counter()
 
         for step in range(step + 1, config.steps + 1):
@@ -81,8 +83,7 @@ def train(config, folder=None, *, resume=False, data=None, progress=None, save_e
                 entry["held_out"] = trainer.measure(held_out_share)
                 learned = data.enough(entry["held_out"])
             entry["seconds"] = round(spent + time.perf_counter() - started, 2)
-            about = dict(config=config.to_dict(), corpus=data.fingerprint, step=step, seconds=entry["seconds"],
-                         tokenizer=data.tokenizer and data.tokenizer.to_json())
+            about |= dict(step=step, seconds=entry["seconds"])
             if folder and keep_best and files.is_best(entry, data.goal):
                 files.save(BEST, **about, **team.state_of(trainer.model, []))
             files.add(entry)
@@ -112,10 +113,8 @@ class Trainer:
         self.config, self.data, self.team, self.accumulate = config, data, team, accumulate
         torch.manual_seed(config.seed)
         self.model = LanguageModel(config).to(team.place.device)
-        self.shared_loss, self.synchronize = team.share(self.model)
-        if compile:
-            self.shared_loss = torch.compile(self.shared_loss)
-        self.parameters = self.model.parameters
+        self.shared_loss, self.synchronize = team.share(self.model, compile)
+        self.compiled, self.parameters = compile, self.model.parameters
         self.optimizers = build_optimizers(self.model, config)           # after `share`, which may replace parameters
         self.batches = data.batches(config, team.rank, team.size)
         self.speed, self.losses = Speed(config, self.model, team), 0
@@ -129,17 +128,17 @@ class Trainer:
     def step(self, n):
         """Step n = 1, 2, ... Returns the loss of this process, and how fast it was. What is random in a model depends
         on the seed and on n alone, so that a resumed run draws the same."""
+        started, place = time.perf_counter(), self.team.place
         torch.manual_seed(1_000_003 * self.config.seed + n + (self.team.rank << 40))
-        place, parts = self.team.place, split(self.batches[n - 1], self.accumulate)
-        parts = [place.take(self.data.arrange(part)) for part in parts]
-        started = time.perf_counter()
+        parts = [place.take(self.data.arrange(part)) for part in split(self.batches[n - 1], self.accumulate)]
         loss = self.one_step(self, self.optimizers, parts, rate(n, self.config), self.config.clip, place.autocast())
         return loss, self.speed(time.perf_counter() - started)
 
     def measure(self, share):
-        """What `data` measures on what is held out. The model itself is not compiled: here it sees other shapes."""
+        """What `data` measures on what is held out, never compiled: here the model sees other shapes."""
         self.model.eval()
-        measured = self.data.measure(self.model, share)
+        with torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext():
+            measured = self.data.measure(self.model, share)
         self.model.train()
         return self.team.mean(measured)[0]
 

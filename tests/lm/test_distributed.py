@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from deltanet_edu.lm.commands import train_command
 from deltanet_edu.lm.distributed import Team
 from deltanet_edu.lm.run_folder import load_checkpoint, read_log
 from deltanet_edu.lm.train import Trainer, train
@@ -142,6 +143,17 @@ def test_a_run_goes_on_with_another_number_of_processes(alone, together, name):
     back = train(replace(config, steps=STEPS + 2), together / name, resume=True, data=small_data(), device="cpu",
                  say=lambda line: None)
     assert back.steps == STEPS + 2 and back.log[-1]["loss"] == pytest.approx(longer.log[-1]["loss"], abs=0.05)
+
+
+def test_what_help_says_about_torchrun_can_be_typed():
+    """torchrun takes `--run` for an abbreviation of an option of its own, unless `--` stands before."""
+    from torch.distributed.run import parse_args
+
+    lines = train_command.__doc__.splitlines()
+    (command,) = (line.split() for line in lines if line.strip().startswith("torchrun"))
+    parsed = parse_args(command[1:])
+    assert parsed.nproc_per_node == "8" and parsed.module and parsed.training_script == "deltanet_edu"
+    assert parsed.training_script_args == command[command.index("train"):] and "--run" in command
 
 
 def test_a_batch_must_divide(tiny, data):
