@@ -109,7 +109,7 @@ def together(alone):
     folder, _ = alone
     processes = start([sys.executable, "-c", SCRIPT, str(folder)])
     try:
-        said = [process.communicate(timeout=300)[1] for process in processes]
+        said = [process.communicate(timeout=600)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()

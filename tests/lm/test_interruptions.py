@@ -82,7 +82,7 @@ def same_as(folder, undisturbed):
 def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_happened(tiny, data, tmp_path):
     undisturbed = train(tiny, data=data, device="cpu")
     words = [sys.executable, "-c", SCRIPT, str(tmp_path / "killed"), str(KILLS), "0"]
-    done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout.splitlines()[-1])) >= 3, "some moments may come too late, most do not"
     same_as(tmp_path / "killed", undisturbed)
