@@ -120,14 +120,6 @@ def epsilon_without_the_scale(D=1024, H=16, eps=1):
     return eps * K
 
 
-def numbers_of_a_hybrid(D=512, H=4, T=1000, layers=8, attending=2, taps=4):
-    """14.7."""
-    memory = H * (D / H)**2
-    inputs = 3 * (taps - 1) * D
-    cache = 2 * D * T
-    return (layers - attending) * (memory + inputs) + attending * cache
-
-
 def tokens_until_the_cache_is_larger(D=128, H=2, taps=4):
     """16.6."""
     matrices = H * (D / H)**2

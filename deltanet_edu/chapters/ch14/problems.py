@@ -438,7 +438,7 @@ exercise(
 
 exercise(
     id="14.7", title="What a hybrid keeps", kind="predict", stars=2, minutes=10, equations=("14.8",),
-    reference=2468864, working=(by_hand.numbers_of_a_hybrid,),
+    reference=2468864,
     mutants={
         "forgets the convolution": Mistake(2441216, "Each DeltaNet layer also keeps the last three inputs of its "
             "convolution, 9D numbers.", "eq. 14.8"),

@@ -1,7 +1,7 @@
 """Exercise 14.11: the whole layer, against the package's with the same weights."""
 
 import inspect
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -119,6 +119,14 @@ class PackedAtOnce(MyDeltaNet):
         q, k, v, beta = rule_inputs(z, self.to_beta(x), self.H, width, width, 1.0)
         o, S = delta_rule(q, k, v, beta, cu_seqlens=cu_seqlens)
         return read_out(o, None, self.norm, self.to_out.weight, 1e-5), (None, S)
+
+
+class PackagesOwn(DeltaNet):
+    """The package's layer. Its keys have exactly length 1 here: with or without a small epsilon, an answer is right."""
+
+    def __init__(self, D, H):
+        super().__init__(D, H)
+        self.normalize = partial(F.normalize, dim=-1)
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------------
@@ -271,7 +279,7 @@ del MISTAKES["lets the convolution look over the border, and forgets the tail be
 
 exercise(
     id="14.11", title="Build a layer: the whole", kind="code", stars=4, minutes=30,
-    equations=("14.2", "14.7", "14.8"), reference=DeltaNet, sources=(MyDeltaNet,),
+    equations=("14.2", "14.7", "14.8"), reference=PackagesOwn, sources=(MyDeltaNet,),
     alternatives=(MyDeltaNet, PackedAtOnce), cases=layer_cases, prepare=run_layer, tolerance=1e-3,
     mutants=MISTAKES,
     hints=("Five parameters: W_qkv, the taps, W_β, the weights of the norm, W_O. Then 14.8, 14.9, the rule, 14.10.",
