@@ -118,7 +118,8 @@ def test_generic_values(exercise):
 
 def test_few_exercises_are_judged():
     """The family of generic answers walks over all others."""
-    assert len(JUDGED - KERNELS) <= 8 and len(FUNCTIONS) + len(VALUES) + len(JUDGED | KERNELS) == len(EXERCISES)
+    assert 13 * len(JUDGED - KERNELS) <= len(EXERCISES)
+    assert len(FUNCTIONS) + len(VALUES) + len(JUDGED | KERNELS) == len(EXERCISES)
 
 
 def test_the_table_has_no_more_than_it_needs():
