@@ -94,9 +94,9 @@ class Config:
 
     def build_head(self):
         """What turns the outputs of the last block into scores for every token: (B, T, D) -> (B, T, vocab)."""
-        from torch.nn import Linear
+        from .loss import Head
 
-        return Linear(self.d_model, self.vocab, bias=False)
+        return Head(self.d_model, self.vocab)
 
     def to_dict(self):
         return asdict(self)

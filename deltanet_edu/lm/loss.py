@@ -1,12 +1,24 @@
 """The loss of a large vocabulary, without ever holding all of its scores."""
 
 import torch
+import torch.nn as nn
 import torch.nn.functional as F
 
 from ..ops.common import once_differentiable, working_dtype
 
 IGNORED = -100                                                           # a target that is not asked for
 SCORES = 2**25                                                           # held at a time: 128 MiB in float32
+
+
+class Head(nn.Linear):
+    """One score for every word: (..., D) -> (..., V). What a model puts in its place has a `loss`, too."""
+
+    def __init__(self, d_model, vocab):
+        super().__init__(d_model, vocab, bias=False)
+
+    def loss(self, x, targets):
+        """x: (B, T, D), targets: (B, T). See `head_loss`."""
+        return head_loss(x.flatten(0, 1), self.weight, targets.flatten())
 
 
 def head_loss(x, weight, targets, scores=None):

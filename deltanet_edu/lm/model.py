@@ -4,7 +4,6 @@ import torch
 import torch.nn as nn
 
 from ..layers import Block
-from .loss import head_loss
 
 
 class LanguageModel(nn.Module):
@@ -52,7 +51,7 @@ class LanguageModel(nn.Module):
             tokens, targets = tokens[:, :-1], tokens[:, 1:]              # (B, T) both
         x, _ = self.forward(tokens, cu_seqlens=cu_seqlens, asked=asked, scored=False)    # (B, T or Q, D)
         targets = targets if asked is None else targets.gather(1, asked)
-        return head_loss(x.flatten(0, 1), self.head.weight, targets.flatten())
+        return self.head.loss(x, targets)
 
 
 def init_weights(module):

@@ -44,7 +44,7 @@ class TaskConfig(Config):
         return self.build(self.test_difficulty)
 
     def build_head(self):
-        """A Linear layer; for a task that asks everything of the last output, a `FromLast`."""
+        """A `Head`; for a task that asks everything of the last output, a `FromLast`."""
         if not self.build().from_last:
             return super().build_head()
         from .from_last import FromLast

@@ -2,8 +2,10 @@
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 
 from ..layers.rotary import check_rotary, rotate
+from ..lm.loss import IGNORED
 
 
 class FromLast(nn.Module):
@@ -24,3 +26,7 @@ class FromLast(nn.Module):
         start = torch.cat([half, 0 * half]).expand(x.shape[1], -1)       # (T, D)
         positions = rotate(start, torch.arange(x.shape[1], device=x.device))         # (T, D)  cosines, then sines
         return self.mlp(x[:, -1:] + positions)
+
+    def loss(self, x, targets):
+        """Mean negative log-probability of the targets that are not -100, in nats.    x: (B, T, D), targets: (B, T)."""
+        return F.cross_entropy(self(x).flatten(0, 1), targets.flatten(), ignore_index=IGNORED)

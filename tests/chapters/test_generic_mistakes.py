@@ -32,6 +32,7 @@ SOFTMAX = "adding one number to all logits changes no probability"
 TILE = "with tiles of 16 rows and more, one row more makes no program less"
 MEDIAN = "one call more or less does not change the median"
 SEGMENTS = "in how many segments it is computed is how, not what"
+LARGEST = "only which score is the largest matters"
 TOKEN = "a token more or less makes no other plan the best, unless a chunk begins or ends there"
 RIGHT = {
     **{(id, "minus k"): SIGN for id in ("4.3", "4.4", "5.2", "6.2", "6.3")},
@@ -43,6 +44,8 @@ RIGHT = {
                                           "beta squared", "1 - beta",
                                           "beta + 1e-6", "sigmoid of beta", "beta rounded")},
     **{(id, "logits + 1e-6"): SOFTMAX for id in ("16.5", "16.7")},
+    **{("15.4", name): LARGEST for name in ("twice logits", "half logits", "logits + 1e-6", "normalized logits",
+                                            "logits over the root of its width", "sigmoid of logits")},
     **{key: TILE for key in (("11.2", "V_TILE + 1"), ("13.8", "rows + 1"))},
     **{("13.2", name): MEDIAN for name in ("calls + 1", "calls - 1")},
     **{("13.6", name): SEGMENTS for name in ("P + 1", "P - 1")},
