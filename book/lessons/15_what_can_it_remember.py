@@ -350,6 +350,8 @@ predict("15.c")
 
 # %%
 verify("15.6")
+
+# %%
 one, none = torch.ones(1, 12, 1, 1), torch.zeros(1, 12, 1, 1)
 curves = {}
 for beta in (0.5, 1.6, 2.0):
@@ -419,8 +421,7 @@ print(f"{right} of 1,000 right; off by {(S - S.round()).abs().max():.1e} in the 
 # %% [markdown]
 # Exact, for any length. A layer that writes once a token cannot make a cycle in one step; chapter 17 lets it write
 # twice.
-
-# %% [markdown]
+#
 # ## MAD: six small questions
 #
 # *Mechanistic architecture design* (Poli et al., 2024) asks for one skill at a time. Here are its six tasks,
