@@ -83,7 +83,7 @@ def heading(number):
     """The first sentence of the chapter's lesson.py: "Chapter 5: the WY representation"."""
     from .registry import load_chapter
 
-    return re.split(r"\.\s", load_chapter(number).lesson.__doc__)[0]
+    return re.match(r".*?[.?](?=\s)", load_chapter(number).lesson.__doc__, re.S)[0].rstrip(".")
 
 
 def show_next():

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from deltanet_edu.tutor import registry
+from deltanet_edu.tutor.commands import heading
 from deltanet_edu.tutor.compare import difference
 from deltanet_edu.tutor.grading import agree, grade
 from deltanet_edu.tutor.notebook import _compare_sides, verify
@@ -90,6 +91,13 @@ def test_every_exercise_is_in_the_problem_set(number):
     assert asked == registered, (
         f"book/problems/{sources[0].name} checks {asked}, ch{number:02d}/problems.py registers {registered}: "
         "the same exercises are expected in both, in the order of their numbers"
+    )
+
+
+@pytest.mark.parametrize("number", CHAPTERS, ids="ch{:02d}".format)
+def test_a_chapter_says_what_it_is_about(number):
+    assert re.match(rf"Chapter {number}: \w", heading(number)), (
+        f'ch{number:02d}/lesson.py begins with """Chapter {number}: what it is about. The equations and the ..."""'
     )
 
 

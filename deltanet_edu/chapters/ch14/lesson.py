@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 14."""
+"""Chapter 14: the DeltaNet layer and its rivals. The equations and the predictions of its lesson."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""The equations and the predictions of lesson 15."""
+"""Chapter 15: what can it remember? The equations and the predictions of its lesson."""
 
 import itertools
 import math
