@@ -18,7 +18,8 @@ settings.load_profile("default")
 # Why they are skipped: there is no device to run what the compiler makes of the kernels, or a CUDA graph. What they
 # compute is tested on every machine all the same: in the interpreter (kernels/test_delta_rule.py, bench/test_race.py),
 # compiled without being run (kernels/test_compile.py), and step by step without a graph (tasks/test_training.py).
-WITHOUT_GPU = pytest.mark.skip(reason="needs a CUDA device: without one, compiled kernels and graphs cannot be run")
+WITHOUT_GPU = pytest.mark.skipif(                                        # where there is one, nothing is skipped
+    not torch.cuda.is_available(), reason="needs a CUDA device: without one, compiled kernels and graphs cannot be run")
 
 
 def pytest_configure(config):
@@ -43,13 +44,13 @@ def look_for_builtins_once():
             if tl.core.is_builtin(member := getattr(package, name)):
                 interpreter._patch_attr(package, name, member, builder, scope)
 
-    if interpreter._patch_builtin and interpreter._patch_attr:
-        interpreter._patch_builtin = patch_builtin
+    interpreter._patch_builtin, interpreter._patch_attr                  # if one is missing: AttributeError
+    interpreter._patch_builtin = patch_builtin
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "gpu" in item.keywords and not torch.cuda.is_available():
+        if "gpu" in item.keywords:
             item.add_marker(WITHOUT_GPU)
 
 

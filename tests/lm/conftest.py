@@ -26,6 +26,19 @@ def data(corpus):
     return Data.prepare(corpus, TINY["vocab"])
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of 12 steps on a text of one's own, and the folder it lies in."""
+    from deltanet_edu.lm.train import train
+
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "my.txt").write_text(stories(5, 60_000))
+    config = Config(corpus=str(folder / "my.txt"), vocab=300, layers=1, d_model=16, heads=2, batch=4, length=16,
+                    steps=12)
+    train(config, folder / "mine", device="cpu", say=lambda line: None)
+    return folder / "mine"
+
+
 @pytest.fixture
 def run_python():
     def run(code):

@@ -226,19 +226,6 @@ def test_a_local_task_of_the_library(model, data, tmp_path, monkeypatch):
 
 # -- the command -------------------------------------------------------------------------------------------------------
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run of 12 steps on a text of one's own, and the folder it lies in."""
-    from deltanet_edu.lm.train import train
-
-    folder = tmp_path_factory.mktemp("runs")
-    (folder / "my.txt").write_text(stories(5, 60_000))
-    config = Config(corpus=str(folder / "my.txt"), vocab=300, layers=1, d_model=16, heads=2, batch=4, length=16,
-                    steps=12)
-    train(config, folder / "mine", device="cpu", say=lambda line: None)
-    return folder / "mine"
-
-
 def evaluate(*words, fails=False):
     result = CliRunner().invoke(app, ["evaluate", *map(str, words)])
     assert (result.exit_code != 0) == fails and "Traceback" not in result.output, result.output

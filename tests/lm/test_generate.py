@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from deltanet_edu.cli import app
 from deltanet_edu.lm import generate as generate_module
-from deltanet_edu.lm.config import Config
 from deltanet_edu.lm.generate import Chat, choose, generate, until
 from deltanet_edu.lm.model import LanguageModel, state_bytes
 from deltanet_edu.lm.stories import stories
@@ -149,18 +148,6 @@ def test_a_reply_stops_where_the_user_would_speak_and_what_was_taken_is_remember
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    from deltanet_edu.lm.train import train
-
-    folder = tmp_path_factory.mktemp("runs")
-    (folder / "my.txt").write_text(stories(5, 40_000))
-    config = Config(corpus=str(folder / "my.txt"), vocab=300, layers=1, d_model=16, heads=2, batch=4, length=32,
-                    steps=3)
-    train(config, folder / "mine", device="cpu", say=lambda line: None)
-    return folder / "mine"
-
 
 def write(run, *words, stdin=None, fails=False):
     result = CliRunner().invoke(app, ["generate", str(run), *map(str, words)], input=stdin)

@@ -86,8 +86,8 @@ exercise(
             "nearly all of the loss is about saying 0.", next="After reading which token must the value be said?"),
         "asks one place too late": Mistake(laid_out(at=1),
             "The value must be said after reading the key: *at* the key's position. One place further the model reads "
-            "a filler. (Moving it is right only where targets are moved back later: that is how the fault came "
-            "into being)."),
+            "a filler. Moving it is right only where targets are moved back later: that is how the fault came "
+            "into being."),
         "trains on every filler": Mistake(laid_out(fill=0),
             "The targets stand rightly, but all other positions have the target 0 instead of −100. The loss counts "
             "them: a model that always says 0 looks 87 % right.", next="`torch.full((n, T), -100)`."),
