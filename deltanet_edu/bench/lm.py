@@ -1,14 +1,17 @@
 """`deltanet-edu bench lm`, `lm-references` and `training`: the stored measurements of chapter 16."""
 
-from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..lm.commands import RUNS, Device, Threads, clear_errors, parse_option, settings_of, with_settings
+from ..lm.config import Config
 from .group import Output, bench
 
 PROTOCOL = ("bits per character over all held-out characters (the last 5 % of each of nine novels), in windows of 128 "
-            "tokens, each read from an empty memory after 128 tokens of context; total bits over total characters")
+            "tokens, each read from an empty memory after {} tokens of context; total bits over total characters")
+SAVE_EVERY = 500                                                         # steps: a checkpoint takes a second or two
 
 REFERENCE_PROTOCOL = {
     "n-grams": "interpolated Witten-Bell over characters, counted on all training text, "
@@ -20,72 +23,69 @@ REFERENCE_PROTOCOL = {
 
 def register(app):
     """Add the commands to the `bench` group, which `bench.commands` adds to `app`."""
-    bench.command("lm", short_help="DeltaNet against linear attention: the finale.")(lm_command)
+    bench.command("lm", short_help="Language models under equal conditions: the finale.")(
+        with_settings(lm_command, Config, without=("mixer", "options", "seed")))
     bench.command("lm-references", short_help="What n-grams and compressors make of the same text.")(references_command)
     bench.command("training", short_help="How fast models train, ours beside others'.")(training_command)
 
 
-def compare(configs, seeds, data, progress=None):
-    """Train every configuration with every seed.
-    {name: {"parameters", "seeds": {seed: bits}, "mean", "curves", ...}}."""
-    import statistics
-    import time
-
-    from ..lm.evaluate import bits_per_character
-    from ..lm.model import parameters
-    from ..lm.train import train
-
-    results = {name: {"config": config.to_dict(), "seeds": {}, "cpu_seconds": {}, "curves": {}}
-               for name, config in configs.items()}
-    for seed in seeds:                                        # seed by seed, so that a drifting machine slows all alike
-        for name, config in configs.items():
-            started = time.process_time()
-            run = train(replace(config, seed=seed), data=data, progress=progress, device="cpu")
-            row = results[name]
-            row["cpu_seconds"][seed] = round(time.process_time() - started, 1)
-            row["parameters"] = parameters(run.model)
-            row["seeds"][seed] = round(bits_per_character(run.model, data.held_out), 4)
-            row["curves"][seed] = [[entry["step"], round(entry["held_out"], 4)]
-                                   for entry in run.log if "held_out" in entry]
-            row["mean"] = round(statistics.mean(row["seeds"].values()), 4)
-    return results
-
-
 def lm_command(
     output: Output = None,
-    steps: Annotated[int | None, typer.Option(
-        min=1, help="Training steps; as in chapter 16 if not given.", show_default=False)] = None,
+    model: Annotated[list[str] | None, typer.Option(
+        help='A mixer, with what differs for it: "delta norm=l1". May be repeated.',
+        show_default="delta and linear")] = None,
+    over: Annotated[list[str] | None, typer.Option(
+        help="A setting to sweep, such as lr=0.01, once for each value: every model is reported at its best.",
+        show_default=False)] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, 2, ...")] = 3,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate of the matrices; as in chapter 16 if not given.",
-                                             show_default=False)] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    preset: Annotated[str, typer.Option(help="What all settings start from: cpu, small, ...")] = "cpu",
+    measure: Annotated[list[str] | None, typer.Option(
+        help="Besides bits per character: cloze, recall, positions. See evaluate.", show_default="none")] = None,
+    most: Annotated[int, typer.Option(min=1, help="Passages or documents of each kind, at most.")] = 200,
+    run: Annotated[str, typer.Option(help="Name; kept in runs/NAME. A second start goes on where it stopped.")] = "lm",
+    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = RUNS,
+    processes: Annotated[int, typer.Option(min=1, help="Runs at a time, on one device.")] = 1,
+    seconds: Annotated[float | None, typer.Option(help="Stop a run after so many.", show_default="no limit")] = None,
+    device: Device = "cpu",
+    compile: Annotated[bool | None, typer.Option(help="Compile the training step.",
+                                                 show_default="as train decides")] = None,
+    threads: Threads = 1,
+    **settings,
 ):
-    """DeltaNet against linear attention: same text, same parameters but beta's, same training, several seeds.
+    """Train models under equal conditions: same text, tokens, schedule, seeds, and as many parameters, but for 2 %.
 
-    Example: deltanet-edu bench lm --output results/lm_seeds.json
+    \b
+    deltanet-edu bench lm --output results/lm_seeds.json
+    deltanet-edu bench lm --preset small --device cuda --model gla --model attention --over lr=0.01 --over lr=0.02
     """
-    import torch
     from tqdm import tqdm
 
-    from ..lm.config import Config
-    from ..lm.corpus import load_corpus
-    from ..lm.data import Data
+    from ..checks import one_of
+    from ..lm.data import load_data
     from ..records import write_result
+    from .language_models import MEASURES, compare, summary
 
-    torch.set_num_threads(threads)
-    given = {name: value for name, value in dict(steps=steps, lr=lr).items() if value is not None}
-    config = Config(corpus="books", **given)
-    data = Data.prepare(load_corpus(config.corpus), config.vocab)
-    with tqdm(total=2 * seeds * config.steps, unit="step") as bar:
-        both = {"delta": config, "linear": replace(config, mixer="linear")}
-        results = compare(both, range(seeds), data, lambda entry: bar.update())
-    for name, row in results.items():
-        typer.echo(f"{name:<8}{row['parameters']:>10,} parameters   mean {row['mean']:.4f} bits per character   "
+    with clear_errors():
+        for name in measure or []:
+            one_of("measure", name, MEASURES)
+        given = {name: value for name, value in settings.items() if value is not None}
+        base, varied = Config(**{"corpus": "books"} | settings_of(preset) | given), {}
+        for name, value in map(parse_option, over or []):
+            varied.setdefault(name, []).append(value)
+        data = load_data(base)
+        with tqdm(unit="run") as bar:
+            def show(rows):
+                bar.update(len(rows) - bar.n)
+                if output:                                               # after every run: a stop loses nothing
+                    write_result(output, {"protocol": PROTOCOL.format(data.context), "corpus": data.fingerprint,
+                                          "over": varied, "results": summary(rows, varied)})
+            rows = compare(model or ["delta", "linear"], base, varied, seeds, runs / run, data, on_row=show,
+                           measures=measure or (), most=most, processes=processes, threads=threads, seconds=seconds,
+                           device=device, compile=compile, save_every=SAVE_EVERY)
+    for name, row in summary(rows, varied).items():
+        typer.echo(f"{name:<24}{row['parameters']:>12,} parameters   mean {row['mean']:.4f} bits per character   "
                    + "   ".join(f"seed {seed}: {bits:.4f}" for seed, bits in row["seeds"].items()))
     if output:
-        options = "".join(f" --{name} {value}" for name, value in given.items())
-        command = f"deltanet-edu bench lm{options} --seeds {seeds} --threads {threads} --output {output}"
-        write_result(output, {"protocol": PROTOCOL, "corpus": data.fingerprint, "results": results}, command)
         typer.echo(f"written to {output}")
 
 

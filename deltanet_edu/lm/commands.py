@@ -117,12 +117,20 @@ def parse_option(text):
 COMPILED_FROM = 10_000_000                                               # parameters: smaller models are done sooner
 
 
+def worth_compiling(config, device="auto"):
+    """Is a minute of compiling paid back? Mamba's kernels are its own, and the compiler would not use them."""
+    from .device import find_place
+    from .model import meta_model, parameters
+
+    return (find_place(device).device.type == "cuda" and "mamba" not in config.mixers
+            and parameters(meta_model(config)) >= COMPILED_FROM)
+
+
 def run_training(folder, given, resume, threads, go_on, tensorboard, how):
     import torch
 
     from .device import find_place
     from .distributed import is_first
-    from .evaluate import bits_per_character
     from .interruption import Terminated
     from .model import meta_model, parameters
     from .progress import TensorBoardProgress, TerminalProgress
@@ -135,7 +143,7 @@ def run_training(folder, given, resume, threads, go_on, tensorboard, how):
     config = Config(**given)
     size, place = parameters(meta_model(config)), find_place(how["device"], how["precision"])
     if how["compile"] is None:
-        how["compile"] = place.device.type == "cuda" and size >= COMPILED_FROM and not how["shard"]
+        how["compile"] = worth_compiling(config, how["device"]) and not how["shard"]
     if not is_first():                                                   # of several: works, and says nothing
         train(config, folder, resume=resume, say=lambda line: None, **how)
         return
@@ -155,7 +163,7 @@ def run_training(folder, given, resume, threads, go_on, tensorboard, how):
     finally:
         for show in shown:
             show.close()
-    bits = bits_per_character(done.model, done.data.held_out)
+    bits = done.data.measure(done.model)
     typer.echo(f"{size:,} parameters, {done.steps:,} steps: {bits:.3f} bits per character on held-out text.")
     if done.steps < config.steps:
         typer.echo(f"Go on with: {go_on}")

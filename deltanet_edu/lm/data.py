@@ -1,11 +1,11 @@
 """A corpus in tokens: what a step trains on, and what the model is measured on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from .corpus import load_corpus
-from .evaluate import bits_per_character
+from .evaluate import CONTEXT, bits_per_character, context_of
 from .tokenizer import Tokenizer
 
 
@@ -26,15 +26,16 @@ class Data:
     held_out: tuple[HeldOut, ...]
     fingerprint: str                                                     # of the corpus
     begins: int | None = None                                            # the token that documents begin with, if any
+    context: int = CONTEXT                                               # tokens read before those that are measured
 
     @classmethod
-    def prepare(cls, corpus, vocab=None, tokenizer=None, before=1024):
+    def prepare(cls, corpus, vocab=None, tokenizer=None, before=1024, context=CONTEXT):
         """Cut a corpus into tokens. The tokenizer learns from the training text only, unless one is given."""
         tokenizer = tokenizer or Tokenizer.train((text.train for text in corpus.texts), vocab)
         train = [tokenizer.encode(text.train) for text in corpus.texts]
         held_out = tuple(HeldOut(text.name, tokens[-before:], tokenizer.encode(text.held_out), len(text.held_out))
                          for text, tokens in zip(corpus.texts, train))
-        return cls(tokenizer, torch.cat(train), held_out, corpus.fingerprint)
+        return cls(tokenizer, torch.cat(train), held_out, corpus.fingerprint, context=context)
 
     # What the training loop asks of whatever it trains on; a task has the same (tasks/training.py).
     unit, goal = "bits per character", min                               # of what is measured
@@ -50,7 +51,7 @@ class Data:
 
     def measure(self, model, share=1.0):
         """Bits per character over a share of the held-out text."""
-        return bits_per_character(model, self.held_out, share)
+        return bits_per_character(model, self.held_out, share, context=self.context)
 
     def enough(self, measured):
         """Is there nothing left to learn? Of a text there always is."""
@@ -112,6 +113,6 @@ def load_data(config, tokenizer=None):
     from .token_folder import is_token_folder, open_tokens
 
     if is_token_folder(config.corpus):
-        return open_tokens(config.corpus, config.vocab)
+        return replace(open_tokens(config.corpus, config.vocab), context=context_of(config.length))
     tokenizer = tokenizer and Tokenizer.from_json(tokenizer)
-    return Data.prepare(load_corpus(config.corpus), config.vocab, tokenizer)
+    return Data.prepare(load_corpus(config.corpus), config.vocab, tokenizer, context=context_of(config.length))

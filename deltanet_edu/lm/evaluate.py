@@ -11,6 +11,11 @@ from .device import device_of
 CONTEXT, SCORED = 128, 128                                               # tokens read before a window, and scored in it
 
 
+def context_of(length):
+    """How many tokens to read before a window: as many as in training stand before its last ones, at least 128."""
+    return max(CONTEXT, length - SCORED)
+
+
 def windows(part, context=CONTEXT, scored=SCORED):
     """Cut one held-out text into (tokens, how many of the last are scored): every held-out token is scored once.
 
@@ -33,7 +38,7 @@ def nats(model, tokens, scored):
     return F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
 
 
-def bits_per_character(model, held_out, share=1.0, batch=32):
+def bits_per_character(model, held_out, share=1.0, batch=32, context=CONTEXT):
     """Bits per character over all of `held_out` (a sequence of HeldOut), or over a `share` of its windows.
 
     Total bits over total characters (eq. 16.2). With share < 1 the windows are evenly spread, and the characters are
@@ -41,7 +46,7 @@ def bits_per_character(model, held_out, share=1.0, batch=32):
     """
     groups, total, every = {}, 0.0, max(1, round(1 / share))
     all_tokens, chars = sum(len(p.tokens) for p in held_out), sum(p.chars for p in held_out)
-    cut = [window for part in held_out for window in windows(part)]
+    cut = [window for part in held_out for window in windows(part, context)]
     for tokens, scored in cut[::every]:
         groups.setdefault((len(tokens), scored), []).append(tokens)      # those of one shape go through it together
     count = 0
@@ -63,7 +68,7 @@ def by_part(model, data, share=1.0, progress=iter):
     for name, parts in progress(named.items()):
         size = sum(len(data.tokenizer.decode(part.tokens).encode()) for part in parts)
         chars, tokens = (sum(numbers) for numbers in zip(*((part.chars, len(part.tokens)) for part in parts)))
-        rows.append(cost(name, chars, size, tokens, bits_per_character(model, parts, share)))
+        rows.append(cost(name, chars, size, tokens, bits_per_character(model, parts, share, context=data.context)))
     chars, size, tokens = (sum(row[name] for row in rows) for name in ("characters", "bytes", "tokens"))
     bits = sum(row["bits per character"] * row["characters"] for row in rows)
     return [*rows, cost("all", chars, size, tokens, bits / chars)]

@@ -38,7 +38,8 @@ def evaluate_command(
     """Measure a trained model on the held-out text it was not trained on.
 
     \b
-    text       bits per character, book by book; every token once, in windows of 128, each after 128 of context
+    text       bits per character, book by book; every token once, in windows of 128, each after 128 of context,
+               or as many more as it was trained with
     cloze      is the missing last word of a passage, said a few sentences before, the likeliest?
     recall     facts listed in a document, from Wikipedia and from your packages: can it go on where one begins again?
     positions  bits per character by position, up to eight times the length it was trained on
@@ -121,6 +122,7 @@ def held_out_text(run, config, tokenizer, source):
     """(corpus, data, what to write down about them). The run's own text must still be the one it was trained on."""
     from .corpus import Corpus, load_corpus, shown
     from .data import Data
+    from .evaluate import context_of
     from .run_folder import RunError, load_checkpoint
     from .token_folder import is_token_folder, open_tokens
 
@@ -131,7 +133,7 @@ def held_out_text(run, config, tokenizer, source):
             raise RunError(f"{run}: its tokens are not those of {shown(place)}. Measure it on text: --corpus my.txt")
     else:
         corpus = load_corpus(place)
-        data = Data.prepare(corpus, tokenizer=tokenizer)
+        data = Data.prepare(corpus, tokenizer=tokenizer, context=context_of(config.length))
     own = data.fingerprint == trained_on
     if not own and source is None and trained_on is not None:
         raise RunError(f"{run}: its text, corpus {config.corpus!r}, is no longer what it was trained on, "
