@@ -3,6 +3,7 @@
     book/lessons/02_delta_rule.py   ->  notebooks/02_delta_rule.ipynb
     book/problems/02_delta_rule.py  ->  exercises/02_exercises_delta_rule.ipynb   (text and stubs)
                                         solutions/02_solutions_delta_rule.ipynb   (with the answers of the registry)
+    title and first line of a lesson ->  its row in the map of the book in README.md
 
 A notebook is executed again only when its code has changed or outputs are missing; --force executes it anyway, which
 is what a change in the package calls for. A notebook whose cells somebody has edited is never overwritten.
@@ -27,7 +28,7 @@ import nbformat
 from nbclient import NotebookClient
 
 from proofread import incomplete, proofread
-from sources import WIDGET, SourceError, build, edited, figures, linked_map, load, targets
+from sources import WIDGET, SourceError, build, edited, figures, mapped, load, targets
 
 STARTS = 3                                               # of a kernel that dies before it answers
 
@@ -125,6 +126,15 @@ def generate_all(wanted, *, run=True, force=False, overwrite=(), jobs=2):
     return failed
 
 
+def write_map(root):
+    """Bring README.md's map of the book up to date; say so if it was not."""
+    readme = root / "README.md"
+    before = readme.read_text(encoding="utf-8")
+    if (after := mapped(before, root)) != before:
+        readme.write_text(after, encoding="utf-8", newline="\n")
+        print("README.md: its map of the book is up to date again")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*",
@@ -149,11 +159,10 @@ def main():
         failed = generate_all(wanted, run=options.execute, force=options.force, overwrite=options.overwrite)
     except KeyboardInterrupt:
         sys.exit("Interrupted; every notebook is either the old one or the new one.")
-    readme = root / "README.md"
-    before = readme.read_text(encoding="utf-8")
-    if (after := linked_map(before, root)) != before:
-        readme.write_text(after, encoding="utf-8", newline="\n")
-        print("README.md: linked the lessons there are")
+    try:
+        write_map(root)
+    except SourceError as error:
+        sys.exit(str(error))
     return bool(failed)
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from answers import CHECKED
-from sources import FOLDERS, SourceError, build, figures, load, pictures, targets
+from sources import FOLDERS, SourceError, build, figures, load, mapped, pictures, targets
 
 NOTEBOOK_LIMIT, FIGURE_LIMIT = 400_000, 100_000                          # bytes: GitHub gives up on large notebooks
 ABSOLUTE_PATH = re.compile(r"(?<![\w./:~-])/(?:home|root|Users|usr|opt|tmp|var|mnt|private|content)/\w|\b[A-Z]:\\\w")
@@ -25,7 +25,22 @@ def proofread(root, wanted):
             found += [f"{target.name}: {problem}" for problem in proofread_one(target)]
         except SourceError as error:
             found.append(str(error))
-    return found
+    return found + list(stale_map(root))
+
+
+def stale_map(root):
+    """Rows of README.md's map of the book that are not what the lessons say."""
+    readme = root / "README.md"
+    there = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    try:
+        made = mapped(there, root)
+    except SourceError as error:
+        yield str(error)
+        return
+    if made != there:
+        is_now, should = first_difference(there, made)
+        yield ("README.md: its map of the book is not what the lessons say: python book/generate.py\n"
+               f"    README.md: {is_now}\n    lessons:   {should}")
 
 
 def proofread_one(target):

@@ -1,7 +1,8 @@
 """From the sources of the book to its notebooks, cell by cell: titles, links, bootstrap, cards, answers.
 
 A source is a Python file in jupytext's percent format. Its first cell is Markdown and opens with the title,
-`# # 2. The delta rule`; the links, the Colab badge and the bootstrap cell are added here. A problem set holds the stubs
+`# # 2. The delta rule`, and what a lesson is about, in italics; the links, the Colab badge and the bootstrap cell are
+added here. A problem set holds the stubs
 as a learner finds them; its cards and, in solutions/, its answers come from the registry (answers.py says how).
 """
 
@@ -20,6 +21,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 FOLDERS = {"notebooks": "lessons", "exercises": "problems", "solutions": "problems"}     # made -> its source in book/
+ROW = re.compile(r"\| (\d\d) \| \[?([^|\]]+?)\]?(?:\([^)]*\))? \|(.*)")     # of README's map: number, title, the rest
 IMAGE = re.compile(r"<img\b[^>]*>")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 COMPARED = "nbval-check-output"            # the tests compare what such a cell says; every check and verify gets it
@@ -101,6 +103,8 @@ def read_source(target):
     if not cells or cells[0][0] != "markdown" or not re.match(r"# \S", cells[0][1]):
         where = target.source.relative_to(target.root)
         raise SourceError(f"{where}: the first cell must be Markdown and open with '# ', the title")
+    if not problems:
+        about(target)                                                    # raises if it does not say it
     return cells
 
 
@@ -131,18 +135,42 @@ def navigation(target):
     return " · ".join(links)
 
 
-def linked_map(readme, root):
-    """README.md with a link in the row of every chapter whose lesson has been made, and in no other.
+def mapped(readme, root):
+    """README.md with a row in its map for every lesson that has been made: title, link, and what it is about.
 
-    The links are whole addresses, so that they also work where a package index shows the page.
+    The rows are in the order of their numbers. One whose lesson has not been made keeps its words, without a link. The
+    links are whole addresses, so that they also work where a package index shows the page.
     """
-    made = [t for t in targets(root) if t.folder == "notebooks" and t.path.exists()]
-    lessons = {t.stem[:2]: f"{address(root)}/blob/main/{t.name}" for t in made}
+    lines = readme.split("\n")
+    made = {t.stem[:2]: t for t in targets(root) if t.folder == "notebooks" and t.path.exists()}
+    for n, line in enumerate(lines):
+        if (row := ROW.match(line)) and row[1] not in made:
+            lines[n] = f"| {row[1]} | {row[2]} |{row[3]}"
+    for number, target in made.items():
+        new = f"| {number} | [{lesson_name(target)}]({address(root)}/blob/main/{target.name}) | {about(target)} |"
+        rows = {row[1]: n for n, line in enumerate(lines) if (row := ROW.match(line))}
+        if number in rows:
+            lines[rows[number]] = new
+        elif rows:
+            before = [n for other, n in rows.items() if other < number]
+            lines.insert(max(before) + 1 if before else min(rows.values()), new)
+    return "\n".join(lines)
 
-    def row(match):
-        number, name = match[1], match[2]
-        return f"| {number} | [{name}]({lessons[number]}) |" if number in lessons else f"| {number} | {name} |"
-    return re.sub(r"^\| (\d\d) \| \[?([^|\]]+?)\]?(?:\([^)]*\))? \|", row, readme, flags=re.M)
+
+def lesson_name(target):
+    """The title of a lesson without its number."""
+    return title(target.source).partition(" ")[2]
+
+
+def about(target):
+    """What a lesson says it is about, in italics below its title. README.md's map says the same."""
+    first = re.split(r"^# %%.*$", target.source.read_text(encoding="utf-8"), maxsplit=2, flags=re.M)[1]
+    found = re.search(r"^# # .+\n#\n# \*([^*]+)\*$", first, re.M)
+    if not found:
+        where = target.source.relative_to(target.root)
+        raise SourceError(f"{where}: below the title, after an empty line, say in italics what the lesson is about, "
+                          "such as '# *A memory that looks before it writes.*'")
+    return re.sub(r"\s*\n# ", " ", found[1])
 
 
 def badge(target):

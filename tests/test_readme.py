@@ -22,7 +22,8 @@ def test_readme_says_what_is_needed():
 
 def test_readme_fits_on_one_screen_and_its_links_lead_somewhere():
     readme = read("README.md")
-    assert len(readme.splitlines()) <= 100
+    length = len(readme.splitlines())
+    assert length <= 100, f"README.md has {length} lines, expected at most 100: shorten what stands around its map"
     ours = address()
     for target in re.findall(r"\]\(([^)\s]+)\)", readme) + re.findall(r'src="([^"]+)"', readme):
         assert target.startswith("https://"), (
@@ -38,7 +39,9 @@ def test_readme_fits_on_one_screen_and_its_links_lead_somewhere():
 def test_readme_maps_every_chapter_and_links_those_that_exist():
     readme = read("README.md")
     rows = {int(n): rest for n, rest in re.findall(r"^\| *(\d\d) *\|(.*)$", readme, re.M)}
-    assert sorted(n for n in rows if n < 90) == list(range(18)), "18 chapters; 90 and above are appendices"
+    assert sorted(n for n in rows if n < 90) == list(range(18)), (
+        "the book has 18 chapters, 00 to 17; a lesson beside them is an appendix: number it 91 or above"
+    )
     assert all(name.strip() for rest in rows.values() for name in rest.split("|")[:1])
     linked = {
         n for n, rest in rows.items() if re.search(rf"\]\({address()}/blob/main/notebooks/{n:02d}_\w+\.ipynb\)", rest)
@@ -46,7 +49,7 @@ def test_readme_maps_every_chapter_and_links_those_that_exist():
     made = {int(p.name[:2]) for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
     assert linked == made, (
         f"README.md links {sorted(linked - made)}, which are not there, and not {sorted(made - linked)}, which are: "
-        "add the row '| NN | title | what it is |' to its map, and `make notebooks` writes the link"
+        "`make notebooks` writes the rows of the map"
     )
 
 

@@ -1,8 +1,7 @@
 # %% [markdown]
 # # 90. Errata and bridges
 #
-# *An appendix for looking things up: formulas that were printed wrong, formulas that were printed right and doubted, and
-# how to get from one notation to another.*
+# *For looking things up: formulas that were printed wrong or doubted, and how to get from one notation to another.*
 #
 # Part one, **errata**: you read another text about DeltaNet, it disagrees with this book, and you want to know who is
 # right. Part two, **bridges**: nobody is wrong, you only have to translate.

@@ -14,7 +14,7 @@ LESSON = '''\
 # %% [markdown]
 # # 1. A lesson
 #
-# What it is about.
+# *What it is about.*
 
 # %%
 x = 1 + 1

@@ -9,7 +9,9 @@ import pytest
 import sources
 from generate import carry_outputs, generate, generate_all
 from proofread import proofread
-from sources import SourceError, build, edited, linked_map, load, pictures, targets
+from sources import SourceError, build, edited, load, mapped, pictures, targets
+
+from .lessons import ROOT
 
 FOLDERS = ("notebooks", "exercises", "solutions")
 
@@ -245,17 +247,37 @@ def test_names(book, name, hits):
     assert sum(t.answers_to(name) for t in targets(book.root)) == hits
 
 
-def test_the_map_of_the_book_links_the_lessons_there_are(book):
-    readme = (
-        "| | lesson | |\n|---|---|---|\n| 01 | A lesson | words (in brackets) |\n"
-        "| | **Part II** | |\n| 02 | Gone | [x](y) |\n"
-    )
-    assert linked_map(readme, book.root) == readme
+MAP = ("| | lesson | what it is about |\n|---|---|---|\n| 00 | Not yet | words (in brackets) |\n| | **Part II** | |\n"
+       "| 02 | Gone | [x](y) |\n\nText.\n")
+
+
+def test_the_map_of_the_book_has_a_row_for_every_lesson_there_is(book):
+    assert mapped(MAP, book.root) == MAP, "lessons that have not been made"
     generate(book.target("notebooks"), run=False)
-    linked = linked_map(readme, book.root)
-    assert linked == readme.replace(
-        "| A lesson |", f"| [A lesson]({sources.address(book.root)}/blob/main/notebooks/01_small.ipynb) |"
-    )
-    assert linked_map(linked, book.root) == linked
+    row = f"| 01 | [A lesson]({sources.address(book.root)}/blob/main/notebooks/01_small.ipynb) | What it is about. |\n"
+    new = mapped(MAP, book.root)
+    assert new == MAP.replace("| | **Part II**", f"{row}| | **Part II**")
+    assert mapped(new, book.root) == new
+    book.edit("book/lessons/01_small.py", "# # 1. A lesson\n#\n# *What it is about.*", "# # 1. A tale\n#\n# *Of\n# this.*")
+    assert mapped(new, book.root) == new.replace("[A lesson]", "[A tale]").replace("What it is about.", "Of this.")
     (book.root / "book" / "lessons" / "01_small.py").unlink()
-    assert linked_map(linked, book.root) == readme
+    assert mapped(new, book.root) == MAP.replace("| | **", "| 01 | A lesson | What it is about. |\n| | **")
+
+
+@pytest.mark.parametrize("last, place", [("00", "Not yet | words (in brackets) |\n"), ("02", "Gone | [x](y) |\n")])
+def test_a_new_row_follows_that_of_the_lesson_before(book, last, place):
+    later = MAP.replace("| 00 |", "| 03 |") if last == "02" else MAP.replace("| 02 |", "| 10 |")
+    generate(book.target("notebooks"), run=False)
+    before, found, _ = mapped(later, book.root).partition("| 01 |")
+    assert found and before.endswith(place if last == "00" else "|---|---|---|\n")
+
+
+def test_a_lesson_says_what_it_is_about(book):
+    book.edit("book/lessons/01_small.py", "# *What it is about.*", "# What it is about.")
+    with pytest.raises(SourceError, match=r"01_small.py: below the title, after an empty line, say in italics what"):
+        build(book.target("notebooks"))
+
+
+def test_the_map_in_the_readme_is_what_the_lessons_say():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert mapped(readme, ROOT) == readme, "README.md's map of the book is stale: make notebooks"

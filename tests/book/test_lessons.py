@@ -10,15 +10,29 @@ from deltanet_edu.tutor.registry import find
 
 from .lessons import LESSONS, PROBLEMS, ROOT, cells, links, prose, squeeze, statements, words
 
-# Cells of a lesson in full. Lesson 0 is a welcome and 16 a guided experiment: they may be shorter. 90 is an appendix.
+# Cells of a chapter in full. Lesson 0 is a welcome and 16 a guided experiment: they may be shorter. What is numbered 90
+# and above is an appendix: as short as it likes, without a problem set, and below 25 cells without a figure.
 CELLS = {"00": (20, 50), "16": (40, 90), "90": (25, 45)}
+CHAPTER, APPENDIX = (60, 90), (3, 45)
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 each_source = pytest.mark.parametrize("path", LESSONS + PROBLEMS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+
+
+def is_appendix(path):
+    return int(path.stem[:2]) >= 90
 
 
 def test_there_is_a_book():
     assert LESSONS and PROBLEMS
     assert {p.name for p in PROBLEMS} <= {p.name for p in LESSONS}, "a problem set belongs to a lesson of the same name"
+
+
+@each_lesson
+def test_a_chapter_has_a_problem_set(path):
+    assert is_appendix(path) or path.name in {p.name for p in PROBLEMS}, (
+        f"book/problems/{path.name} is missing: a chapter has a problem set (CONTRIBUTING.md, 'An exercise'). A lesson "
+        "without one is an appendix: number it 91 or above"
+    )
 
 
 @each_source
@@ -77,10 +91,12 @@ def test_everything_registered_for_the_chapter_is_used(path):
 
 @each_lesson
 def test_length(path):
-    least, most = CELLS.get(path.stem[:2], (60, 90))
+    kind = "an appendix" if is_appendix(path) else "a chapter"
+    least, most = CELLS.get(path.stem[:2], APPENDIX if is_appendix(path) else CHAPTER)
     count = len(cells(path))
     assert least <= count <= most, (
-        f"{count} cells, expected {least} to {most} (a chapter of another kind says its own length in CELLS above)"
+        f"book/lessons/{path.name} has {count} cells, expected {least} to {most} of {kind}. A short lesson is an "
+        "appendix: number it 91 or above"
     )
     assert words(path) <= 3500, f"{words(path)} words, expected at most 3,500"
 
@@ -96,7 +112,10 @@ def test_code_cells_are_short(path):
 def test_figures_have_words(path):
     notebook = nbformat.read(ROOT / "notebooks" / f"{path.stem}.ipynb", as_version=4)
     said = [words for cell in notebook.cells for output in cell.get("outputs", []) for _, words in pictures(output)]
-    assert said, "no figure; every lesson shows at least one (deltanet_edu/figures)"
+    assert said or is_appendix(path) and len(cells(path)) < 25, (
+        f"notebooks/{path.stem}.ipynb shows no figure, expected at least one: call a function of deltanet_edu/figures in "
+        "a cell of its lesson. Only an appendix (91 and above) of fewer than 25 cells has none"
+    )
     for alt in said:
         assert len(alt) >= 60 and alt.endswith("."), f"{alt!r} says too little of a figure"
 

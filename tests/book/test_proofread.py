@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from generate import generate
 from proofread import proofread
-from sources import build, load, targets
+from sources import build, load, mapped, targets
 
 
 def pretend_to_run(target):
@@ -62,6 +62,15 @@ def test_a_stale_notebook_is_named_with_its_first_differing_cell(checked):
         r"notebooks/01_small.ipynb: cell 2 \(01-002\).*\n.*notebook: x = 1 \+ 1\n.*source:   x = 1 \+ 2",
         problems(checked),
     )
+
+
+def test_a_stale_map_of_the_book_is_found(checked):
+    readme = checked.root / "README.md"
+    readme.write_text("| 01 | Another title | What it is about. |\n", encoding="utf-8")
+    assert re.search(r"README.md: its map .*\n    README.md: \| 01 \| Another.*\n    lessons:   \| 01 \| \[A lesson\]",
+                     problems(checked))
+    readme.write_text(mapped(readme.read_text(encoding="utf-8"), checked.root), encoding="utf-8")
+    assert problems(checked) == ""
 
 
 def image(size, alt="A line."):
