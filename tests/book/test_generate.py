@@ -258,7 +258,7 @@ def test_the_map_of_the_book_has_a_row_for_every_lesson_there_is(book):
     new = mapped(MAP, book.root)
     assert new == MAP.replace("| | **Part II**", f"{row}| | **Part II**")
     assert mapped(new, book.root) == new
-    book.edit("book/lessons/01_small.py", "# # 1. A lesson\n#\n# *What it is about.*", "# # 1. A tale\n#\n# *Of\n# this.*")
+    book.edit("book/lessons/01_small.py", "A lesson\n#\n# *What it is about.*", "A tale\n#\n# *Of\n# this.*")
     assert mapped(new, book.root) == new.replace("[A lesson]", "[A tale]").replace("What it is about.", "Of this.")
     (book.root / "book" / "lessons" / "01_small.py").unlink()
     assert mapped(new, book.root) == MAP.replace("| | **", "| 01 | A lesson | What it is about. |\n| | **")

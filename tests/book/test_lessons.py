@@ -113,8 +113,8 @@ def test_figures_have_words(path):
     notebook = nbformat.read(ROOT / "notebooks" / f"{path.stem}.ipynb", as_version=4)
     said = [words for cell in notebook.cells for output in cell.get("outputs", []) for _, words in pictures(output)]
     assert said or is_appendix(path) and len(cells(path)) < 25, (
-        f"notebooks/{path.stem}.ipynb shows no figure, expected at least one: call a function of deltanet_edu/figures in "
-        "a cell of its lesson. Only an appendix (91 and above) of fewer than 25 cells has none"
+        f"notebooks/{path.stem}.ipynb shows no figure, expected at least one: call a function of deltanet_edu/figures "
+        "in a cell of its lesson. Only an appendix (91 and above) of fewer than 25 cells may have none"
     )
     for alt in said:
         assert len(alt) >= 60 and alt.endswith("."), f"{alt!r} says too little of a figure"
