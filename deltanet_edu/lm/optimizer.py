@@ -9,35 +9,51 @@ import torch
 FUSED = ("cpu", "cuda", "mps", "xpu")                                    # where PyTorch has an AdamW of one kernel
 
 
-class Float32Muon(torch.optim.Muon):
-    """PyTorch's Muon, but with products in float32: its bfloat16 is emulated on most CPUs, 15 times slower."""
+class Muon(torch.optim.Muon):
+    """PyTorch's Muon, faster. On a CPU its products are in float32: bfloat16 is emulated on most, 15 times slower. On a
+    GPU all matrices of one shape go through it together: a step of 8 blocks starts 200 kernels, not 1,600."""
 
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
             lr, momentum = group["lr"], group["momentum"]
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if "momentum_buffer" not in state:
-                    state["momentum_buffer"] = torch.zeros_like(p)
-                mean = state["momentum_buffer"].lerp_(p.grad, 1 - momentum)
-                ahead = p.grad.lerp(mean, momentum)                      # Nesterov's
+            for same in alike(p for p in group["params"] if p.grad is not None):
+                for p in same:
+                    if "momentum_buffer" not in self.state[p]:
+                        self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+                grads, means = [p.grad for p in same], [self.state[p]["momentum_buffer"] for p in same]
+                torch._foreach_lerp_(means, grads, 1 - momentum)
+                ahead = torch._foreach_lerp(grads, means, momentum)      # Nesterov's
+                ahead = torch.stack(ahead) if len(same) > 1 else ahead[0]                # (n, rows, columns) or one
                 update = orthogonal(ahead, group["ns_steps"], group["ns_coefficients"], group["eps"])
-                p.mul_(1 - lr * group["weight_decay"])
-                p.add_(update, alpha=-lr * math.sqrt(max(1, len(p) / p.shape[1])))
+                torch._foreach_mul_(same, 1 - lr * group["weight_decay"])
+                rows, columns = same[0].shape
+                torch._foreach_add_(same, list(update) if len(same) > 1 else [update],
+                                    alpha=-lr * math.sqrt(max(1, rows / columns)))
+
+
+def alike(matrices):
+    """Lists of matrices of one shape; on a CPU, where nothing is gained by it, each alone."""
+    found = {}
+    for i, p in enumerate(matrices):
+        found.setdefault(i if p.device.type == "cpu" else p.shape, []).append(p)
+    return found.values()
 
 
 def orthogonal(G, steps, coefficients, eps):
-    """Roughly the nearest matrix with orthonormal rows or columns: singular values near 1, by Newton and Schulz."""
+    """Roughly the nearest matrix with orthonormal rows or columns: singular values near 1, by Newton and Schulz.
+
+    G: one matrix, or (n, rows, columns). The products are in float32 on a CPU and in bfloat16 elsewhere.
+    """
     a, b, c = coefficients
-    X = G / G.norm().clamp(min=eps)
-    X = X.T if len(X) > X.shape[1] else X                                # wide, so that X X^T is small
+    tall, add = G.shape[-2] > G.shape[-1], torch.addmm if G.ndim == 2 else torch.baddbmm
+    X = G / torch.linalg.vector_norm(G, dim=(-2, -1), keepdim=True).clamp(min=eps)
+    X = X if G.device.type == "cpu" else X.bfloat16()
+    X = X.mT if tall else X                                              # wide, so that X X^T is small
     for _ in range(steps):                                               # singular values s become a s + b s^3 + c s^5
-        A = X @ X.T
-        X = torch.addmm(X, torch.addmm(A, A, A, beta=b, alpha=c), X, beta=a)
-    return X.T if len(G) > G.shape[1] else X
+        A = X @ X.mT
+        X = add(X, add(A, A, A, beta=b, alpha=c), X, beta=a)
+    return (X.mT if tall else X).to(G.dtype)
 
 
 def build_optimizers(model, config):
@@ -51,10 +67,9 @@ def build_optimizers(model, config):
                 if isinstance(m, torch.nn.Linear) and len(m.weight) > config.heads]
     others = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
     device = matrices[0].device.type
-    muon = Float32Muon if device == "cpu" else torch.optim.Muon
     adamw = partial(torch.optim.AdamW, lr=config.adam_lr, betas=(0.9, 0.95), fused=device in FUSED)
     optimizers = [adamw(matrices, weight_decay=config.weight_decay) if config.optimizer == "adamw" else
-                  muon(matrices, config.lr, weight_decay=config.weight_decay), adamw(others, weight_decay=0.0)]
+                  Muon(matrices, config.lr, weight_decay=config.weight_decay), adamw(others, weight_decay=0.0)]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
