@@ -504,8 +504,8 @@ show(Chunkwise)
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 with FakeTensorMode():
-    pretended = [torch.empty(64, 65536, 64, n, requires_grad=True) for n in (128, 128, 128)]
-    o, final = kernels.delta_rule_chunkwise(*pretended, torch.empty(64, 65536, 64))
+    pretended = [torch.empty(64, 65536, 64, n, device=DEVICE, requires_grad=True) for n in (128, 128, 128)]
+    o, final = kernels.delta_rule_chunkwise(*pretended, torch.empty(64, 65536, 64, device=DEVICE))
 print(o.shape, final.shape, o.grad_fn.name())
 
 # %% [markdown]

@@ -6,9 +6,10 @@ import contextlib
 import torch
 import torch.nn.functional as F
 
+from ..kernels import interpreted
 from ..ops import delta_rule_recurrent
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DEVICE = "cuda" if torch.cuda.is_available() and not interpreted() else "cpu"        # where kernels run
 KEYS = ("unit", "repeated", "unnormalized", "zero")
 NAMES = ("o", "final state", "dq", "dk", "dv", "dbeta", "d initial state")
 

@@ -21,6 +21,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from ..kernels import HAS_TRITON, interpreted
+
+if HAS_TRITON and interpreted():
+    from ..kernels.interpreter import repair
+    repair()                                                             # what is watched need not be of this package
+
 GAP = 1 << 24                                                           # bytes; pages that nobody touches cost nothing
 NOBODY, SEVERAL = -1, -2
 

@@ -68,10 +68,6 @@ def why_not(device="cuda", dtype=None):
         if dtype == torch.bfloat16:
             return ("Triton's interpreter multiplies the bit patterns of bfloat16 as if they were numbers, without a "
                     "word. Use float32 in the interpreter, or unset TRITON_INTERPRET and use a GPU.")
-        import numpy
-        if _version(triton) < (3, 7) and _version(numpy) >= (2, 4):
-            return (f"the interpreter of Triton {triton.__version__} cannot run loops with numpy {numpy.__version__}: "
-                    "pip install 'numpy<2.4', or Triton 3.7.")
         return "" if device.type in ("cpu", "cuda") else f"tensors are on {device}, expected the CPU or a CUDA device."
     if device.type != "cuda":
         return (f"tensors are on {device}, expected a CUDA device. To run kernels without one, set TRITON_INTERPRET=1 "

@@ -8,6 +8,12 @@ shapes is K and zeros up to `width`.
 import triton
 import triton.language as tl
 
+from . import interpreted
+from .interpreter import repair
+
+if interpreted():
+    repair()
+
 
 @triton.jit
 def sequence(i_seq, T, cu_seqlens, C: tl.constexpr):
