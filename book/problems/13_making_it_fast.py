@@ -117,9 +117,11 @@ check("13.5", segment_map)
 # %% [markdown]
 # ## 13.6
 #
-# The sequence in P segments: find the maps, hand the memory from map to map, and only then run the rule inside each segment,
-# from the memory that enters it. (On a GPU the first and the last step run side by side.) T need not be a multiple of P; the last
-# segment may be shorter, and there may be fewer than P. You may use your `segment_map`, and the package's rule:
+# The sequence in segments of ⌈T / P⌉ tokens: find the maps, hand the memory from map to map, and only then run the rule inside each
+# segment, from the memory that enters it. (On a GPU the first and the last step run side by side, so no segment may wait for the
+# outputs of another.) T need not be a multiple of P; the last segment may be shorter, and there may be fewer than P. Return the
+# outputs, and all memories: the one that came in, and the one that each segment leaves. You may use your `segment_map`, and the
+# package's rule:
 
 # %%
 def rule(q, k, v, beta, S):
@@ -129,7 +131,7 @@ def rule(q, k, v, beta, S):
 
 # %% tags=["nbval-check-output"]
 def in_segments(q, k, v, beta, S, P):
-    """(T, K), (T, K), (T, V), (T,), (V, K), a number -> (T, V), (V, K)."""
+    """(T, K), (T, K), (T, V), (T,), (V, K), a number -> (T, V), (segments + 1, V, K)."""
     raise NotImplementedError("13.6")
 
 check("13.6", in_segments)

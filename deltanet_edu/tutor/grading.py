@@ -60,9 +60,17 @@ def grade_value(exercise, answer):
 
 
 def _near(exercise, wrong):
-    """How near an answer must come to a wrong number: a fraction may be rounded, even where a whole number is right."""
-    fraction = isinstance(wrong, float) and not wrong.is_integer()
-    return max(exercise.tolerance, 1e-4) if fraction else exercise.tolerance
+    """How near an answer must come to a wrong number: as near, in proportion, as to the right one.
+
+    A fraction may be rounded to three digits, even where a whole number is right.
+    """
+    if not isinstance(wrong, float) or wrong.is_integer():
+        return exercise.tolerance
+    right = exercise.reference
+    if not isinstance(right, (int, float)):                              # several
+        return max(exercise.tolerance, 1e-4)
+    part = exercise.tolerance / min(1.0, abs(right) or 1.0)
+    return max(part, 1e-3) * min(1.0, abs(wrong))
 
 
 def _yours(answer):

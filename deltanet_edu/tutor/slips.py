@@ -37,8 +37,9 @@ def of_value(right, answer, tolerance, givens=None, working=None):
         return "its sign is flipped", []
     if worked:
         return worked
+    part = tolerance / min(1.0, abs(r) or 1.0)                           # a small number is no coarser than a large one
     for headline, advice, fits in _slips(r, a, givens or {}, isinstance(right, int)):
-        if abs(fits) <= tolerance * max(1.0, abs(a)):
+        if abs(fits) <= part * abs(a):
             return headline, advice
     return ("close, but not exact", []) if difference(r, a, CLOSE) is None else None
 

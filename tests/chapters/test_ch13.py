@@ -11,6 +11,7 @@ from deltanet_edu.bench.pretend import EMPTYING, NotFinished, PretendGPU
 from deltanet_edu.bench.report import floor_bytes, floor_flops
 from deltanet_edu.chapters.ch13.planner import best_plan, sweep_time, timeline
 from deltanet_edu.chapters.ch13.problems import chunkwise_plan, moved, moved_when_fused
+from deltanet_edu.chapters.ch13 import segments
 from deltanet_edu.chapters.ch13.segments import in_segments, rule, segment_map
 
 from .answers import assert_verdict, cases
@@ -46,14 +47,15 @@ def segment(M="torch.eye(k.shape[1], dtype=k.dtype) - (UT @ k).T @ k", b="(UT @ 
 def cut(n="math.ceil(len(k) / P)", hand_on="S @ M + b", enters="S"):
     """13.6 with other lines."""
     def f(q, k, v, beta, S, P):
-        first, o, size = S, [], eval(n, dict(math=math, k=k, P=P))
+        first, memories, o, size = S, [S], [], eval(n, dict(math=math, k=k, P=P))
         for t in range(0, len(k), size):
             piece = [x[t:t + size] for x in (q, k, v, beta)]
             M, b = segment_map(*piece[1:])
             names = dict(S=S, M=M, b=b, first=first, torch=torch)
             o.append(rule(*piece, eval(enters, names))[0])
             S = eval(hand_on, names)
-        return torch.cat(o), S
+            memories.append(S)
+        return torch.cat(o), torch.stack(memories)
     return f
 
 
@@ -90,7 +92,8 @@ def fused(plan, i, sizes, wanted):
 ANSWERS = {
     "13.1": {"right": [0.359, 0.3586, 1026 * 2**20 / 3e9], "adds the two": [0.573],
              "takes the arithmetic for the longer of the two": [0.2147], "forgets the outputs": [0.2691],
-             "counts float32": [0.717], "gives microseconds": [358.6]},
+             "counts float32": [0.717], "gives microseconds": [358.6, 359], "gives seconds": [0.000359],
+             "times the products with the memory alone": [0.129], None: [0.0, 0.0008, 0.1282]},
     "13.2": {
         "right": [timer(), timer(warm="gpu.launch(); gpu.launch()"),
                   timer(last="gpu.synchronize(); gpu.synchronize()")],
@@ -101,6 +104,7 @@ ANSWERS = {
                                                 said="median(b - a for a, b in marks)")],
         "takes the mean": [timer(said="sum(b.time - a.time for a, b in marks) / len(marks)")],
         "reads the marks before they have happened": [timer(last="")],
+        "reads the time off": [lambda gpu, calls: gpu.kernel],
         "gives milliseconds": [timer(said="median(b.time - a.time for a, b in marks) / 1000")],
     },
     "13.3": {"right": ["hcambfdkeg", "C H A M B F D K E G"], "lets one candidate run after the other": ["CHJLBFDKEG"]},
@@ -112,7 +116,8 @@ ANSWERS = {
              "multiplies by beta twice": [segment("torch.eye(k.shape[1], dtype=k.dtype) - (UT * beta @ k).T @ k",
                                                   "(UT * beta @ v).T @ k")],
              "writes the bare values": [segment(b="(beta[:, None] * v).T @ k")]},
-    "13.6": {"right": [cut(), cut("len(k)")], "erases nothing": [cut(hand_on="S + b")],
+    "13.6": {"right": [cut()], "takes the whole for a segment": [cut("len(k)")],
+             "takes P for the length of a segment": [cut("P")], "erases nothing": [cut(hand_on="S + b")],
              "lets every segment begin with the first memory": [cut(enters="first")],
              "multiplies with M transposed": [cut(hand_on="S @ M.T + b")],
              "lets every segment erase its own writes": [cut(hand_on="(S + b) @ M")],
@@ -188,7 +193,18 @@ def test_segments_agree_with_the_recurrence_in_float64():
     beta = 2 * torch.rand(50, generator=g, dtype=torch.float64)
     whole = rule(q, k, v, beta, S)
     for P in (1, 3, 7, 50, 60):
-        assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(in_segments(q, k, v, beta, S, P), whole))
+        o, memories = in_segments(q, k, v, beta, S, P)
+        assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip((o, memories[-1]), whole))
+        assert len(memories) == math.ceil(50 / math.ceil(50 / P)) + 1 and torch.equal(memories[0], S)
+
+
+def test_segments_that_wait_for_each_other_are_told_by_the_longest_chain():
+    """From S on: the rule in one segment of 8 tokens, and a step a segment; or the rule in all twelve of them."""
+    whole, one = segments.token_by_token(), segments.chain(segments.rule_alone, P=1, T=8)
+    assert whole > 11 * one
+    assert segments.chain(in_segments) <= one + 3 * 12 < whole / 4
+    assert segments.chain(segments.segments_by_doubling) < one + 12
+    assert segments.chain(segments.one_segment_after_the_other) >= whole
 
 
 def test_the_models_limits():

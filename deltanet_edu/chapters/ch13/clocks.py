@@ -2,7 +2,7 @@
 
 from statistics import mean, median
 
-from ...bench.pretend import PretendGPU
+from ...bench.pretend import EMPTYING, PretendGPU
 from ...tutor import Case, Mistake, exercise, order_the_lines
 
 # -- 13.2 A clock that lies --------------------------------------------------------------------------------------------
@@ -108,6 +108,19 @@ def by_the_host(warm=True, empty=False, wait=False, average=median):
     return f
 
 
+def emptying_included(gpu, calls):
+    """Two marks around everything, less the time that the emptying should take."""
+    gpu.launch()
+    gpu.synchronize()
+    start = gpu.event()
+    for _ in range(calls):
+        gpu.empty_cache()
+        gpu.launch()
+    end = gpu.event()
+    gpu.synchronize()
+    return (end.time - start.time) / calls - EMPTYING
+
+
 def many_calls(gpu, calls, empty=False):
     gpu.launch()
     gpu.synchronize()
@@ -177,6 +190,12 @@ exercise(
         "divides the time between two marks": Mistake(between_two_marks,
             "One pair of marks around all calls: all but the first find their data in the cache, and disturbed calls "
             "are averaged in.", next="A pair of marks, and an emptied cache, for each call."),
+        "takes the emptying off the time between two marks": Mistake(emptying_included,
+            "One pair of marks around all calls: disturbed calls are averaged in, and where the host is slower than "
+            "the GPU, so is its waiting.", next="A pair of marks for each call, after the emptying."),
+        "reads the time off": Mistake(lambda gpu, calls: gpu.kernel,
+            "A GPU does not tell how long its kernels run. It has to be measured.",
+            next="The table above the cell has all that it can do."),
         "gives milliseconds": Mistake(timed(scale=1e-3), "The events count in microseconds already."),
         "gives the sum": Mistake(timed(average=lambda times: sum(times)), "The time of all calls; one was asked for."),
     },

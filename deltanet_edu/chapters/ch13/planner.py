@@ -350,6 +350,10 @@ exercise(
             "P is a power of two."),
         "stops at 16 segments": Mistake(chosen(plan_time, most=lambda T: min(16, math.ceil(T / C))),
             "P may be any power of two up to the number of chunks."),
+        "leaves a text of one chunk without a plan": Mistake(
+            lambda B, H, T, machine: min(plan for plan in product(machine["steps"], range(T // C)) if plan[1]),
+            "Not to cut, P = 1, is always possible, also where there is one chunk, full or not. Yours has nothing to "
+            "choose from then.", next="Which P does your loop try for T = 50?"),
         "takes the slowest": Mistake(chosen(lambda *x: -plan_time(*x)),
             "That is the plan that takes longest: `min`, not `max`."),
         "gives segments first": Mistake(lambda *x: tuple(best_plan(*x))[::-1], "First the rows, then the segments."),

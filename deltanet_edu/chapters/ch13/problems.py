@@ -37,6 +37,22 @@ exercise(
             "Forward only was asked for.", "eq. 13.1"),
         "forgets beta": Mistake(milliseconds(2 * 4 * 128 * TOKENS),
             "Nearly: β is one more number a token and head.", "eq. 13.1"),
+        "adds UT": Mistake(milliseconds(BYTES + 2 * 2 * 64 * TOKENS),
+            "You let UT be stored and read again, 64 numbers a token. A kernel can keep it: it is neither an input nor "
+            "an output.", "eq. 13.1"),
+        "adds the memories": Mistake(milliseconds(BYTES + 2 * 128 * 128 // 64 * TOKENS),
+            "You let the memory of each chunk be stored. A kernel can keep it: it is neither an input nor an output.",
+            "eq. 13.1"),
+        "times the products with the memory alone": Mistake(milliseconds(6 * 128 * 128 * TOKENS, PEAK),
+            "That is how long three products with a (V, K) memory take. Those within the chunk belong to eq. 13.2 as "
+            "well, and all of them take less than the bytes.", "eq. 13.2"),
+        "counts a product and a sum as one": Mistake(milliseconds(FLOPS / 2, PEAK),
+            "Half the FLOPs of eq. 13.2: a product and its sum are two. Moving the bytes takes longer in any case.",
+            "eq. 13.2"),
+        "takes GB for GiB": Mistake(milliseconds(BYTES / 2**30 * 1e9),
+            "A GB is 10⁹ bytes, and so the rate is meant: 3 · 10¹² bytes a second, not 3 TiB."),
+        "gives one token of one head": Mistake(round(BYTES / TOKENS / 3e3, 6),
+            "That is one token of one head, in nanoseconds. There are B · T · H of them."),
         "gives seconds": Mistake(round(milliseconds(BYTES) / 1e3, 9), "In milliseconds, please."),
         "gives microseconds": Mistake(round(milliseconds(BYTES) * 1e3, 3), "In milliseconds, please."),
     },
@@ -104,6 +120,13 @@ def joined(read=lambda r, w, more: {*r, *more} - {*w}, kept=lambda x, later, wan
     return f
 
 
+def joined_names(plan, i, wanted):
+    """What the joined kernel reads and writes."""
+    (reads, writes), (more_reads, more_writes) = plan[i:i + 2]
+    later = set(wanted).union(*(r for r, _ in plan[i + 2:]))
+    return {*reads, *more_reads} - {*writes} | {*more_writes} | {*writes} & later
+
+
 def chunkwise_plan(K, V, C):
     """The chunkwise form in four kernels, with bytes a token and head in bfloat16: (plan, sizes)."""
     plan = [(("k", "beta"), ("UT",)), (("UT", "k", "v"), ("W", "U")), (("k", "W", "U"), ("X", "S", "final")),
@@ -164,6 +187,11 @@ exercise(
         "counts the joined kernel alone": Mistake(joined(rest=False),
             "The other kernels of the plan move what they moved before."),
         "joins the wrong two": Mistake(joined(shift=-1), "Kernels i and i + 1, not i − 1 and i."),
+        "moves everything once": Mistake(
+            lambda plan, i, sizes, wanted: sum(sizes[x] for x in {x for reads, writes in [
+                *plan[:i], *plan[i + 2:]] for x in (*reads, *writes)} | joined_names(plan, i, wanted)),
+            "What another kernel of the plan reads or writes moves again: only within the joined kernel is it on the "
+            "chip already."),
         "gives what is saved": Mistake(
             lambda plan, i, sizes, wanted: moved(plan, sizes) - moved_when_fused(plan, i, sizes, wanted),
             "That is the difference. What still moves was asked for."),

@@ -1,11 +1,16 @@
 """Exercises 13.5 and 13.6: a sequence cut into segments that run side by side."""
 
+from functools import cache
+
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ...ops import delta_rule_recurrent
 from ...ops.delta_rule.householder import householder, householder_product, ut_by_solve, wy_u, wy_w
 from ...tutor import Case, Mistake, exercise
 from ...tutor.cases import delta_inputs, smallest_first
+from ...tutor.verdict import Part
 from ..common import eye_like, loop, one_head
 
 
@@ -106,38 +111,41 @@ def in_segments(q, k, v, beta, S, P):
     n = -(-len(k) // P)                                                  # tokens of a segment, rounded up
     pieces = list(zip(*(x.split(n) for x in (q, k, v, beta))))
     maps = [segment_map(*piece[1:]) for piece in pieces]                 # side by side
-    enters = [S]
+    memories = [S]
     for M, b in maps:                                                    # a chain of P short steps
-        enters.append(enters[-1] @ M + b)                                # (V, K)
-    o = [rule(*piece, S)[0] for piece, S in zip(pieces, enters)]         # side by side
-    return torch.cat(o), enters[-1]
-
-
-def segments_of_the_package(q, k, v, beta, S, P):
-    return rule(q, k, v, beta, S)
+        memories.append(memories[-1] @ M + b)                            # (V, K)
+    o = [rule(*piece, S)[0] for piece, S in zip(pieces, memories)]       # side by side
+    return torch.cat(o), torch.stack(memories)
 
 
 def segments_by_doubling(q, k, v, beta, S, P):
-    """What enters each segment as prefixes of maps, not as a chain."""
+    """The memories from prefixes of maps, not from a chain."""
     n = -(-len(k) // P)
-    starts = range(0, len(k), n)
-    before = [segment_map(k[:t], v[:t], beta[:t]) if t else (eye_like(k), torch.zeros_like(S)) for t in starts]
-    o = [rule(*(x[t:t + n] for x in (q, k, v, beta)), S @ M + b)[0] for t, (M, b) in zip(starts, before)]
-    M, b = segment_map(k, v, beta)
-    return torch.cat(o), S @ M + b
+    maps = [segment_map(k[:t], v[:t], beta[:t]) for t in (*range(n, len(k), n), len(k))]
+    memories = torch.stack([S, *(S @ M + b for M, b in maps)])
+    o = [rule(*(x[t:t + n] for x in (q, k, v, beta)), memories[t // n])[0] for t in range(0, len(k), n)]
+    return torch.cat(o), memories
 
 
-def cut(join=lambda S, M, b: S @ M + b, size=lambda T, P: -(-T // P), start=lambda S: S, enters=lambda S: S[:-1],
-        final=lambda S: S[-1], maps=segment_map):
+def one_segment_after_the_other(q, k, v, beta, S, P):
+    o, memories = [], [S]
+    for piece in zip(*(x.split(-(-len(k) // P)) for x in (q, k, v, beta))):
+        out, S = rule(*piece, S)
+        o.append(out)
+        memories.append(S)
+    return torch.cat(o), torch.stack(memories)
+
+
+def cut(join=lambda S, M, b: S @ M + b, size=lambda T, P: max(1, -(-T // P)), start=lambda S: S,
+        enters=lambda S: S[:-1], returned=torch.stack, maps=segment_map):
     """A mutant: how memories are handed on, how long segments are, which memory each gets, what is returned."""
     def f(q, k, v, beta, S, P):
-        n = max(1, size(len(k), P))
-        pieces = list(zip(*(x.split(n) for x in (q, k, v, beta))))
+        pieces = list(zip(*(x.split(size(len(k), P)) for x in (q, k, v, beta))))
         states = [start(S)]
         for piece in pieces:
             states.append(join(states[-1], *maps(*piece[1:])))
         outputs = [rule(*piece, S)[0] for piece, S in zip(pieces, enters(states))]
-        return torch.cat(outputs), final(states)
+        return torch.cat(outputs), returned(states)
     return f
 
 
@@ -151,10 +159,73 @@ def with_swapped_product(S, M, b):
     return S @ M.T + b
 
 
+class Chain(TorchDispatchMode):
+    """How many operations follow one upon another from a tensor on, each on what the one before has made."""
+
+    def __init__(self, start):
+        super().__init__()
+        self.steps, self.kept = {storage(start): 0}, [start]             # kept: a place is not given to others
+
+    def __torch_dispatch__(self, operation, types, args=(), options=None):
+        result = operation(*args, **(options or {}))
+        given = [storage(x) for x in tree_leaves((args, options)) if isinstance(x, torch.Tensor)]
+        if known := [self.steps[x] for x in given if x in self.steps]:
+            for x in (x for x in tree_leaves(result) if isinstance(x, torch.Tensor)):
+                view = storage(x) in given and not operation._schema.is_mutable
+                self.steps[storage(x)] = max(known) + (not view)
+                self.kept.append(x)
+        return result
+
+    @property
+    def longest(self):
+        return max(self.steps.values())
+
+
+def storage(x):
+    return x.untyped_storage().data_ptr()
+
+
+def chain(f, P=12, T=96):
+    """How long the longest chain is, from S on, in f(q, k, v, beta, S, P)."""
+    g = torch.Generator().manual_seed(0)
+    *tokens, S = delta_inputs(g, "q k v beta S", T=(T,), K=3, V=2, memories=("nonempty",))[0].args
+    with Chain(S) as seen:
+        f(*tokens, S, P)
+    return seen.longest
+
+
+@cache
+def token_by_token():
+    return chain(rule_alone)
+
+
+def rule_alone(q, k, v, beta, S, P):
+    return rule(q, k, v, beta, S)
+
+
+class SideBySide:
+    """The `prepare` of an exercise whose values do not tell whether segments wait for each other."""
+
+    def __call__(self, answer):
+        return answer
+
+    def objection(self, f):
+        """Half as long a chain as token by token is far too long for twelve segments."""
+        try:
+            longest, whole = chain(f), token_by_token()
+        except Exception:                                                # right on all cases, and that is enough
+            return None
+        said = (f"From S to the end {longest} operations follow one upon another, with 96 tokens in 12 segments; "
+                f"token by token it would be {whole}.")
+        return (f"it {SERIAL}", [Part(""), Part(said)], SERIAL) if longest > whole / 2 else None
+
+
+SERIAL = "lets each segment wait for the one before"
+
 exercise(
     id="13.6", title="Segments side by side", kind="code", stars=3, minutes=20, equations=("13.3", "13.4"),
     reference=in_segments, sources=(segment_map, in_segments),
-    alternatives=(segments_of_the_package, segments_by_doubling),
+    alternatives=(segments_by_doubling,), prepare=SideBySide(),
     cases=lambda g: smallest_first(
         [Case((*case.args, P), f"{case.note}, P = {P}") for P in (1, 2, 3, 5)
          for case in delta_inputs(g, "q k v beta S", T=(2, 7), K=3, V=2, keys=("random", "repeated"),
@@ -188,10 +259,32 @@ exercise(
         "multiplies with M transposed": Mistake(cut(join=with_swapped_product),
             "S M, not S Mᵀ. M is not symmetric as soon as a segment has two tokens; gradients go back through Mᵀ.",
             "eq. 13.3"),
-        "returns the memory that came in": Mistake(cut(final=lambda S: S[0].clone()),
-            "The second result is the memory after the last token."),
-        "returns the memory that enters the last segment": Mistake(cut(final=lambda S: S[-2]),
-            "The second result is the memory after the last token: the last segment's writes are missing."),
+        "returns the last memory alone": Mistake(cut(returned=lambda S: S[-1]),
+            "The second result is all memories: what came in, and what each segment leaves, one more than segments.",
+            next="`torch.stack` of the whole chain."),
+        "returns the memory that came in": Mistake(cut(returned=lambda S: S[0].clone()),
+            "The second result is all memories: what came in, and what each segment leaves."),
+        "leaves the last memory out": Mistake(cut(returned=lambda S: torch.stack(S[:-1])),
+            "What the last segment leaves is a memory of the chain, too: there is one more than segments."),
+        "leaves the first memory out": Mistake(cut(returned=lambda S: torch.stack(S[1:])),
+            "The memory that came in is the first of the chain: there is one more than segments."),
+        "returns the last memory again and again": Mistake(cut(returned=lambda S: torch.stack([S[-1]] * len(S))),
+            "Each memory of the chain was asked for. Writing into S in place changes those that have been kept."),
+        "takes P for the length of a segment": Mistake(cut(size=lambda T, P: P),
+            "P is how many segments there are. Each has ⌈T / P⌉ tokens, the last perhaps fewer.",
+            next="How long are the segments for T = 7 and P = 3?"),
+        "makes a segment too many": Mistake(cut(size=lambda T, P: max(1, T // P)),
+            "With ⌊T / P⌋ tokens a segment, the tokens that are left over make one more. Round up.",
+            next="How long are the segments for T = 7 and P = 3?"),
+        "makes segments of no tokens": Mistake(cut(size=lambda T, P: T // P),
+            "With P > T the length ⌊T / P⌋ is 0, and cannot be split by. Round up: ⌈T / P⌉ is at least 1.",
+            next="How long are the segments for T = 2 and P = 3?"),
+        "takes the whole for a segment": Mistake(cut(size=lambda T, P: T),
+            "That is one segment, for any P."),
+        SERIAL: Mistake(one_segment_after_the_other,
+            "The values are right. But each segment gets its memory from the rule in the one before, so none can begin "
+            "before that is done, and nothing was gained by cutting. The maps need no memory: find them first, hand "
+            "the memory from map to map, and then run all segments.", "eq. 13.4"),
         "drops the tokens that are left over": Mistake(dropping_the_rest,
             "With T tokens and P segments of ⌊T / P⌋ a few are left over. Round up: the last segment may be shorter.",
             next="How long are the segments for T = 7 and P = 3?"),
@@ -199,5 +292,6 @@ exercise(
     hints=("Three steps: the maps of all segments; a chain S ← S M + b through them; the rule in each segment.",
            "`x.split(n)` with n = ⌈T / P⌉ cuts, and its last piece may be shorter. Keep every memory of the chain: "
            "number p enters segment p.",
-           "`enters.append(enters[-1] @ M + b)`; then `rule(*piece, S)[0]` for each piece and its S; `torch.cat`."),
+           "`memories.append(memories[-1] @ M + b)`; then `rule(*piece, S)[0]` for each piece and its S; `torch.cat`, "
+           "and `torch.stack(memories)`."),
 )
