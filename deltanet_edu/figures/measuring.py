@@ -68,7 +68,7 @@ def single_calls(times, unit="ms"):
         "Dots: the times of single calls in order. " + " ".join(
             f"{name}: minimum {min(t):.3g}, median {np.median(t):.3g}, mean {np.mean(t):.3g}, maximum {max(t):.3g} "
             f"{unit}."
-            for name, t in times.items()), 1, len(times), figsize=(7.2, 2.4), squeeze=False, sharey=True)
+            for name, t in times.items()), 1, len(times), figsize=(7.2, 2.9), squeeze=False, sharey=True)
     for ax, (name, t) in zip(axes[0], times.items()):
         ax.plot(array(t), ".", color=colors.sky, ms=4)
         for what, y, color, dash in (("median", np.median(t), colors.ink, "-"), ("mean", np.mean(t), colors.red, "--"),
@@ -78,7 +78,8 @@ def single_calls(times, unit="ms"):
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter("{x:g}")
         ax.tick_params(axis="y", which="both", labelsize=8.5)
-        ax.legend(fontsize=8, loc="upper right")
+        ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2, handlelength=1.6,
+                  columnspacing=1.2)                                     # below: the rare calls lie far above, anywhere
     axes[0, 0].set_ylabel(unit)
     return figure
 
