@@ -1,7 +1,6 @@
 """Shared by the package's tests: one thread (tiny tensors run slower on two), fixed seeds, reproducible examples."""
 
 import contextlib
-import inspect
 import os
 
 import pytest
@@ -15,6 +14,8 @@ settings.register_profile("default", deadline=None, max_examples=25, derandomize
 settings.load_profile("default")
 
 
+_quick = contextlib.ExitStack()                                          # for as long as tests run
+
 # Why they are skipped: there is no device to run what the compiler makes of the kernels, or a CUDA graph. What they
 # compute is tested on every machine all the same: in the interpreter (kernels/test_delta_rule.py, bench/test_race.py),
 # compiled without being run (kernels/test_compile.py), and step by step without a graph (tasks/test_training.py).
@@ -24,28 +25,11 @@ WITHOUT_GPU = pytest.mark.skipif(                                        # where
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "gpu: needs a CUDA device")
-    with contextlib.suppress(ImportError, AttributeError):               # no Triton, or one with another inside
-        look_for_builtins_once()
+    with contextlib.suppress(ImportError):                               # no Triton
+        import triton  # noqa: F401  # once the interpreter has been chosen, above
 
-
-def look_for_builtins_once():
-    """Triton's interpreter looks through its modules for builtins at each call of a function: a fifth of its time."""
-    import triton.language as tl
-    from triton.runtime import interpreter
-
-    def builtins(package):
-        return [name for name, member in inspect.getmembers(package) if tl.core.is_builtin(member)]
-
-    places = tl, tl.core, tl.tensor, tl.math, tl.core.tensor_descriptor_base
-    found = {place: builtins(place) for place in places}
-
-    def patch_builtin(package, builder, scope):
-        for name in found.get(package) or builtins(package):
-            if tl.core.is_builtin(member := getattr(package, name)):
-                interpreter._patch_attr(package, name, member, builder, scope)
-
-    interpreter._patch_builtin, interpreter._patch_attr                  # if one is missing: AttributeError
-    interpreter._patch_builtin = patch_builtin
+        from deltanet_edu.kernels.interpreter import quicker
+        _quick.enter_context(quicker())
 
 
 def pytest_collection_modifyitems(items):

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from ..kernels import HAS_TRITON, interpreted
+from ..kernels.interpreter import quicker, repair
 
 if HAS_TRITON and interpreted():
-    from ..kernels.interpreter import repair
     repair()                                                             # what is watched need not be of this package
 
 GAP = 1 << 24                                                           # bytes; pages that nobody touches cost nothing
@@ -137,6 +137,7 @@ class Launch:
         self.precisions = set()                                          # of products of float32: "TF32", "IEEE", ...
         self.tensors, self.races, self.memories = {}, {}, {}
         self.loads = {}                                                  # program -> how many loads it made
+        self.hidden = any(isinstance(x, tuple) for x in arguments.values())                          # tensors in it?
 
     @property
     def loaded(self):
@@ -170,11 +171,16 @@ class Launch:
         self.loads[self.program] = self.loads.get(self.program, 0) + (not store)
         pointers, mask = np.broadcast_arrays(pointers, mask)
         addresses = pointers[mask.astype(bool)].astype(np.int64)
+        far = np.ones(len(addresses), bool)
         for memory in self.memories.values():
             offsets = addresses - memory.start
             here = (offsets >= -GAP) & (offsets < memory.size + GAP)
+            far &= ~here
             if here.any():
                 self.touch_memory(memory, offsets[here], itemsize, store, atomic)
+        if far.any() and self.memories and not self.hidden:              # nobody's: it would end the process
+            memory = min(self.memories.values(), key=lambda m: abs(int(addresses[far][0]) - m.start))
+            self.refuse(memory, addresses[far] - memory.start, store)
 
     def touch_memory(self, memory, offsets, itemsize, store, atomic):
         outside = (offsets < 0) | (offsets >= memory.size)
@@ -276,6 +282,7 @@ class Trace(contextlib.AbstractContextManager):
 
         builder, executor = interpreter.interpreter_builder, interpreter.GridExecutor
         self._undo = contextlib.ExitStack()
+        self._undo.enter_context(quicker())
         for owner, name, wrapper in ((executor, "__call__", self._call), (builder, "set_grid_dim", self._dim),
                                      (builder, "set_grid_idx", self._idx), (builder, "create_masked_load", self._load),
                                      (builder, "create_masked_store", self._store),

@@ -33,7 +33,8 @@ def grade(exercise, answer):
         return fail(exercise, f"expected a function, got {_a(prepared)}",
                     [Part("Next: give the function itself, not what it returns: "
                           f'`check("{exercise.id}", f)`, not `f(...)`.')])
-    return grade_function(exercise, prepared)
+    elsewhere = getattr(exercise.prepare, "elsewhere", lambda *x: None)(exercise, answer, prepared)
+    return elsewhere or grade_function(exercise, prepared)
 
 
 def grade_value(exercise, answer):
@@ -122,6 +123,13 @@ def grade_function(exercise, f):
         headline, advice = (headline if "dtype" in headline else lost.headline), [lost.cause]
         shown = shown + your_line(lost.line)
     return fail(exercise, headline, [*(Part(line) for line in advice), *shown, _hint(exercise)])
+
+
+def smallest_failing(exercise, f):
+    """The parts that show the smallest case on which f is wrong; None if it is right on all."""
+    outcomes = [exercise.run(f, i) for i in range(len(exercise.case_list))]
+    wrong = [not agree(e, o, exercise.tolerance) for e, o in zip(exercise.expected, outcomes)]
+    return describe(exercise, f, (i := _smallest_first(exercise, wrong)[0]), outcomes[i]) if any(wrong) else None
 
 
 def _smallest_first(exercise, wrong):
