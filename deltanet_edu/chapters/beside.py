@@ -24,9 +24,9 @@ from ..tutor.verdict import Part, Verdict
 
 SECONDS = 120                                                            # that a check in the interpreter may take
 DIFFERS = "is right in the interpreter, and wrong on this GPU"
-WHY = ("The interpreter runs programs one after the other, in numbers of Python and NumPy. A GPU runs them at once, and "
-       "its compiler holds whole numbers to 32 bits, branches to one type, and products to the precision that is asked "
-       "for.")
+WHY = ("The interpreter runs programs one after the other, in numbers of Python and NumPy. A GPU runs them at once, "
+       "and its compiler holds whole numbers to 32 bits, branches to one type, and products to the precision that is "
+       "asked for.")
 
 
 def verdict_on(exercise, answer, f, compared):

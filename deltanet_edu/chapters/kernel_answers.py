@@ -264,7 +264,7 @@ def chosen(seen):
 
 @contextmanager
 def watching(exact=False):
-    """A Trace where kernels run in the interpreter; on a GPU there is none. exact: products are as they are asked for."""
+    """A Trace where kernels run in the interpreter; on a GPU there is none. exact: products are what was asked for."""
     if interpreted():
         with Trace() as seen, np.errstate(all="ignore"):                 # a GPU does not warn of infinities either
             yield seen

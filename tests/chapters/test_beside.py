@@ -7,12 +7,12 @@ import torch
 
 pytest.importorskip("triton")
 
-from deltanet_edu.chapters import beside, kernel_answers  # noqa: E402
-from deltanet_edu.chapters.ch10 import rows  # noqa: E402
-from deltanet_edu.chapters.kernel_answers import changed  # noqa: E402
-from deltanet_edu.tutor.grading import smallest_failing  # noqa: E402
-from deltanet_edu.tutor.registry import find  # noqa: E402
-from deltanet_edu.tutor.verdict import Verdict  # noqa: E402
+from deltanet_edu.chapters import beside, kernel_answers
+from deltanet_edu.chapters.ch10 import rows
+from deltanet_edu.chapters.kernel_answers import changed
+from deltanet_edu.tutor.grading import smallest_failing
+from deltanet_edu.tutor.registry import find
+from deltanet_edu.tutor.verdict import Verdict
 
 ADD = "10.2"
 UNMASKED = changed(rows.add_kernel, ("o_ptr + i, x + y, mask=inside", "o_ptr + i, x + y"))
@@ -56,11 +56,13 @@ def test_what_cannot_travel_is_judged_here():
     assert beside.of_the_interpreter(find("exercise", ADD), around) is None
 
 
-@pytest.mark.parametrize("said, right, state", [("fail", True, "fail"), ("pass", True, "pass"), ("pass", False, "fail")])
+@pytest.mark.parametrize("said, right, state",
+                         [("fail", True, "fail"), ("pass", True, "pass"), ("pass", False, "fail")])
 def test_what_passes_in_the_interpreter_is_run_here_as_well(said, right, state, monkeypatch):
     exercise = find("exercise", ADD)
     answer = rows.add_kernel if right else changed(rows.add_kernel, ("x + y", "x - y"))
-    monkeypatch.setattr(beside, "of_the_interpreter", lambda exercise, answer: Verdict(ADD, "A sum", said, "a headline"))
+    found = Verdict(ADD, "A sum", said, "a headline")
+    monkeypatch.setattr(beside, "of_the_interpreter", lambda exercise, answer: found)
     verdict = beside.verdict_on(exercise, answer, exercise.prepared(answer), smallest_failing)
     assert verdict.state == state
     assert ("on this GPU" in verdict.headline) == (said == "pass" and not right)

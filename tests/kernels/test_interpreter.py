@@ -7,12 +7,17 @@ pytest.importorskip("triton")
 if torch.cuda.is_available():
     pytest.skip("kernels run in the interpreter, on a machine without a GPU", allow_module_level=True)
 
-import triton  # noqa: E402
-import triton.language as tl  # noqa: E402
-from triton.runtime import interpreter  # noqa: E402
+import triton
+import triton.language as tl
+from triton.runtime import interpreter
 
-from deltanet_edu.kernels.interpreter import patched, quicker  # noqa: E402
-from deltanet_edu.bench.trace import OutOfBounds, Trace  # noqa: E402
+<<<<<<< HEAD:tests/kernels/test_interpreter.py
+from deltanet_edu.kernels.interpreter import patched, quicker
+from deltanet_edu.bench.trace import OutOfBounds, Trace
+=======
+from deltanet_edu.kernels.interpreter import patched, quicker
+from deltanet_edu.bench.trace import OutOfBounds, Trace
+>>>>>>> 5e44429 (Lines of 120):tests/bench/test_interpreter.py
 
 
 @triton.jit

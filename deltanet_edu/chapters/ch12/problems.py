@@ -59,7 +59,8 @@ exercise(
         "leaves dP or E out": Mistake(160,
                 "dP and E are two accumulators of 64 × 64: 32 registers each."),
         "gives bytes": Mistake(98304,
-                "So many bytes there are, for all threads. Registers of one thread were asked for: of four bytes each."),
+                "So many bytes there are, for all threads. Registers of one thread were asked for, of four bytes "
+                "each."),
         "divides by the threads of a warp, or gives bytes": Mistake(768,
                 "24,576 numbers over 32 threads: four warps have 128. The same number are 192 registers in bytes."),
         "counts all the registers there are": Mistake(255, "255 is what a thread may have at most."),
