@@ -11,13 +11,8 @@ import triton
 import triton.language as tl
 from triton.runtime import interpreter
 
-<<<<<<< HEAD:tests/kernels/test_interpreter.py
-from deltanet_edu.kernels.interpreter import patched, quicker
 from deltanet_edu.bench.trace import OutOfBounds, Trace
-=======
 from deltanet_edu.kernels.interpreter import patched, quicker
-from deltanet_edu.bench.trace import OutOfBounds, Trace
->>>>>>> 5e44429 (Lines of 120):tests/bench/test_interpreter.py
 
 
 @triton.jit
