@@ -7,12 +7,11 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from .. import functional
 from ..checks import one_of
 from ..ops import selective_scan_chunkwise, selective_scan_parallel, selective_scan_recurrent
-from ..ops.common import one_by_one, seen_through
+from ..ops.common import one_by_one
 from .convolution import ShortConvolution
-from .mixer import Mixer, bytes_of, check_part, integer, mixer
+from .mixer import Mixer, bytes_of, check_part, integer, mixer, on_kernels
 
 FORMS = {"auto": None, "chunkwise": selective_scan_chunkwise, "parallel": selective_scan_parallel,
          "recurrent": selective_scan_recurrent}
@@ -30,14 +29,6 @@ class ScanState(NamedTuple):
 def fitting_width(d_model, rank, state_size, taps):
     """The V, a multiple of 8, with which Mamba has about as many parameters as attention, 4D^2."""
     return max(1, round(4 * d_model**2 / (3 * d_model + 2 * rank + 3 * state_size + taps + 3) / 8)) * 8
-
-
-def on_kernels(v):
-    """Can the kernels take it, and would they be compiled? Compilers and transforms of PyTorch see through its own."""
-    from .. import kernels                                               # here, so that the package never needs Triton
-
-    return (functional.compiled_on(v.device) and not kernels.why_not(v.device, v.dtype)
-            and not torch.compiler.is_compiling() and not seen_through())
 
 
 @mixer("mamba")

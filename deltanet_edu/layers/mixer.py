@@ -6,6 +6,7 @@ import torch
 import torch.nn as nn
 
 from ..checks import check_packing
+from ..ops.common import seen_through
 
 MIXERS = {}                                                              # name -> class, filled by the files themselves
 
@@ -31,6 +32,14 @@ def options_of(cls):
             if all(p.kind is not p.VAR_KEYWORD for p in parameters):
                 break
     return options
+
+
+def on_kernels(x):
+    """Can the kernels take it, and would they be compiled? Compilers and transforms of PyTorch see through its own."""
+    from .. import functional, kernels                                   # here, so that the package never needs Triton
+
+    return (functional.compiled_on(x.device) and not kernels.why_not(x.device, x.dtype)
+            and not torch.compiler.is_compiling() and not seen_through())
 
 
 def integer(name, value, least=1):

@@ -1,0 +1,58 @@
+"""The convolution's kernels against PyTorch's own in float64, here in the interpreter, and the layer on them."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from deltanet_edu import functional
+from deltanet_edu.kernels import convolution
+from deltanet_edu.kernels.convolution import short_convolution
+from deltanet_edu.layers.convolution import ShortConvolution
+
+from .judge import DEVICE
+
+
+def results(f, x, weight, dtype=None):
+    x, weight = (z.detach().to(dtype or z.dtype).requires_grad_() for z in (x, weight))
+    y = f(x, weight)
+    g = torch.Generator().manual_seed(0)                                 # the same weights whatever y was rounded to
+    (torch.randn(y.shape, generator=g).to(y) * y).sum().backward()
+    return y.detach(), x.grad, weight.grad
+
+
+def conv1d(x, weight):
+    size, D = weight.shape
+    return F.conv1d(F.pad(x.mT, (size - 1, 0)), weight.T[:, None], groups=D).mT
+
+
+@pytest.mark.parametrize("B, T, D, size", [(2, 1, 3, 4), (1, 37, 5, 4), (2, 20, 17, 3), (1, 4, 2, 1), (2, 0, 3, 4)])
+def test_it_is_pytorch_s_convolution_and_its_gradients(B, T, D, size, monkeypatch):
+    monkeypatch.setattr(convolution, "T_TILE", 16)                       # several tiles, the last one ragged
+    monkeypatch.setattr(convolution, "D_TILE", 16)
+    g = torch.Generator().manual_seed(T)
+    x, weight = (torch.randn(*shape, generator=g).to(DEVICE) for shape in ((B, T, D), (size, D)))
+    wanted = results(conv1d, x, weight, torch.float64) if T else (x, x, torch.zeros_like(weight))
+    transposed = x.mT.contiguous().mT                                    # strides of another layout
+    for given in (x, transposed):
+        for actual, expected in zip(results(short_convolution, given, weight), wanted, strict=True):
+            torch.testing.assert_close(actual.double(), expected.double(), rtol=1e-5, atol=1e-5)
+
+
+def test_the_layer_takes_it_where_kernels_run_and_says_the_same(monkeypatch):
+    layer, ran = ShortConvolution(6).to(DEVICE), []
+    x = torch.randn(2, 9, 6, device=DEVICE)
+    wanted, cache = layer(x, torch.zeros(2, 3, 6, device=DEVICE))        # with a cache it is PyTorch's form
+    monkeypatch.setattr(functional, "compiled_on", lambda device: True)
+    monkeypatch.setattr(convolution, "short_convolution", lambda *z: ran.append(1) or short_convolution(*z))
+    y, after = layer(x)
+    assert ran and torch.equal(after, cache)
+    torch.testing.assert_close(y, wanted)
+    torch.testing.assert_close(torch.cat([layer(x[:, :5])[0], layer(x[:, 5:], layer(x[:, :5])[1])[0]], 1), wanted)
+    torch.testing.assert_close(layer(x[:, :2])[0], wanted[:, :2])        # shorter than it reaches
+
+
+def test_it_can_be_differentiated_once():
+    x = torch.randn(1, 3, 2, device=DEVICE, requires_grad=True)
+    dx, = torch.autograd.grad((short_convolution(x, torch.ones(4, 2, device=DEVICE)) ** 2).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiat"):
+        dx.sum().backward()
