@@ -85,7 +85,10 @@ def test_every_parameter_is_trained_by_exactly_one_optimizer(tiny):
 def test_muon_in_float32_is_pytorch_s_up_to_its_rounding(together, monkeypatch):
     """Both take the same four steps, PyTorch's with products in bfloat16; matrices of one shape alone or together."""
     if together:                                                         # as on a GPU
-        monkeypatch.setattr(optimizer_module, "alike", lambda matrices: (lambda ps: [ps[:2], ps[2:3], ps[3:]])(list(matrices)))
+        def alike(matrices):
+            first, second, *others = matrices
+            return [[first, second], *([p] for p in others)]
+        monkeypatch.setattr(optimizer_module, "alike", alike)
     torch.manual_seed(3)
     starts = [torch.randn(*shape) for shape in ((12, 8), (12, 8), (8, 12), (9, 9))]
     grads = [[torch.randn_like(p) for p in starts] for _ in range(4)]
