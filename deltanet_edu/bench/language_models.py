@@ -5,6 +5,7 @@ import itertools
 import pickle
 import statistics
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -14,7 +15,7 @@ from ..lm.corpus import SHA256
 from ..lm.evaluate import bits_per_character, by_position
 from ..lm.facts import SOURCES, Missing, recall
 from ..lm.model import meta_model, parameters
-from ..lm.sweep import sweep
+from ..lm.sweep import finished, folder_name, sweep
 from ..lm.train import train
 
 MEASURES = ("cloze", "recall", "positions")
@@ -53,16 +54,16 @@ def compare(models, base, over, seeds, folder, data, *, on_row=lambda rows: None
     how |= dict(packed=pickle.dumps(data), measures=measures, most=most)     # plain bytes: no memory that is shared
 
     def note(row, *progress):
-        key = row["model"], row["seed"], *(row[name] for name in over)
-        if key not in rows:                                              # one that was finished before is not shown
-            rows[key] = row
-            on_row(list(rows.values()))
+        rows[row["model"], row["seed"], *(row[name] for name in over)] = row
+        on_row(list(rows.values()))
 
     def trained(asked):
         runs = [({"model": model, "seed": seed, **rates}, replace(configs[model], seed=seed, **rates))
                 for model, seed, rates in asked]
-        for row in sweep(runs, folder, train_one, on_row=note, **how):
-            note(row)
+        for varied, config in runs:
+            if row := finished(Path(folder) / folder_name(varied), config):
+                note(row)
+        sweep(runs, folder, train_one, on_row=note, **how)
     combinations = [dict(zip(over, values)) for values in itertools.product(*over.values())]
     trained((model, base.seed, rates) for rates in combinations for model in models)
     best = {model: best_of(model, rows.values()) for model in models}
