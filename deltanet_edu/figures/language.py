@@ -1,4 +1,4 @@
-"""The plots of chapter 16: learning curves in bits per character, and what the model writes."""
+"""The plots of chapter 16: learning curves in bits per character, who reads better or faster, what a model writes."""
 
 import math
 
@@ -7,21 +7,25 @@ import numpy as np
 from .style import array, colors, look, subplots
 
 LINE_COLORS = ("gray", "orange", "purple", "green")
+MIXER_COLORS = {"delta": "delta", "linear": "additive", "attention": "softmax", "retnet": "orange", "gla": "purple",
+                "mamba": "sky", "delta+sliding": "ink", "delta+global": "gray"}
 
 
-def training_curves(entries, lines=None, steps=None):
+def training_curves(entries, lines=None, steps=None, name="delta"):
     """Loss of each step (smoothed) and bits per character on held-out text; `lines` is {name: bits per character}.
 
-    The two have different units, so they have an axis each: nats a token on the left, bits a character on the right.
+    name: of the mixer. The two have different units, so they have an axis each: nats a token on the left, bits a
+    character on the right.
     """
     to_beat = ", ".join(f"{name} {bits:.2f}" for name, bits in (lines or {}).items())
     said = f" Dashed levels to beat: {to_beat}." if to_beat else ""
     figure, (left, right) = subplots(f"Two learning curves.{said}", 1, 2, figsize=(8.6, 3.2))
     loss = np.array([entry["loss"] for entry in entries])
-    left.plot(np.arange(1, len(loss) + 1), smooth(loss), color=colors.delta, label="DeltaNet")
+    left.plot(np.arange(1, len(loss) + 1), smooth(loss), label=name,
+              **look(MIXER_COLORS.get(name, "delta"), len(loss)) | {"marker": "", "linestyle": "-"})
     left.set(xlabel="step", ylabel="loss (nats per token)", title="training text", xlim=(0, steps))
     measured = [entry for entry in entries if "held_out" in entry]
-    bits_panel(right, {"DeltaNet": measured}, lines, steps)
+    bits_panel(right, {name: measured}, lines, steps)
     return figure
 
 
@@ -36,7 +40,7 @@ def learning(curves, steps=None):
 def bits_panel(ax, curves, lines=None, steps=None):
     """Draw {name: log entries with held_out} over the steps, and {name: bits} as level lines, labeled at the right."""
     for (name, entries), color in zip(curves.items(), ("delta", "additive", "green")):
-        chosen = {**look(color, len(entries)), "markersize": 3}
+        chosen = {**look(MIXER_COLORS.get(name, color), len(entries)), "markersize": 3}
         ax.plot([e["step"] for e in entries], [e["held_out"] for e in entries], label=name or None, **chosen)
     ends = [entries[-1]["held_out"] for entries in curves.values() if entries]
     bottom, top = min([1.85, *ends]) - 0.15, max([3.2, *(lines or {}).values()]) + 0.15
@@ -107,3 +111,49 @@ def seed_curves(results, lines=None):
     ax.set(xlabel="step", ylabel="bits per character, held-out", ylim=(last - 0.06, last + 0.7))
     ax.legend()
     return figure
+
+
+def spread(groups, xlabel, lines=None, note=""):
+    """{model: [value of each run]}: a row a model, a dot a run, a bar at the mean; {name: value} as level lines."""
+    told = "; ".join(f"{model} {', '.join(f'{value:.3f}' for value in runs)}" for model, runs in groups.items())
+    figure, ax = subplots(f"Dots, one a run, of {xlabel}. {told}.", figsize=(6.8, 1.1 + 0.34 * len(groups)))
+    for i, (model, runs) in enumerate(groups.items()):
+        chosen = look(MIXER_COLORS.get(model, "gray")) | {"linestyle": "", "alpha": 0.85}
+        ax.plot(runs, np.full(len(runs), i), **chosen | {"marker": chosen["marker"] or "o"})
+        if len(runs):
+            ax.plot([np.mean(runs)] * 2, [i - 0.32, i + 0.32], color=colors.ink, lw=1.4)
+    for name, value in (lines or {}).items():
+        ax.axvline(value, color=colors.gray, ls=":", lw=1.2)
+        ax.annotate(f"{name} {value:.2f}", (value, 1), xycoords=("data", "axes fraction"), fontsize=8.5, ha="center",
+                    va="bottom", color=colors.gray)
+    ax.set(xlabel=xlabel, ylim=(len(groups) - 0.5, -0.5))
+    ax.margins(x=0.08)
+    ax.set_yticks(range(len(groups)), list(groups))
+    ax.tick_params(axis="y", length=0)
+    noted(figure, note)
+    return figure
+
+
+def of_mixers(panels, xlabel, ylabel, note=""):
+    """{title: {model: [(x, y), ...]}}: a panel each, side by side, a curve a model in its color; x is logarithmic."""
+    figure, axes = subplots(f"Line plots of {ylabel} by {xlabel}.", 1, len(panels), squeeze=False,
+                            figsize=(1.9 + 3.8 * len(panels), 3.2))
+    named = {}
+    for ax, (title, models) in zip(axes[0], panels.items()):
+        for model, points in models.items():
+            chosen = look(MIXER_COLORS.get(model, "gray"), len(points))
+            named[model] = ax.plot(*zip(*points), label=model, **chosen)[0]
+        ticks = sorted({x for points in models.values() for x, _ in points})
+        ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(ticks, [f"{x:,}" for x in ticks])
+        ax.minorticks_off()
+    axes[0, -1].legend(named.values(), named, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    noted(figure, note)
+    return figure
+
+
+def noted(figure, note):
+    """A line below a figure that says where its numbers come from."""
+    if note:
+        figure.supxlabel(note, fontsize=8, color=colors.gray, x=0.01, ha="left")

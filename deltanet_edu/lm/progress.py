@@ -66,7 +66,7 @@ class NotebookProgress:
 
         from ..figures.language import training_curves
 
-        figure = training_curves(self.entries, self.lines, self.config.steps)
+        figure = training_curves(self.entries, self.lines, self.config.steps, self.config.mixer)
         plt.close(figure)                                                # shown by its handle, not again by the cell
         return figure
 

@@ -222,3 +222,33 @@ prediction(
     },
     answer="DeltaNet, by about a tenth of a bit",
 )
+
+prediction(
+    "16.e",
+    question="The paper's model of 340 million parameters, with one thing changed: which change costs most perplexity "
+             "on WikiText?",
+    options={
+        "no convolution": "28.24 becomes 29.08: less than one. Its place is recall: on FDA two thirds of the score go "
+                          "with it.",
+        "keys of length 1 in the 1-norm": "28.03 becomes 31.12. A write then multiplies what it finds by 1 − β‖k‖² "
+                                          "with a short ‖k‖, and hardly erases anything (chapter 14).",
+        "ReLU for SiLU": "28.24 becomes 28.75. Any bend in the map frees the keys; which bend matters little.",
+        "1 + ELU for SiLU": "28.24 becomes 28.03: it gains. SiLU is ahead where facts must be found.",
+    },
+    answer="keys of length 1 in the 1-norm",
+)
+
+prediction(
+    "16.f",
+    question="A DeltaNet is trained from the start with one learned strength a head, the same for every token. After "
+             "as many steps, how much worse does it read these novels than one that chooses for each token?",
+    options={
+        "by a hundredth of a bit or so": "About what another seed changes. What it never had it does not miss.",
+        "by as much as the trained model lost": "That model had built on its choices, so it missed them. Whoever never "
+                                                "had them builds on something else.",
+        "it falls back to linear attention": "Linear attention only adds. Equal strengths still erase what a key held "
+                                             "before, and that is most of what the delta rule gains here.",
+        "it does not learn to read": "It has every other weight to learn with, and a strength for each head besides.",
+    },
+    answer="by a hundredth of a bit or so",
+)
