@@ -81,7 +81,8 @@ def train_one(config, folder, resume, packed, measures, most, compile=None, **ho
     data = pickle.loads(packed)
     compile = worth_compiling(config, how["device"]) if compile is None else compile
     try:
-        run = train(config, folder, resume=resume, data=data, compile=compile, say=lambda line: None, **how)
+        run = train(config, folder, resume=resume, data=data, compile=compile, say=lambda line: None,
+                    evaluate_every=max(100, config.steps // 20), **how)
         return {"parameters": parameters(run.model), "steps": run.steps,
                 "tokens": run.steps * config.batch * config.length, "seconds": run.log[-1]["seconds"],
                 "tokens_per_second": statistics.median(entry["tokens_per_second"] for entry in run.log),

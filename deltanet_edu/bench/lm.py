@@ -137,8 +137,13 @@ def training_command(
     config, place = Config(**settings_of(preset) | {"corpus": "stories"}), find_place(device)
     typer.echo(f"{preset} on {place}")
     pairs = [tuple(map(int, shape.split("x"))) for shape in shapes.split()]
-    rows = measured(models.split(), config, pairs, place, [way == "compiled" for way in ways.split()],
-                    lambda row: typer.echo(line(row)), steps=steps)
+    rows = []
+
+    def show(row):
+        rows.append(row)
+        typer.echo(line(row))
+        if output:                                                       # after every row: a stop loses nothing
+            write_result(output, {"preset": preset, "settings": config.to_dict(), "rows": rows})
+    measured(models.split(), config, pairs, place, [way == "compiled" for way in ways.split()], show, steps=steps)
     if output:
-        write_result(output, {"preset": preset, "settings": config.to_dict(), "rows": rows})
         typer.echo(f"written to {output}")

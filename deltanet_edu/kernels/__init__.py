@@ -5,6 +5,7 @@
     delta_rule_step         one token, for decoding         recurrent.py
     selective_scan          Mamba's memory, for layers.Mamba                selective_scan.py
     short_convolution       for layers.ShortConvolution                     convolution.py
+    swiglu_product          for layers.SwiGLU                               swiglu.py
 
 interface.py checks what comes, operator.py is what PyTorch sees of a rule, launches.py runs it, configs.py and own.py
 say with which tile sizes, and tiles.py holds what kernels share.

@@ -5,9 +5,9 @@ from numbers import Real
 import torch.nn as nn
 
 from ..checks import one_of
-from ..functional import FORMS, check_backend, delta_rule
+from ..functional import FORMS, check_backend, delta_rule, dispatch
 from .fast_weights import FastWeights
-from .mixer import integer, mixer
+from .mixer import integer, mixer, on_kernels
 
 
 @mixer("delta")
@@ -35,7 +35,17 @@ class DeltaNet(FastWeights):
         self.beta_max, self.how = beta_max, dict(form=form, backend=backend, chunk_size=chunk_size)
         self.to_beta = nn.Linear(d_model, heads, bias=False)
 
+    def normalized(self, q, k):
+        return (q, k) if self.in_kernels(q) else super().normalized(q, k)
+
+    def in_kernels(self, q):
+        """Is the norm left to the chunkwise kernels, which divide as they read? A compiler makes one pass of it."""
+        return (self.norm == "l2" and self.how["form"] in ("auto", "chunkwise") and q.shape[1] > 1
+                and self.how["backend"] in ("auto", "triton") and on_kernels(q))
+
     def rule(self, x, q, k, v, S, cu_seqlens=None):
         beta = self.beta_max * self.to_beta(x).sigmoid()                 # (B, T, H)
+        if self.in_kernels(q):
+            return dispatch(q, k, v, beta, S, scale=1.0, cu_seqlens=cu_seqlens, normalize=True, **self.how)
         check = None if self.norm == "none" else False                   # unit keys cannot blow up: skip the look
         return delta_rule(q, k, v, beta, initial_state=S, cu_seqlens=cu_seqlens, check_values=check, **self.how)

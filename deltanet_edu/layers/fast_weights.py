@@ -84,7 +84,7 @@ class FastWeights(Mixer):
         if self.conv:
             z, conv_cache = self.conv(z, conv_cache, cu_seqlens)
         q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in z.split(self.widths, -1))    # (B, T, H, K or V)
-        q, k = self.normalize(self.activate(q)), self.normalize(self.activate(k))
+        q, k = self.normalized(self.activate(q), self.activate(k))
         o, S = self.rule(x, q, k, FEATURE_MAPS[self.value_map](v), S, cu_seqlens)    # (B, T, H, V), (N, H, V, K)
         o = self.out_norm(o.to(self.out_norm.weight.dtype)).flatten(-2)  # float32, also under autocast
         if self.to_gate:
@@ -94,6 +94,9 @@ class FastWeights(Mixer):
     def check_state(self, state, sequences):
         check_part(state, "conv", (sequences, len(self.conv.weight) - 1 if self.conv else 0, sum(self.widths)))
         check_part(state, "S", (sequences, self.heads, self.V, self.K))
+
+    def normalized(self, q, k):
+        return self.normalize(q), self.normalize(k)
 
     def rule(self, x, q, k, v, S, cu_seqlens=None):
         raise NotImplementedError(f"{type(self).__name__} is a mixer without a rule.")

@@ -3,7 +3,7 @@
 import torch.nn as nn
 import torch.nn.functional as F
 
-from .mixer import integer
+from .mixer import integer, on_kernels
 
 
 def swiglu_width(d_model, multiple_of=64):
@@ -23,5 +23,10 @@ class SwiGLU(nn.Module):
         self.to_out = nn.Linear(hidden, d_model, bias=False)
 
     def forward(self, x):
-        gate, up = self.to_hidden(x).chunk(2, -1)                        # (B, T, hidden) each
+        x = self.to_hidden(x)                                            # (B, T, 2 hidden)
+        if on_kernels(x):
+            from ..kernels.swiglu import swiglu_product
+
+            return self.to_out(swiglu_product(x))
+        gate, up = x.chunk(2, -1)                                        # (B, T, hidden) each
         return self.to_out(F.silu(gate) * up)
