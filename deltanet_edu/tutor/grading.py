@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from . import rounding
-from .compare import difference
+from .compare import difference, equal
 from .formatting import kind, size, summary, value
 from .ordering import raising_line
 from .recognize import recognize
@@ -164,7 +164,7 @@ def agree(expected, outcome, tolerance):
     if expected.changed.keys() != outcome.changed.keys():
         return False
     theirs, mine = ((x.value, *x.changed.values()) for x in (expected, outcome))
-    return difference(theirs, mine, tolerance) is None
+    return equal(theirs, mine, tolerance)
 
 
 def is_mutant(exercise, name, outcomes, wrong):

@@ -10,7 +10,7 @@ from numbers import Number
 
 import torch
 
-from .compare import as_tensor, difference
+from .compare import as_tensor, difference, equal
 from .formatting import argument_names, number
 from .variants import of_number
 
@@ -216,7 +216,7 @@ def _same_as_if(exercise, i, headline, change, outcome):
     if outcome.error is not None:
         return False
     instead = exercise.changed_outcome(headline, change, i)
-    return instead.error is None and difference(instead.value, outcome.value, exercise.tolerance) is None
+    return instead.error is None and equal(instead.value, outcome.value, exercise.tolerance)
 
 
 # -- results that are right but for one thing -------------------------------------------------------------------------

@@ -9,8 +9,9 @@ has made this change, or another that cannot be told from it. That is all that i
 import itertools
 import re
 import warnings
+from functools import lru_cache
 
-from .compare import difference
+from .compare import difference, equal
 from .edits import changed
 from .expressions import LIKELY
 from .running import fresh, together
@@ -50,26 +51,32 @@ def of_number(workings, answer, tolerance):
 
     Two steps would explain nearly any number.
     """
-    def equal(value):
+    def same(value):
         return difference(value, answer, tolerance) is None
 
     def opposite(value):                                                 # zero has no other sign
-        return isinstance(value, float) and value != 0 and equal(-value)
+        return isinstance(value, float) and value != 0 and same(-value)
 
-    def changes(how, fits):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            pairs = itertools.chain(*map(how, workings))
-            return [*dict.fromkeys(said for said, f in pairs if not BY_CHANCE.search(said) and fits(_value(f)))]
+    def changes(rank, fits):
+        pairs = itertools.chain.from_iterable(values(f, rank) for f in workings)
+        return [*dict.fromkeys(said for said, value in pairs if fits(value))]
 
-    found = changes(lambda f: changed(f, LIKELY), equal)
+    found = changes(LIKELY, same)
     if not found:
-        turned = changes(lambda f: changed(f, 1), opposite)
+        turned = changes(1, opposite)
         found = [f"{said}, and has the other sign" for said in turned] if len(turned) == 1 else []
     if not found:
         return None
     also = [f"It also comes out if one {said}." for said in found[1:ENOUGH]]
     return f"it is what comes out if one {found[0]}", also
+
+
+@lru_cache(maxsize=64)
+def values(f, rank):
+    """(what is said of it, what comes out then) for every single change of a working: the next answer asks again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [(said, _value(made)) for said, made in changed(f, rank) if not BY_CHANCE.search(said)]
 
 
 def _value(f):
@@ -97,4 +104,4 @@ def _agrees(exercise, number, i, outcome):
     instead = exercise.known["variant", number, i]
     if instead.error is not None or outcome.error is not None:
         return type(instead.error) is type(outcome.error)
-    return difference(instead.value, outcome.value, exercise.tolerance) is None
+    return equal(instead.value, outcome.value, exercise.tolerance)

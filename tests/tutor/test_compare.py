@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltanet_edu.tutor.compare import difference
+from deltanet_edu.tutor.compare import difference, equal
 
 numbers = st.floats(-100, 100).map(lambda x: round(x, 3))
 tensors = st.lists(numbers, min_size=1, max_size=6).map(lambda row: torch.tensor(row, dtype=torch.float64))
@@ -71,11 +71,13 @@ DIFFERENT = [
 @pytest.mark.parametrize("expected, actual", EQUAL, ids=range(len(EQUAL)))
 def test_equal(expected, actual):
     assert difference(expected, actual, 1e-9) is None
+    assert equal(expected, actual, 1e-9) and equal([expected, 1], (actual, 1), 1e-9)
 
 
 @pytest.mark.parametrize("expected, actual, kind", DIFFERENT, ids=range(len(DIFFERENT)))
 def test_different(expected, actual, kind):
     assert difference(expected, actual, 1e-9).kind == kind
+    assert not equal(expected, actual, 1e-9) and not equal([1, expected], (1, actual), 1e-9)
 
 
 def test_place_of_a_nested_difference():

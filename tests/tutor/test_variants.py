@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from deltanet_edu.tutor import Case, Mistake
+from deltanet_edu.tutor import Case, Mistake, variants
 from deltanet_edu.tutor.edits import changed
 from deltanet_edu.tutor.grading import grade
 from deltanet_edu.tutor.registry import RegistrationError
@@ -128,3 +128,13 @@ def test_a_working_comes_to_the_reference():
         exercise(id="99.8", title="Area", kind="predict", stars=1, minutes=5, reference=11.0, working=(area,),
                  mutants={f"gives {i}": Mistake(float(i), "No.") for i in range(4)}, hints=("a", "b", "c"))
     assert math.isclose(area(), 10.0)
+
+
+def test_a_working_is_taken_apart_once_for_all_answers(monkeypatch):
+    def working():
+        return 3 * 7 + 2
+
+    first = variants.of_number([working], 3 * 7 - 2, 1e-9)
+    monkeypatch.setattr(variants, "changed", None)
+    assert first == variants.of_number([working], 3 * 7 - 2, 1e-9) and first
+    assert variants.of_number([working], 3 + 7 + 2, 1e-9) not in (first, None)
