@@ -386,5 +386,6 @@ def changed(answer, *pairs, **names):
     file = f"<{function.__name__}, changed: {zlib.crc32(told):08x}>"      # a name that debug lines of PTX may hold
     linecache.cache[file] = len(text), None, text.splitlines(keepends=True), file
     namespace = {**function.__globals__, **names}
-    exec(compile(text, file, "exec"), namespace)
-    return namespace[re.search(r"^def (\w+)", text, re.M)[1]]             # which may have been changed as well
+    made = {}                                                          # a method may have the name of a global it calls
+    exec(compile(text, file, "exec"), namespace, made)
+    return made[re.search(r"^def (\w+)", text, re.M)[1]]                 # which may have been changed as well

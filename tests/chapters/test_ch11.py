@@ -8,7 +8,7 @@ import torch
 if importlib.util.find_spec("triton") is None:
     pytest.skip("chapter 11 needs Triton", allow_module_level=True)
 
-from deltanet_edu.chapters.ch11 import bill, build, forward, inputs, other_ways, problems
+from deltanet_edu.chapters.ch11 import bill, build, forward, inputs, other_ways, problems, whole
 from deltanet_edu.chapters.kernel_answers import TRAFFIC, changed
 from deltanet_edu.figures.forward import asked
 
@@ -32,7 +32,7 @@ def assert_close(x, expected):
 
 @interpreted
 @pytest.mark.parametrize("f", [forward.delta_rule, other_ways.in_one_launch, other_ways.one_token_a_step,
-                               build.in_three_launches])
+                               whole.in_three_launches])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 16, 16), (2, 37, 2, 16, 32), (1, 70, 1, 64, 32), (1, 33, 1, 16, 128)])
 def test_every_form_is_the_recurrence(f, shape):
     tokens = tokens_of(*shape)
@@ -132,7 +132,7 @@ def test_verdicts(id, answer, name):
 
 @interpreted
 def test_three_launches_move_too_much_and_one_launch_the_least():
-    assert_verdict("11.8", build.in_three_launches, TRAFFIC)
+    assert_verdict("11.8", whole.in_three_launches, TRAFFIC)
     from deltanet_edu.tutor.grading import grade
     from deltanet_edu.tutor.registry import find
     verdict = grade(find("exercise", "11.8"), other_ways.in_one_launch)

@@ -39,6 +39,22 @@ exercise(
                                                     "share 26: each counts once."),
         "cuts up one long row": Mistake((6, 58), "350 entries would fill six tiles of 64. But a tile is a rectangle, "
                                                  "and rectangles stick out at two sides.", "eq. 10.1"),
+        "masks one row and its columns only": Mistake((9, 26), "26 columns of the row that exists are off. The row "
+                                                               "too many has 32 entries besides."),
+        "counts the whole tile": Mistake((9, 64), "A mask that switches off all 64 would leave nothing to do: 6 of "
+                                                  "them exist."),
+        "lets the mask switch nothing off": Mistake((9, 0), "The last tile sticks out at two sides: of its 64 entries "
+                                                            "only 6 exist."),
+        "counts what all the tiles have too much": Mistake((9, 226), "9 · 64 − 350 = 226 entries are off in all the "
+                                                                     "tiles. Asked are those of the last one."),
+        "leaves one program out": Mistake((8, 58), "Three by three tiles: the grid has 9 programs, the last of them "
+                                                   "number 8.", "eq. 10.1"),
+        "is off by one entry": Mistake((9, 57), "Rows 4 and columns 64 to 69 exist: 1 · 6 = 6 entries, so 58 of 64 are "
+                                                "off."),
+        "adds the two numbers of tiles, and masks one row": Mistake((6, 26), "The grid is a rectangle of 3 · 3 "
+            "programs, and in the last tile a whole row does not exist besides.", "eq. 10.1"),
+        "cuts up one long row, and counts its last tile": Mistake((6, 34), "350 entries in a row would leave 34 of a "
+            "sixth tile empty. But tiles are rectangles, and they stick out at two sides.", "eq. 10.1"),
         "adds the two numbers of tiles": Mistake((6, 6), "Three by three tiles make 9 programs: the grid is a "
                                                          "rectangle, too.", "eq. 10.1"),
     },
@@ -148,6 +164,10 @@ exercise(
             "The grid is (tiles of rows, tiles of columns): rows are program_id(0).", "eq. 10.1"),
         "does the same columns in each program": Mistake(write(("tl.program_id(1) * BK + ", "")),
             "The second number of the program, tl.program_id(1), says which columns are its own.", "eq. 10.1"),
+        "lets neighbors write the same columns": Mistake(
+            write(("tl.program_id(1) * BK + ", "tl.program_id(1) * (BK // 2) + ")),
+            "Tiles begin half a tile apart, so neighbors overlap and both write what lies in both. The numbers agree "
+            "here, which is luck.", "eq. 10.4"),
         "rounds to bfloat16": Mistake(write(("beta * v[:, None] * k[None, :]",
                                              "(beta * v[:, None] * k[None, :]).to(tl.bfloat16).to(tl.float32)")),
             "The product is rounded to bfloat16 on the way: two to three digits are left."),
@@ -283,6 +303,12 @@ exercise(
             "A row may be longer than a tile: a loop over blocks."),
         "leaves the tail out": Mistake(lse(("range(0, N, B)", "range(0, N - B + 1, B)")),
             "The last block may be a part of one. It has to be read, too, with a mask.", "eq. 10.1"),
+        "stores all results in one place": Mistake(lse(("o_ptr + tl.program_id(0), largest", "o_ptr, largest")),
+            "Every program stores to the first entry, and whoever comes last is read: entry p belongs to program p.",
+            "eq. 10.4"),
+        "rounds the sum to bfloat16": Mistake(lse(("tl.sum(tl.exp(x - new), 0)",
+                                                   "tl.sum(tl.exp(x - new), 0).to(tl.bfloat16).to(tl.float32)")),
+            "The sum is carried from block to block, and keeps three digits in each. Leave it in float32.", "eq. 10.6"),
         "ignores where its row begins": Mistake(lse(("x_ptr += tl.program_id(0) * x_row", "x_ptr += 0")),
             "Program p reads row p, which begins p · x_row numbers further on.", "eq. 10.2"),
         TRAFFIC: Mistake(changed(logsumexp_kernel,

@@ -1,15 +1,15 @@
-"""Exercises 11.5 to 11.8: a forward pass from an empty cell, in four stages."""
+"""Exercises 11.5 to 11.7: a forward pass from an empty cell, in stages; the last one, 11.8, stands in whole.py."""
 
 import torch
 import triton
 
 from ...tutor import Mistake, exercise
-from ..kernel_answers import TRAFFIC, by_chunks, by_sequences, changed, launched, watched
-from .forward import (corner, delta_rule, forward_kernel, grow, inverse_kernel, load_rows, load_strengths,
-                      memory_kernel, output_kernel, store_rows)
-from .inputs import OF_THE_WHOLE, UT_low_of, cases, chunks_alike, corners, random_memories
-from .other_ways import (in_one_launch, inverse_by_corners, inverse_by_substitution, inverse_upside_down,
-                         memory_by_rows, memory_by_tokens, one_token_a_step, output_by_columns, output_by_value)
+from ..kernel_answers import by_chunks, by_sequences, changed, launched
+from .forward import (corner, grow, inverse_kernel, load_rows, load_strengths, memory_kernel, output_kernel,
+                      store_rows)
+from .inputs import UT_low_of, cases, corners, random_memories
+from .other_ways import (inverse_by_corners, inverse_by_substitution, inverse_upside_down, memory_by_rows,
+                         memory_by_tokens, output_by_columns, output_by_value)
 
 # -- mistakes that every stage can have --------------------------------------------------------------------------------
 
@@ -135,6 +135,18 @@ exercise(
             "The values are off by about one part in 256: something is rounded to bfloat16 on the way. A is an "
             "accumulator, float32, and the inverse is built from it. Round at the store, to the dtype of the tensor.",
             "eq. 11.2"),
+        "walks from strength to strength of one token": Mistake(inverse_with(("first, T, H, C)", "first, T, 1, C)")),
+            "β is (B, T, H): the strengths of one head lie H numbers apart."),
+        "begins at the wrong number of the keys": Mistake(inverse_with(("k_ptr + head * K", "k_ptr + head")),
+            "`head` counts tokens and heads. Each of them has K numbers: head · K."),
+        "takes the strengths of the first chunk": Mistake(
+            inverse_with(("beta_ptr + head, first, T", "beta_ptr + head, 0, T")),
+            "Chunk n begins at token n C for β as well as for the keys."),
+        "rounds T1 on every level": Mistake(
+            by_all_corners(("grow(T1, A, corner(row, col, level))",
+                            "grow(T1, A, corner(row, col, level)).to(tl.bfloat16).to(tl.float32)")),
+            "Each level builds on the one before. Rounded to bfloat16 in between, errors are built on, too. Keep T1 in "
+            "float32.", "eq. 11.2"),
         "rounds every level": Mistake(
             changed(inverse_kernel, grow=changed(grow, rounded(GROWN))),
             "Each level builds on the one before. Rounded to bfloat16 in between, errors are built on, too. Keep T1 in "
@@ -203,6 +215,16 @@ exercise(
             "R is what is wrong, V − K Sᵀ. Yours writes V, as if the memory were empty in every chunk.", "eq. 11.3"),
         "takes away what it should add": Mistake(memory_with(("tl.dot(X_t, k, S)", "tl.dot(-X_t, k, S)")),
             "The memory grows by Xᵀ K.", "eq. 11.3"),
+        "lays memories out by heads first": Mistake(memory_with(("(b * N + n) * H + h", "(b * H + h) * N + n")),
+            "states is (B, N, H, V, K): all heads of a chunk, then the next chunk."),
+        "rounds the writes where they are stored": Mistake(memory_with(rounded("tl.trans(X_t)")),
+            "X is stored in the dtype of its tensor, here float32: `store_rows` sees to that."),
+        "rounds the writes": Mistake(memory_with(("R_t * beta[None, :]).to(k.dtype)",
+                                                  "R_t * beta[None, :]).to(tl.float16).to(k.dtype)")),
+            "X is rounded to a half-precision format. Round with `.to(k.dtype)`: tiles are float32 here.", "eq. 11.5"),
+        "keeps the memory in half precision": Mistake(memory_with(("tl.dot(X_t, k, S) ",
+                "(S + tl.dot(X_t, k)).to(tl.float16).to(tl.float32) ")),
+            "S is carried on from chunk to chunk, and rounded to float16 in each. Keep it in float32.", "eq. 11.3"),
         "adds the errors, not the writes": Mistake(memory_with(("tl.dot(X_t, k, S)", "tl.dot(R_t, k, S)")),
             "R is what is wrong. What is written is X, R through UT.", "eq. 11.3"),
         "adds the values": Mistake(memory_with(("tl.dot(X_t, k, S)", "tl.dot(tl.trans(v), k, S)")),
@@ -291,6 +313,23 @@ exercise(
                                 "eq. 8.5"),
         "asks with the keys": Mistake(output_with(("q_ptr + head * K", "k_ptr + head * K")),
             "The tile of queries is loaded from k."),
+        "asks the memory with keys": Mistake(output_with(("tl.dot(q, tl.trans(S", "tl.dot(k, tl.trans(S")),
+            "The memory is asked with queries: Q Sᵀ.", "eq. 8.5"),
+        "lays memories out by heads first": Mistake(output_with(("(b * N + n) * H + h", "(b * H + h) * N + n")),
+            "states is (B, N, H, V, K): all heads of a chunk, then the next chunk."),
+        "reads the memory of the next chunk": Mistake(
+            output_with(("(b * N + n) * H + h", "(b * N + tl.minimum(n + 1, N - 1)) * H + h")),
+            "What a chunk reads is the memory that *enters* it. What it has written itself comes by P X.", "eq. 8.5"),
+        "reads the memory as (K, V)": Mistake(
+            output_with(("tl.arange(0, V)[:, None] * K + tl.arange(0, K)[None, :]",
+                         "tl.arange(0, V)[:, None] + tl.arange(0, K)[None, :] * V")),
+            "A memory is (V, K): value rows, key columns. Yours is read as if it were transposed."),
+        "rounds the outputs": Mistake(output_with(("O * scale, n", "(O * scale).to(tl.bfloat16).to(tl.float32), n")),
+            "The outputs are stored in the dtype of their tensor, here float32: `store_rows` sees to that."),
+        "scales by 1 over the root of K": Mistake(output_with(("O * scale, n", "O / tl.sqrt(K * 1.0), n")),
+            "The scale is an argument, and need not be 1/√K.", "eq. 8.5"),
+        "lets queries read queries": Mistake(output_with(("tl.trans(k)", "tl.trans(q)")),
+            "P = tril(Q Kᵀ): a query asks what was written under a *key*.", "eq. 8.5"),
         "forgets the memory": Mistake(output_with(("tl.dot(P, X, O)", "tl.dot(P, X)")),
             "That is what the chunk itself has written. Q Sᵀ is missing.", "eq. 8.5"),
         "forgets what the chunk has written": Mistake(output_with(("tl.dot(P, X, O)", "O")),
@@ -302,91 +341,4 @@ exercise(
     hints=("One program per chunk and head. Nothing is carried from chunk to chunk: the memory comes from `states`.",
            "Load q, k, X and the memory. O = Q Sᵀ + P X with P = tril(Q Kᵀ).",
            "`P = tl.where(row >= col, tl.dot(q, tl.trans(k)), 0.0)`, `O = tl.dot(P, X, tl.dot(q, tl.trans(S)))`."),
-)
-
-
-# -- 11.8 --------------------------------------------------------------------------------------------------------------
-
-def whole(forward=(), inverse=(), launch=(), **helpers):
-    """delta_rule with text of its kernels or of itself replaced, or with other helpers."""
-    return changed(delta_rule, *launch, forward_kernel=changed(forward_kernel, *forward, **helpers),
-                   inverse_kernel=changed(inverse_kernel, *inverse, **helpers))
-
-
-def in_three_launches(q, k, v, beta, scale=1.0):
-    (B, T, H, K), V = q.shape, v.shape[3]
-    C, N, UT_low = 16, triton.cdiv(T, 16), q.new_empty(B, T, H, 16)
-    states, X, o = q.new_empty(B, N, H, V, K), torch.empty_like(v), torch.empty_like(v)
-    launch_inverse(inverse_kernel, k, beta, C, UT_low)
-    launch_memory(memory_kernel, k, v, beta, UT_low, states, X)
-    launch_output(output_kernel, q, k, states, X, scale, o)
-    return o
-
-
-def least(q, k, v, beta, scale, o):
-    """Bytes of q, k, v, beta read and o written once."""
-    return sum(x.numel() * x.itemsize for x in (q, k, v, beta, o))
-
-
-OF_THE_BATCH = "O_t * scale), first, tl.num_programs(0) // (tiles * H) * T - b * T,"
-
-exercise(
-    id="11.8", title="Stage 4: the whole", kind="code", stars=5, minutes=40, equations=("11.3", "11.4", "11.5", "11.6"),
-    reference=delta_rule, alternatives=(in_one_launch, one_token_a_step),
-    sources=(inverse_kernel, forward_kernel, delta_rule),
-    cases=cases(lambda g, q, k, v, beta, C: (q, k, v, beta, 0.5), OF_THE_WHOLE), tolerance=2e-5,
-    prepare=watched(most=2.0, floor=least, parts=by_sequences, alike=chunks_alike),
-    mutants={
-        TRAFFIC: Mistake(in_three_launches,
-            "It is right. But either memories and writes go to HBM and back between your launches: then put the lines "
-            "of stage 3 into the loop of stage 2, and store neither. Or many programs read the same keys: at K = V = "
-            "64, where bytes are counted, one program can own all 64 rows.", "eq. 11.6"),
-        "loads the tail without a mask": Mistake(whole(load_rows=NO_LOAD_MASK), LOAD, next=NEXT),
-        "loads β without a mask": Mistake(whole(load_strengths=NO_STRENGTH_MASK), LOAD, next=NEXT),
-        "stores the tail without a mask": Mistake(whole(store_rows=NO_STORE_MASK), STORE, next=NEXT),
-        "guards the end of the batch, not of each sequence": Mistake(
-            whole([("O_t * scale), first, T,", OF_THE_BATCH)]), MEETS,
-            next="With B = 2 and T = 20: whose are the rows 20 to 31?"),
-        "gives every program the same rows": Mistake(whole([("program % tiles * V_TILE", "0")]),
-            "The programs of one head share its rows out. All of yours take the first V_TILE.", "eq. 11.1"),
-        "launches one program a head, whatever V": Mistake(whole(launch=[("B * H * (V // V_TILE)", "B * H")]),
-            "There are V // V_TILE programs a head. With fewer, some of the outputs belong to nobody.", "eq. 11.1"),
-        "has queries and keys exchanged": Mistake(whole(launch=[("(q, k, v, beta, UT_low", "(k, q, v, beta, UT_low")]),
-            "The second kernel is handed the keys where it expects the queries."),
-        "reads v with the stride of k": Mistake(
-            whole([("v_ptr + head * V + v0, first, T, H * V", "v_ptr + head * K + v0, first, T, H * K")]),
-            "A row of v has V numbers, one of k has K. With K = V nobody would notice."),
-        "lets tokens see later ones": Mistake(whole([("row[:, None] <= row", "row[:, None] >= row")]),
-            "In K Qᵀ a row has written and a column reads, the same token or a later one: the *upper* triangle.",
-            "eq. 11.4"),
-        "hides each token from itself": Mistake(whole([("row[:, None] <= row", "row[:, None] < row")]),
-            "A token writes first and reads second: the diagonal belongs to the mask.", "eq. 11.4"),
-        "has readers and writers exchanged": Mistake(whole([("tl.dot(k, tl.trans(q))", "tl.dot(q, tl.trans(k))")]),
-            "With tokens as columns it is triu(K Qᵀ). Q Kᵀ has the readers in its rows.", "eq. 11.4"),
-        "forgets β": Mistake(whole([("R_t * beta[None, :]", "R_t")]),
-            "The diagonal of UT is β: R goes in scaled by the write strength of each token.", "eq. 11.5"),
-        "forgets the diagonal": Mistake(whole([("tl.trans(UT_low), R_t * beta[None, :])", "tl.trans(UT_low))")]),
-            "UT_low lacks its diagonal: what a token writes first of all is β times its own error.", "eq. 11.5"),
-        "does not mask at all": Mistake(
-            whole([("tl.where(row[:, None] <= row[None, :], tl.dot(k, tl.trans(q)), 0.0)", "tl.dot(k, tl.trans(q))")]),
-            "Tokens would see what later ones write: keep triu(K Qᵀ).", "eq. 11.4"),
-        "turns UT_low the wrong way": Mistake(whole([("tl.trans(UT_low)", "UT_low")]),
-            "With tokens as columns, the transpose of UT stands on the right: Xᵀ = Rᵀ UTᵀ.", "eq. 11.3"),
-        "keeps only what the last chunk wrote": Mistake(whole([("tl.dot(X_t, k, S)", "tl.dot(X_t, k)")]),
-            "Xᵀ K is the change. The memory was not empty before: S + Xᵀ K.", "eq. 11.3"),
-        "forgets the memory when it reads": Mistake(whole([("tl.dot(X_t, P_t, O_t)", "tl.dot(X_t, P_t)")]),
-            "That is what the chunk itself has written. S Qᵀ is missing.", "eq. 11.4"),
-        "scales one term only": Mistake(
-            whole([("tl.dot(X_t, P_t, O_t)", "tl.dot(X_t, P_t, O_t * scale)"), ("O_t * scale), first", "O_t), first")]),
-            "s stands in front of the bracket: what the chunk wrote is scaled, too.", "eq. 11.4"),
-        "rounds the memory in every chunk": Mistake(whole([rounded("tl.dot(X_t, k, S)")]),
-            "S is rounded to bfloat16 once a chunk, and over thousands of chunks that adds up. Keep it in float32, and "
-            "round only the copy that goes into a product.", "eq. 11.3"),
-        "forgets the scale": Mistake(whole([("O_t * scale", "O_t")]), "s stands in front of both terms.", "eq. 11.4"),
-    },
-    hints=("Two launches: stage 1 as it is, then one kernel that keeps the memory and computes the outputs.",
-           "Take the loop of stage 2. Load q too. O_t = S Qᵀ before the update, plus X_t triu(K Qᵀ) after X_t is "
-           "known.",
-           "`P_t = tl.where(row[:, None] <= row[None, :], tl.dot(k, tl.trans(q)), 0.0)`, "
-           "`O_t = tl.dot(X_t, P_t, tl.dot(S, tl.trans(q)))`, and store `tl.trans(O_t * scale)`."),
 )

@@ -135,6 +135,25 @@ exercise(
             "β is float32, 4 bytes, whatever e is.", "eq. 11.6"),
         "has K and V exchanged": Mistake(lambda K, V, C, V_TILE, e: bytes_per_token(V, K, C, V_TILE, e),
             "q and k have K numbers a token, v and o have V.", "eq. 11.6"),
+        "inverts for every program": Mistake(
+            lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, e) + (-(-V // V_TILE) - 1) * (e * (K + C) + 8),
+            "The inverse has a kernel of its own, which runs once for all programs of a head.", "eq. 11.6"),
+        "reads q for one program a head": Mistake(
+            lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, e) - (-(-V // V_TILE) - 1) * e * K,
+            "Each program of a head computes outputs of its own rows, and needs all of q for them.", "eq. 11.6"),
+        "reads UT_low for one program a head": Mistake(
+            lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, e) - (-(-V // V_TILE) - 1) * e * C,
+            "Each program of a head solves for the writes of its own rows, and needs all of UT_low for them.",
+            "eq. 11.6"),
+        "reads β for one program a head": Mistake(
+            lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, e) - (-(-V // V_TILE) - 1) * 4,
+            "Each program of a head needs β for the diagonal of UT.", "eq. 11.6"),
+        "gives each token a whole UT": Mistake(lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C * C, V_TILE, e),
+            "A chunk has C · C numbers of UT_low, so a token has a row of C.", "eq. 11.6"),
+        "counts half of UT_low": Mistake(lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C // 2, V_TILE, e),
+            "Half of UT_low is zero, but the zeros are stored and loaded as well: C numbers a row.", "eq. 11.6"),
+        "takes two bytes a number": Mistake(lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, 2),
+            "A number has e bytes, which need not be 2.", "eq. 11.6"),
         "counts numbers instead of bytes": Mistake(lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, 1),
             "Each number has e bytes.", "eq. 11.6"),
         "gives the cost of a chunk": Mistake(lambda K, V, C, V_TILE, e: C * bytes_per_token(K, V, C, V_TILE, e),
@@ -271,6 +290,15 @@ exercise(
             "The clamp was the only mistake: S grows by Xᵀ K.", "eq. 8.4"),
         "keeps only what the last chunk wrote": Mistake(memory_with((ADD, ADD.replace("+=", "="))),
             "The clamp was the only mistake: Xᵀ K is added to what is there.", "eq. 8.4"),
+        "stores all memories in the place of the first": Mistake(
+            memory_with(("S_ptr + tl.program_id(0) * V * K", "S_ptr")),
+            "Every program stores over the others. That of sequence b and head h begins (b H + h) V K numbers in."),
+        "stores the memory with rows of length V": Mistake(
+            memory_with(("tl.arange(0, V)[:, None] * K + key, S)", "tl.arange(0, V)[:, None] * V + key, S)")),
+            "A memory is (V, K): its rows have K numbers."),
+        "rounds the memory to bfloat16": Mistake(
+            memory_with((ADD, "S = (S + tl.dot(tl.trans(X), k)).to(tl.bfloat16).to(tl.float32)")),
+            "S is carried from chunk to chunk, and rounded in each. It stays in float32.", "eq. 8.4"),
         "has a sign turned": Mistake(memory_with(("v - tl.dot(k, tl.trans(S))", "v + tl.dot(k, tl.trans(S))")),
             "The clamp was the only mistake: R = V − K Sᵀ.", "eq. 8.6"),
     },

@@ -9,28 +9,35 @@ from ...kernels import delta_rule_chunkwise
 from ...ops import delta_rule_recurrent
 from ...tutor import AnswerError, Case, Mistake, exercise
 from ...tutor.cases import smallest_first
+from ...tutor.verdict import Part
 from ..kernel_answers import Answers, changed, moved
 from .forward import forward as run_forward
-from .forward import memories
-from .inputs import C, one
+from .forward import memories as run_memories
+from .inputs import one
 from .keys import dk_kernel
 from .launches import backward_sweep, gradient_of_keys, gradient_of_strengths
-from .queries import gradient_of_queries
+from .queries import gradient_of_queries as run_gradient_of_queries
 from .strengths import dbeta_kernel
 from .sweep import backward_sweep_kernel
 
 
-known = {}                                         # results of `forward` by its inputs: answers get the same few
+def remembered(f):
+    """f, computed once for the same inputs: mistakes differ in what is made of it, and the interpreter is slow."""
+    known = {}
+
+    def found(*inputs):
+        if inputs[0].is_cuda:
+            return f(*inputs)
+        key = tuple(x.detach().cpu().numpy().tobytes() if isinstance(x, torch.Tensor) else x for x in inputs)
+        if key not in known:
+            known[key] = f(*inputs)
+        results = known[key]
+        return tuple(x.clone() for x in results) if isinstance(results, tuple) else results.clone()
+
+    return found
 
 
-def forward(*inputs):
-    """As `forward.forward`, which takes a third of a check's time in the interpreter."""
-    if inputs[0].is_cuda:
-        return run_forward(*inputs)
-    key = tuple(x.detach().cpu().numpy().tobytes() if isinstance(x, torch.Tensor) else x for x in inputs)
-    if key not in known:
-        known[key] = run_forward(*inputs)
-    return tuple(x.clone() for x in known[key])
+forward, memories, gradient_of_queries = map(remembered, (run_forward, run_memories, run_gradient_of_queries))
 
 
 class DeltaRule(torch.autograd.Function):
@@ -136,7 +143,12 @@ class WholePass(Answers):
         return answer if hasattr(answer, "watched") else super().__call__(through(answer))
 
     def objection(self, f):
-        return None
+        """Values do not tell the length of chunks; the launches do."""
+        C = f.__wrapped__.args[-1] if f is not by_recurrence else None
+        if f is by_recurrence or not f.how or f.how.get("C", {C}) == {C}:
+            return None
+        said = Part(f"Asked for were chunks of {C}; launches had C = {', '.join(map(str, sorted(f.how['C'])))}.")
+        return f"it {IGNORES_C}", [Part(""), said], IGNORES_C
 
     def remarks(self, f):
         if f.watched is None:
@@ -159,7 +171,7 @@ def whole_cases(g):
     """Small ones, since seven kernels run in each. Gradients lie as autograd may hand them on:
     dO with tokens before sequences, that of the last memory column by column."""
     made = []
-    for shape in ((1, 5, 1, 32, 16), (2, 3, 1, 32, 16), (1, 17, 1, 16, 32)):
+    for *shape, C in ((1, 5, 1, 32, 16, 16), (2, 3, 1, 32, 16, 16), (1, 33, 1, 16, 32, 32)):
         q, k, v, beta, S, do, d_final = one(g, *shape)
         do, d_final = do.transpose(0, 1).contiguous().transpose(0, 1), d_final.mT.contiguous().mT
         note = "{} sequence{}, T = {}, H = {}, K = {}, V = {}".format(shape[0], "s" * (shape[0] > 1), *shape[1:])
@@ -177,6 +189,8 @@ def saving(*pair):
     return type("DeltaRule", (DeltaRule,), {"forward": changed(DeltaRule.forward, pair)})
 
 
+IGNORES_C = "cuts chunks of another length than it is told"
+LAST = "dS = tl.dot((-dV_t).to(k.dtype), k, dS)"
 BETA = "gradient_of_strengths(dbeta_kernel, beta, dv, X, C)"
 
 exercise(
@@ -200,10 +214,12 @@ exercise(
         "takes the gradient of the last memory as it lies": Mistake(slip(("d_final.contiguous()", "d_final")),
             "Autograd hands on both gradients as the layers above have made them: here the memory's lies column by "
             "column.", next="`d_final.contiguous()`, which costs nothing where it is already so."),
-        "ignores the gradient of the last memory": Mistake(slip(("d_final.contiguous()", "torch.zeros_like(d_final)")),
+        "ignores the gradient of the last memory": Mistake(slip(("d_final.contiguous()",
+                "torch.zeros_like(d_final.contiguous())")),
             "The function has two results, so `backward` gets two gradients. The backward sweep begins with the "
             "second.", "eq. 12.2"),
-        "ignores the gradient of the outputs": Mistake(slip(("do.contiguous()", "torch.zeros_like(do)")),
+        "ignores the gradient of the outputs": Mistake(slip(("do.contiguous()",
+                "torch.zeros_like(do.contiguous())")),
             "`backward` gets two gradients, in the order of the results: dO, then that of the last memory."),
         "swaps the gradients of queries and keys": Mistake(slip(("return dq, dk", "return dk, dq")),
             "One gradient for each input of `forward`, in the order of the inputs. Q and K have one shape, so "
@@ -231,6 +247,47 @@ exercise(
             "A query reads the memory that entered its chunk: dQ = dO S + dP K.", "eq. 9.6"),
         "takes dO for dV": Mistake(slip(("beta, dv, X, C)", "beta, do, X, C)")),
             "β learns from what has come back through the triangular system, dV, not from dO.", "eq. 12.3"),
+        "gives the keys S for dS', and dS' for S": Mistake(slip(("X, states, d_states", "X, d_states, states")),
+            "First the memories, then their gradients: what was stored is read off dS', what was erased off S.",
+            "eq. 9.6"),
+        "gives the keys X for dV, and dV for X": Mistake(slip(("do, dv, X, states", "do, X, dv, states")),
+            "The fourth argument is dV, the fifth X.", "eq. 9.6"),
+        "takes V for X in the strengths": Mistake(slip(("beta, dv, X, C)", "beta, dv, v, C)")),
+            "β learns from what was wrong, R = X with UT taken off, and not from the values.", "eq. 12.3"),
+        "takes V for X in the queries": Mistake(slip(("gradient_of_queries(k, do, X,",
+                "gradient_of_queries(k, do, v,")),
+            "What a query reads in its own chunk is what was written, X, and not the values.", "eq. 9.6"),
+        "forgets scale in the forward pass": Mistake(saving("(q, k, v, beta, S, scale, C)\n",
+                "(q, k, v, beta, S, 1.0, C)\n"),
+            "o carries the scale: it is an argument of `forward`."),
+        "scales the gradient of the queries again": Mistake(slip(("return dq, dk", "return dq * ctx.scale, dk")),
+            "`gradient_of_queries` has multiplied by the scale: the last but one of its arguments."),
+        "returns zeros for the values": Mistake(slip(("return dq, dk, dv,", "return dq, dk, torch.zeros_like(dv),")),
+            "dV comes out of the backward sweep: the second of its results.", "eq. 12.2"),
+        "keeps the upper triangle in the sweep": Mistake(slip(backward_sweep_kernel=changed(backward_sweep_kernel,
+                ("row[:, None] >= row[None, :]", "row[:, None] <= row[None, :]"))),
+            "The kernel of 12.3 has the wrong triangle: P = tril(Q Kᵀ).", "exercise 12.3"),
+        "rounds dS in the sweep": Mistake(slip(backward_sweep_kernel=changed(backward_sweep_kernel,
+                (LAST, LAST + ".to(tl.bfloat16).to(tl.float32)"))),
+            "In the kernel of 12.3 dS is rounded each time around. What is carried on stays in float32.",
+            "exercise 12.3"),
+        "has a sweep that stores the gradient of the memory that enters": Mistake(slip(
+                backward_sweep_kernel=changed(backward_sweep_kernel, ("V_TILE), dS_out)", "V_TILE), dS.to(k.dtype))"))),
+            "The kernel of 12.3 stores dS after its update. dK needs dS', from before it.", "exercise 12.3"),
+        "cuts chunks of 16 for some of the gradients": Mistake(slip(("C = do.contiguous(), d_final.contiguous(), "
+                "UT_low.shape[3]", "C = do.contiguous(), d_final.contiguous(), 16")),
+            "The length of a chunk is an argument, C, and the memories have been made for that one.",
+            next="Keep C on ctx in `forward`, or take it from UT_low."),
+        IGNORES_C: Mistake(saving("(q, k, v, beta, S, scale, C)\n", "(q, k, v, beta, S, scale, 16)\n"),
+            "The values are right, for any length of chunks. But C is an argument: who calls it may know which is "
+            "fastest, and your kernels run with 16.", next="Hand C on to `forward`."),
+        "has a sweep that stores past the end": Mistake(slip(backward_sweep_kernel=changed(backward_sweep_kernel,
+                ("tl.trans(dV_t).to(k.dtype), mask=there", "tl.trans(dV_t).to(k.dtype)"))),
+            "The kernel of 12.3 stores dV without a mask: behind the last token lies the next sequence.",
+            "exercise 12.3"),
+        "takes K for V in the sweep": Mistake(slip(backward_sweep_kernel=changed(backward_sweep_kernel,
+                ("T, H, V, C, v0, V_TILE)", "T, H, K, C, v0, V_TILE)"))),
+            "The kernel of 12.3 walks through dO with the rows of a key. They are V numbers long.", "exercise 12.3"),
         "has a sweep that loads past the end": Mistake(slip(
                 backward_sweep_kernel=changed(backward_sweep_kernel, ("q_ptr + at_k, mask=there, other=0.0",
                     "q_ptr + at_k"))),

@@ -1,0 +1,123 @@
+"""Exercise 11.8: the last stage of the build of chapter 11, the whole forward pass."""
+
+import torch
+import triton
+
+from ...tutor import Mistake, exercise
+from ..kernel_answers import TRAFFIC, by_sequences, changed, watched
+from .build import (LOAD, MEETS, NEXT, NO_LOAD_MASK, NO_STORE_MASK, NO_STRENGTH_MASK, STORE, launch_inverse,
+                    launch_memory, launch_output, rounded)
+from .forward import delta_rule, forward_kernel, inverse_kernel, memory_kernel, output_kernel
+from .inputs import OF_THE_WHOLE, cases, chunks_alike
+from .other_ways import in_one_launch, one_token_a_step
+
+
+def whole(forward=(), inverse=(), launch=(), **helpers):
+    """delta_rule with text of its kernels or of itself replaced, or with other helpers."""
+    return changed(delta_rule, *launch, forward_kernel=changed(forward_kernel, *forward, **helpers),
+                   inverse_kernel=changed(inverse_kernel, *inverse, **helpers))
+
+
+def in_three_launches(q, k, v, beta, scale=1.0):
+    (B, T, H, K), V = q.shape, v.shape[3]
+    C, N, UT_low = 16, triton.cdiv(T, 16), q.new_empty(B, T, H, 16)
+    states, X, o = q.new_empty(B, N, H, V, K), torch.empty_like(v), torch.empty_like(v)
+    launch_inverse(inverse_kernel, k, beta, C, UT_low)
+    launch_memory(memory_kernel, k, v, beta, UT_low, states, X)
+    launch_output(output_kernel, q, k, states, X, scale, o)
+    return o
+
+
+def least(q, k, v, beta, scale, o):
+    """Bytes of q, k, v, beta read and o written once."""
+    return sum(x.numel() * x.itemsize for x in (q, k, v, beta, o))
+
+
+OF_THE_BATCH = "O_t * scale), first, tl.num_programs(0) // (tiles * H) * T - b * T,"
+
+exercise(
+    id="11.8", title="Stage 4: the whole", kind="code", stars=5, minutes=40, equations=("11.3", "11.4", "11.5", "11.6"),
+    reference=delta_rule, alternatives=(in_one_launch, one_token_a_step),
+    sources=(inverse_kernel, forward_kernel, delta_rule),
+    cases=cases(lambda g, q, k, v, beta, C: (q, k, v, beta, 0.5), OF_THE_WHOLE), tolerance=2e-5,
+    prepare=watched(most=2.0, floor=least, parts=by_sequences, alike=chunks_alike),
+    mutants={
+        TRAFFIC: Mistake(in_three_launches,
+            "It is right. But either memories and writes go to HBM and back between your launches: then put the lines "
+            "of stage 3 into the loop of stage 2, and store neither. Or many programs read the same keys: at K = V = "
+            "64, where bytes are counted, one program can own all 64 rows.", "eq. 11.6"),
+        "loads the tail without a mask": Mistake(whole(load_rows=NO_LOAD_MASK), LOAD, next=NEXT),
+        "loads β without a mask": Mistake(whole(load_strengths=NO_STRENGTH_MASK), LOAD, next=NEXT),
+        "stores the tail without a mask": Mistake(whole(store_rows=NO_STORE_MASK), STORE, next=NEXT),
+        "guards the end of the batch, not of each sequence": Mistake(
+            whole([("O_t * scale), first, T,", OF_THE_BATCH)]), MEETS,
+            next="With B = 2 and T = 20: whose are the rows 20 to 31?"),
+        "gives every program the same rows": Mistake(whole([("program % tiles * V_TILE", "0")]),
+            "The programs of one head share its rows out. All of yours take the first V_TILE.", "eq. 11.1"),
+        "launches one program a head, whatever V": Mistake(whole(launch=[("B * H * (V // V_TILE)", "B * H")]),
+            "There are V // V_TILE programs a head. With fewer, some of the outputs belong to nobody.", "eq. 11.1"),
+        "has queries and keys exchanged": Mistake(whole(launch=[("(q, k, v, beta, UT_low", "(k, q, v, beta, UT_low")]),
+            "The second kernel is handed the keys where it expects the queries."),
+        "reads v with the stride of k": Mistake(
+            whole([("v_ptr + head * V + v0, first, T, H * V", "v_ptr + head * K + v0, first, T, H * K")]),
+            "A row of v has V numbers, one of k has K. With K = V nobody would notice."),
+        "lets tokens see later ones": Mistake(whole([("row[:, None] <= row", "row[:, None] >= row")]),
+            "In K Qᵀ a row has written and a column reads, the same token or a later one: the *upper* triangle.",
+            "eq. 11.4"),
+        "hides each token from itself": Mistake(whole([("row[:, None] <= row", "row[:, None] < row")]),
+            "A token writes first and reads second: the diagonal belongs to the mask.", "eq. 11.4"),
+        "has readers and writers exchanged": Mistake(whole([("tl.dot(k, tl.trans(q))", "tl.dot(q, tl.trans(k))")]),
+            "With tokens as columns it is triu(K Qᵀ). Q Kᵀ has the readers in its rows.", "eq. 11.4"),
+        "forgets β": Mistake(whole([("R_t * beta[None, :]", "R_t")]),
+            "The diagonal of UT is β: R goes in scaled by the write strength of each token.", "eq. 11.5"),
+        "forgets the diagonal": Mistake(whole([("tl.trans(UT_low), R_t * beta[None, :])", "tl.trans(UT_low))")]),
+            "UT_low lacks its diagonal: what a token writes first of all is β times its own error.", "eq. 11.5"),
+        "does not mask at all": Mistake(
+            whole([("tl.where(row[:, None] <= row[None, :], tl.dot(k, tl.trans(q)), 0.0)", "tl.dot(k, tl.trans(q))")]),
+            "Tokens would see what later ones write: keep triu(K Qᵀ).", "eq. 11.4"),
+        "turns UT_low the wrong way": Mistake(whole([("tl.trans(UT_low)", "UT_low")]),
+            "With tokens as columns, the transpose of UT stands on the right: Xᵀ = Rᵀ UTᵀ.", "eq. 11.3"),
+        "reads the memory that leaves": Mistake(
+            whole([("tl.dot(S_in, tl.trans(q)) ", "S * 0.0 "), ("X_t, P_t, O_t)", "X_t, P_t, tl.dot((S + tl.dot(X_t, k"
+                    ")).to(k.dtype), tl.trans(q)))")]),
+            "What the chunk has written reaches its outputs by X_t P_t. S must be read before it is updated.",
+            "eq. 11.4"),
+        "never asks the memory": Mistake(whole([(" - tl.dot(S_in, tl.trans(k))", "")]),
+            "R is what is wrong, V − K Sᵀ. Yours writes V, as if the memory were empty in every chunk.", "eq. 11.3"),
+        "adds what the memory says": Mistake(whole([(" - tl.dot(S_in, tl.trans(k))", " + tl.dot(S_in, tl.trans(k))")]),
+            "R is the value minus what the memory says.", "eq. 11.3"),
+        "starts every chunk with an empty memory": Mistake(whole([("tl.dot(X_t, k, S) ", "S * 0.0 ")]),
+            "The memory must survive from one pass of the loop to the next: create it before the loop.", "eq. 11.3"),
+        "inverts with the queries": Mistake(whole(launch=[("(k, beta, UT_low, T", "(q, beta, UT_low, T")]),
+            "UT comes from the overlaps of keys. The first kernel is handed the queries.", "eq. 11.2"),
+        "stores UT with its diagonal": Mistake(whole(inverse=[("row > col, T1", "row >= col, T1")]),
+            "The second kernel adds β R for the diagonal. Stored as well, it counts twice: UT_low is strictly lower.",
+            "eq. 11.5"),
+        "is linear attention": Mistake(
+            whole([(" - tl.dot(S_in, tl.trans(k))", ""),
+                   ("tl.dot(R_t.to(k.dtype), tl.trans(UT_low), R_t * beta[None, :])", "(R_t * beta[None, :])")]),
+            "Values are written as they come, β v kᵀ: nobody looks at what the memory says already.", "eq. 11.3"),
+        "reads the same columns of v in every program": Mistake(
+            whole([("v_ptr + head * V + v0, first", "v_ptr + head * V, first")]),
+            "The program that owns rows v0, v0 + 1, ... of the memory needs those columns of v.", "eq. 11.1"),
+        "scales by 1 over the root of K as well": Mistake(
+            whole([("O_t * scale", "O_t * scale / tl.sqrt(K * 1.0)")]),
+            "The scale is an argument, and there is no other.", "eq. 11.4"),
+        "keeps only what the last chunk wrote": Mistake(whole([("tl.dot(X_t, k, S)", "tl.dot(X_t, k)")]),
+            "Xᵀ K is the change. The memory was not empty before: S + Xᵀ K.", "eq. 11.3"),
+        "forgets the memory when it reads": Mistake(whole([("tl.dot(X_t, P_t, O_t)", "tl.dot(X_t, P_t)")]),
+            "That is what the chunk itself has written. S Qᵀ is missing.", "eq. 11.4"),
+        "scales one term only": Mistake(
+            whole([("tl.dot(X_t, P_t, O_t)", "tl.dot(X_t, P_t, O_t * scale)"), ("O_t * scale), first", "O_t), first")]),
+            "s stands in front of the bracket: what the chunk wrote is scaled, too.", "eq. 11.4"),
+        "rounds the memory in every chunk": Mistake(whole([rounded("tl.dot(X_t, k, S)")]),
+            "S is rounded to bfloat16 once a chunk, and over thousands of chunks that adds up. Keep it in float32, and "
+            "round only the copy that goes into a product.", "eq. 11.3"),
+        "forgets the scale": Mistake(whole([("O_t * scale", "O_t")]), "s stands in front of both terms.", "eq. 11.4"),
+    },
+    hints=("Two launches: stage 1 as it is, then one kernel that keeps the memory and computes the outputs.",
+           "Take the loop of stage 2. Load q too. O_t = S Qᵀ before the update, plus X_t triu(K Qᵀ) after X_t is "
+           "known.",
+           "`P_t = tl.where(row[:, None] <= row[None, :], tl.dot(k, tl.trans(q)), 0.0)`, "
+           "`O_t = tl.dot(X_t, P_t, tl.dot(S, tl.trans(q)))`, and store `tl.trans(O_t * scale)`."),
+)
