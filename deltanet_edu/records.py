@@ -95,7 +95,9 @@ def provenance(command=None):
         import triton
         versions["triton"] = triton.__version__
     if command is None:
-        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        program = Path(sys.argv[0])
+        of_package = program.parts[-2:] == ("deltanet_edu", "__main__.py")           # python -m deltanet_edu
+        command = shlex.join(["deltanet-edu" if of_package else program.name, *sys.argv[1:]])
     return {"machine": machine, "versions": versions, "date": datetime.date.today().isoformat(), "command": command}
 
 
