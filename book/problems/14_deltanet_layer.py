@@ -97,7 +97,7 @@ check("14.6", millionths)
 # %% [markdown]
 # ## 14.7
 #
-# A model with `mixer="delta+global"` has 8 layers, D = 512, H = 4, and convolutions with four taps; its two global layers have as many heads of keys as of queries. How many
+# A model with `mixer="delta+global"` has 12 layers, D = 512, H = 4, and convolutions with four taps; its two global layers have as many heads of keys as of queries. How many
 # numbers does it keep after 1,000 tokens, the keys, the values, the memories and the inputs of the convolutions of all layers together?
 
 # %%
@@ -109,7 +109,7 @@ check("14.7", numbers)
 # ## 14.8
 #
 # The build begins. A convolution over a text that arrives in pieces of any length, down to one token. `tail` holds the $n - 1$ inputs before this piece,
-# oldest first; it is None at the start of a text. Return the outputs, and the tail for the next piece.
+# oldest first (no rows at all, if there is one tap); it is None at the start of a text. Return the outputs, and the tail for the next piece.
 
 # %%
 def convolve(z, tail, w):
@@ -150,7 +150,9 @@ check("14.10", read_out)
 #
 # The layer, with your three functions and the package's `delta_rule(q, k, v, beta, initial_state=S)`, which returns `o` and `S`. K = V = D / H, four taps, $\beta$ up
 # to 1, $\varepsilon = 10^{-5}$, no gate, no biases. `cu_seqlens` is None, or a tensor such as `[0, 3, 8]`: documents in one row (B = 1), none of which sees another.
-# The state is yours to define. Name the parameters as you like: the check knows them by their shapes, (3D, D) for $W_{qkv}$, (4, 3D) for the taps, (H, D), (D/H,) and (D, D),
+# The state is yours to define; what was handed out must stay as it is, so that one can go back to it. For a packed row, `state` comes in as None, and what goes out is not looked at.
+#
+# Name the parameters as you like: the check knows them by their shapes, (3D, D) for $W_{qkv}$, (4, 3D) for the taps, (H, D), (D/H,) and (D, D),
 # and gives them the weights of the package's layer. Then both read the same texts: at once, in pieces, token by token, and packed.
 
 # %%

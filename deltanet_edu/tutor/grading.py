@@ -13,7 +13,7 @@ from .ordering import raising_line
 from .recognize import recognize
 from .registry import AnswerError
 from .showing import describe, your_line
-from .slips import of_value
+from .slips import as_number, of_value
 from .verdict import Part, Verdict
 
 
@@ -46,7 +46,8 @@ def grade_value(exercise, answer):
            for right in (exercise.reference, *exercise.alternatives)):
         return passed(exercise, "right")
     for name, mistake in exercise.mutants.items():
-        if difference(exercise.prepared(mistake.answer), answer, _near(exercise, mistake.answer)) is None:
+        wrong = exercise.prepared(mistake.answer)
+        if difference(wrong, answer, _near(exercise, mistake.answer)) is None or is_rounded(wrong, answer):
             return named(exercise, name, mistake, [_yours(answer)])
     right = exercise.prepared(exercise.reference)
     found = difference(right, answer, exercise.tolerance)
@@ -72,6 +73,19 @@ def _near(exercise, wrong):
         return max(exercise.tolerance, 1e-4)
     part = exercise.tolerance / min(1.0, abs(right) or 1.0)
     return max(part, 1e-3) * min(1.0, abs(wrong))
+
+
+def is_rounded(exact, answer):
+    """Whether an answer is a number, or several, rounded to the digits that it shows, which are at least three."""
+    if isinstance(exact, (tuple, list)):
+        return (isinstance(answer, (tuple, list)) and len(answer) == len(exact)
+                and all(map(is_rounded, exact, answer)))
+    x, a = as_number(exact), as_number(answer)
+    if x is None or a is None or "e" in repr(a):
+        return False
+    text = repr(abs(a)).removesuffix(".0")                               # 27.3, and 118 for 118.0
+    decimals = len(text.partition(".")[2])
+    return len(text.replace(".", "").lstrip("0")) >= 3 and round(x, decimals) == a
 
 
 def _yours(answer):
@@ -106,12 +120,13 @@ def grade_function(exercise, f):
         if right:
             return _right(exercise, f, lost)
     elif bare := rounding.bare_outcomes(exercise, f, smallest):
-        if name := _catalogued(exercise, f, bare, wrong):
-            return named(exercise, name, exercise.mutants[name], shown)
+        name = _catalogued(exercise, f, bare, wrong)
         still = [not agree(e, o, exercise.tolerance) for e, o in zip(exercise.expected, bare)]
         if any(still):                                                   # what is wrong beside the epsilon
             outcomes, wrong, smallest = bare, still, _smallest_first(exercise, still)[0]
             shown = describe(exercise, f, smallest, outcomes[smallest])
+        if name:
+            return named(exercise, name, exercise.mutants[name], shown)
 
     def is_right(g):
         """Whether another function is right on every case, the wrong ones first."""

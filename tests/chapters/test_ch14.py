@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from deltanet_edu import delta_rule
-from deltanet_edu.chapters.ch14.build import convolve, rule_inputs
+from deltanet_edu.chapters.ch14.inputs import rule_inputs
+from deltanet_edu.chapters.ch14.pieces import convolve
 from deltanet_edu.chapters.ch14.read_out import read_out
 from deltanet_edu.layers import DeltaNet
 from deltanet_edu.tutor.grading import grade
@@ -81,6 +82,29 @@ class Forgetful(Layer):
     kept = ("S",)
 
 
+class InPlace(Layer):
+    """Writes the new state into the one that came in."""
+
+    def forward(self, x, state=None, cu_seqlens=None):
+        y, after = super().forward(x, state, cu_seqlens)
+        for name, old in (state or {}).items():
+            old.copy_(after[name])
+        return y, state or after
+
+
+class Own(Layer):
+    """Goes on where it was last, whatever state comes in."""
+
+    own = None
+
+    def forward(self, x, state=None, cu_seqlens=None):
+        if cu_seqlens is not None:
+            ends = cu_seqlens.tolist()
+            return torch.cat([super(Own, self).forward(x[:, a:b])[0] for a, b in zip(ends, ends[1:])], 1), None
+        y, self.own = super().forward(x, self.own)
+        return y, self.own
+
+
 class OwnEpsilon(Layer):
     eps = 1e-6
 
@@ -116,11 +140,13 @@ ANSWERS = {
                                                   torch.diag(a) @ S + torch.outer(v, k))],
     },
     "14.6": {"right": [64, 64.0], "takes the scale for its square": [8]},
-    "14.7": {"right": [2_468_864], "forgets the convolution": [2_441_216]},
+    "14.7": {"right": [2_749_440], "forgets the convolution": [2_703_360],
+             "keeps a convolution in every layer": [2_758_656], "keeps four inputs of the convolution": [2_764_800]},
     "14.8": {
         "right": [in_pieces(lambda seen, z, n: seen[:, z.shape[1]:])],
         "takes the tail from this piece alone": [in_pieces(lambda seen, z, n: z[:, -(n - 1):])],
         "keeps one input too many": [in_pieces(lambda seen, z, n: seen[:, -n:])],
+        "keeps everything, if there is one tap": [in_pieces(lambda seen, z, n: seen[:, 1 - n:])],
     },
     "14.9": {
         "right": [given(), given(lambda x: F.normalize(F.silu(x), dim=-1))],
@@ -137,6 +163,8 @@ ANSWERS = {
     "14.11": {
         "right": [Layer, DeltaNet],
         "forgets the tail between pieces": [Forgetful],
+        "changes the state that it is given": [InPlace],
+        "keeps the state of the pieces in itself": [Own],
         "has another ε": [OwnEpsilon],
         "ignores cu_seqlens": [Unaware],
         "lets the convolution look over the border": [MemoryAlone],
@@ -150,9 +178,9 @@ def test_what_a_check_says(id, answer, name):
 
 
 def test_what_is_wrong_beside_an_epsilon_is_what_is_said():
-    """Without the epsilon the smallest case is right, because it has one token and one head."""
+    """Without the epsilon the smallest case is right, because it has one token and one head: another one is shown."""
     verdict = grade(find("exercise", "14.9"), heads_before_time)
-    assert verdict.state == "fail" and "shape" in verdict.headline, verdict.text
+    assert verdict.mistake == "puts the heads before the tokens" and "H = 1" not in verdict.text, verdict.text
 
 
 def test_a_layer_with_other_parameters_is_told_which_it_should_have():

@@ -95,11 +95,13 @@ ANSWERS = {
     "15.1": {"right": [(1.5625, 27.34, 11.1), [1.56, 27.3, 11.11]], "forgets that values repeat": [(1.56, 25.0, 11.1)],
              "guesses among all value tokens": [(0.0244, 27.3, 11.1)],
              "takes one letter for right": [(1.56, 27.3, 5.56)],
-             "counts the separator as a letter": [(1.56, 27.3, 10.5)]},
+             "counts the separator as a letter": [(1.56, 27.3, 10.5)],
+             "takes the last value out of the 32": [(1.56, 27.4, 11.1), (1.563, 27.42, 11.11)]},
     "15.2": {"right": [22, 22.0], "fades in a straight line": [16], "stops one write early": [21],
              "takes the exponential": [22.18]},
     "15.3": {"right": [121, 121.1, 121.11], "counts the sign as a symbol": [124], "counts nats": [83.9],
-             "counts the sign as a token to hold": [125], "multiplies tokens and symbols": [465]},
+             "counts the sign as a token to hold": [125], "multiplies tokens and symbols": [465],
+             "counts bytes": [15.1, 15.14], "takes two symbols away": [118, 118.0]},
     "15.4": {
         "right": [share(), share("(said == targets)[asked].double().mean().item() if asked.any() else 0")],
         "counts positions that are not asked": [share("(said == targets).double().mean().item()"),
@@ -108,6 +110,8 @@ ANSWERS = {
         "counts what is not asked as right": [share("((said == targets) | ~asked).double().mean().item()")],
         "leaves token 0 out": [share(asked="targets > 0")],
         "looks along the wrong dimension": [share(said="logits.argmax(1)")],
+        "takes 0 for the mark": [share(asked="targets != 0")],
+        "counts where something is said": [share(asked="logits.argmax(-1) > 0")],
         "counts only what is not asked": [share(asked="targets == -100")],
         "takes the share from one": [share("1 - ((said == targets) & asked).sum().item()"
                                            " / max(1, asked.sum().item())")],
@@ -119,6 +123,7 @@ ANSWERS = {
         "asks one place too late": [pairs("targets.scatter_(1, where + 1, values)")],
         "trains on every filler": [pairs("targets = torch.zeros_like(tokens).scatter_(1, where, values)")],
         "asks for the key": [pairs("targets.scatter_(1, where, keys)")],
+        "begins with a copy of the tokens": [pairs("targets = tokens.clone().scatter_(1, where, values)")],
         "takes a slot for one token": [pairs("targets.scatter_(1, where, values)", "2 * P + slots")],
         "asks at the told values": [pairs("targets[:, 1:2 * P:2] = values\ntargets.scatter_(1, where, values)")],
     },
@@ -146,6 +151,8 @@ ANSWERS = {
         "tells too many or too few keys": [task("torch.randint(1, vocab // 2, (n, keys), generator=g)")],
         "tells keys that are no keys": [task("torch.rand(n, vocab // 2, generator=g).argsort(1)[:, :keys]")],
         "ignores the generator": [task(values="torch.randint(vocab // 2, vocab, told.shape)")],
+        "prefers some keys together": [task("1 + (torch.randint(vocab // 2 - 1, (n, 1), generator=g)\n"
+                                            "     + torch.arange(keys)) % (vocab // 2 - 1)")],
         "makes the same sequences again": [task(before="g = torch.Generator().manual_seed(0)")],
         "uses the same keys in every sequence": [task("torch.arange(1, keys + 1).expand(n, -1)")],
         "leaves some values out": [task(values="torch.randint(vocab // 2, vocab - 1, told.shape, generator=g)")],
@@ -159,6 +166,10 @@ ANSWERS = {
     "15.9": {
         "right": [number("2 * seed * 10**8 + test * 10**8 + n"), number("(n * 10**6 + seed) * 2 + int(test)")],
         "gives the test what was trained on": [number("n + seed")],
+        "leaves no room for batch 10,000,000": [number("n + (2 * seed + test) * 10_000_000")],
+        "takes the number for a seed and the seed for a number": [number("seed + 99_999 * (2 * n + test)")],
+        "gives a seed 16 bits": [number("n << 17 | test << 16 | seed")],
+        "tells them apart by the sign": [number("-(seed * 10**9 + n) if test else seed * 10**9 + n")],
         "forgets whether it is a test": [number("seed * 10**9 + n")],
         "starts the test a thousand further": [number("seed + n + (1000 if test else 0)")],
         "gives no whole number": [number("n / 2"), number("(seed, test, n)")],
@@ -178,7 +189,11 @@ def test_verdicts(id, answer, name):
 
 
 @pytest.mark.parametrize("answer, said", [
-    (number("seed * 2 + test + 2 * n * 1000"), "training batch"), (number("-1"), "range from 0")])
+    (number("seed * 2 + test + 2 * n * 1000"), "training batch"), (number("-1"), "range from 0"),
+    (number("2**seed * 3**test * 5**n"), "range from 0"),
+    (number("seed * 1009 + test * 9176 + n * 31"), "too few numbers"),
+    (number("hash((seed, test, n)) % 2**32"), "too few numbers"),
+    (number("hash(f'{seed} {test} {n}') % 2**64"), "another process")])
 def test_streams_that_meet_are_named(answer, said):
     verdict = grade(find("exercise", "15.9"), answer)
     assert verdict.state == "fail" and said in verdict.headline, verdict.text
@@ -186,7 +201,10 @@ def test_streams_that_meet_are_named(answer, said):
 
 def test_a_write_is_judged_by_what_it_does():
     exercise = find("exercise", "15.11")
-    assert "(0.6, -0.8)" in grade(exercise, key("1 / 5**0.5, 2 / 5**0.5", 2.0)).headline
+    for entries, beta, said in (("1 / 5**0.5, 2 / 5**0.5", 2.0, "not the difference"),
+                                ("0.7071, -0.7071", 2.0, "rounded"),
+                                ("0.5**0.5, -(0.5**0.5)", 1.4, "does not fit the length")):
+        assert said in grade(exercise, key(entries, beta)).headline
     even = grade(exercise, lambda i, j, n: (torch.ones(n, dtype=torch.float64) / n**0.5, 2.0))
     assert "a column that should stay" in even.headline
     assert "key has shape" in grade(exercise, lambda i, j, n: (2.0, torch.ones(n))).headline

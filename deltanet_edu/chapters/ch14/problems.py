@@ -79,6 +79,22 @@ def filled(**rows):
     return f
 
 
+def one_channel(n, K, V):
+    w = taps_at(k=None)(n, K, V)
+    w[-2, K] = 1.0
+    return w
+
+
+def moved(columns):
+    """A mutant: these columns of the right width come from the token before, columns(K, V); all others pass on."""
+    def f(n, K, V):
+        w = torch.zeros(n, 2 * K + V)
+        w[-1] = 1.0
+        w[-1, columns(K, V)], w[-2, columns(K, V)] = 0.0, 1.0
+        return w
+    return f
+
+
 exercise(
     id="14.2", title="Taps that make pairs", kind="code", stars=1, minutes=5, equations=("14.2", "14.3"),
     reference=pair_taps, alternatives=(pair_taps_by_columns,),
@@ -127,6 +143,22 @@ exercise(
             "Queries and values need a tap too, on the present: without one they are zero.", "eq. 14.2"),
         "looks at the oldest token": Mistake(taps_at(k=0),
             "Row 0 meets the oldest input, n − 1 tokens back. The token before is row n − 2.", "eq. 14.2"),
+        "counts the rows from the front": Mistake(taps_at(k=1),
+            "Row 1 meets the token before only if there are three taps. Count from the present: row n − 2, or −2.",
+            "eq. 14.2"),
+        "takes the values for the keys": Mistake(moved(lambda K, V: slice(K + V, None)),
+            "The order is q, k, v: K channels of queries, then K of keys, then V of values. The keys are columns K to "
+            "2K.", "eq. 14.2"),
+        "ends the keys after V columns": Mistake(moved(lambda K, V: slice(K, K + V)),
+            "There are as many channels of keys as of queries, K: columns K to 2K.", "eq. 14.2"),
+        "moves one channel of the keys": Mistake(moved(lambda K, V: slice(K, K + 1)),
+            "A key has K channels, and all of them come from the token before: columns K to 2K.", "eq. 14.2"),
+        "gives one channel of the keys a tap": Mistake(one_channel,
+            "A key has K channels, columns K to 2K. All but the first of yours are zero.", "eq. 14.2"),
+        "takes values for as wide as keys": Mistake(lambda n, K, V: pair_taps(n, K, K),
+            "There are V channels of values, and V need not be K: 2K + V columns.", "eq. 14.2"),
+        "has four taps, however many are asked for": Mistake(lambda n, K, V: pair_taps(4, K, V),
+            "n is an argument: one row for each of the n taps.", "eq. 14.2"),
         "gives the taps as columns": Mistake(lambda n, K, V: pair_taps(n, K, V).mT,
             "A row for each tap, a column for each channel: (n, 2K + V).", "eq. 14.2"),
     },
@@ -243,6 +275,14 @@ def past_the_end(z, w, ends):
     return y
 
 
+def borders_at(shift):
+    """A mutant: all borders between documents stand `shift` tokens later."""
+    def f(z, w, ends):
+        inner = [end + shift for end in ends[1:-1]]
+        return document_by_document(z, w, [0, *inner, ends[-1]])
+    return f
+
+
 def written(ends):
     """How long the documents are: "3 + 5"."""
     return " + ".join(str(end - start) for start, end in zip(ends, ends[1:]))
@@ -303,13 +343,25 @@ exercise(
             "border.", "eq. 14.2"),
         "passes the first token on without its tap": Mistake(at_first_token(lambda z, w, start: z[start]),
             "The present has a tap as well; and the tokens after it still see over the border.", "eq. 14.2"),
+        "gives the first token the oldest tap": Mistake(at_first_token(lambda z, w, start: w[0] * z[start]),
+            "The present meets the *last* tap, w[n − 1]; and the tokens after it still see over the border.",
+            "eq. 14.2"),
+        "lets a document begin one token late": Mistake(borders_at(1),
+            "`ends[1]` is the first token of the second document. Yours still belongs to the first: with `bucketize`, "
+            "`right=True` puts it where it belongs.", "eq. 14.2"),
+        "lets a document begin one token early": Mistake(borders_at(-1),
+            "`ends[1]` is the first token of the second document. Yours begins it one token before.", "eq. 14.2"),
         "looks at later tokens": Mistake(ahead,
             "The last tap meets the present, the others what came *before* it.", "eq. 14.2"),
         "meets the taps in the wrong order": Mistake(lambda z, w, ends: document_by_document(z, w.flip(0), ends),
             "The documents are kept apart, but the taps are upside down: the last one meets the present.", "eq. 14.2"),
         "forgets the first document": Mistake(
-            lambda z, w, ends: document_by_document(z, w, ends)[ends[1]:],
+            lambda z, w, ends: torch.cat([document_by_document(z, w, ends)[a:b] for a, b in zip(ends[1:], ends[2:])]),
             "The tokens of the first document are missing from the result.", "eq. 14.2"),
+        "forgets the last document": Mistake(
+            lambda z, w, ends: torch.cat([document_by_document(z, w, ends)[a:b] for a, b in zip(ends, ends[1:-1])]),
+            "The tokens of the last document are missing from the result: `zip(ends, ends[1:])` has all of them.",
+            "eq. 14.2"),
     },
     hints=("Change a token of the first document. Which outputs of the second change?",
            "With n taps, a token sees n − 1 others. So n − 1 tokens of each document need care, if it has so many.",
@@ -425,6 +477,10 @@ exercise(
         "takes the fourth power": Mistake(4096, "ε is divided by s² once: s² = 1/64.", "eq. 14.5"),
         "gives our default": Mistake(10, "10⁻⁵ is our default, and a model that was trained with another ε computes "
             "something else with it.", "eq. 14.5"),
+        "takes the width of the lesson's layer": Mistake(128, "128 was K in the lesson. Here K is 1024/16 = 64.",
+            "eq. 14.5"),
+        "gives ε itself": Mistake(64e-6, "In units of 10⁻⁶: the number that stands in front of 10⁻⁶ was asked for, so "
+            "about 1 or larger, not far below.", "eq. 14.5"),
         "takes the root of the width": Mistake(32, "The scale is 1/√K with the width K of one head, 1024/16 = 64, and "
             "ε is divided by its square.", "eq. 14.5"),
     },
@@ -436,36 +492,66 @@ exercise(
 
 # -- 14.7 --------------------------------------------------------------------------------------------------------------
 
+def kept(delta=10, attention=2, memory=512**2 // 4, inputs=3 * 3 * 512, token=2 * 512, T=1000):
+    """Numbers kept: so many layers of either kind, what a DeltaNet layer keeps, what attention keeps of a token."""
+    return delta * (memory + inputs) + attention * token * T
+
+
+# Of each: what is counted otherwise, and why that is wrong.
+MISCOUNTS = {
+    "forgets the convolution": (kept(inputs=0),
+        "Each DeltaNet layer also keeps the last three inputs of its convolution, 9D numbers."),
+    "counts attention in every second layer": (kept(6, 6),
+        "That is `delta+sliding`. `delta+global` has attention in two layers, 2 and 7 of 12."),
+    "counts attention in every fourth layer": (kept(9, 3),
+        "However many layers there are, two are attention: layers 2 and N/2 + 1 = 7."),
+    "keeps keys only": (kept(token=512), "Attention keeps a key *and* a value for each token: 2D numbers."),
+    "forgets to divide by the heads": (kept(memory=512**2), "H matrices of (D/H)², together D²/H, not D²."),
+    "takes one head for all": (kept(memory=128**2), "A DeltaNet layer has H matrices of (D/H)², together D²/H."),
+    "multiplies by the heads": (kept(memory=512**2 * 4),
+        "H matrices of (D/H)², together D²/H: more heads are smaller ones."),
+    "counts twelve layers of DeltaNet": (kept(12, 2),
+        "The two global layers stand in the place of two DeltaNet layers: 10 and 2."),
+    "counts all layers as DeltaNet": (kept(12, 0), "Two of the twelve layers are attention, 2 and 7."),
+    "counts all layers as attention": (kept(0, 12), "Only two of the twelve layers are attention."),
+    "counts attention alone": (kept(delta=0), "The ten DeltaNet layers keep something too, whatever T is."),
+    "counts DeltaNet alone": (kept(attention=0), "The two global layers keep a key and a value for each token."),
+    "counts one global layer": (kept(11, 1), "There are two: layers 2 and N/2 + 1 = 7."),
+    "counts one layer of each kind": (kept(1, 1), "All layers together: ten of DeltaNet, two of attention."),
+    "keeps four inputs of the convolution": (kept(inputs=4 * 3 * 512),
+        "Of four taps one meets the present: three inputs are kept."),
+    "caches one stream of the convolution": (kept(inputs=3 * 512),
+        "The convolution runs over q, k and v: 3 · 3 · D numbers."),
+    "keeps as many inputs as taps, of one stream": (kept(inputs=4 * 512),
+        "Of four taps one meets the present, and the convolution runs over q, k and v: 3 · 3 · D numbers."),
+    "keeps one token of the convolution": (kept(inputs=3 * 512 // 3),
+        "Three inputs are kept, each with q, k and v in it: 3 · 3 · D numbers."),
+    "keeps a convolution in every layer": (kept() + 2 * 3 * 3 * 512,
+        "The two global layers have no convolution: ten layers keep 9D numbers each."),
+    "keeps the convolution of one layer": (kept(inputs=0) + 3 * 3 * 512,
+        "Each of the ten DeltaNet layers keeps the last three inputs of its own convolution."),
+    "keeps a convolution for each head": (kept(inputs=4 * 3 * 3 * 512),
+        "The D channels of q are all its heads together: 9D numbers a layer, whatever H is."),
+    "divides the cache by the heads": (kept(token=2 * 512 // 4),
+        "There are as many heads of keys as of queries, G = H: 2D numbers for each token."),
+    "multiplies the cache by the heads": (kept(token=2 * 512 * 4),
+        "The heads together are D wide: 2D numbers for each token."),
+    "keeps a memory for each token": (kept(memory=512**2 // 4 * 1000),
+        "A DeltaNet layer has one memory, however many tokens it has read."),
+    "leaves the last token out of the cache": (kept(T=999),
+        "The token itself is kept as well, for those that follow. Only a window of w keeps w − 1."),
+    "counts parameters": (12 * 4 * 512**2, "Those are weights. What is kept of a *text* was asked for."),
+    "counts bytes": (4 * kept(), "The question asks for numbers, whatever their bytes."),
+    "counts bytes of 16-bit numbers": (2 * kept(), "The question asks for numbers, whatever their bytes."),
+}
+
 exercise(
     id="14.7", title="What a hybrid keeps", kind="predict", stars=2, minutes=10, equations=("14.8",),
-    reference=2468864,
-    mutants={
-        "forgets the convolution": Mistake(2441216, "Each DeltaNet layer also keeps the last three inputs of its "
-            "convolution, 9D numbers.", "eq. 14.8"),
-        "counts attention in every second layer": Mistake(4376576, "That is `delta+sliding`. `delta+global` has "
-            "attention in two layers, 2 and 5 of 8.", "eq. 14.8"),
-        "keeps keys only": Mistake(1444864, "Attention keeps a key *and* a value for each token: 2D numbers.",
-            "eq. 14.8"),
-        "forgets to divide by the heads": Mistake(3648512, "H matrices of (D/H)², together D²/H, not D².", "eq. 14.8"),
-        "takes one head for all": Mistake(2173952, "A DeltaNet layer has H matrices of (D/H)², together D²/H.",
-            "eq. 14.8"),
-        "counts eight layers of DeltaNet": Mistake(2609152, "The two global layers stand in the place of two DeltaNet "
-            "layers: 6 and 2.", "eq. 14.8"),
-        "counts attention alone": Mistake(2048000, "The six DeltaNet layers keep something too, whatever T is.",
-            "eq. 14.8"),
-        "counts DeltaNet alone": Mistake(420864, "The two global layers keep a key and a value for each token.",
-            "eq. 14.8"),
-        "counts one global layer": Mistake(1515008, "There are two: layers 2 and N/2 + 1 = 5.", "eq. 14.8"),
-        "keeps four inputs of the convolution": Mistake(2478080, "Of four taps one meets the present: three inputs are "
-            "kept.", "eq. 14.8"),
-        "caches one stream of the convolution": Mistake(2450432, "The convolution runs over q, k and v: 3 · 3 · D "
-            "numbers.", "eq. 14.8"),
-        "counts all layers as attention": Mistake(8192000, "Only two of the eight layers are attention.", "eq. 14.8"),
-        "counts bytes": Mistake(9875456, "The question asks for numbers, whatever their bytes.", "eq. 14.8"),
-    },
+    reference=kept(),
+    mutants={name: Mistake(number, why, "eq. 14.8") for name, (number, why) in MISCOUNTS.items()},
     hints=("How many layers of each kind, and what does one of each keep?",
-           "Six of DeltaNet, D²/H + 9D each; two of attention, 2DT each.",
-           "6 · (65,536 + 4,608) + 2 · 1,024,000."),
-    why="6 · (512²/4 + 9 · 512) + 2 · (2 · 512 · 1000) = 420,864 + 2,048,000. Two layers of eight keep "
-        "five sixths of it.",
+           "Ten of DeltaNet, D²/H + 9D each; two of attention, 2DT each.",
+           "10 · (65,536 + 4,608) + 2 · 1,024,000."),
+    why="10 · (512²/4 + 9 · 512) + 2 · (2 · 512 · 1000) = 701,440 + 2,048,000. Two layers of twelve keep three "
+        "quarters of it.",
 )

@@ -71,6 +71,11 @@ def always_a_gate(o, g, weight, W_O, eps):
     return (rms(o, weight, eps).flatten(-2) * F.silu(g)) @ W_O.T
 
 
+def gate_of_ones(o, g, weight, W_O, eps):
+    o = rms(o, weight, eps).flatten(-2)
+    return (o * F.silu(torch.ones_like(o) if g is None else g)) @ W_O.T
+
+
 def reads_through_silu(o, g, weight, W_O, eps):
     o = F.silu(rms(o, weight, eps)).flatten(-2)
     return (o if g is None else o * g) @ W_O.T
@@ -94,6 +99,15 @@ SLIPS_OF_A_READ = {
     "makes the length 1": Mistake(dict(norm=lambda o, weight, eps: F.normalize(o, dim=-1) * weight),
         "That is the length of q and k. What is read is divided by the root of its *mean* square plus ε.",
         "eq. 14.5"),
+    "makes the length 1, or at least ε": Mistake(
+        dict(norm=lambda o, weight, eps: o / o.norm(dim=-1, keepdim=True).clamp(min=eps) * weight),
+        "RMS is the root of the *mean* square, and ε is added under the root.", "eq. 14.5"),
+    "divides by the standard deviation": Mistake(
+        dict(norm=lambda o, weight, eps: o / (o.var(-1, keepdim=True) + eps).sqrt() * weight),
+        "`var` subtracts the mean first. RMSNorm takes the mean of the squares as they are.", "eq. 14.5"),
+    "divides by the standard deviation of all V": Mistake(
+        dict(norm=lambda o, weight, eps: o / (o.var(-1, keepdim=True, correction=0) + eps).sqrt() * weight),
+        "`var` subtracts the mean first. RMSNorm takes the mean of the squares as they are.", "eq. 14.5"),
     "forgets the root": Mistake(
         dict(norm=lambda o, weight, eps: o / (o.square().mean(-1, keepdim=True) + eps) * weight),
         "Divide by the *root* of the mean square plus ε.", "eq. 14.5"),
@@ -158,6 +172,8 @@ exercise(
         **alone_and_paired(read_with, SLIPS_OF_A_READ, LIKELY),
         "expects a gate": Mistake(always_a_gate,
             "Without a gate, g is None: what was read then goes to W_O as it is.", "eq. 14.6"),
+        "takes a gate of ones where there is none": Mistake(gate_of_ones,
+            "SiLU(1) is 0.73. Without a gate nothing is multiplied.", "eq. 14.6"),
         "puts what was read through SiLU, gate or not": Mistake(reads_through_silu,
             "SiLU is for the gate, not for what was read.", "eq. 14.6"),
         "gates before the norm": Mistake(gate_first,

@@ -12,7 +12,8 @@ from ...layers import DeltaNet
 from ...tutor import AnswerError, Case, Mistake, exercise
 from ...tutor.cases import normal
 from ..common import alone_and_paired
-from .build import convolve, rule_inputs
+from .inputs import inputs_with, rule_inputs, silu_length_1
+from .pieces import convolve
 from .read_out import read_out
 
 # -- the judge ---------------------------------------------------------------------------------------------------------
@@ -50,19 +51,26 @@ def run_layer(answer):
         if not isinstance(layer, nn.Module):
             raise ValueError("it should be a class of layers, a subclass of torch.nn.Module")
         layer = like_ours(layer, x.shape[2], H, seed=x.shape[1])
-        state, outputs = None, []
+        again, state, outputs = cuts[-1] == "again", None, []
+        pieces = x.split([c for c in cuts if c != "again"], 1)
         with torch.no_grad():
-            for piece in x.split(cuts, 1):
-                result = layer(piece, state, cu_seqlens)
-                if not (isinstance(result, tuple) and len(result) == 2):
-                    raise ValueError("forward should return two things, y and the state")
-                y, state = result
+            for piece in pieces:
+                before, (y, state) = state, both(layer(piece, state, cu_seqlens))
                 outputs.append(y)
+            for piece, state in ((pieces[-1], before), (pieces[0], None)) if again else ():
+                outputs.append(both(layer(piece, state, cu_seqlens))[0])     # back to what was handed out before
         return torch.cat(outputs, 1)
 
     run.__signature__ = inspect.signature(run)
     run.__wrapped__ = getattr(answer, "forward", answer)                 # lines in a traceback are the learner's
     return run
+
+
+def both(result):
+    """y and the state; raises ValueError if forward returns something else."""
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise ValueError("forward should return two things, y and the state")
+    return result
 
 
 def written(lengths):
@@ -76,6 +84,8 @@ def layer_cases(g):
         way = "at once" if len(cuts) == 1 else "token by token" if set(cuts) == {1} else f"in pieces of {written(cuts)}"
         yield Case((normal(g, 1, T, D), cuts, None, H), f"T = {T}, {way}, H = {H}")
     yield Case((normal(g, 2, 6, 4), (4, 2), None, 2), "two sequences, in pieces of 4 + 2, H = 2")
+    yield Case((normal(g, 1, 5, 4), (3, 2, "again"), None, 2),
+               "in pieces of 3 + 2, then the second again from the state before it, and the first from None, H = 2")
     for lengths in ((1, 2), (4, 5), (3, 1, 6)):
         T, ends = sum(lengths), torch.tensor([0, *lengths]).cumsum(0)
         yield Case((normal(g, 1, T, 4), (T,), ends, 2), f"documents of {written(lengths)} tokens in one row")
@@ -106,6 +116,38 @@ class MyDeltaNet(nn.Module):
         q, k, v, beta = rule_inputs(z, self.to_beta(x), self.H, width, width, 1.0)
         o, S = delta_rule(q, k, v, beta, initial_state=S)                # (B, T, H, V)
         return read_out(o, None, self.norm, self.to_out.weight, 1e-5), (tail, S)
+
+
+class KeepsItsState(MyDeltaNet):
+    """A mutant: the state in the layer itself, whatever comes in; a document begins with that of the one before."""
+
+    kept = None
+
+    def forward(self, x, state=None, cu_seqlens=None):
+        if cu_seqlens is not None:
+            return super().forward(x, None, cu_seqlens)
+        y, self.kept = super().forward(x, self.kept)
+        return y, self.kept
+
+
+class KeepsItsStateOfPieces(KeepsItsState):
+    """A mutant: the same, but each document begins anew."""
+
+    def forward(self, x, state=None, cu_seqlens=None):
+        if cu_seqlens is not None:
+            ends = cu_seqlens.tolist()
+            return torch.cat([MyDeltaNet.forward(self, x[:, a:b])[0] for a, b in zip(ends, ends[1:])], 1), None
+        return super().forward(x)
+
+
+class ChangesTheState(MyDeltaNet):
+    """A mutant: the state that comes in is overwritten."""
+
+    def forward(self, x, state=None, cu_seqlens=None):
+        y, after = super().forward(x, state, cu_seqlens)
+        for old, new in zip(state or (), after):
+            old.copy_(new)
+        return y, state or after
 
 
 class PackedAtOnce(MyDeltaNet):
@@ -150,8 +192,8 @@ def layer_with(border=None, enter=None, leave=None, conv=convolve, given=None, r
     return Layer
 
 
-def strangers(layer, x, ends):
-    done = [layer(x[:, start:end])[0] for start, end in zip(ends, ends[1:])]
+def strangers(layer, x, ends, more=0):
+    done = [layer(x[:, start:end + more])[0] for start, end in zip(ends, ends[1:])]
     return torch.cat(done, 1), None
 
 
@@ -179,6 +221,19 @@ def bare_inputs(z, b, H, K, V, top):
 
 def with_z(change):
     return lambda z, *args: rule_inputs(change(z), *args)
+
+
+def reshaping_the_matrix(layer, x, tail):
+    D = x.shape[2]
+    return convolve(x @ layer.to_qkv.weight.view(D, 3 * D), tail, layer.taps)
+
+
+def activating_first(layer, x, tail):
+    return convolve(F.silu(layer.to_qkv(x)), tail, layer.taps)
+
+
+def tail_of_the_piece(z, tail, w):
+    return convolve(z, tail, w)[0], z[:, -(len(w) - 1):]
 
 
 def convolving_the_input(layer, x, tail):
@@ -220,6 +275,11 @@ SLIPS_OF_THE_LAYER = {
         "before, and write what they see.", "eq. 14.2", next="What does a document find in front of its first token?"),
     "lets the memory pass over the border": Mistake(dict(border=hands_on(lambda tail, S: (None, S))),
         "The convolution starts anew, but the memory still holds the document before.", "eq. 14.9"),
+    "leaves out the first document": Mistake(dict(border=lambda layer, x, ends: strangers(layer, x, ends[1:])),
+        "`cu_seqlens` begins with 0: the pairs of `zip(ends, ends[1:])` are the documents, all of them.", "eq. 14.2"),
+    "reads a token of the next document": Mistake(
+        dict(border=lambda layer, x, ends: strangers(layer, x, ends, more=1)),
+        "A document ends *before* the next border: `x[:, start:end]`.", "eq. 14.2"),
     "ignores cu_seqlens": Mistake(dict(border=lambda layer, x, ends: layer(x)),
         "The documents are read as one text: memory and convolution pass over the border.", "eq. 14.2"),
     "forgets the tail between pieces": Mistake(dict(enter=lambda tail, S: (None, S)),
@@ -267,6 +327,25 @@ SLIPS_OF_THE_LAYER = {
         "The convolution's output takes the place of z; nothing is added to it.", "eq. 14.2"),
     "leaves the norm out": Mistake(dict(out=lambda o, g, weight, W_O, eps: o.flatten(-2) @ W_O.T),
         "What is read is normalized, head by head, before W_O: `read_out`.", "eq. 14.5"),
+    "does not normalize the queries": Mistake(dict(given=inputs_with(query=F.silu)),
+        "Queries get length 1 like keys, before the rule: `rule_inputs`. The norm after the rule takes that out again "
+        "but for its ε.", "eq. 14.5"),
+    "does not normalize the keys": Mistake(dict(given=inputs_with(shape=F.silu, query=silu_length_1)),
+        "A write multiplies what it finds by 1 − β‖k‖²: keys get length 1, before the rule.", "eq. 2.10"),
+    "normalizes neither queries nor keys": Mistake(dict(given=inputs_with(shape=F.silu)),
+        "Both get length 1 before the rule: `rule_inputs`. A write multiplies what it finds by 1 − β‖k‖².", "eq. 2.10"),
+    "asks with the keys": Mistake(dict(given=with_inputs(lambda q, k, v, beta: (k, k, v, beta))),
+        "The key says where to write, the query what to read: S_t q_t.", "eq. 14.9"),
+    "applies SiLU before the convolution": Mistake(dict(front=activating_first, given=bare_inputs),
+        "First the convolution, then SiLU: it is the *sum* of several tokens that has to be bent.", "eq. 14.4"),
+    "takes the tail from this piece alone": Mistake(dict(conv=tail_of_the_piece),
+        "A piece of one or two tokens does not fill the tail: the rest comes from the tail before (14.8).", "eq. 14.2",
+        next="A text arrives token by token. How many rows has your tail?"),
+    "multiplies by W_O from the wrong side": Mistake(
+        dict(out=lambda o, g, weight, W_O, eps: read_out(o, g, weight, W_O.T, eps)),
+        "W_O has a row for each *output*: o @ W_O.T, as `nn.Linear` does it.", "eq. 14.6"),
+    "reshapes W_qkv": Mistake(dict(front=reshaping_the_matrix),
+        "(3D, D) becomes (D, 3D) by transposing, `x @ W.T`. `view` deals the entries out anew.", "eq. 14.2"),
     "takes β from z": Mistake(dict(beta_of=lambda layer, x, z: layer.to_beta(z[..., :x.shape[2]])),
         "β is computed from the layer's input x, past the convolution.", "eq. 14.7"),
 }
@@ -276,6 +355,18 @@ TOGETHER = ("lets the convolution look over the border", "ignores cu_seqlens", "
 MISTAKES = alone_and_paired(layer_with, SLIPS_OF_THE_LAYER, TOGETHER)
 # Without the tail there is nothing that could look over a border.
 del MISTAKES["lets the convolution look over the border, and forgets the tail between pieces"]
+
+MISTAKES |= {
+    "changes the state that it is given": Mistake(ChangesTheState,
+        "Who kept that state, to return to it, finds another one there: `copy_` and `+=` write into it. Return new "
+        "tensors.", "eq. 14.8", next="One prefix, two continuations. What does the second one begin with?"),
+    "keeps the state in itself": Mistake(KeepsItsState,
+        "The state that is handed in says where to go on. Yours goes on where the layer was last, so nobody can go "
+        "back, and a second text begins behind the first.", "eq. 14.8"),
+    "keeps the state of the pieces in itself": Mistake(KeepsItsStateOfPieces,
+        "The state that is handed in says where to go on. Yours goes on where the layer was last, so nobody can go "
+        "back, and a second text begins behind the first.", "eq. 14.8"),
+}
 
 exercise(
     id="14.11", title="Build a layer: the whole", kind="code", stars=4, minutes=30,

@@ -79,6 +79,9 @@ def swap_the_other_way_round(i, j, n):
     return torch.nn.functional.normalize(e[j] - e[i], dim=0), torch.tensor(2.0, dtype=torch.float64)
 
 
+SWAPS = (0, 1, 2), (0, 1, 3), (2, 0, 3), (1, 3, 4), (4, 2, 6)            # i, j, n
+
+
 class AsMatrix:
     """The judge (`prepare`): what the pair (k, β) does to a memory, I − β k kᵀ."""
 
@@ -88,26 +91,53 @@ class AsMatrix:
         return standing_for(matrix, f)
 
     def verdict(self, matrix, is_right):
-        """What becomes of two entries, if the others stay as they are."""
-        try:
-            M = matrix(0, 1, 3)
-        except Exception:                                                # said where the case is shown
-            return None
-        (a, b), rest = (torch.tensor([1.0, 0.0, 0.0]).double() @ M).tolist()[:2], M[2].tolist()
-        if rest != [0.0, 0.0, 1.0] or not torch.equal(M[:2, 2], torch.zeros(2).double()):
-            return "it changes a column that should stay as it is", ["The key is 0 everywhere but at i and j."]
-        return f"it turns (1, 0) into ({a:.3g}, {b:.3g}), where (0, 1) was wanted", []
+        """What the key or the strength is, and what it should be, where they are first wrong."""
+        wrong = []
+        for i, j, n in SWAPS:
+            try:
+                k, beta = key_and_strength(matrix.__wrapped__(i, j, n), n)
+            except Exception:                                            # said where the case is shown
+                return None
+            if not torch.equal(write_of((k, beta), n), write_of(swap(i, j, n), n)):
+                wrong.append((k, beta.item(), i, j))
+        stray = [(k[c].item(), c, i, j) for k, _, i, j in wrong for c in range(len(k)) if c not in (i, j) and k[c]]
+        if stray:
+            return "it changes a column that should stay as it is", [
+                "The key is 0 everywhere but at i and j. Asked for {2} and {3}, yours is {0:.3g} at {1}."
+                .format(*stray[0])]
+        return said_of(*wrong[0]) if wrong else None
+
+
+def said_of(k, beta, i, j):
+    """(headline, advice) for a key and a strength that change columns i and j only, and do not exchange them."""
+    a, b, strength = k[i].item(), k[j].item(), beta * k.square().sum().item()
+    if abs(a + b) > 1e-9 * (abs(a) + abs(b)):
+        return "its key is not the difference of the two", [
+            f"Asked for {i} and {j}, it has {a:.3g} and {b:.3g} there. What must turn round is e_i − e_j: one entry is "
+            "the negative of the other."]
+    if abs(strength - 2) < 0.01:
+        return "its key or its strength is rounded", [
+            f"β‖k‖² is {strength:.6g}, and must be 2. Write `0.5**0.5`, and let the computer do the digits."]
+    return "its strength does not fit the length of its key", [
+        f"The key points the right way. But β‖k‖² is {strength:.3g}, and only 2 turns what it finds round: β = 2 for a "
+        "key of length 1."]
 
 
 def write_of(answer, n):
     """I − β k kᵀ of an answer; raises ValueError unless it is a key and a strength."""
+    k, beta = key_and_strength(answer, n)
+    return householder(k, beta).round(decimals=12) + 0.0                  # no -0 and no 1e-16 to look at
+
+
+def key_and_strength(answer, n):
+    """The two as tensors, (n,) and (); raises ValueError if they are something else."""
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
         raise ValueError("it returns something else than a key and a strength")
     k, beta = (torch.as_tensor(x).double() for x in answer)
     if k.shape != (n,) or beta.numel() != 1:
         raise ValueError(f"its key has shape {tuple(k.shape)} and its strength {tuple(beta.shape)}, expected (n,) "
                          "and a number")
-    return householder(k, beta.reshape(())).round(decimals=12) + 0.0       # no -0 and no 1e-16 to look at
+    return k, beta.reshape(())
 
 
 def keyed(key, beta):
@@ -125,8 +155,7 @@ def unit_difference(a, b):
 exercise(
     id="15.11", title="A write that exchanges two things", kind="code", stars=3, minutes=15, equations=("15.8",),
     reference=swap, alternatives=(swap_by_a_long_key, swap_the_other_way_round), prepare=AsMatrix(),
-    cases=lambda g: [Case((i, j, n), f"entries {i} and {j} of {n}") for i, j, n in
-                     ((0, 1, 2), (0, 1, 3), (2, 0, 3), (1, 3, 4), (4, 2, 6))],
+    cases=lambda g: [Case((i, j, n), f"entries {i} and {j} of {n}") for i, j, n in SWAPS],
     mutants={
         "erases the difference": Mistake(keyed(unit_difference, 1.0),
             "β‖k‖² = 1: the difference of the two entries is erased, so both become their mean. Erase twice as much "

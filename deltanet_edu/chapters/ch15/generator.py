@@ -62,6 +62,8 @@ LAWS = {
     "leaves some keys out": "Every number from 1 to vocab/2 − 1 must be able to be a key. Look at the ends of your "
                             "range: the upper end of `randint` is excluded.",
     "prefers some keys": "All keys must be as likely as each other.",
+    "prefers some keys together": "Every choice of keys must be as likely: knowing one key of a sequence must say "
+                                  "nothing about the others. Neighbors, for instance, are too few choices.",
     "leaves some values out": "Every number from vocab/2 to vocab − 1 must be able to be a value. Look at the ends of "
                               "your range: the upper end of `randint` is excluded.",
     "prefers some values": "All values must be as likely as each other, in every place.",
@@ -133,11 +135,22 @@ def drawn_unevenly(values, asked, half, vocab):
     for name, drawn, low, high in (("keys", asked, 1, half), ("values", values, half, vocab),
                                    ("values", values[:, 0], half, vocab)):
         counts = drawn.flatten().bincount(minlength=high)[low:]
-        if not counts.all():
+        rare = len(counts) * (1 - 1 / len(counts)) ** drawn.numel()      # how likely it is that one is never drawn
+        if not counts.all() and rare < 1e-6:
             return f"leaves some {name} out"
         if uneven(counts):
             return f"prefers some {name}"
+        if name == "keys" and uneven(of_two(chosen, half)):
+            return "prefers some keys together"
     return ""
+
+
+def of_two(chosen, half):
+    """How often each two keys are drawn together: chosen (n, keys), sorted -> a count for each two of 1 to half - 1."""
+    a, b = torch.combinations(torch.arange(chosen.shape[1])).mT
+    together = (chosen[:, a] * half + chosen[:, b]).flatten().bincount(minlength=half * half).view(half, half)
+    low, high = torch.combinations(torch.arange(1, half)).mT
+    return together[low, high]
 
 
 def values_broken(told, values, asked, n, keys, writes):
@@ -246,6 +259,11 @@ def with_repetition(n, half, keys, g):
     return torch.randint(1, half, (n, keys), generator=g)
 
 
+def neighbors(n, half, keys, g):
+    first = torch.randint(half - 1, (n, 1), generator=g)
+    return 1 + (first + torch.arange(keys)) % (half - 1)
+
+
 def skewed(n, half, keys, g):
     chance = 1.0 / torch.arange(1, half)                                 # small keys more often
     return 1 + torch.multinomial(chance.expand(n, -1), keys, generator=g)
@@ -347,6 +365,7 @@ ANSWERS = {
         mine=lambda n, half, keys, g: keys_of(1, half, keys, g).expand(n, -1)),
     "leaves some keys out": drawn(mine=lambda n, half, keys, g: keys_of(n, max(half - 1, keys + 1), keys, g)),
     "prefers some keys": drawn(mine=skewed),
+    "prefers some keys together": drawn(mine=neighbors),
     "leaves some values out": drawn(values=lambda told, half, vocab, g: values_of(told, half, vocab - 1, g)),
     "prefers some values": drawn(values=skewed_values),
     "gives a key the same value every time": drawn(values=one_value_a_key),

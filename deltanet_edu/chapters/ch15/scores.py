@@ -1,6 +1,7 @@
 """Exercises 15.4 and 15.9: what a score may count, and which sequences a test may ask."""
 
 import hashlib
+from types import FunctionType
 
 import torch
 
@@ -32,8 +33,12 @@ def share_by_loops(logits, targets):
     return right / count if count else 0
 
 
+def share_of(right, asked):
+    return (right & asked).sum().item() / max(1, asked.sum().item())
+
+
 def scored(said=lambda logits: logits.argmax(-1), wanted=lambda targets: targets, asked=lambda targets: targets != -100,
-           share=lambda right, asked: (right & asked).sum().item() / max(1, asked.sum().item())):
+           share=share_of):
     """A mutant: what the model is taken to say, what is wanted, what counts, and how right ones become a share."""
     def f(logits, targets):
         return share(said(logits) == wanted(targets), asked(targets))
@@ -60,6 +65,15 @@ def whole_sequences(right, asked):
     return (right | ~asked).all(1).double().mean().item()
 
 
+def unless_nothing(share):
+    """A mutant's share that is 0 where nothing is asked."""
+    return lambda right, asked: share(right, asked) if asked.any() else 0.0
+
+
+def all_positions(right, asked):
+    return (right | ~asked).double().mean().item()
+
+
 def score_cases(g):
     def case(note, B, T, V, asked):
         targets = torch.randint(V, (B, T), generator=g)
@@ -84,10 +98,22 @@ exercise(
         "counts positions that are not asked": Mistake(scored(share=lambda right, asked: right.double().mean().item()),
             "The right ones are divided by all positions, so every position that is not asked counts as a mistake. A "
             "perfect model that is asked at 64 of 512 positions gets 12.5 %.", "eq. 15.1"),
-        "counts what is not asked as right": Mistake(scored(share=lambda right, asked: (right | ~asked).double().mean()
-                                                            .item()),
+        "counts what is not asked as right": Mistake(scored(share=all_positions),
             "Whatever is not asked counts as right. A model that knows nothing gets the share of fillers as a gift.",
             "eq. 15.1"),
+        "counts what is not asked as right, unless nothing is": Mistake(scored(share=unless_nothing(all_positions)),
+            "Whatever is not asked counts as right. A model that knows nothing gets the share of fillers as a gift.",
+            "eq. 15.1"),
+        "asks for whole sequences, unless nothing is asked": Mistake(scored(share=unless_nothing(whole_sequences)),
+            "That is the share of sequences without a mistake. Each answer counts for itself.", "eq. 15.1"),
+        "takes 0 for the mark": Mistake(scored(asked=lambda t: t != 0),
+            "Here −100 marks what is not asked; 0 is a token like any other.", "eq. 15.1"),
+        "counts where something is said": Mistake(
+            lambda logits, targets: share_of(logits.argmax(-1) == targets, logits.argmax(-1) > 0),
+            "The *targets* say what is asked, not the answers: `targets != -100`.", "eq. 15.1"),
+        "looks at the last position": Mistake(
+            lambda logits, targets: (logits[:, -1].argmax(-1) == targets[:, -1]).double().mean().item(),
+            "A question may stand anywhere in the sequence.", "eq. 15.1"),
         "takes −100 for token 0": Mistake(scored(wanted=lambda t: t.clamp(min=0), asked=lambda t: t > -101),
             "`clamp` turns −100 into token 0, so a model that says 0 at every filler is praised for it.", "eq. 15.1"),
         "leaves token 0 out": Mistake(scored(asked=lambda t: t > 0),
@@ -160,26 +186,39 @@ def stream_with_the_seed_last(seed, test, n):
     return (2 * n + int(test)) * 1_000_000 + seed
 
 
+SAMPLE = 1000             # so many batches, drawn at random; more than half of all must have a number of at least ...
+ENOUGH = 2**40            # ... this, as there are 2 · 100,000 · 10,000,001 of them
+
+
 class Streams:
-    """The judge (`prepare`): how many different numbers f gives to a list of (seed, test, n), called twice over."""
+    """The judge (`prepare`): whether f gives different numbers to a list of (seed, test, n), and who meets first."""
 
     def __call__(self, f):
         def different(asked):
-            return len(set(numbers(f, asked)))
+            given = numbers(f, asked)
+            meeting, count = first_to_meet(given, asked), len(set(given))
+            return f"{count} numbers for {len(asked)} batches" + (f": {meeting}" if meeting else "")
         return standing_for(different, f)
 
     def verdict(self, different, is_right):
         """Which two streams meet first, and where; None if the answer gives no numbers."""
-        for case in stream_cases(None):
-            met, asked = {}, case.args[0]
+        for case in stream_cases(torch.Generator().manual_seed(0)):
             try:
-                given = numbers(different.__wrapped__, asked)
+                meeting = first_to_meet(numbers(different.__wrapped__, case.args[0]), case.args[0])
             except Exception:                                            # said where the case is shown
                 return None
-            for number, one in zip(given, asked):
-                if (other := met.setdefault(number, one)) is not one:
-                    return f"{spoken(other)} and {spoken(one)} get the same number", []
+            if meeting:
+                return meeting, []
         return None
+
+
+def first_to_meet(given, asked):
+    """Which two of those who asked are the first to be given the same number; "" if no two are."""
+    met = {}
+    for number, one in zip(given, asked):
+        if (other := met.setdefault(number, one)) is not one:
+            return f"{spoken(other)} and {spoken(one)} get the same number"
+    return ""
 
 
 def spoken(one):
@@ -189,29 +228,53 @@ def spoken(one):
 
 def numbers(f, asked):
     """What f gives to each (seed, test, n); raises ValueError unless they are whole, repeat and fit a generator."""
-    given = [f(*one) for one in asked]
-    for x in given:
-        if isinstance(x, bool) or not isinstance(x, int) and not (isinstance(x, torch.Tensor) and x.numel() == 1
-                                                                  and not x.is_floating_point()):
-            raise ValueError("it gives something else than a whole number")
-    given = [int(x) for x in given]
-    if [int(f(*one)) for one in asked] != given:
+    whole(f(64, False, 64))                                              # powers of these are too large already
+    given = [whole(f(*one)) for one in asked]
+    if [whole(f(*one)) for one in asked] != given:
         raise ValueError("it gives the same batch another number the next time")
-    if min(given) < 0 or max(given) >= 2**64:
-        raise ValueError("its numbers leave the range from 0 to 2^64 that a generator takes")
+    if (g := in_another_process(f)) is not f and [whole(g(*one)) for one in asked] != given:
+        raise ValueError("it gives another number in another process: `hash` of a text is salted anew in each")
+    if len(asked) >= SAMPLE and max(given) < ENOUGH:
+        raise ValueError("it has too few numbers: all are below 2^40 = 1.1 · 10^12, and there are 2 · 10^12 batches")
     return given
+
+
+def whole(x):
+    """The number as an int; raises ValueError if it is none, or one that no generator takes."""
+    if isinstance(x, bool) or not isinstance(x, int) and not (isinstance(x, torch.Tensor) and x.numel() == 1
+                                                              and not x.is_floating_point()):
+        raise ValueError("it gives something else than a whole number")
+    if not 0 <= int(x) < 2**64:
+        raise ValueError("its numbers leave the range from 0 to 2^64 that a generator takes")
+    return int(x)
+
+
+def in_another_process(f):
+    """f with a `hash` that gives texts other numbers; f itself if it does not call `hash`."""
+    if "hash" not in getattr(getattr(f, "__code__", None), "co_names", ()):
+        return f
+    return FunctionType(f.__code__, {**f.__globals__, "hash": salted}, f.__name__, f.__defaults__, f.__closure__)
+
+
+def salted(x):
+    parts = x if isinstance(x, tuple) else (x,)
+    return hash(x) ^ 1 if any(isinstance(part, (str, bytes)) for part in parts) else hash(x)
 
 
 def stream_cases(g):
     def case(note, seeds, ns, tests=(False, True)):
         return Case(([(s, t, n) for s in seeds for t in tests for n in ns],), note)
     far = [0, 999, 1000, 4096, 65_535, 65_536, 999_999, 1_000_000, 9_999_999, 10_000_000]
+    seeds, tests, ns = (torch.randint(top, (SAMPLE,), generator=g).tolist() for top in (100_000, 2, 10_000_001))
+    drawn = dict.fromkeys((seed, bool(test), n) for seed, test, n in zip(seeds, tests, ns))
     return [case("training and test of one run", [0], range(12)),
             case("two seeds, training", [0, 1], range(10), [False]),
             case("two seeds, training and test", [3, 4], range(9)),
             case("the test starts far behind", [0], far),
             case("many seeds", range(30), [0, 1, 2, 3, 5, 7]),
-            case("seeds far apart", [0, 1, 2, 7, 999, 1000, 1001, 12_345], far)]
+            case("seeds far apart", [0, 1, 2, 7, 999, 1000, 1001, 12_345], far),
+            case("the largest seeds", [0, 1, 32_768, 65_535, 65_536, 99_998, 99_999], [0, 1, 2, 8_388_608, 10_000_000]),
+            Case(([*drawn, (0, False, 0)],), "drawn at random")]
 
 
 exercise(
@@ -254,10 +317,24 @@ exercise(
             "Products meet everywhere: 2 · 3 = 3 · 2, and with seed 0 all batches are one."),
         "multiplies": Mistake(lambda seed, test, n: seed * (1 + test) * n,
             "Products meet everywhere: 2 · 3 = 3 · 2, and with seed 0 everything is 0."),
+        "adds all three": Mistake(lambda seed, test, n: seed + test + n,
+            "Sums meet everywhere: training batch 1 is test batch 0, and batch 0 of the next seed."),
         "takes an exclusive or": Mistake(lambda seed, test, n: seed ^ (test << 40) ^ n,
             "0 ^ 1 is 1 ^ 0: batch 1 of seed 0 is batch 0 of seed 1."),
-        "gives the training a number that is negative": Mistake(lambda seed, test, n: (-1) ** test * (seed * 10**9 + n),
-            "The sign tells them apart, but `manual_seed` wants no number below 0, and 0 has no sign."),
+        "tells them apart by the sign": Mistake(lambda seed, test, n: (-1) ** test * (seed * 10**9 + n),
+            "`manual_seed` wants no number below 0; and 0 has no sign."),
+        "leaves no room for batch 10,000,000": Mistake(lambda seed, test, n: (2 * seed + test) * 10**7 + n,
+            "n goes *up to* 10,000,000: the last batch of the training is batch 0 of the test."),
+        "takes the number for a seed and the seed for a number": Mistake(
+            lambda seed, test, n: (2 * n + test) * 99_999 + seed,
+            "Seeds go up to 99,999, so 100,000 of them need room."),
+        "gives a seed 16 bits": Mistake(lambda seed, test, n: n << 17 | test << 16 | seed,
+            "2¹⁶ is 65,536: a seed from there on reaches into the bit of `test`."),
+        "gives a batch 23 bits": Mistake(lambda seed, test, n: seed << 24 | test << 23 | n,
+            "2²³ is 8,388,608: a batch from there on reaches into the bit of `test`."),
+        "writes the digits in a row": Mistake(lambda seed, test, n: int(f"{seed}{int(test)}{n}"),
+            "The digits do not say where one number ends and the next begins: seed 0, training, 10 and seed 0, test, 0 "
+            "are both 010. Give each a fixed number of places."),
         "draws a random number": Mistake(lambda seed, test, n: int(torch.randint(2**62, ())),
             "Then no run can be repeated, and none resumed: batch n must be the same batch whenever it is asked for."),
         "gives no whole number": Mistake(lambda seed, test, n: (seed, test, n),

@@ -119,6 +119,18 @@ exercise(
         "asks at the told values": Mistake(
             lambda keys, values, slots, T: retargeted(keys, values, slots, T, slice(1, 2 * keys.shape[1], 2), values),
             "A value that is being told is not asked for. Only the keys in the slots have targets."),
+        "begins with a copy of the tokens": Mistake(
+            lambda *x: (mqar(*x)[0], torch.where(mqar(*x)[1] >= 0, mqar(*x)[1], mqar(*x)[0])),
+            "Where nothing is asked the target is −100. Yours asks for the token that has just been read."),
+        "fills the tokens with −100": Mistake(laid_out(filler=-100),
+            "−100 marks a *target* that is not asked. A token that says nothing is 0."),
+        "sorts the values": Mistake(
+            lambda keys, values, slots, T: (mqar(keys, values, slots, T)[0],
+                                            mqar(keys, values.sort(1).values, slots, T)[1]),
+            "Value i belongs to key i and stands in slot i of `slots`: keep the columns together."),
+        "puts the key into the second token of its slot": Mistake(laid_out(slot=lambda P, slots: 2 * P + 2 * slots + 1),
+            "The key stands in the *first* token of its slot, and the target with it.",
+            next="`where = 2 * P + 2 * slots`."),
         "marks with −1": Mistake(laid_out(fill=-1),
             "−1 is no mark that `cross_entropy` knows: it leaves out −100, and stops with an error at −1."),
         "asks for every next token, without the answers": Mistake(

@@ -46,6 +46,36 @@ def combined(reduce):
     return f
 
 
+def most_frequent(keys, values, asked):
+    rows = zip(keys, values, asked.tolist())
+    return torch.stack([torch.stack([v[k == key].mode().values for key in a]) for k, v, a in rows])
+
+
+def in_the_first(keys, values, asked):
+    """The last value of the first sequence; 0 where it does not tell the key."""
+    known = dict(zip(keys[0].tolist(), values[0].tolist()))
+    return torch.tensor([[known.get(key, 0) for key in row] for row in asked.tolist()])
+
+
+def largest_of_all(targets, keys, values, asked):
+    same = asked[:, :, None] == keys[:, None, :]
+    targets[:, 2 * keys.shape[1]::2] = (same * values[:, None, :]).amax(-1)
+    return targets
+
+
+def marked_fillers(tokens, keys, values, asked):
+    tokens[:, 2 * keys.shape[1] + 1::2] = -100
+    return tokens
+
+
+def fillers_last(keys, values, asked):
+    told = torch.stack([keys, values], 2).flatten(1)
+    tokens = torch.cat([told, asked, torch.zeros_like(asked)], 1)
+    targets = torch.full_like(tokens, -100)
+    targets[:, told.shape[1]:told.shape[1] + asked.shape[1]] = last_told(keys, values, asked)
+    return tokens, targets
+
+
 def mixed(keys, values, asked):
     known = dict(zip(keys.flatten().tolist(), values.flatten().tolist()))
     return torch.tensor([[known[key] for key in row] for row in asked.tolist()])
@@ -60,7 +90,8 @@ def told_cases(g):
     easy = Case((torch.tensor([[3, 1, 3, 2]]), torch.tensor([[11, 12, 13, 14]]), torch.tensor([[1, 3]])),
                 "key 3 is told twice, n = 1, N = 4, Q = 2")
     return [case("one pair", 1, 1, 1, 3), easy, case("every key is new", 1, 2, 3, 50), case("one key", 2, 5, 1, 1),
-            case("three keys, again and again", 2, 9, 4, 3), case("many sequences", 7, 12, 5, 4),
+            case("as many questions as pairs", 1, 4, 4, 3), case("three keys, again and again", 2, 9, 4, 3),
+            case("many sequences", 7, 12, 5, 4),
             case("more questions than pairs", 3, 3, 6, 2)]
 
 
@@ -98,6 +129,10 @@ exercise(
             lambda k, v, a: last_told(k[:1].expand_as(k), v[:1].expand_as(v), k[:1].expand_as(k).gather(
                 1, torch.zeros_like(a))) if len(k) > 1 else last_told(k, v, a),
             "Every sequence has bindings of its own."),
+        "looks into the first sequence": Mistake(in_the_first,
+            "Every sequence has bindings of its own: `keys[b]` and `values[b]`, not `keys[0]`."),
+        "answers with the most frequent value": Mistake(most_frequent,
+            "How often a value was told does not count. The last one does."),
         "mixes the sequences": Mistake(mixed,
             "One dictionary for the whole batch: a key that another sequence tells as well gets that one's value."),
         "counts the place from the end": Mistake(chosen(lambda same: same.flip(2).int().argmax(-1)),
@@ -262,6 +297,12 @@ exercise(
         "asks at the last places": Mistake(written(targets=at_the_end),
             "The last Q places hold keys and fillers by turns. The targets stand at the keys: every second place from "
             "2N on."),
+        "asks for the largest value": Mistake(written(targets=largest_of_all),
+            "The target is the value that the key was told *last*, not the largest."),
+        "fills the tokens with −100": Mistake(written(tokens=marked_fillers),
+            "−100 marks a *target* that is not asked. The filler among the tokens is 0."),
+        "puts all fillers behind all questions": Mistake(fillers_last,
+            "Each asked key has its filler right behind it: k 0 k 0 ..."),
         "marks with −1": Mistake(written(targets=lambda t, *rest: t.where(t >= 0, -1)),
             "−1 is no mark that `cross_entropy` knows: it leaves out −100, and stops with an error at −1."),
         "gives the answers alone": Mistake(
