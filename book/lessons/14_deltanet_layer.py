@@ -275,7 +275,7 @@ for name, factor in (("10", 10.0), ("1/√128", 128**-0.5), ("1/100", 0.01)):
     print(f"queries times {name:6}: outputs change by {change(layer, factor, x):.1%}")
 
 # %% [markdown]
-# Longer queries change little, shorter ones much, and all of it is the ε. One library has the second factor as its habit:
+# Longer queries change little, shorter ones much. One library has the second factor as its habit. What does it amount to?
 
 # %%
 predict("14.c")

@@ -62,7 +62,7 @@ for name, said in candidates.items():
 # * read a table of scores with its spread, and say which claims it carries.
 #
 # You need chapters 1, 2 and 4, and 14 for the models' names. Reading and running takes an hour, the exercises two and
-# a half. The chapter builds `deltanet_edu/tasks/` and the command `deltanet-edu task NAME`.
+# three quarters. The chapter builds `deltanet_edu/tasks/` and the command `deltanet-edu task NAME`.
 #
 # ## Three questions about earlier chapters
 #
@@ -165,7 +165,7 @@ verify("15.3")
 # asked. An item is recalled if its own value is the nearest of all N, as in chapter 1.
 
 # %%
-predict("15.b")
+predict("15.a")
 
 # %%
 def told_once(N, d=32, V=32, trials=200):
@@ -303,7 +303,7 @@ verify("15.5")
 # That is a statement about one memory. A model has two layers, a convolution, and may write whatever helps.
 
 # %%
-predict("15.a")
+predict("15.b")
 
 # %%
 rows, about = stored("overwrite_cpu")
@@ -487,7 +487,7 @@ show(FromLast.forward)
 verify("15.10")
 
 # %% [markdown]
-# At baseline difficulty 121 bits, in a state of thousands of numbers. Room is not the difficulty; laying the tokens
+# At baseline difficulty that is little (15.3 counts it), in a state of thousands of numbers. Room is not the difficulty; laying the tokens
 # down so that a single read gives all of them back is.
 #
 # **Memorizing**: behind each key stands a sign, where its value is asked.

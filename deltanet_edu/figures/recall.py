@@ -54,8 +54,8 @@ def automaton(edges, title="", names="abcdefghijklmnopqr"):
         for a, b in out:
             ax.annotate("", at[b], at[s], zorder=1, arrowprops=dict(
                 arrowstyle="-|>", color=colors.gray, shrinkA=13, shrinkB=13, connectionstyle="arc3,rad=0.16"))
-            middle, along = 0.42 * at[b] + 0.58 * at[s], at[b] - at[s]
-            beside = np.array([along[1], -along[0]]) * 0.09
+            middle, along = 0.28 * at[b] + 0.72 * at[s], at[b] - at[s]         # near where the arrow leaves
+            beside = np.array([along[1], -along[0]]) * 0.07
             ax.text(*(middle + beside), names[a], ha="center", va="center", fontsize=11, color=colors.red,
                     weight="bold", bbox=dict(facecolor=colors.paper, edgecolor="none", pad=0.6), zorder=3)
     ax.scatter(*at.T, s=520, color=[colors.sky if s == 0 else colors.light for s in edges], edgecolor=colors.gray,

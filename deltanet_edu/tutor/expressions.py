@@ -96,6 +96,16 @@ def transposed(node):
     return ast.Attribute(node, "mT", ast.Load())
 
 
+def _in_index(node, scope):
+    """Whether an expression stands between brackets that pick entries."""
+    parent = scope.parent.get(node)
+    while isinstance(parent, ast.expr):
+        if isinstance(parent, ast.Subscript):
+            return node is parent.slice
+        node, parent = parent, scope.parent.get(parent)
+    return False
+
+
 def _of_operator(node, scope):
     """Of sums, products and quotients: a part left out, doubled, with the other sign, in the other order."""
     a, b, A, B = node.left, node.right, code(node.left), code(node.right)
@@ -121,8 +131,9 @@ def _of_operator(node, scope):
         case ast.Mult():
             yield 0, f"leaves out the factor {B}", a
             yield 0, f"leaves out the factor {A}", b
-            yield 1, f"multiplies by {A} twice", _binary(a, ast.Mult, node)
-            yield 1, f"multiplies by {B} twice", _binary(node, ast.Mult, b)
+            twice = 5 if _in_index(node, scope) else 1                   # in an index it is right by chance only
+            yield twice, f"multiplies by {A} twice", _binary(a, ast.Mult, node)
+            yield twice, f"multiplies by {B} twice", _binary(node, ast.Mult, b)
             yield 4, f"divides by {B}, where it belongs as a factor", _binary(a, ast.Div, b)
             yield 4, f"divides by {A}, where it belongs as a factor", _binary(b, ast.Div, a)
             yield 4, f"adds {A} and {B}, where they should be multiplied", _binary(a, ast.Add, b)

@@ -8,6 +8,7 @@ import torch
 
 from deltanet_edu.chapters.ch15.generator import ANSWERS as UNLAWFUL
 from deltanet_edu.chapters.ch15.generator import LAWS, Lawful, overwrite, overwrite_of_the_package
+from deltanet_edu.chapters.ch15.told import as_sequence as written
 from deltanet_edu.tutor.grading import grade
 from deltanet_edu.tutor.registry import find
 
@@ -69,8 +70,6 @@ def task(mine="1 + torch.rand(n, vocab // 2 - 1, generator=g).argsort(1)[:, :key
          values="torch.randint(vocab // 2, vocab, told.shape, generator=g)",
          asked="mine.gather(1, torch.rand(n, keys, generator=g).argsort(1))", before=""):
     """15.8 with other draws."""
-    from deltanet_edu.chapters.ch15.told import as_sequence
-
     f = function("n, keys, writes, vocab, g, as_sequence", f"""
 {before}
 mine = {mine}
@@ -78,7 +77,7 @@ told = {told}
 values = {values}
 asked = {asked}
 return as_sequence(told, values, asked)""")
-    return lambda n, keys, writes, vocab, g: f(n, keys, writes, vocab, g, as_sequence)
+    return lambda n, keys, writes, vocab, g: f(n, keys, writes, vocab, g, written)
 
 
 def number(expression):
@@ -199,6 +198,17 @@ def test_streams_that_meet_are_named(answer, said):
     assert verdict.state == "fail" and said in verdict.headline, verdict.text
 
 
+def test_a_step_that_does_not_belong_is_no_factor_in_an_index():
+    """`2 * N * N` for `2 * N` empties the slice that it stands in, and so does leaving the step out."""
+    def as_sequence(keys, values, asked):
+        tokens, targets = written(keys, values, asked)
+        N = keys.shape[1]
+        targets[:, 2 * N:-2] = -100
+        return tokens, targets
+    verdict = grade(find("exercise", "15.7"), as_sequence)
+    assert "which does not belong" in verdict.headline, verdict.text
+
+
 def test_a_write_is_judged_by_what_it_does():
     exercise = find("exercise", "15.11")
     for entries, beta, said in (("1 / 5**0.5, 2 / 5**0.5", 2.0, "not the difference"),
@@ -216,6 +226,7 @@ def test_every_law_has_an_answer_that_breaks_it_and_no_right_one_does_by_chance(
         judged = Lawful()(f)
         for seed in range(100, 130):
             judged(300, 3, 3, 10, seed)                                  # raises if a law is broken
+    Lawful()(overwrite)(300, 6, 4, 64, 149)                              # one value of 32 is never the first told
 
 
 @pytest.mark.parametrize("name", ["overwrite_cpu", "parity_cpu"])

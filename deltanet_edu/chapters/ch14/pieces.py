@@ -182,8 +182,9 @@ MISTAKES_OF_CONVOLVE = alone_and_paired(convolve_with, SLIPS_OF_CONVOLVE, LIKELY
 def convolve_cases(g):
     for B, T, D, n in ((1, 1, 1, 2), (1, 2, 1, 3), (1, 1, 2, 4), (2, 3, 2, 4), (1, 6, 3, 4), (2, 5, 2, 3),
                        (1, 2, 3, 1)):
-        yield Case((normal(g, B, T, D), None, normal(g, n, D)), f"T = {T}, {n} taps, at the start of a text")
-        yield Case((normal(g, B, T, D), normal(g, B, n - 1, D), normal(g, n, D)), f"T = {T}, {n} taps, with a tail")
+        taps = "one tap" if n == 1 else f"{n} taps"
+        yield Case((normal(g, B, T, D), None, normal(g, n, D)), f"T = {T}, {taps}, at the start of a text")
+        yield Case((normal(g, B, T, D), normal(g, B, n - 1, D), normal(g, n, D)), f"T = {T}, {taps}, with a tail")
 
 
 exercise(

@@ -149,7 +149,16 @@ def _(g):
 # -- predictions -------------------------------------------------------------------------------------------------------
 
 prediction(
-    "15.a", question="Six keys, each told four times with another value; the last one counts. How many questions does "
+    "15.a", question="32 pairs with random keys of width 32, told once. Which memory gives back more of them?",
+    options={"the delta rule": "It has the smaller error on average, and yet recalls fewer: each write erases a little "
+                               "of what older items left.",
+             "both the same": "Their errors differ in kind: evenly spread in one, on the old items in the other.",
+             "the one that only adds": "Its noise is the same for all items. The delta rule keeps the newest perfectly "
+                                       "and pays with the oldest."},
+    answer="the one that only adds",
+)
+prediction(
+    "15.b", question="Six keys, each told four times with another value; the last one counts. How many questions does "
                      "a model with linear attention answer rightly, after 600 steps?",
     options={"nearly all": "DeltaNet does. In a memory that adds, each key has three old values beside the new one, as "
                            "loud as it.",
@@ -158,15 +167,6 @@ prediction(
                                          "and a convolution find some other way, each run at another pace.",
              "all but the oldest": "A memory that adds has no oldest and no newest: all ages are alike."},
     answer="about half, more or less",
-)
-prediction(
-    "15.b", question="32 pairs with random keys of width 32, told once. Which memory gives back more of them?",
-    options={"the delta rule": "It has the smaller error on average, and yet recalls fewer: each write erases a little "
-                               "of what older items left.",
-             "both the same": "Their errors differ in kind: evenly spread in one, on the old items in the other.",
-             "the one that only adds": "Its noise is the same for all items. The delta rule keeps the newest perfectly "
-                                       "and pays with the oldest."},
-    answer="the one that only adds",
 )
 prediction(
     "15.c", question="β lies in (0, 1), the bits are 1, 1, 1, ... Which state tells odd from even after 1,000 of them?",
