@@ -159,7 +159,7 @@ NOT_FIGURES = {
     "kernels.shape_axes", "programs.borders", "programs.flat", "programs.grid", "programs.middle", "programs.told",
     "programs.uses", "kernels.thousands", "language.level_lines", "measuring.spelled", "recall.plain", "recall.some",
     "race.clock",
-    "language.noted", "language.smooth", "memory.label_axis",
+    "language.mixer_look", "language.noted", "language.smooth", "memory.label_axis",
     "memory.number", "memory.tiles", "memory.told", "pictures.pictures", "pictures.seen", "style.array",
     "style.close", "style.course", "style.look", "style.read_off", "style.size", "style.spoken", "style.style",
     "style.subplots", "style.words", "tensor_core.on_tensor_core", "tensor_core.similar_keys",

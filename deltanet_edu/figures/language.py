@@ -33,6 +33,7 @@ def learning(curves, steps=None):
     """Held-out curves of several runs in one panel: {name: log entries with held_out}."""
     figure, ax = subplots("Line plot of bits per character on held-out text while training.")
     bits_panel(ax, curves, steps=steps)
+    ax.autoscale(axis="y")                                               # nothing to beat is drawn: the curves fill it
     ax.legend()
     return figure
 
@@ -118,8 +119,7 @@ def spread(groups, xlabel, lines=None, note=""):
     told = "; ".join(f"{model} {', '.join(f'{value:.3f}' for value in runs)}" for model, runs in groups.items())
     figure, ax = subplots(f"Dots, one a run, of {xlabel}. {told}.", figsize=(6.8, 1.1 + 0.34 * len(groups)))
     for i, (model, runs) in enumerate(groups.items()):
-        chosen = look(MIXER_COLORS.get(model, "gray")) | {"linestyle": "", "alpha": 0.85}
-        ax.plot(runs, np.full(len(runs), i), **chosen | {"marker": chosen["marker"] or "o"})
+        ax.plot(runs, np.full(len(runs), i), **mixer_look(model) | {"linestyle": "", "alpha": 0.85})
         if len(runs):
             ax.plot([np.mean(runs)] * 2, [i - 0.32, i + 0.32], color=colors.ink, lw=1.4)
     for name, value in (lines or {}).items():
@@ -141,8 +141,7 @@ def of_mixers(panels, xlabel, ylabel, note=""):
     named = {}
     for ax, (title, models) in zip(axes[0], panels.items()):
         for model, points in models.items():
-            chosen = look(MIXER_COLORS.get(model, "gray"), len(points))
-            named[model] = ax.plot(*zip(*points), label=model, **chosen)[0]
+            named[model] = ax.plot(*zip(*points), label=model, **mixer_look(model))[0]
         ticks = sorted({x for points in models.values() for x, _ in points})
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
         ax.set_xscale("log", base=2)
@@ -151,6 +150,12 @@ def of_mixers(panels, xlabel, ylabel, note=""):
     axes[0, -1].legend(named.values(), named, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
     noted(figure, note)
     return figure
+
+
+def mixer_look(model):
+    """The look of a mixer's few points, which all have a marker."""
+    chosen = look(MIXER_COLORS.get(model, "gray"))
+    return chosen | {"marker": chosen["marker"] or "*"}
 
 
 def noted(figure, note):
