@@ -2,14 +2,17 @@
 # # 16. A language model: exercises
 #
 # {exercises}. `hint("16.2")` gives a push, `solution("16.2")` a solution.
-# The first four are the pieces of a running model: what it is measured by, and what one token does. Everything is in float64.
+# The first four are the pieces of a running model: what it is measured by, and what one token does. The last seven, 16.13 to 16.19, are one build:
+# you write a language model and its training, from an empty cell, and train it. Everything but that training is in float64.
 
 # %%
 import math
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from deltanet_edu import delta_rule
 from deltanet_edu.tutor import check, hint, progress, solution
 
 # %% [markdown]
@@ -175,3 +178,146 @@ def in_standard_errors(a, b):
     raise NotImplementedError("16.12")
 
 check("16.12", in_standard_errors)
+
+# %% [markdown]
+# ## 16.13
+#
+# **The build.** In seven stages you write a language model with all that trains it, and in the last one it learns to tell stories. Each stage has a
+# check of its own, and uses what you wrote in those before it.
+#
+# It begins with the mixer. 16.2 to 16.4 did it for one token; here a whole text comes at once, and every memory begins empty. Project (`W_qkv`: first the
+# rows of all queries, then of all keys, then of all values, heads side by side), convolve each channel with its own last three values, SiLU, cut into
+# heads, length 1 for queries and keys, the delta rule with $\beta = \sigma(W_\beta x)$, an RMSNorm of each head with `weight` and $\varepsilon = 10^{-5}$, and $W_O$.
+# The package's `delta_rule(q, k, v, beta)` returns `o` and the memory; a loop of your own is as good.
+
+# %%
+def mixer(x, W_qkv, taps, W_beta, weight, W_O):
+    """x: (B, T, D), W_qkv: (3D, D), taps: (4, 3D), the last for the present, W_beta: (H, D), weight: (D/H,), W_O: (D, D).
+
+    Returns y: (B, T, D).
+    """
+    raise NotImplementedError("16.13")
+
+check("16.13", mixer)
+
+# %% [markdown]
+# ## 16.14
+#
+# Stage 2: block and model. A block adds twice to the stream: the mixer of its first norm, then the MLP of its second, where the MLP is
+# $W_{\text{down}}\big(\mathrm{SiLU}(g) \odot u\big)$, and $g$ and $u$ are the two halves of $W_{\text{up}}$ times its input. The model embeds the
+# tokens, runs the blocks, norms once more and multiplies by the head's matrix: a score for each possible next token. All norms are RMSNorms with
+# $\varepsilon = 10^{-5}$; there are no biases, and embedding and head have a matrix each.
+#
+# Name the parameters as you like, and write as many classes as you like: the check knows the weights by their shapes. A block has (3D, D), (4, 3D), (H, D),
+# (D/H,) and (D, D) for the mixer, (4D, D) or two of (2D, D) for $W_{\text{up}}$, (D, 2D) for $W_{\text{down}}$, and two of (D,) for the norms. The model adds (vocab, D)
+# twice, and (D,).
+#
+# All matrices begin normal with standard deviation 0.02, the embedding included; norms begin at 1, the last row of the taps at 1, and
+# the rows before it near 0, such as `0.1 * torch.randn(3, 3 * D)`.
+
+# %%
+class MyModel(nn.Module):
+    """A language model: logits = model(tokens), (B, T) -> (B, T, vocab)."""
+
+    def __init__(self, vocab, D, H, layers):
+        super().__init__()
+        raise NotImplementedError("16.14")
+
+    def forward(self, tokens):
+        raise NotImplementedError("16.14")
+
+check("16.14", MyModel)
+
+# %% [markdown]
+# ## 16.15
+#
+# Stage 3: the loss. `text` is one long row of tokens. For each of `starts`, a window begins at that token: the model reads T tokens, and for each of
+# them is asked which token follows. Return the mean of all B · T losses, in nats.
+
+# %%
+def loss_of(model, text, starts, T):
+    """model: (B, T) tokens -> (B, T, vocab) logits, text: (N,), starts: (B,). A number."""
+    raise NotImplementedError("16.15")
+
+check("16.15", loss_of)
+
+# %% [markdown]
+# ## 16.16
+#
+# Stage 4: how large a step is. The learning rate rises along a line, so that step `warmup` is the first with the full rate; then it falls along half a cosine, and
+# the last step has a twentieth of it. Steps count from 1 to `steps`.
+
+# %%
+def rate(step, steps, warmup):
+    """Three whole numbers. The share of the peak learning rate at this step, from 0 to 1."""
+    raise NotImplementedError("16.16")
+
+check("16.16", rate)
+
+# %% [markdown]
+# ## 16.17
+#
+# Stage 5: what decays. Weight decay pulls a weight towards 0, a little at each step. That is good for large matrices, and bad for a norm, whose place is near 1.
+# Make two groups for the optimizer: first the matrices, which have two dimensions and more than 8 rows, with `weight_decay` as given; then all
+# others, with 0. In both, the parameters keep the order in which they come. A group is a dict, `{"params": [...], "weight_decay": ...}`.
+
+# %%
+def groups(named, decay):
+    """named: a list of pairs (name, parameter), as list(model.named_parameters()). Returns a list of two dicts."""
+    raise NotImplementedError("16.17")
+
+check("16.17", groups)
+
+# %% [markdown]
+# ## 16.18
+#
+# Stage 6: the loop. AdamW with your groups, betas 0.9 and 0.95, and at step n = 1, 2, ... the learning rate `lr` times `rate(n, steps, warmup)`. Step n reads the
+# windows that begin at `starts[n - 1]`. The norm of all gradients together is clipped at `clip`. Return the losses, one number for each step: that of
+# its windows, before the step is taken.
+
+# %%
+def fit(model, text, starts, T, lr, decay, clip, warmup):
+    """starts: (steps, B). Trains the model, and returns a list of `steps` losses."""
+    raise NotImplementedError("16.18")
+
+check("16.18", fit)
+
+# %% [markdown]
+# ## 16.19
+#
+# The last stage: train it. Your model, with D = 32, H = 2 and two layers, reads stories, letter by letter: windows of T = 64, peak rate 0.01, weight decay 0.1,
+# clipping at 1, and a warmup of a tenth of the steps, but at least one step. Make the model, train it, and return both it and its losses.
+#
+# The check first makes a few short runs. Then it trains the book's model and yours for 200 steps each, under the same seed and on the same windows, and compares the
+# two curves: some ten seconds on a quiet machine. Your weights need not be drawn in the same order as the book's, so the curves may be as far apart as those of two
+# seeds.
+
+# %%
+def train_mine(text, vocab, starts):
+    """text: (N,) tokens below vocab, starts: (steps, B). Returns the trained model and its losses."""
+    raise NotImplementedError("16.19")
+
+check("16.19", train_mine)
+
+# %% [markdown]
+# Does it write stories? The cell below trains it for 1,000 steps, a minute or two, and lets it continue a prompt. Nothing is kept between two letters here: each one reads the
+# whole text again. The package's model keeps a state (16.2 to 16.4), and needs the same time for each letter.
+
+# %%
+def tell(prompt="Anna had a red ball. ", steps=1000, letters=300):
+    from deltanet_edu.lm.stories import stories
+
+    text = stories(0, 300_000)
+    alphabet = sorted(set(text))
+    tokens = torch.tensor([alphabet.index(c) for c in text])
+    torch.manual_seed(0)
+    model, losses = train_mine(tokens, len(alphabet), torch.randint(len(tokens) - 64, (steps, 8)))
+    print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f} nats a letter\n")
+    said = [alphabet.index(c) for c in prompt]
+    with torch.no_grad():
+        for _ in range(letters):
+            chances = (model(torch.tensor([said]))[0, -1] / 0.7).softmax(-1)
+            said.append(torch.multinomial(chances, 1).item())
+    print("".join(alphabet[i] for i in said))
+
+# tell()                                                 # after 16.19: remove the sign in front

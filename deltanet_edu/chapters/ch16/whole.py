@@ -1,0 +1,295 @@
+"""Exercise 16.19: stage 7 of the build, the model trained, and its curve beside the book's."""
+
+import copy
+import inspect
+import itertools
+from functools import cache
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from ...lm.stories import stories
+from ...tutor import Case, Mistake, exercise
+from ...tutor.rendering import in_notebook
+from ...tutor.verdict import Part
+from .loop import SLIPS as SLIPS_OF_THE_LOOP
+from .loop import fit, fit_by_hand, fit_with
+from .model import LAWS as LAWS_OF_THE_MODEL
+from .model import ByParameters, MyModel, Unlawful, check_memory, check_shapes, check_start
+from .model_mistakes import LAWLESS, model_with
+from .model_mistakes import SLIPS as SLIPS_OF_THE_MODEL
+from .steps import rate
+
+T, D, H, LAYERS = 64, 32, 2, 2
+STEPS, BATCH = 200, 8                                                    # of the run whose curve is compared
+
+# -- solutions ---------------------------------------------------------------------------------------------------------
+
+
+def train_mine(text, vocab, starts):
+    model = MyModel(vocab, D=32, H=2, layers=2)
+    losses = fit(model, text, starts, T=64, lr=0.01, decay=0.1, clip=1.0, warmup=max(1, len(starts) // 10))
+    return model, losses
+
+
+def trained(make=MyModel, fit=fit, T=64, **more):
+    """Another solution, or a mutant: another model, another loop or other settings."""
+    def f(text, vocab, starts):
+        model = make(vocab, D, H, LAYERS)
+        how = dict(T=T, lr=0.01, decay=0.1, clip=1.0, warmup=max(1, len(starts) // 10)) | more
+        return model, fit(model, text, starts, **how)
+    return f
+
+
+# -- what a run is, and what is seen of it -----------------------------------------------------------------------------
+
+@cache
+def story_tokens():
+    """60,000 characters of stories as tokens, one a character, and how many different ones there are."""
+    text = stories(0, 60_000)
+    alphabet = {c: i for i, c in enumerate(sorted(set(text)))}
+    return torch.tensor([alphabet[c] for c in text]), len(alphabet)
+
+
+def beginnings(steps, batch, seed):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randint(len(story_tokens()[0]) - T, (steps, batch), generator=g)
+
+
+class Line:
+    """How far a training is, in one line that is written over; in a notebook only, and if there is something to say."""
+
+    def __init__(self, what, steps):
+        self.what, self.steps, self.handle = what, steps, None
+        if what and in_notebook():
+            from IPython.display import display
+
+            self.handle = display(self.text(0), raw=True, display_id=True)
+
+    def text(self, step):
+        return {"text/plain": f"{self.what}: step {step} of {self.steps}"}
+
+    def show(self, step):
+        if self.handle and (step % 10 == 0 or step == self.steps):
+            self.handle.update(self.text(step), raw=True)
+
+
+class Witness:
+    """Sees a model at work, whatever trains it: its weights before it was first called, and how often it was called."""
+
+    def __init__(self, what="", steps=0):
+        self.before, self.known, self.model, self.calls, self.line = {}, set(), None, 0, Line(what, steps)
+
+    def __enter__(self):
+        self.hook = register_module_forward_pre_hook(self.see)
+        return self
+
+    def __exit__(self, *error):
+        self.hook.remove()
+
+    def see(self, module, args):
+        if id(module) not in self.known:
+            self.known |= {id(m) for m in module.modules()}
+            self.before |= {id(p): p.detach().clone() for p in module.parameters()}
+            self.model = self.model or module                            # the first to be called is the outermost
+        if module is self.model:
+            self.calls += 1
+            self.line.show(self.calls)
+
+    def at_the_start(self, model):
+        """A copy of the model as it was before it was first called."""
+        with torch.no_grad():
+            start = copy.deepcopy(model)
+            for p, now in zip(start.parameters(), model.parameters()):
+                p.copy_(self.before.get(id(now), now))
+        return start
+
+
+def outcome(answer, starts, witness):
+    """The model and the losses of an answer, if they have the form of both."""
+    text, vocab = story_tokens()
+    with witness:
+        result = answer(text, vocab, starts)
+    if not (isinstance(result, (tuple, list)) and len(result) == 2 and isinstance(result[0], nn.Module)):
+        raise ValueError("it should return two things, the model and the losses")
+    model, losses = result
+    losses = [float(x) for x in losses]
+    if len(losses) != len(starts):
+        raise ValueError(f"it returns {len(losses)} losses for {len(starts)} steps")
+    return model, losses
+
+
+# -- the laws ----------------------------------------------------------------------------------------------------------
+
+LIKELY = ("never zeroes the gradients", "does not clip", "keeps the rate constant", "asks for what it has just read",
+          "measures after the step", "never steps", "decays everything", "takes plain SGD")
+LAWS = {
+    "sees the future":
+        "The last token was changed, and logits before it have changed, too. Then the loss is no prediction. Does the "
+        "convolution look ahead, or the memory?",
+    "computes something else than the model of the book":
+        "It has the book's parameters, and with the same weights it gives other logits. `check(\"16.14\", MyModel)` says "
+        "more.",
+    "is trained otherwise":
+        "From its own first weights the loop of stage 6, with the settings of the text, gives other losses. Check "
+        "`check(\"16.18\", fit)`, and the settings.",
+    **LAWS_OF_THE_MODEL,
+    **{name: SLIPS_OF_THE_LOOP[name].diagnosis for name in LIKELY},
+}
+ABOVE, BELOW = "ends above the book's curve", "falls below the book's curve"
+CURVES = {
+    ABOVE: "Its first steps are those of the book's model with the same weights, and later it learns less. Is something "
+           "fixed that depends on the number of steps, such as the warmup?",
+    BELOW: "Its first steps are those of the book's model with the same weights, and later its loss is smaller. Does "
+           "each step read its own windows, or some of them again and again?",
+}
+
+
+def check_causal(model, vocab):
+    tokens = story_tokens()[0][None, :12]
+    with torch.no_grad():
+        changed = torch.cat([tokens[:, :-1], (tokens[:, -1:] + 1) % vocab], 1)
+        if not torch.allclose(model(tokens)[:, :-1], model(changed)[:, :-1], atol=1e-5):
+            raise Unlawful("sees the future")
+
+
+def twin(start, vocab):
+    """The book's model with the weights of a learner's, which computes the same; `Unlawful` if there is none.
+
+    Weights are told apart by their shapes, and those of one shape by their order. Which of two (vocab, D) is the
+    head and which half of the MLP is the gate, the logits must say.
+    """
+    tokens = story_tokens()[0][:24].view(2, 12)
+    pools = {}
+    for p in start.parameters():
+        pools.setdefault(tuple(p.shape), []).append(p.detach())
+    ends, split = pools.pop((vocab, D)), pools.pop((2 * D, D), [])
+    for turned_ends, turned_halves in itertools.product((False, True), repeat=2):
+        book = MyModel(vocab, D, H, LAYERS)
+        pairs = [pair[::-1] if turned_halves else pair for pair in zip(split[::2], split[1::2])]
+        pairs = pairs or [p.chunk(2)[::-1] if turned_halves else p.chunk(2) for p in pools[4 * D, D]]
+        supply = {shape: iter(weights) for shape, weights in pools.items()}
+        supply[vocab, D], supply[4 * D, D] = iter(ends[::-1] if turned_ends else ends), map(torch.cat, pairs)
+        with torch.no_grad():
+            for p in book.parameters():
+                p.copy_(next(supply[tuple(p.shape)]))
+            if torch.allclose(book(tokens), start(tokens), atol=1e-4):
+                return book
+    raise Unlawful("computes something else than the model of the book")
+
+
+def check_loop(book, losses, starts, name_it):
+    """The losses are those of the book's loop from the same start; else which slip of the loop makes them."""
+    def gap(loop):
+        text, _ = story_tokens()
+        theirs = loop(copy.deepcopy(book), text, starts, T, 0.01, 0.1, 1.0, max(1, len(starts) // 10))
+        return max(abs(a - b) for a, b in zip(theirs, losses))
+    if gap(fit) < 1e-3:
+        return
+    slips = (name for name in LIKELY if name_it and gap(fit_with(**SLIPS_OF_THE_LOOP[name].answer)) < 1e-4)
+    raise Unlawful(next(slips, "is trained otherwise"))
+
+
+# -- the curve ---------------------------------------------------------------------------------------------------------
+
+def curve(losses):
+    """The mean loss of each tenth of a run."""
+    return torch.tensor(losses).view(10, -1).mean(1)
+
+
+class Whole:
+    """The judge (`prepare`): short runs, in which each law is looked at; at last a run whose curve is compared."""
+
+    steps, tolerance = STEPS, 0.05
+
+    def __call__(self, answer):
+        def run(steps, batch, seed):
+            starts, vocab, witness = beginnings(steps, batch, seed), story_tokens()[1], Witness()
+            model, losses = outcome(answer, starts, witness)
+            start = witness.at_the_start(model)
+            check_shapes(model, vocab, D, H, LAYERS)
+            check_start(start, vocab)
+            check_causal(model, vocab)
+            check_memory(model, vocab)
+            check_loop(twin(start, vocab), losses, starts, name_it=steps == 4)
+            return {"parameters": sum(p.numel() for p in model.parameters()), "losses": len(losses)}
+
+        run.__signature__ = inspect.signature(run)
+        run.__wrapped__ = run.answer = answer                            # lines in a traceback are the learner's
+        return run
+
+    def mistake(self, error):
+        """(name, Mistake) of a law that is broken; else None."""
+        name, _, more = str(error).partition(": ")
+        return (name, Mistake(None, f"{LAWS[name]} Here: {more}." if more else LAWS[name])) \
+            if isinstance(error, Unlawful) else None
+
+    def objection(self, f):
+        """Train it, and the book's from the same weights: (headline, parts, name) if the curves are too far apart."""
+        (text, vocab), starts = story_tokens(), beginnings(self.steps, BATCH, 16)
+        witness = Witness("your model", self.steps)
+        model, losses = outcome(f.answer, starts, witness)
+        book = twin(witness.at_the_start(model), vocab)
+        with Witness("the book's", self.steps):
+            theirs = fit(book, text, starts, T, 0.01, 0.1, 1.0, self.steps // 10)
+        f.curves = mine, book = curve(losses), curve(theirs)
+        apart = mine - book
+        if not apart.isfinite().all() or apart.abs().max() > self.tolerance:
+            name = BELOW if apart.min() < -self.tolerance else ABOVE
+            return f"it {name}", (Part(CURVES[name]), Part(drawn(mine, book), "learner", True)), name
+        return None
+
+    def remarks(self, f):
+        """What became of the run."""
+        mine, book = f.curves
+        return [f"In {self.steps} steps its loss came down to {mine[-1]:.2f} nats a letter, the book's to "
+                f"{book[-1]:.2f}; the curves are never more than {(mine - book).abs().max():.2g} apart."]
+
+
+def drawn(mine, book):
+    """Both curves as a table."""
+    rows = [("tenth of the run", *map(str, range(1, 11))), ("yours", *(f"{x:.2f}" for x in mine.tolist())),
+            ("the book's", *(f"{x:.2f}" for x in book.tolist()))]
+    return "\n".join(f"{row[0]:<17}" + "".join(f"{x:>6}" for x in row[1:]) for row in rows)
+
+
+# -- the exercise ------------------------------------------------------------------------------------------------------
+
+def from_loop(name):
+    return trained(fit=fit_with(**SLIPS_OF_THE_LOOP[name].answer))
+
+
+def with_slip(name):
+    return trained(model_with(**SLIPS_OF_THE_MODEL[name].answer))
+
+
+MUTANTS = {
+    "sees the future": with_slip("looks one token ahead"),
+    "computes something else than the model of the book": with_slip("leaves out the residual connection of the mixer"),
+    **{name: trained(model_with(**LAWLESS[name])) for name in (
+        "remembers the text before", "begins with PyTorch's own weights", "begins with an embedding of size 1",
+        "ties the head to the embedding", "hides its blocks in a list")},
+    "makes another number of blocks": trained(lambda vocab, D, H, layers: MyModel(vocab, D, H, 1)),
+    **{name: trained(fit=fit_with(**SLIPS_OF_THE_LOOP[name].answer)) for name in LIKELY[:4]},
+    "is trained otherwise": trained(lr=0.001),
+}
+LATER = {
+    ABOVE: trained(fit=fit_with(share=lambda step, steps, warmup: rate(step, steps, warmup) * (step < 6))),
+    BELOW: trained(fit=fit_with(which=lambda step, steps: (step - 1) % 5)),
+}
+
+exercise(
+    id="16.19", title="Build, stage 7: the curve", kind="open", stars=3, minutes=15, equations=("16.1", "16.8"),
+    reference=train_mine, alternatives=(trained(ByParameters), trained(fit=fit_by_hand)),
+    cases=lambda g: [Case((steps, batch, seed), f"{steps} steps, B = {batch}")
+                     for steps, batch, seed in ((4, 1, 0), (2, 2, 1), (3, 1, 2))],
+    prepare=Whole(),
+    mutants={
+        **{name: Mistake(answer, LAWS[name]) for name, answer in MUTANTS.items()},
+        **{name: Mistake(answer, CURVES[name]) for name, answer in LATER.items()},
+    },
+    hints=("Two lines: your model of stage 2 with the sizes of the text, and your loop of stage 6 with its settings.",
+           "`model = MyModel(vocab, 32, 2, 2)`.",
+           "`losses = fit(model, text, starts, 64, 0.01, 0.1, 1.0, max(1, len(starts) // 10))`."),
+)
