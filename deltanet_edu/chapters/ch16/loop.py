@@ -311,8 +311,7 @@ def fit_cases(g):
                    f"{steps} steps, B = {B}, T = {T}, clip = {clip:g}, warmup {warmup}")
 
 
-TOGETHER = ("never zeroes the gradients", "does not clip", "keeps the rate constant", "decays everything",
-            "takes PyTorch's betas", "measures after the step", "asks for what it has just read")
+TOGETHER = ("never zeroes the gradients", "does not clip", "keeps the rate constant", "decays everything")
 
 exercise(
     id="16.18", title="Build, stage 6: the loop", kind="code", stars=3, minutes=20,

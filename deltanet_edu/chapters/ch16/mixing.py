@@ -160,6 +160,11 @@ def layer_norm(o, weight):
     return F.layer_norm(o, weight.shape, weight, eps=1e-5)
 
 
+def packages(q, k, v, beta):
+    """The package's, which looks at what it is given."""
+    return delta_rule(q, k, v, beta)[0]
+
+
 def with_rule(**how):
     return lambda *x: recurrence(*x, **how)
 
@@ -261,13 +266,20 @@ SLIPS = {
         "The residual stream is the block's affair, which is the next stage.", "eq. 16.6"),
 }
 
-TOGETHER = ("leaves the convolution out", "leaves SiLU out", "does not normalize", "lets β be any number", "only adds",
-            "leaves the norm out", "leaves W_O out", "adds its input", "has another ε")
+TOGETHER = ("leaves the convolution out", "leaves SiLU out", "lets β be any number", "only adds", "leaves the norm out")
+
+REFUSED = {
+    "hands the rule strengths without a sigmoid": Mistake(mixing_with(beta=lambda b: b, rule=packages),
+        "The package's rule refuses a write strength below 0. It lies between 0 and 1: the sigmoid of W_β x.",
+        "eq. 16.5"),
+    "hands the rule keys that are too long": Mistake(mixing_with(key=lambda x: x, rule=packages),
+        "The package's rule refuses keys with β‖k‖² above 2, which blow the memory up. Queries and keys get length 1, "
+        "head by head.", "eq. 16.5"),
+}
 
 
 def mixer_cases(g):
-    for B, T, H, D, faint in ((1, 1, 1, 2, 1), (1, 2, 1, 3, 1), (1, 3, 2, 4, 1), (2, 6, 2, 6, 1), (1, 7, 3, 6, 1),
-                              (2, 5, 2, 8, 0.01)):
+    for B, T, H, D, faint in ((1, 1, 1, 2, 1), (1, 3, 2, 4, 1), (2, 5, 3, 6, 1), (2, 4, 2, 8, 0.01)):
         W_qkv = normal(g, 3 * D, D)
         W_qkv[2 * D:] *= faint                                           # small values: faint reads, which notice ε
         note = f"T = {T}, H = {H}, D = {D}" + ("" if faint == 1 else ", small values")
@@ -278,7 +290,7 @@ def mixer_cases(g):
 exercise(
     id="16.13", title="Build, stage 1: the mixer", kind="code", stars=3, minutes=30,
     equations=("16.4", "16.5", "16.6"), reference=mixer, alternatives=(mixer_token_by_token, mixer_by_conv1d),
-    cases=mixer_cases, mutants=alone_and_paired(mixing_with, SLIPS, TOGETHER),
+    cases=mixer_cases, mutants=alone_and_paired(mixing_with, SLIPS, TOGETHER) | REFUSED,
     hints=("Six steps: project, convolve, SiLU, cut into q, k and v and into heads, the rule, norm and W_O.",
            "Three zeros in front of `x @ W_qkv.T`; then tap i meets the tokens i to i + T − 1. SiLU. Three parts, each "
            "`.unflatten(-1, (H, -1))`; q and k get length 1.",

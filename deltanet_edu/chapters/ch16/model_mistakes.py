@@ -229,7 +229,7 @@ SLIPS = {
                                            "leaves SiLU out")},
 }
 TOGETHER = ("leaves out the residual connection of the mixer", "normalizes after adding", "leaves the MLP without SiLU",
-            "scales the embeddings", "applies a softmax to the logits")
+            "applies a softmax to the logits")
 
 LAWLESS = {
     "hides its blocks in a list": dict(build=hidden, forward=from_rows),

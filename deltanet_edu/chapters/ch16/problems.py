@@ -1,5 +1,6 @@
 """The exercises of chapter 16, each with its solutions, mistakes and hints; 16.2 to 16.4 are in one_token.py, 16.8
-to 16.12 in measured.py."""
+to 16.12 in measured.py, and the build, 16.13 to 16.19, in mixing.py, model_mistakes.py, loss.py, steps.py, loop.py and
+whole.py."""
 
 import math
 

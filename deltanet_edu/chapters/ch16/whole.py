@@ -22,7 +22,7 @@ from .model_mistakes import SLIPS as SLIPS_OF_THE_MODEL
 from .steps import rate
 
 T, D, H, LAYERS = 64, 32, 2, 2
-STEPS, BATCH = 200, 8                                                    # of the run whose curve is compared
+STEPS, BATCH = 120, 8                                                    # of the run whose curve is compared
 
 # -- solutions ---------------------------------------------------------------------------------------------------------
 
@@ -76,7 +76,7 @@ class Line:
 
 
 class Witness:
-    """Sees a model at work, whatever trains it: its weights before it was first called, and how often it was called."""
+    """Sees a model at work, whatever trains it: its weights before it was first called, and how often that was."""
 
     def __init__(self, what="", steps=0):
         self.before, self.known, self.model, self.calls, self.line = {}, set(), None, 0, Line(what, steps)
@@ -129,8 +129,8 @@ LAWS = {
         "The last token was changed, and logits before it have changed, too. Then the loss is no prediction. Does the "
         "convolution look ahead, or the memory?",
     "computes something else than the model of the book":
-        "It has the book's parameters, and with the same weights it gives other logits. `check(\"16.14\", MyModel)` says "
-        "more.",
+        "It has the book's parameters, and with the same weights it gives other logits. "
+        "`check(\"16.14\", MyModel)` says more.",
     "is trained otherwise":
         "From its own first weights the loop of stage 6, with the settings of the text, gives other losses. Check "
         "`check(\"16.18\", fit)`, and the settings.",
@@ -139,8 +139,8 @@ LAWS = {
 }
 ABOVE, BELOW = "ends above the book's curve", "falls below the book's curve"
 CURVES = {
-    ABOVE: "Its first steps are those of the book's model with the same weights, and later it learns less. Is something "
-           "fixed that depends on the number of steps, such as the warmup?",
+    ABOVE: "Its first steps are those of the book's model with the same weights, and later it learns less. Does "
+           "something end too early, such as the schedule?",
     BELOW: "Its first steps are those of the book's model with the same weights, and later its loss is smaller. Does "
            "each step read its own windows, or some of them again and again?",
 }
@@ -179,11 +179,11 @@ def twin(start, vocab):
     raise Unlawful("computes something else than the model of the book")
 
 
-def check_loop(book, losses, starts, name_it):
+def check_loop(start, losses, starts, name_it):
     """The losses are those of the book's loop from the same start; else which slip of the loop makes them."""
     def gap(loop):
         text, _ = story_tokens()
-        theirs = loop(copy.deepcopy(book), text, starts, T, 0.01, 0.1, 1.0, max(1, len(starts) // 10))
+        theirs = loop(copy.deepcopy(start), text, starts, T, 0.01, 0.1, 1.0, max(1, len(starts) // 10))
         return max(abs(a - b) for a, b in zip(theirs, losses))
     if gap(fit) < 1e-3:
         return
@@ -199,9 +199,13 @@ def curve(losses):
 
 
 class Whole:
-    """The judge (`prepare`): short runs, in which each law is looked at; at last a run whose curve is compared."""
+    """The judge (`prepare`): short runs, in which each law is looked at; at last a run whose curve is compared.
 
-    steps, tolerance = STEPS, 0.05
+    Both curves start from the same weights, so only rounding parts them. It grows: AdamW written by hand, or products
+    in another order, moved a tenth of a run of 120 steps by 0.02 to 0.05 (four runs). Twice that is allowed.
+    """
+
+    steps, tolerance = STEPS, 0.1
 
     def __call__(self, answer):
         def run(steps, batch, seed):
@@ -210,9 +214,11 @@ class Whole:
             start = witness.at_the_start(model)
             check_shapes(model, vocab, D, H, LAYERS)
             check_start(start, vocab)
-            check_causal(model, vocab)
-            check_memory(model, vocab)
-            check_loop(twin(start, vocab), losses, starts, name_it=steps == 4)
+            if steps > 2:                                               # once is enough
+                check_causal(model, vocab)
+                check_memory(model, vocab)
+                twin(start, vocab)
+            check_loop(start, losses, starts, name_it=steps > 2)
             return {"parameters": sum(p.numel() for p in model.parameters()), "losses": len(losses)}
 
         run.__signature__ = inspect.signature(run)
@@ -264,31 +270,29 @@ def with_slip(name):
     return trained(model_with(**SLIPS_OF_THE_MODEL[name].answer))
 
 
+def looped(**slip):
+    return trained(fit=fit_with(**slip))
+
+
+# Those of the model's other laws that are broken in 16.14 are named here as well: see `Whole.mistake`.
 MUTANTS = {
     "sees the future": with_slip("looks one token ahead"),
     "computes something else than the model of the book": with_slip("leaves out the residual connection of the mixer"),
-    **{name: trained(model_with(**LAWLESS[name])) for name in (
-        "remembers the text before", "begins with PyTorch's own weights", "begins with an embedding of size 1",
-        "ties the head to the embedding", "hides its blocks in a list")},
-    "makes another number of blocks": trained(lambda vocab, D, H, layers: MyModel(vocab, D, H, 1)),
-    **{name: trained(fit=fit_with(**SLIPS_OF_THE_LOOP[name].answer)) for name in LIKELY[:4]},
+    "remembers the text before": trained(model_with(**LAWLESS["remembers the text before"])),
+    ABOVE: looped(share=lambda step, steps, warmup: rate(step, steps, warmup) * (step < 6)),
+    BELOW: looped(which=lambda step, steps: (step - 1) % 4),
     "is trained otherwise": trained(lr=0.001),
-}
-LATER = {
-    ABOVE: trained(fit=fit_with(share=lambda step, steps, warmup: rate(step, steps, warmup) * (step < 6))),
-    BELOW: trained(fit=fit_with(which=lambda step, steps: (step - 1) % 5)),
+    "never zeroes the gradients": looped(**SLIPS_OF_THE_LOOP["never zeroes the gradients"].answer),
+    "does not clip": looped(**SLIPS_OF_THE_LOOP["does not clip"].answer),
 }
 
 exercise(
     id="16.19", title="Build, stage 7: the curve", kind="open", stars=3, minutes=15, equations=("16.1", "16.8"),
     reference=train_mine, alternatives=(trained(ByParameters), trained(fit=fit_by_hand)),
     cases=lambda g: [Case((steps, batch, seed), f"{steps} steps, B = {batch}")
-                     for steps, batch, seed in ((4, 1, 0), (2, 2, 1), (3, 1, 2))],
+                     for steps, batch, seed in ((4, 1, 0), (1, 1, 1), (2, 1, 2))],
     prepare=Whole(),
-    mutants={
-        **{name: Mistake(answer, LAWS[name]) for name, answer in MUTANTS.items()},
-        **{name: Mistake(answer, CURVES[name]) for name, answer in LATER.items()},
-    },
+    mutants={name: Mistake(answer, (LAWS | CURVES)[name]) for name, answer in MUTANTS.items()},
     hints=("Two lines: your model of stage 2 with the sizes of the text, and your loop of stage 6 with its settings.",
            "`model = MyModel(vocab, 32, 2, 2)`.",
            "`losses = fit(model, text, starts, 64, 0.01, 0.1, 1.0, max(1, len(starts) // 10))`."),
