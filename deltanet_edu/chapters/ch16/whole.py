@@ -289,7 +289,7 @@ MUTANTS = {
 exercise(
     id="16.19", title="Build, stage 7: the curve", kind="open", stars=3, minutes=15, equations=("16.1", "16.8"),
     reference=train_mine, alternatives=(trained(ByParameters), trained(fit=fit_by_hand)),
-    cases=lambda g: [Case((steps, batch, seed), f"{steps} steps, B = {batch}")
+    cases=lambda g: [Case((steps, batch, seed), f"{steps} step{'s' * (steps > 1)}")
                      for steps, batch, seed in ((4, 1, 0), (1, 1, 1), (2, 1, 2))],
     prepare=Whole(),
     mutants={name: Mistake(answer, (LAWS | CURVES)[name]) for name, answer in MUTANTS.items()},
