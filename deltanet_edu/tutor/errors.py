@@ -90,5 +90,6 @@ def of_error(f, case, expected, error):
             return said.format(*found.groups()), [advice] if advice else []
     for kind, pattern, said, advice in KINDS:
         if isinstance(error, kind) and (found := re.search(pattern, text)):
-            return said.format(*found.groups()), [advice] if advice else []
+            said = re.sub(r"\ba (?=[aeiou])", "an ", said.format(*found.groups()))      # an int, a list
+            return said, [advice] if advice else []
     return headline, []

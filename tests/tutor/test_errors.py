@@ -24,6 +24,7 @@ ERRORS = [
     (lambda S, k, v: S @ key, "it uses key, which has no value"),                        # noqa: F821
     (lambda S, k, v: 1 / 0, "it divides by zero"),
     (lambda S, k, v: [S].mT, "it asks a list for .mT, which it does not have"),
+    (lambda S, k, v: len(S).item(), "it asks an int for .item, which it does not have"),
     (lambda S, k, v: [1] - S.tolist(), "it computes a list - a list"),
     (lambda S, k, v: (lambda Q, K: Q)(S), "it calls <lambda> without 'K'"),
     (lambda S, k, v: (lambda Q, K: Q)(S, k, v), "it calls <lambda> with 3 arguments, and it takes 2"),
