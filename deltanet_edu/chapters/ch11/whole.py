@@ -14,8 +14,9 @@ from .other_ways import in_one_launch, one_token_a_step
 
 def whole(forward=(), inverse=(), launch=(), **helpers):
     """delta_rule with text of its kernels or of itself replaced, or with other helpers."""
-    return changed(delta_rule, *launch, forward_kernel=changed(forward_kernel, *forward, **helpers),
-                   inverse_kernel=changed(inverse_kernel, *inverse, **helpers))
+    kernels = {"forward_kernel": (forward_kernel, forward), "inverse_kernel": (inverse_kernel, inverse)}
+    others = {name: changed(kernel, *pairs, **helpers) for name, (kernel, pairs) in kernels.items() if pairs or helpers}
+    return changed(delta_rule, *launch, **others)
 
 
 def in_three_launches(q, k, v, beta, scale=1.0):

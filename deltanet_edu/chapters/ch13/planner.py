@@ -291,6 +291,11 @@ def by_parts_of_waves(B, H, T, rows, P, machine):
     return sweep(B) if P == 1 else sweep(2 * B) + launch + P * machine["scan"] + sweep(B)
 
 
+def fewer_segments_than_chunks(B, H, T, machine):
+    sizes = [2**i for i in range(12) if 2**i < math.ceil(T / C)]
+    return min(product(machine["steps"], sizes), key=lambda plan: plan_time(B, H, T, *plan, machine))
+
+
 H100 = dict(multiprocessors=132, steps={32: 1.2, 64: 1.5, 128: 2.4}, launch=6.0, scan=0.5)
 SMALL = dict(multiprocessors=28, steps={32: 2.0, 64: 3.1}, launch=6.0, scan=1.0)
 SLOW_HOST = dict(multiprocessors=132, steps={32: 1.2, 64: 1.5, 128: 2.4}, launch=90.0, scan=0.5)
@@ -351,7 +356,7 @@ exercise(
         "stops at 16 segments": Mistake(chosen(plan_time, most=lambda T: min(16, math.ceil(T / C))),
             "P may be any power of two up to the number of chunks."),
         "leaves a text of one chunk without a plan": Mistake(
-            lambda B, H, T, machine: min(plan for plan in product(machine["steps"], range(T // C)) if plan[1]),
+            fewer_segments_than_chunks,
             "Not to cut, P = 1, is always possible, also where there is one chunk, full or not. Yours has nothing to "
             "choose from then.", next="Which P does your loop try for T = 50?"),
         "takes the slowest": Mistake(chosen(lambda *x: -plan_time(*x)),

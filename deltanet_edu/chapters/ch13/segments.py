@@ -155,6 +155,11 @@ def dropping_the_rest(q, k, v, beta, S, P):
     return in_segments(*(x[:whole] for x in (q, k, v, beta)), S, P)
 
 
+def dropping_the_rest_or_all(q, k, v, beta, S, P):
+    pieces = list(zip(*(x.split(len(k) // P)[:P] for x in (q, k, v, beta))))
+    return in_segments(*map(torch.cat, zip(*pieces)), S, P)
+
+
 def with_swapped_product(S, M, b):
     return S @ M.T + b
 
@@ -279,6 +284,9 @@ exercise(
         "makes segments of no tokens": Mistake(cut(size=lambda T, P: T // P),
             "With P > T the length ⌊T / P⌋ is 0, and cannot be split by. Round up: ⌈T / P⌉ is at least 1.",
             next="How long are the segments for T = 2 and P = 3?"),
+        "drops the tokens that are left over, or all of them": Mistake(dropping_the_rest_or_all,
+            "With T tokens and P segments of ⌊T / P⌋ a few are left over, and with P > T no segment has any. Round up.",
+            next="How long are the segments for T = 7 and P = 3, and for T = 2 and P = 3?"),
         "takes the whole for a segment": Mistake(cut(size=lambda T, P: T),
             "That is one segment, for any P."),
         SERIAL: Mistake(one_segment_after_the_other,
