@@ -17,7 +17,6 @@ x = torch.linspace(1, 2, T, dtype=torch.float64)
 square, tall = torch.randn(T, T, generator=g).tril(), torch.randn(T, 3, generator=g)
 unit = torch.nn.functional.normalize(tall, dim=-1)
 log = [{"step": 10 * n, "loss": 3.0 / n, "held_out": 2.0 + 1 / n} for n in range(1, 6)]
-seeds = {"curves": {seed: [(10 * n, 2.0 + (1 + seed) / n) for n in range(1, 6)] for seed in range(2)}}
 keys = np.array([[1.0, 0.0], [0.6, 0.8]])
 wrong = {"forgets β": {"gentle": 0.0, "thorough": 0.3}, "wrong side": {"gentle": math.inf, "thorough": 1.0}}
 shapes = {"4,2048,16,128": {"forward": (1.0, 2.0), "both": (3.0, 2.5)}}
@@ -117,7 +116,6 @@ EXAMPLES = {
     "language.of_mixers": lambda: language.of_mixers(
         {"theirs": {"delta": [(2048, 41.5), (4096, 41.6)], "attention": [(2048, 51.3), (4096, 46.8)]},
          "ours": {"delta": [(2048, 140.0)], "delta+global": [(2048, 120.0)]}}, "tokens", "tokens a second", "A note."),
-    "language.seed_curves": lambda: language.seed_curves({"delta": seeds, "linear": seeds}, {"best n-gram": 1.96}),
     "layer.anatomy": lambda: layer.anatomy(),
     "layer.by_age": lambda: layer.by_age({n: {"adds": (x, x / 2), "delta": (x, 1 / x)} for n in ("once", "again")},
                                          ("additive", "delta")),

@@ -99,25 +99,10 @@ def strength_of_words(pieces, beta):
     return figure
 
 
-def seed_curves(results, lines=None):
-    """Held-out curves of several seeds: results is {name: {"curves": {seed: [(step, bits), ...]}}}, one look a name."""
-    figure, ax = subplots("Line plot of bits per character on held-out text while training, a curve for each seed.")
-    for (name, row), color in zip(results.items(), ("delta", "additive", "green")):
-        for i, curve in enumerate(row["curves"].values()):
-            chosen = {**look(color, len(curve)), "linewidth": 1.2, "markersize": 3}
-            ax.plot(*zip(*curve), label=f"{name}, {len(row['curves'])} seeds" if i == 0 else None, **chosen)
-    for (name, bits), color in zip((lines or {}).items(), LINE_COLORS):
-        ax.axhline(bits, label=f"{name}, {bits:.2f}", **{**look(color), "marker": "", "linewidth": 1.2})
-    last = min(curve[-1][1] for row in results.values() for curve in row["curves"].values())
-    ax.set(xlabel="step", ylabel="bits per character, held-out", ylim=(last - 0.06, last + 0.7))
-    ax.legend()
-    return figure
-
-
 def spread(groups, xlabel, lines=None, note=""):
     """{model: [value of each run]}: a row a model, a dot a run, a bar at the mean; {name: value} as level lines."""
     told = "; ".join(f"{model} {', '.join(f'{value:.3f}' for value in runs)}" for model, runs in groups.items())
-    figure, ax = subplots(f"Dots, one a run, of {xlabel}. {told}.", figsize=(6.8, 1.1 + 0.34 * len(groups)))
+    figure, ax = subplots(f"Dots, one a run, of {xlabel}. {told}.", figsize=(5.6, 1.1 + 0.28 * len(groups)))
     for i, (model, runs) in enumerate(groups.items()):
         ax.plot(runs, np.full(len(runs), i), **mixer_look(model) | {"linestyle": "", "alpha": 0.85})
         if len(runs):
@@ -137,7 +122,7 @@ def spread(groups, xlabel, lines=None, note=""):
 def of_mixers(panels, xlabel, ylabel, note=""):
     """{title: {model: [(x, y), ...]}}: a panel each, side by side, a curve a model in its color; x is logarithmic."""
     figure, axes = subplots(f"Line plots of {ylabel} by {xlabel}.", 1, len(panels), squeeze=False,
-                            figsize=(1.9 + 3.8 * len(panels), 3.2))
+                            figsize=(1.6 + 3.3 * len(panels), 2.8))
     named = {}
     for ax, (title, models) in zip(axes[0], panels.items()):
         for model, points in models.items():
@@ -153,8 +138,8 @@ def of_mixers(panels, xlabel, ylabel, note=""):
 
 
 def mixer_look(model):
-    """The look of a mixer's few points, which all have a marker."""
-    chosen = look(MIXER_COLORS.get(model, "gray"))
+    """The look of the few points of a mixer, "delta" or "delta, and more about it": they all have a marker."""
+    chosen = look(MIXER_COLORS.get(model.split(",")[0], "gray"))
     return chosen | {"marker": chosen["marker"] or "*"}
 
 
