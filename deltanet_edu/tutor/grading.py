@@ -34,7 +34,7 @@ def grade(exercise, answer):
                     [Part("Next: give the function itself, not what it returns: "
                           f'`check("{exercise.id}", f)`, not `f(...)`.')])
     elsewhere = getattr(exercise.prepare, "elsewhere", lambda *x: None)(exercise, answer, prepared)
-    return elsewhere or grade_function(exercise, prepared)
+    return grade_function(exercise, prepared) if elsewhere is None else elsewhere            # a Verdict may be false
 
 
 def grade_value(exercise, answer):

@@ -10,7 +10,7 @@ pytest.importorskip("triton")
 from deltanet_edu.chapters import beside, kernel_answers
 from deltanet_edu.chapters.ch10 import rows
 from deltanet_edu.chapters.kernel_answers import changed
-from deltanet_edu.tutor.grading import smallest_failing
+from deltanet_edu.tutor.grading import grade, smallest_failing
 from deltanet_edu.tutor.registry import find
 from deltanet_edu.tutor.verdict import Verdict
 
@@ -67,6 +67,17 @@ def test_what_passes_in_the_interpreter_is_run_here_as_well(said, right, state, 
     assert verdict.state == state
     assert ("on this GPU" in verdict.headline) == (said == "pass" and not right)
     assert ("Run on this machine's GPU as well." in verdict.text) == (state == "pass")
+
+
+@pytest.mark.parametrize("said", ["pass", "fail"])
+def test_a_check_on_a_machine_with_a_gpu_gives_the_verdict_of_the_interpreter(said, monkeypatch):
+    """Also where the answer does well here: nobody looks at what it loads."""
+    monkeypatch.setattr(kernel_answers.Answers, "elsewhere", lambda self, exercise, answer, f: beside.verdict_on(
+        exercise, answer, f, smallest_failing))
+    found = Verdict(ADD, "A sum", said, "a headline")
+    monkeypatch.setattr(beside, "of_the_interpreter", lambda exercise, answer: found)
+    verdict = grade(find("exercise", ADD), rows.add_kernel)
+    assert (verdict.state, verdict.headline) == (said, "a headline")
 
 
 def test_products_on_a_gpu_keep_the_digits_of_float32(monkeypatch):
