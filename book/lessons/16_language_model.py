@@ -699,6 +699,7 @@ strength_of_words(tokenizer.pieces(sentence), beta);
 # strength of its head, and nothing else changes.
 
 # %%
+writer.to("cuda" if preset == "small" else "cpu")
 usual = {}                                                             # layer -> (H,)  the mean before the sigmoid
 
 def note(layer, x, logits):
@@ -784,4 +785,5 @@ for name in ("delta", "even", "linear"):
 #   the recall-throughput tradeoff*: SWDE, FDA and the tests of recall.
 # * Karpathy, *nanoGPT*: a training loop that you can read in one sitting. Jordan (2024), *Muon*.
 #
-# The exercises are in `exercises/16_exercises_language_model.ipynb`. Chapter 17 changes the rule itself.
+# The exercises are in `exercises/16_exercises_language_model.ipynb`. The last seven are one build: from an empty cell you
+# write mixer, block, model, loss and training loop, and train it. Chapter 17 changes the rule itself.
