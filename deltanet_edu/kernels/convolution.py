@@ -71,7 +71,7 @@ class Convolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, dy):
         x, weight = ctx.saved_tensors
-        (B, T, D), dx = x.shape, torch.empty_like(x)
+        (B, T, _), dx = x.shape, torch.empty_like(x)
         parts = torch.empty(B * triton.cdiv(T, T_TILE), *weight.shape, dtype=torch.float32, device=x.device)
         launch(convolution_backward_kernel, x, weight, dy.contiguous(), dx, parts, x.shape)
         return dx, parts.sum(0).to(weight.dtype)
