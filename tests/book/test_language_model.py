@@ -21,7 +21,8 @@ MADE = {"machine": {"gpu": "a GPU"}, "versions": {"torch": "2.11"}, "date": "202
 
 
 def run_of(model, seed, lr):
-    return {"model": model, "seed": seed, "lr": lr, "settings": {"steps": 600}, "parameters": 28, "all": 1.3 + lr, "books": 1.5 + lr,
+    return {"model": model, "seed": seed, "lr": lr, "settings": {"steps": 600}, "parameters": 28,
+            "all": 1.3 + lr, "books": 1.5 + lr,
             "curve": [[100, 2.0], [200, 1.5]], "cloze": {"passages": 9, "accuracy": 0.25},
             "recall": {"wikipedia": {"exact": 0.5}, "packages": {"missing": "none"}},
             "positions": [{"from": 0, "to": 128, "bits per character": 1.6},
@@ -60,8 +61,8 @@ FILES = {
 @pytest.mark.parametrize("there", [True, False], ids=["with the files", "without"])
 def test_stored_measurements_are_shown_or_their_commands(there, capsys):
     files = json.loads(json.dumps(FILES)) if there else {}               # seeds become strings, as in a file
-    known = {"math": math, "mean": mean, "Markdown": Markdown, "paper": paper, "read_result": files.get, "mine": "delta",
-             "predict": lambda id: None, "ngrams": [2.0],
+    known = {"math": math, "mean": mean, "Markdown": Markdown, "paper": paper, "read_result": files.get,
+             "mine": "delta", "predict": lambda id: None, "ngrams": [2.0],
              "by_end": lambda rows: [(row["to"], row["bits per character"]) for row in rows],
              **{name: getattr(language, name) for name in ("of_mixers", "spread")}}
     commands = next(text for kind, text in cells(LESSON) if kind == "code" and "commands = {" in text)
