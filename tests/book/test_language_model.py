@@ -10,6 +10,7 @@ import pytest
 from IPython.display import Markdown
 
 from deltanet_edu.bench.language_models import summary
+from deltanet_edu.bench.training import line
 from deltanet_edu.chapters.ch16 import paper
 from deltanet_edu.figures import language
 
@@ -36,7 +37,8 @@ def compared(models, **changes):
 
 
 def speeds(model, length):
-    return {"model": model, "batch": 1, "length": length, "compiled": True, "tokens_per_second": 140_000}
+    return {"model": model, "batch": 1, "length": length, "compiled": True, "tokens_per_second": 140_000,
+            "utilisation": 0.29, "peak_bytes": 3e10}
 
 
 FILES = {
@@ -61,7 +63,7 @@ FILES = {
 @pytest.mark.parametrize("there", [True, False], ids=["with the files", "without"])
 def test_stored_measurements_are_shown_or_their_commands(there, capsys):
     files = json.loads(json.dumps(FILES)) if there else {}               # seeds become strings, as in a file
-    known = {"math": math, "mean": mean, "Markdown": Markdown, "paper": paper, "read_result": files.get,
+    known = {"math": math, "line": line, "mean": mean, "Markdown": Markdown, "paper": paper, "read_result": files.get,
              "mine": "delta", "predict": lambda id: None, "ngrams": [2.0],
              "by_end": lambda rows: [(row["to"], row["bits per character"]) for row in rows],
              **{name: getattr(language, name) for name in ("of_mixers", "spread")}}
