@@ -123,9 +123,12 @@ def _all_differ(exercise, wrong, where):
 
 
 def _part(value, where):
-    """The part of a value at a path such as "[1]" or "['dq']"."""
+    """The part of a value at a path such as "[1]" or "['dq']"; None if the value, of another case, has none."""
     for _, name in re.findall(r"\[('?)(\w+)\1\]", where):
-        value = value[int(name) if name.isdigit() else name]
+        try:
+            value = value[int(name) if name.isdigit() else name]
+        except (IndexError, KeyError):
+            return None
     return value
 
 

@@ -219,7 +219,10 @@ BUILD = {
         "takes PyTorch's betas": [[(", betas=(0.9, 0.95)", "")]],
         "adds the decay to the gradient": [[("AdamW", "Adam")]],
         "decays by PyTorch's own strength": [[("groups(list(model.named_parameters()), decay)", "model.parameters()")]],
-        "never steps": [[("        opt.step()\n", "")]],
+        "learns nothing": [[("        opt.step()\n", "")],
+                           [("        opt.zero_grad()\n", ""), ("loss.backward()", "loss.backward(); opt.zero_grad()")]],
+        "confuses steps and warmup": [[("steps, warmup)", "warmup, steps)")]],
+        "sets the rate of one group only": [[("in opt.param_groups:", "in opt.param_groups[:1]:")]],
         "skips the first batch": [[("starts[n - 1]", "starts[min(n, steps - 1)]")]],
         "tells the losses backwards": [[("return losses", "return losses[::-1]")]],
     }),
@@ -242,6 +245,12 @@ def test_the_schedule_is_the_packages():
     config = Config(steps=50, warmup=0.2)
     steps = range(1, 51)
     assert [rate(n, 50, 10) for n in steps] == pytest.approx([rate_of_the_package(n, config) for n in steps])
+
+
+def test_a_right_case_with_fewer_results_than_a_wrong_one():
+    """The first loss is right whatever the gradient; a run of two steps may be right, one of five is wrong at [2]."""
+    verdict = grade(registry.find("exercise", "16.18"), written(FIT, ("loss.backward()", "(loss / 3).backward()")))
+    assert verdict.state == "fail" and not verdict.mistake
 
 
 def test_a_stage_that_is_not_done_is_said():

@@ -76,7 +76,7 @@ def adamw(grouped, lr, betas=(0.9, 0.95), **more):
 
 def fit_with(make=adamw, grouped=groups, share=rate, loss=loss_of, clipping=clipped, zero="before", renew=False,
              late_rate=False, stepping=True, compound=False, peak=lambda lr: lr, asked=None, told=None,
-             which=None, early=False):
+             which=None, early=False, twice=False, groups_set=2, scaled=False, flat=False):
     """A mutant. make(groups, lr), grouped(named, decay), share(step, steps, warmup), loss(...), clipping(p, clip);
     zero: when gradients are zeroed, "before" backward, "between" it and the step, or "never"; renew: a new optimizer
     each step; told(losses); which(step, steps): which windows; early: a step before `backward`."""
@@ -88,17 +88,20 @@ def fit_with(make=adamw, grouped=groups, share=rate, loss=loss_of, clipping=clip
                 optimizer = make(grouped(list(model.named_parameters()), decay), lr)
             size = share(step, steps, warmup) * (optimizer.param_groups[0]["lr"] if compound else peak(lr))
             if not late_rate:
-                set_rate(optimizer, size)
-            cost = loss(model, text, starts[which(step, steps) if which else step - 1], T)
+                set_rate(optimizer, size, groups_set)
+            row = starts.flatten()[step - 1:step] if flat else starts[which(step, steps) if which else step - 1]
+            cost = loss(model, text, row, T)
             if early:
                 optimizer.step()
             if zero == "before":
                 optimizer.zero_grad()
-            cost.backward()
+            (cost / steps if scaled else cost).backward()
             if zero == "between":
                 optimizer.zero_grad(set_to_none=False)
             clipping(list(model.parameters()), clip)
             if stepping and not early:
+                optimizer.step()
+            if twice:
                 optimizer.step()
             if late_rate:
                 set_rate(optimizer, size)
@@ -107,9 +110,13 @@ def fit_with(make=adamw, grouped=groups, share=rate, loss=loss_of, clipping=clip
     return f
 
 
-def set_rate(optimizer, size):
-    for group in optimizer.param_groups:
+def set_rate(optimizer, size, how_many=2):
+    for group in optimizer.param_groups[:how_many]:
         group["lr"] = size
+
+
+def swapped_rate(step, steps, warmup):
+    return rate(step, warmup, steps)
 
 
 def by_value(parameters, clip):
@@ -244,7 +251,19 @@ SLIPS = {
     "steps before it goes backward": Mistake(dict(early=True),
         "The gradients of this batch are made by `backward`. A step before it takes those of the batch before, and "
         "the first takes none."),
-    "never steps": Mistake(dict(stepping=False), "`optimizer.step()` is missing: nothing is learned."),
+    "learns nothing": Mistake(dict(stepping=False),
+        "No weight has changed. Is `optimizer.step()` missing, or does `zero_grad` stand between `backward` and `step`, "
+        "so that the step finds no gradients?"),
+    "takes every step twice": Mistake(dict(twice=True), "One step a batch: `optimizer.step()` is called once."),
+    "sets the rate of one group only": Mistake(dict(groups_set=1),
+        "There are two groups, and each has a rate of its own: set it in every `group` of `optimizer.param_groups`."),
+    "confuses steps and warmup": Mistake(dict(share=lambda step, steps, warmup: swapped_rate(step, steps, warmup)),
+        "The order is `rate(step, steps, warmup)`: all steps first, then those of the warmup."),
+    "divides the loss by the steps": Mistake(dict(scaled=True),
+        "The gradient is that of the loss itself. Divided by the number of steps it is hardly ever clipped."),
+    "reads one window a step": Mistake(
+        dict(loss=loss_of, flat=True),
+        "`starts` has a row for each step, `starts[n - 1]`, with B beginnings. Yours takes a single one."),
     "trains on the first batch again and again": Mistake(dict(which=lambda step, steps: 0),
         "Step n reads the windows of `starts[n - 1]`."),
     "skips the first batch": Mistake(dict(which=lambda step, steps: min(step, steps - 1)),

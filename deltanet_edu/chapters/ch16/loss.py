@@ -83,6 +83,16 @@ def of_one_row(model, text, starts, T):
     return F.cross_entropy(logits[0], w[:, 1:].flatten())
 
 
+def unshifted_and_longer(model, text, starts, T):
+    w = text[starts[:, None] + torch.arange(T + 1)]
+    return F.cross_entropy(model(w).flatten(0, 1), w.flatten())
+
+
+def first_token(model, text, starts, T):
+    w = text[starts[:, None] + torch.arange(T + 1)]
+    return F.cross_entropy(model(w[:, :-1])[:, 0], w[:, 1])
+
+
 def worst(model, text, starts, T):
     return max(loss_of(model, text, start[None], T) for start in starts)
 
@@ -136,6 +146,12 @@ SLIPS_OF_THE_LOSS = {
         "That is the probability of a token. The loss is its negative logarithm.", "eq. 16.1"),
     "makes the likely unlikely": Mistake(dict(change=lambda loss, T, B: -loss),
         "The sign is turned: training would make the right tokens ever less likely.", "eq. 16.1"),
+    "smooths the labels": Mistake(
+        dict(cost=lambda logits, targets: F.cross_entropy(logits, targets, label_smoothing=0.1)),
+        "With label smoothing the least possible loss is not 0, and the number is no cost of the text.", "eq. 16.1"),
+    "gives the median": Mistake(
+        dict(cost=lambda logits, targets: F.cross_entropy(logits, targets, reduction="none").median()),
+        "The mean over all predictions is asked for.", "eq. 16.1"),
     "takes the squared distance": Mistake(
         dict(cost=lambda logits, targets: F.mse_loss(logits, F.one_hot(targets, logits.shape[1]).to(logits))),
         "A squared distance to the right answer is no probability. The loss is −ln p of the token that follows.",
@@ -169,6 +185,11 @@ exercise(
         "reads all windows as one text": Mistake(of_one_row,
             "The windows stand in one row, so each sees those before it. Each is a row of its own, (B, T)."),
         "asks for the last token only": Mistake(last_token,
+            "Every position predicts a token: T predictions a window.", "eq. 16.1"),
+        "asks for all it has read": Mistake(unshifted_and_longer,
+            "The model reads all T + 1 tokens and is asked for the same ones, which it has seen. It reads the first T, "
+            "and is asked for the last T.", "eq. 16.1"),
+        "asks for the first token only": Mistake(first_token,
             "Every position predicts a token: T predictions a window.", "eq. 16.1"),
         "gives the worst window": Mistake(worst, "The mean over all windows is asked for."),
     },

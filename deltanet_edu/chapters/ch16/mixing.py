@@ -82,16 +82,26 @@ def rms(o, weight):
 
 
 def mixing_with(conv=convolved, act=F.silu, cut=heads, key=unit, query=None, value=None, beta=torch.sigmoid,
-                rule=recurrence, norm=rms, join=None, out=lambda o, W_O: o @ W_O.T, after=lambda y, x: y, enter=None):
+                rule=recurrence, norm=rms, join=None, out=lambda o, W_O: o @ W_O.T, after=lambda y, x: y, enter=None,
+                mixed=False):
     """A mutant: any of these parts exchanged, in the order in which a token meets them."""
     def f(x, W_qkv, taps, W_beta, weight, W_O):
         H = len(W_beta)
         z = enter(x, W_qkv, taps) if enter else act(conv(x @ W_qkv.T, taps))
         q, k, v = cut(z, H)
-        o = rule((query or key)(q), key(k), value(v) if value else v, beta(x @ W_beta.T))
+        b = (z[..., :x.shape[2]] if mixed else x) @ W_beta.T
+        o = rule((query or key)(q), key(k), value(v) if value else v, beta(b))
         o = norm(o, weight)
         return after(out(join(o) if join else o.flatten(-2), W_O), x)
     return f
+
+
+def one_late(y):
+    return F.pad(y, (0, 0, 1, 0))[:, :-1]
+
+
+def mask_first(taps):
+    return torch.cat([torch.zeros_like(taps[:1]), taps[1:]])
 
 
 def ahead(z, taps):
@@ -184,6 +194,20 @@ SLIPS = {
     "leaves SiLU out": Mistake(dict(act=lambda z: z),
         "After the convolution comes SiLU, for q, k and v.", "eq. 16.5"),
     "takes a ReLU": Mistake(dict(act=F.relu), "The activation is SiLU, x σ(x).", "eq. 16.5"),
+    "takes a GELU": Mistake(dict(act=F.gelu), "The activation is SiLU, x σ(x).", "eq. 16.5"),
+    "normalizes before SiLU": Mistake(dict(act=lambda z: z, key=lambda x: F.silu(unit(x)), value=F.silu),
+        "After SiLU the length is no longer 1: activate first, normalize last.", "eq. 16.5"),
+    "activates the values only": Mistake(dict(act=lambda z: z, key=unit, value=F.silu),
+        "Queries and keys go through SiLU too, before they get length 1.", "eq. 16.5"),
+    "activates queries and keys only": Mistake(dict(act=lambda z: z, key=lambda x: unit(F.silu(x))),
+        "Values go through SiLU too.", "eq. 16.5"),
+    "leaves the present out of the convolution": Mistake(dict(conv=lambda z, taps: one_late(convolved(z, taps))),
+        "Three zeros in front, not four: with four, token t mixes the inputs t − 4 to t − 1, and not its own.",
+        "eq. 16.4"),
+    "leaves the oldest tap out": Mistake(dict(conv=lambda z, taps: convolved(z, mask_first(taps))),
+        "There are four taps: the present, and three inputs before it.", "eq. 16.4"),
+    "takes β from what was convolved": Mistake(dict(mixed=True),
+        "β is computed from the mixer's input x, past the convolution.", "eq. 16.5"),
     "activates before the convolution": Mistake(dict(enter=activated_first),
         "First the convolution, then SiLU: equation 16.5 is applied to what 16.4 has made.", "eq. 16.5"),
     "convolves the input": Mistake(dict(enter=convolving_the_input),
@@ -250,6 +274,11 @@ SLIPS = {
     "divides by the length": Mistake(
         dict(norm=lambda o, weight: o / (o.square().sum(-1, keepdim=True) + 1e-5).sqrt() * weight),
         "Divide by the root of the *mean* square: then the entries are about 1, and not the length.", "eq. 16.6"),
+    "forgets the root": Mistake(
+        dict(norm=lambda o, weight: o / (o.square().mean(-1, keepdim=True) + 1e-5) * weight),
+        "Divide by the *root* of the mean square.", "eq. 16.6"),
+    "norms after W_O": Mistake(dict(norm=lambda o, weight: o, after=lambda y, x: F.rms_norm(y, y.shape[-1:], eps=1e-5)),
+        "The norm stands between the rule and W_O, head by head, with weights of its own.", "eq. 16.6"),
     "has another ε": Mistake(dict(norm=lambda o, weight: F.rms_norm(o, weight.shape, weight, 1e-6)),
         "Under the root stands 10⁻⁵. Faint reads notice it.", "eq. 16.6"),
     "leaves ε out": Mistake(dict(norm=lambda o, weight: F.rms_norm(o, weight.shape, weight)),

@@ -77,6 +77,22 @@ def one_stream(x, norm_1, mix, norm_2, mlp):
     return x + mlp(norm_2(x + mix(norm_1(x))))
 
 
+def reading_the_same(x, norm_1, mix, norm_2, mlp):
+    y = norm_1(x)
+    return x + mix(y) + mlp(norm_2(y))
+
+
+def from_the_norm(x, norm_1, mix, norm_2, mlp):
+    x = norm_1(x)
+    x = x + mix(x)
+    return x + mlp(norm_2(x))
+
+
+def doubled(x, norm_1, mix, norm_2, mlp):
+    x = x + mix(norm_1(x))
+    return 2 * x + mlp(norm_2(x))
+
+
 def mlp_first(x, norm_1, mix, norm_2, mlp):
     x = x + mlp(norm_2(x))
     return x + mix(norm_1(x))
@@ -191,6 +207,13 @@ SLIPS = {
     "adds the MLP's output to the old stream": Mistake(dict(block=one_stream),
         "The MLP sees what the mixer has added, but its output is added to the stream before that: what the mixer said "
         "is lost from the stream."),
+    "lets the MLP read what the mixer has read": Mistake(dict(block=reading_the_same),
+        "The second norm is of the stream *after* the mixer has added to it. Yours normalizes once more what the mixer "
+        "has read."),
+    "replaces the stream by its norm": Mistake(dict(block=from_the_norm),
+        "The mixer's output is added to the stream itself, not to its norm: x + mixer(norm(x))."),
+    "doubles the stream": Mistake(dict(block=doubled),
+        "x + mlp(norm(x)): the stream is there once. Is x added a second time?"),
     "puts the MLP before the mixer": Mistake(dict(block=mlp_first), "First the mixer, then the MLP."),
     "normalizes after adding": Mistake(dict(block=post_norm),
         "That is post-norm, norm(x + mixer(x)). Here the norm stands before: x + mixer(norm(x)), and the stream itself "

@@ -89,6 +89,8 @@ SLIPS_OF_THE_RATE = {
         "0.95 of the peak."),
     "cuts the cosine off at the floor": Mistake(dict(fall=lambda done: max(0.05, half_cosine(done))),
         "The whole cosine is squeezed between 1 and 0.05; yours goes towards 0 and is cut off."),
+    "takes a sine": Mistake(dict(fall=lambda done: 0.05 + 0.95 * (1 + math.sin(math.pi * done)) / 2),
+        "The sine begins in the middle. The cosine goes from 1 to −1 on its way from 0 to π."),
     "falls exponentially": Mistake(dict(fall=lambda done: 0.05**done),
         "That falls steeply at once. Half a cosine stays near the peak at first."),
     "measures the fall against all steps": Mistake(dict(done=lambda step, steps, warmup: (step - warmup) / steps),
@@ -196,8 +198,8 @@ def group_cases(g):
     def named(**shapes):
         return [(name.replace("_at_", "."), torch.randn(shape, generator=g, dtype=torch.float64).requires_grad_())
                 for name, shape in shapes.items()]
-    yield Case((named(W_at_weight=(9, 1), norm=(2,)), 2), "a matrix and a norm")
-    yield Case((named(embed_at_weight=(11, 2), norm_at_weight=(10,), taps=(4, 12), W_beta_at_weight=(2, 3)), 0.2),
+    yield Case((named(W_at_weight=(9, 1), norm=(2,), taps=(2, 3)), 2), "a matrix, a norm, taps")
+    yield Case((named(embed_at_weight=(11, 2), norm_at_weight=(10,), taps=(4, 12), W_beta_at_weight=(3, 5)), 0.2),
                "an embedding, a norm, taps, W_β")
     yield Case((named(W_beta_at_weight=(8, 9), W_O_at_weight=(9, 9), head_norm=(4,), norm_at_weight=(9,)), 0.05),
                "8 heads, D = 9")
@@ -240,6 +242,14 @@ exercise(
             "A norm with D > 8 weights has as many rows. Matrices have two dimensions."),
         "looks at the columns": Mistake(grouped(lambda name, p: p.ndim == 2 and p.shape[1] > 8),
             "Rows are dimension 0, `len(p)` or `p.shape[0]`. The taps have many columns and few rows."),
+        "looks at the longer side": Mistake(grouped(lambda name, p: p.ndim == 2 and max(p.shape) > 8),
+            "The taps are long, but have few rows. Rows are dimension 0, `len(p)`."),
+        "looks at the shorter side": Mistake(grouped(lambda name, p: p.ndim == 2 and min(p.shape) > 8),
+            "A matrix with many rows decays, however narrow it is. Rows are dimension 0, `len(p)`."),
+        "takes one of the two conditions": Mistake(grouped(lambda name, p: p.ndim == 2 or len(p) > 8),
+            "Two dimensions *and* more than 8 rows. With `or` the taps and the long norms decay as well."),
+        "goes by the word norm": Mistake(grouped(lambda name, p: "norm" not in name),
+            "Names differ from one model to the next, and taps and W_β are no norms. Look at the shape."),
         "counts numbers, not rows": Mistake(grouped(lambda name, p: p.numel() > 8),
             "`numel` counts all entries. More than 8 *rows* are asked for, and two dimensions."),
         "counts numbers of matrices, not rows": Mistake(grouped(lambda name, p: p.ndim == 2 and p.numel() > 8),

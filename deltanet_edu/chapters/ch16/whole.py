@@ -123,7 +123,7 @@ def outcome(answer, starts, witness):
 # -- the laws ----------------------------------------------------------------------------------------------------------
 
 LIKELY = ("never zeroes the gradients", "does not clip", "keeps the rate constant", "asks for what it has just read",
-          "measures after the step", "never steps", "decays everything", "takes plain SGD")
+          "measures after the step", "learns nothing", "decays everything", "takes plain SGD")
 LAWS = {
     "sees the future":
         "The last token was changed, and logits before it have changed, too. Then the loss is no prediction. Does the "
