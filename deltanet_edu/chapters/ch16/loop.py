@@ -252,8 +252,8 @@ SLIPS = {
         "The gradients of this batch are made by `backward`. A step before it takes those of the batch before, and "
         "the first takes none."),
     "learns nothing": Mistake(dict(stepping=False),
-        "No weight has changed. Is `optimizer.step()` missing, or does `zero_grad` stand between `backward` and `step`, "
-        "so that the step finds no gradients?"),
+        "No weight has changed. Is `optimizer.step()` missing, or does `zero_grad` stand between `backward` and "
+        "`step`, so that the step finds no gradients?"),
     "takes every step twice": Mistake(dict(twice=True), "One step a batch: `optimizer.step()` is called once."),
     "sets the rate of one group only": Mistake(dict(groups_set=1),
         "There are two groups, and each has a rate of its own: set it in every `group` of `optimizer.param_groups`."),
