@@ -24,7 +24,7 @@ REFERENCE_PROTOCOL = {
 def register(app):
     """Add the commands to the `bench` group, which `bench.commands` adds to `app`."""
     bench.command("lm", short_help="Language models under equal conditions: the finale.")(
-        with_settings(lm_command, Config, without=("mixer", "options", "seed")))
+        with_settings(lm_command, Config, without=("mixer", "options", "seed"), preset=settings_of("cpu")))
     bench.command("lm-references", short_help="What n-grams and compressors make of the same text.")(references_command)
     bench.command("training", short_help="How fast models train, ours beside others'.")(training_command)
 

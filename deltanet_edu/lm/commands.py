@@ -21,20 +21,23 @@ FLAGS = {"options": (list[str], "--option"), "difficulty": (list[str], "--diffic
 
 
 def register(app):
-    app.command("train")(with_settings(train_command, Config))
+    app.command("train")(with_settings(train_command, Config, preset=settings_of("cpu")))
     app.command("prepare", short_help="Cut a text larger than memory into tokens, once.")(prepare_command)
     app.command("import-fla", short_help="Read a DeltaNet trained with flash-linear-attention.")(import_command)
 
 
-def with_settings(command, kind, without=()):
-    """Give a command an option for every field of a Config, in place of its **settings: declared once, there."""
+def with_settings(command, kind, without=(), preset=None):
+    """Give a command an option for every field of a Config, in place of its **settings: declared once, there.
+
+    preset: what the help shows as the defaults, {name: value}, where it differs from those of the Config.
+    """
     own = inspect.signature(command)
     parameters = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
     for f in fields(kind):
         if f.name in without:
             continue
         type_, *flags = FLAGS.get(f.name, (f.type,))
-        shown = "none" if type_ is not f.type else str(f.default)
+        shown = "none" if type_ is not f.type else str((preset or {}).get(f.name, f.default))
         option = typer.Option(*flags, help=f.metadata["help"], show_default=shown)
         parameters.append(inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=None,
                                             annotation=Annotated[type_ | None, option]))
@@ -53,7 +56,9 @@ Device = Annotated[str, typer.Option(help='"auto" (the GPU if there is one), "cp
 
 def train_command(
     *,
-    preset: Annotated[str, typer.Option(help="What all settings start from: cpu, small, medium, 340m, 1.3b.")] = "cpu",
+    preset: Annotated[str | None, typer.Option(
+        help="What all settings start from: cpu (if none is given), small, medium, 340m, 1.3b.",
+        show_default=False)] = None,
     run: Annotated[str, typer.Option(help="Name of the run; it is kept in runs/NAME.")] = "novels",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run from its last checkpoint.")] = False,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so many.", show_default="no limit")] = None,
@@ -97,8 +102,7 @@ def train_command(
         given = {name: value for name, value in settings.items() if value is not None}
         if "options" in given:
             given["options"] = dict(map(parse_option, given["options"]))
-        given = settings_of(preset) | given
-        run_training(runs / run, given, resume, threads, shlex.join(go_on), tensorboard, dict(
+        run_training(runs / run, preset, given, resume, threads, shlex.join(go_on), tensorboard, dict(
             seconds=seconds, device=device, precision=precision, compile=compile, accumulate=accumulate, shard=shard,
             save_every=save_every, evaluate_every=evaluate_every, keep_best=keep_best))
 
@@ -126,7 +130,7 @@ def worth_compiling(config, device="auto"):
             and parameters(meta_model(config)) >= COMPILED_FROM)
 
 
-def run_training(folder, given, resume, threads, go_on, tensorboard, how):
+def run_training(folder, preset, given, resume, threads, go_on, tensorboard, how):
     import torch
 
     from .device import find_place
@@ -138,9 +142,10 @@ def run_training(folder, given, resume, threads, go_on, tensorboard, how):
     from .train import train
 
     torch.set_num_threads(threads)
-    if resume and (folder / SETTINGS).is_file():
-        given = read_settings(folder) | given
-    config = Config(**given)
+    start = read_settings(folder) if resume and (folder / SETTINGS).is_file() else {}
+    if preset or not start:
+        start |= settings_of(preset or "cpu")
+    config = Config(**start | given)
     size, place = parameters(meta_model(config)), find_place(how["device"], how["precision"])
     if how["compile"] is None:
         how["compile"] = worth_compiling(config, how["device"]) and not how["shard"]

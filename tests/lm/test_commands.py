@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from deltanet_edu.cli import app
 from deltanet_edu.lm.run_folder import read_log
 from deltanet_edu.lm.config import Config
+from deltanet_edu.lm.presets import PRESETS
 from deltanet_edu.lm.stories import stories
 
 SMALL = "--steps 12 --vocab 300 --layers 1 --d-model 16 --heads 2 --batch 4 --length 32 --save-every 5".split()
@@ -97,7 +98,7 @@ def test_help_says_the_defaults(deltanet_edu):
     text = " ".join(deltanet_edu("train", "--help").split())
     said = dict(re.findall(r"--([a-z-]+) <[^[]*\[default: \((\S+)\)\]", text))
     assert "--option <list" in text and said == {name.replace("_", "-"): str(value) for name, value
-                                                 in Config().to_dict().items() if name != "options"}
+                                                 in Config(**PRESETS["cpu"]).to_dict().items() if name != "options"}
 
 
 def test_options_of_a_mixer_and_patterns(deltanet_edu, tmp_path):
@@ -105,7 +106,10 @@ def test_options_of_a_mixer_and_patterns(deltanet_edu, tmp_path):
     deltanet_edu("train", "--run", "mine", "--corpus", "my.txt", *SMALL, *words)
     kept = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text())
     assert kept["mixer"] == "delta,linear" and kept["options"] == {"beta_max": 2, "linear.norm": "l1"}
+    assert kept["adam_lr"] == PRESETS["cpu"]["adam_lr"], "what is not given is the preset's"
     assert "12 steps" in deltanet_edu("train", "--run", "mine", "--resume")
+    other = deltanet_edu("train", "--run", "mine", "--resume", "--preset", "340m", fails=True)
+    assert "cannot resume, this is another run" in other and "adam_lr was 0.02, now 0.0003" in other
 
 
 def test_a_time_budget_says_how_far_it_came(deltanet_edu):

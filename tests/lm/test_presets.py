@@ -47,4 +47,4 @@ def test_the_paper_s_sizes():
 def test_a_name_that_is_none():
     with pytest.raises(ValueError, match="preset: got 'tiny', expected one of 'cpu', 'small', "):
         settings_of("tiny")
-    assert settings_of("cpu") == {} and settings_of("340m") is not PRESETS["340m"]
+    assert settings_of("cpu") == PRESETS["cpu"] and settings_of("340m") is not PRESETS["340m"]
