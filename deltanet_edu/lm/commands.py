@@ -82,7 +82,7 @@ def train_command(
     """Train a language model and keep it in runs/NAME.
 
     What is not given has the value of the preset, or of the run that is resumed. The defaults below are those of cpu,
-    which is chapter 16. Stop with Ctrl-C at any moment.
+    the model of chapter 16. Stop with Ctrl-C at any moment.
 
     \b
     deltanet-edu train                                    the model of chapter 16: a few minutes on a laptop
