@@ -122,7 +122,7 @@ def spread(groups, xlabel, lines=None, note=""):
 def of_mixers(panels, xlabel, ylabel, note=""):
     """{title: {model: [(x, y), ...]}}: a panel each, side by side, a curve a model in its color; x is logarithmic."""
     figure, axes = subplots(f"Line plots of {ylabel} by {xlabel}.", 1, len(panels), squeeze=False,
-                            figsize=(1.6 + 3.3 * len(panels), 2.8))
+                            figsize=(1.5 + 2.9 * len(panels), 2.6))
     named = {}
     for ax, (title, models) in zip(axes[0], panels.items()):
         for model, points in models.items():
