@@ -44,6 +44,7 @@ def backward_sweep(
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head,
     i_seq, h, v0,                                                        # which sequence, head, first row of the memory
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
+    GROUP: tl.constexpr,                                                 # dS' of the newest of so many is stored
 ):
     """The gradient of V_TILE rows of one head's memory, from the last chunk to the first; laid out as forward_sweep."""
     width: tl.constexpr = triton.next_power_of_2(K)
@@ -56,7 +57,7 @@ def backward_sweep(
     do_rows = rows(do_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
     if d_states_ptr is not None:
         dv_rows = rows(dv_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
-        dS_tiles = states(d_states_ptr, slot, length, h, H, K, V, C, V_TILE)
+        dS_tiles = states(d_states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE)
     row = tl.arange(0, C)
     dS = tl.zeros((V_TILE, width), tl.float32)                           # (V_TILE, K)  registers, for the whole sweep
     if d_final_ptr is not None:
@@ -76,6 +77,9 @@ def backward_sweep(
         dX_t = tl.dot(tl.trans(do), P.to(k.dtype), input_precision=PRECISION)                            # (V_TILE, C)
         # -- across chunks: and what all later chunks want of it -------------------------------------------------------
         dS_out = dS.to(k.dtype)                                          # (V_TILE, K)  registers: left operand
+        if d_states_ptr is not None:
+            if (i % GROUP == GROUP - 1) | (step == 0):                   # the newest chunk of its group
+                dS_tiles.store([i // GROUP, v0, 0], dS_out.reshape(1, V_TILE, width))
         dX_t = tl.dot(dS_out, tl.trans(k), dX_t, input_precision=PRECISION)
         # -- within the chunk: earlier writes answer for later ones, since those were made knowing them ----------------
         dV_t = tl.dot(dX_t.to(k.dtype), UT_low, dX_t * beta[None, :], input_precision=PRECISION)         # (V_TILE, C)
@@ -84,7 +88,6 @@ def backward_sweep(
         dS = tl.dot(where_written((-dV_t).to(k.dtype), beta), k, dS, input_precision=PRECISION)
         # -- store -----------------------------------------------------------------------------------------------------
         if d_states_ptr is not None:
-            dS_tiles.store([i, v0, 0], dS_out.reshape(1, V_TILE, width))
             dv_rows.store([i * C, v0], tl.trans(dV_t * scale).to(dv_ptr.dtype.element_ty))
     if d_initial_ptr is not None:
         at, in_state = at_state(v0, K, V, V_TILE, width)
@@ -95,11 +98,12 @@ def backward_sweep(
 def sweeps_kernel(
     q_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, initial_ptr, # as in forward_kernel
     do_ptr, d_final_ptr,                                     # (B, T, H, V); (N, H, V, K) float32, or None for zeros
-    states_ptr, writes_ptr,                                  # out: S before each chunk (slots, H, V, K), X (B, T, H, V)
+    states_ptr, writes_ptr,                                  # out: memories (slots, H, V, K), X (B, T, H, V)
     d_states_ptr, dv_ptr,                                    # out: dS' and scale dV, shaped likewise; None: not wanted
     d_initial_ptr,                                           # out: (N, H, V, K) float32, or None
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,        # as in forward_kernel
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
+    GROUP: tl.constexpr,                                     # as in forward_sweep
     FORWARD: tl.constexpr, BACKWARD: tl.constexpr,           # which sweeps to run
 ):
     """One program per sweep, sequence, head and V_TILE rows of the memory. Side by side, the sweeps fill a GPU that one
@@ -113,11 +117,11 @@ def sweeps_kernel(
     if forward:
         forward_sweep(q_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, initial_ptr, None, None, states_ptr, writes_ptr,
                       cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head, i_seq, h, v0,
-                      K, V, C, V_TILE, PRECISION)
+                      K, V, C, V_TILE, PRECISION, GROUP)
     else:
         backward_sweep(q_ptr, k_ptr, UT_low_ptr, betas_ptr, do_ptr, d_final_ptr, d_states_ptr, dv_ptr, d_initial_ptr,
                        cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, i_seq, h, v0,
-                       K, V, C, V_TILE, PRECISION)
+                       K, V, C, V_TILE, PRECISION, GROUP)
 
 
 @triton.jit
@@ -203,3 +207,93 @@ def gradients_kernel(
     if norms_ptr is not None:
         dk = before_norm(dk, k.to(tl.float32), norms_ptr, tokens * H + at, in_range)
     tl.store(dk_ptr + at[:, None] * K + col[None, :], dk.to(dk_ptr.dtype.element_ty), mask=in_tile)
+
+
+@triton.jit
+def group_gradients_kernel(
+    q_ptr, k_ptr, beta_ptr, do_ptr,                          # all as in gradients_kernel
+    states_ptr, writes_ptr, d_states_ptr, dv_ptr,            # S' of each group, float32; X, dS' of each group, scale dV
+    norms_ptr, dq_ptr, dk_ptr, dbeta_ptr,
+    cu_seqlens, sequence_of_slot,                            # of groups
+    scale, T, H, tokens, q_token, q_head, k_token, k_head,
+    K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, PRECISION: tl.constexpr,
+    GROUP: tl.constexpr,                                     # chunks of a program
+    SIGMOID: tl.constexpr,
+):
+    """One program per group of chunks and head, for dQ, dK and dbeta of them all, the newest chunk first.
+
+    Of a group the sweeps leave one memory S' and its gradient dS', those after the last chunk, so that little of their
+    traffic is left. The others are found on the way, since what a chunk writes is known: S = S' - X^T K, and
+    dS = dS' + dO^T Q - dV^T K. S and dS' stay in registers as (K, V), so that, as in forward_sweep, each product has
+    its left operand there or in a tile as it was loaded.
+    """
+    width: tl.constexpr = triton.next_power_of_2(K)
+    v_width: tl.constexpr = triton.next_power_of_2(V)
+    HALF: tl.constexpr = writes_ptr.dtype.element_ty == tl.float16
+    h, slot = tl.program_id(0) % H, tl.program_id(0) // H
+    start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, GROUP * C)
+    if first >= length:
+        return                                                           # a spare slot, owned by nobody
+    row = tl.arange(0, C)
+    earlier, later = row[:, None] > row[None, :], row[:, None] < row[None, :]
+    q_ptr += start * q_token + h * q_head
+    k_ptr += start * k_token + h * k_head
+    q_rows, k_rows = rows(q_ptr, length, K, q_token, C, width), rows(k_ptr, length, K, k_token, C, width)
+    do_rows = rows(do_ptr + (start * H + h) * V, length, V, H * V, C, v_width)
+    X_rows = rows(writes_ptr + (start * H + h) * V, length, V, H * V, C, v_width)
+    dv_rows = rows(dv_ptr + (start * H + h) * V, length, V, H * V, C, v_width)
+    dq_rows = rows(dq_ptr + (start * H + h) * K, length, K, H * K, C, width)
+    dk_rows = rows(dk_ptr + (start * H + h) * K, length, K, H * K, C, width)
+    memory = (slot.to(tl.int64) * H + h) * V * K
+    S = load_tile(states_ptr + memory, 0, V, K, K, v_width, width, K < width)                    # (V, K)
+    minus_S_t = tl.trans(-S.to(tl.float32))                              # (K, V)       registers, for the whole group
+    dS = load_tile(d_states_ptr + memory, 0, V, K, K, v_width, width, K < width)                 # (V, K)
+    dS_t = tl.trans(dS.to(tl.float32))                                   # (K, V)       registers, likewise
+    minus = -1 / scale                             # dV comes with its scale, all else without; see gradients_kernel
+
+    chunks = tl.minimum(tl.cdiv(length - first, C), GROUP)
+    for step in range(0, chunks):
+        i = first + (chunks - 1 - step) * C
+        at, in_range = (start + i + row) * H + h, i + row < length
+        # -- load ------------------------------------------------------------------------------------------------------
+        do = do_rows.load([i, 0])                                        # (C, V)       shared memory, as all tiles
+        X = X_rows.load([i, 0])                                          # (C, V)
+        dV = dv_rows.load([i, 0])                                        # (C, V)
+        q = q_rows.load([i, 0])                                          # (C, K)
+        k = k_rows.load([i, 0])                                          # (C, K)
+        beta = strengths(beta_ptr, at, in_range, SIGMOID, HALF)          # (C,)         registers
+        k_t = tl.trans(k)                                                # (K, C)
+        if HALF:
+            k_t = where_written(load_tile(k_ptr, i, length, k_token, K, C, width, K < width).T, beta)
+        # -- within the chunk ------------------------------------------------------------------------------------------
+        E = tl.dot(dV, tl.trans(X), input_precision=PRECISION)                                   # (C, C)
+        dbeta = tl.sum(tl.where(earlier | later, 0.0, E), 1) / (beta * beta)
+        dbeta *= beta * (1 - beta) if SIGMOID else 1.0
+        tl.store(dbeta_ptr + at, dbeta.to(dbeta_ptr.dtype.element_ty), mask=in_range)
+        E_t = tl.dot(X, tl.trans(dV), input_precision=PRECISION)                                 # (C, C)
+        E = tl.where(earlier, E.to(k.dtype), tl.where(later, E_t.to(k.dtype), 0.0))              # E + E^T
+        dP_t = tl.dot(X, tl.trans(do), input_precision=PRECISION)                                # (C, C)
+        dP_t = tl.where(earlier, 0.0, dP_t).to(k.dtype)
+        # -- the memory before the chunk -------------------------------------------------------------------------------
+        minus_S_t = tl.dot(k_t, X, minus_S_t, input_precision=PRECISION)
+        S_t = (-minus_S_t).to(k.dtype)                                                           # (K, V)
+        # -- dK (eq. 9.6), dQ (eq. 9.5) --------------------------------------------------------------------------------
+        dk_t = tl.dot(S_t, tl.trans(dV), input_precision=PRECISION)                              # (K, C)
+        dk_t = tl.dot(tl.trans(k), E, dk_t, input_precision=PRECISION) * minus
+        dk_t = tl.dot(dS_t.to(k.dtype), tl.trans(X), dk_t, input_precision=PRECISION)
+        dk_t = tl.dot(tl.trans(q), tl.trans(dP_t), dk_t, input_precision=PRECISION)
+        dk = tl.trans(dk_t) * scale
+        if norms_ptr is not None:
+            unit_k = load_tile(k_ptr, i, length, k_token, K, C, width, K < width).to(tl.float32)
+            dk = before_norm(dk, unit_k, norms_ptr, tokens * H + at, in_range)
+        dk_rows.store([i, 0], dk.to(dk_ptr.dtype.element_ty))
+        dq_t = tl.dot(S_t, tl.trans(do), input_precision=PRECISION)                              # (K, C)
+        dq_t = tl.dot(tl.trans(k), dP_t, dq_t, input_precision=PRECISION)
+        dq = tl.trans(dq_t) * scale
+        if norms_ptr is not None:
+            unit_q = load_tile(q_ptr, i, length, q_token, K, C, width, K < width).to(tl.float32)
+            dq = before_norm(dq, unit_q, norms_ptr, at, in_range)
+        dq_rows.store([i, 0], dq.to(dq_ptr.dtype.element_ty))
+        # -- update (eq. 9.4) ------------------------------------------------------------------------------------------
+        dS_t = tl.dot(k_t, dV, dS_t * -scale, input_precision=PRECISION) * minus
+        dS_t = tl.dot(tl.trans(q), do, dS_t, input_precision=PRECISION)

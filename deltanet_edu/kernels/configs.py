@@ -31,12 +31,14 @@ class Config(NamedTuple):
 
 class Plan(NamedTuple):
     C: int                  # chunk length
+    group: int              # chunks of which the sweeps leave one memory for the gradients, if there are enough; 1: all
     forward: Config         # forward_kernel
     saving: Config          # the same, if it also stores S and X for the backward pass
     both: Config | None     # sweeps_kernel, both sweeps in one launch; None: one launch after the other
     sweep: Config           # sweeps_kernel, the forward sweep alone
     back: Config            # sweeps_kernel, the backward sweep alone
-    gradients: Config       # gradients_kernel
+    gradients: Config       # gradients_kernel, for single chunks
+    groups: Config | None = None     # group_gradients_kernel, for groups
 
 
 RECURRENT, STEP, SCAN = Config(32, 4, 1), Config(16, 1, 1), Config(16, 4, 3)
@@ -47,22 +49,24 @@ INVERSE = {64: Config(0, 1, 1), 128: Config(0, 1, 1), 256: Config(0, 2, 1)}     
 # 128 rows, so that fewer read the same keys. A head of 256 does not fit in 255 registers a thread; some spill, and two
 # sweeps in one launch spill more.
 FEW = {
-    64: Plan(64, Config(32, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3),
-             Config(64, 4, 1)),
-    128: Plan(64, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3),
-              Config(32, 4, 4)),
-    256: Plan(64, Config(32, 8, 3), Config(32, 8, 2), Config(64, 4, 2), Config(32, 8, 3), Config(32, 8, 3),
+    64: Plan(64, 16, Config(32, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3),
+             Config(64, 4, 1), Config(64, 4, 2)),
+    128: Plan(64, 16, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 3),
+              Config(32, 4, 4), Config(128, 8, 2)),
+    256: Plan(64, 1, Config(32, 8, 3), Config(32, 8, 2), Config(64, 4, 2), Config(32, 8, 3), Config(32, 8, 3),
               Config(32, 4, 4)),
 }
 MANY = {
-    64: Plan(64, Config(64, 4, 2), Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 3), Config(64, 4, 1)),
-    128: Plan(64, Config(128, 8, 3), Config(64, 4, 2), None, Config(128, 8, 3), Config(128, 8, 3), Config(32, 4, 4)),
-    256: Plan(64, Config(128, 8, 2), Config(32, 8, 2), None, Config(64, 8, 3), Config(64, 4, 1), Config(32, 4, 4)),
+    64: Plan(64, 16, Config(64, 4, 2), Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 3),
+             Config(64, 4, 1), Config(64, 4, 2)),
+    128: Plan(64, 16, Config(128, 8, 3), Config(64, 4, 2), None, Config(128, 8, 3), Config(128, 8, 3),
+              Config(32, 4, 4), Config(128, 8, 2)),
+    256: Plan(64, 1, Config(128, 8, 2), Config(32, 8, 2), None, Config(64, 8, 3), Config(64, 4, 1), Config(32, 4, 4)),
 }
 # Half precision with 99 KB: every other GPU from Ampere on. No wgmma there, so 32 rows a tile are as good as 64.
-NARROW = {width: Plan(64, *[Config(32, 8, 2)] * 5, Config(32, 8, 1)) for width in (64, 128, 256)}
+NARROW = {width: Plan(64, 1, *[Config(32, 8, 2)] * 5, Config(32, 8, 1)) for width in (64, 128, 256)}
 # float32, anywhere: for exact results, not for speed. Products come as three of tf32 or on the ordinary units.
-FLOAT32 = {width: Plan(C, *[Config(16, 8, 1)] * 6) for width, C in ((64, 32), (128, 16), (256, 16))}
+FLOAT32 = {width: Plan(C, 1, *[Config(16, 8, 1)] * 6) for width, C in ((64, 32), (128, 16), (256, 16))}
 
 
 @cache

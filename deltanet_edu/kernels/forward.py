@@ -142,6 +142,8 @@ def forward_sweep(
     cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head,
     i_seq, h, v0,                                  # which sequence, which head, first row of the memory
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
+    GROUP: tl.constexpr,                           # chunks of which one memory is stored: what leaves the last of them,
+                                                   # or, if it is one, what enters it
 ):
     """V_TILE rows of the memory of one head, from the first chunk to the last. An output that is None is left out.
 
@@ -161,14 +163,17 @@ def forward_sweep(
         o_rows = rows(o_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
     if states_ptr is not None:
         X_rows = rows(writes_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
-        S_tiles = states(states_ptr, slot, length, h, H, K, V, C, V_TILE)
+        S_tiles = states(states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE)
     row = tl.arange(0, C)
     S = tl.zeros((V_TILE, width), tl.float32)                            # (V_TILE, K)  registers, for the whole sweep
     if initial_ptr is not None:
         at, in_state = at_state(v0, K, V, V_TILE, width)
         S += tl.load(initial_ptr + memory + at, mask=in_state, other=0.0)
+    if v_ptr is None:                                                    # what the identity becomes, see splitting.py
+        S += tl.where(v0 + tl.arange(0, V_TILE)[:, None] == tl.arange(0, width)[None, :], 1.0, 0.0)
 
-    for i in range(0, tl.cdiv(length, C)):                               # one chunk a step, oldest first
+    chunks = tl.cdiv(length, C)
+    for i in range(0, chunks):                                           # one chunk a step, oldest first
         # -- load ------------------------------------------------------------------------------------------------------
         k = k_rows.load([i * C, 0])                                      # (C, K)       shared memory, as all tiles
         if v_ptr is not None:
@@ -196,8 +201,10 @@ def forward_sweep(
         if o_ptr is not None:
             o_rows.store([i * C, v0], tl.trans(O_t * scale).to(o_ptr.dtype.element_ty))
         if states_ptr is not None:
-            S_tiles.store([i, v0, 0], S_in.reshape(1, V_TILE, width))
             X_rows.store([i * C, v0], tl.trans(X_t))
+            if (i % GROUP == GROUP - 1) | (i == chunks - 1):
+                kept = S_in if GROUP == 1 else S.to(states_ptr.dtype.element_ty)
+                S_tiles.store([i // GROUP, v0, 0], kept.reshape(1, V_TILE, width))
     if final_ptr is not None:
         at, in_state = at_state(v0, K, V, V_TILE, width)
         tl.store(final_ptr + memory + at, S, mask=in_state)
@@ -205,14 +212,15 @@ def forward_sweep(
 
 @triton.jit
 def forward_kernel(
-    q_ptr, k_ptr, v_ptr,                           # (B, T, H, K) twice, (B, T, H, V). v None: zeros
+    q_ptr, k_ptr, v_ptr,                           # (B, T, H, K) twice, (B, T, H, V)
     UT_low_ptr, betas_ptr,                         # (B, T, H, C), (slots, H, C), from inverse_kernel
     initial_ptr,                                   # (N, H, V, K) float32, one memory a sequence; None: they start empty
     o_ptr, final_ptr,                              # out: (B, T, H, V), and the memories after the last token, float32
-    states_ptr, writes_ptr,                        # out: S before each chunk (slots, H, V, K), X (B, T, H, V); or None
+    states_ptr, writes_ptr,                        # out: memories (slots, H, V, K), X (B, T, H, V); or None
     cu_seqlens, scale, T, H,                       # as in inverse_kernel; scale: a factor on q
     q_token, q_head, k_token, k_head, v_token, v_head,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
+    GROUP: tl.constexpr,                           # as in forward_sweep
 ):
     """One program per sequence, head and V_TILE rows of the memory: rows of S never meet, its columns always do."""
     V_TILES: tl.constexpr = (V + V_TILE - 1) // V_TILE
@@ -220,4 +228,4 @@ def forward_kernel(
     v0, h, i_seq = program % V_TILES * V_TILE, program // V_TILES % H, program // (V_TILES * H)
     forward_sweep(q_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, initial_ptr, o_ptr, final_ptr, states_ptr, writes_ptr,
                   cu_seqlens, scale, T, H, q_token, q_head, k_token, k_head, v_token, v_head, i_seq, h, v0,
-                  K, V, C, V_TILE, PRECISION)
+                  K, V, C, V_TILE, PRECISION, GROUP)

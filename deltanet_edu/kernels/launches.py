@@ -3,7 +3,8 @@ waits for the GPU. The chunkwise form is first, one token at a time last; what i
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial, wraps
+from threading import local
 from typing import NamedTuple
 
 import torch
@@ -14,10 +15,82 @@ from . import backward, configs, forward, interpreted, recurrent, splitting, why
 
 why_not = cache(why_not)                                                 # asked in every call
 HAS_BF16X3 = not interpreted() and tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 6)
-COMPILED = {}                                                            # kernels by all that Triton compiles them for
 
 
-# -- one launch --------------------------------------------------------------------------------------------------------
+# -- what a call does, noted down --------------------------------------------------------------------------------------
+# To find out what is to be launched, and for Triton which compiled kernel that is, takes longer than small kernels run.
+# So the first call takes notes, and later calls with inputs of the same kinds do the same with other tensors.
+
+NOTES = {}                                                               # by all that decides what a call does
+TAKING = local()                                                         # .notes: those that a thread takes just now
+
+
+class Notes:
+    """What one call does, step by step: a function, and which tensors it is given. Tensors have numbers: first the
+    inputs, then what each step returns, a tensor or None."""
+
+    def __init__(self, inputs):
+        self.tensors, self.inputs, self.steps = list(inputs), len(inputs), []
+
+    def add(self, f, tensors, out):
+        self.steps.append((f, [self.number(x) for x in tensors]))
+        self.tensors.append(out)
+
+    def number(self, x):
+        return next((n for n, known in enumerate(self.tensors) if known is x), None)
+
+    def finish(self, results):
+        """Forget the tensors. Returns whether the notes are good for another call: not if two inputs were one tensor,
+        nor if a step took a tensor that comes from elsewhere."""
+        given = [id(x) for x in self.tensors[:self.inputs] if isinstance(x, Tensor)]
+        self.results = [None if x is None else self.number(x) for x in results]
+        self.kind = type(results)._make if hasattr(results, "_make") else tuple
+        self.tensors = None
+        return len(set(given)) == len(given) and not any(None in numbers for _, numbers in self.steps)
+
+    def repeat(self, inputs):
+        tensors = list(inputs)
+        for f, numbers in self.steps:
+            tensors.append(f(*[tensors[n] for n in numbers]))
+        return self.kind([None if n is None else tensors[n] for n in self.results])
+
+
+def kind(x):
+    """What of an input decides what is done with it."""
+    return (x.dtype, x.device, x.shape, x.stride(), x.data_ptr() % 16 == 0) if isinstance(x, Tensor) else x
+
+
+def noted(run):
+    """run(*inputs), which returns a tuple of tensors: from notes, if there are any."""
+    @wraps(run)
+    def call(*inputs):
+        device = inputs[0].device
+        elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
+        with torch.cuda.device(device) if elsewhere else nullcontext():
+            triton.set_allocator(scratch)                          # for this thread, and backward passes have their own
+            key = run, launch, configs.plan, segments_of, *map(kind, inputs)         # those who watch exchange them
+            if notes := NOTES.get(key):
+                return notes.repeat(inputs)
+            TAKING.notes = Notes(inputs)
+            try:
+                results = run(*inputs)
+                if len(NOTES) >= 1024:                                   # lengths that are never the same again
+                    NOTES.clear()
+                if TAKING.notes.finish(results):
+                    NOTES[key] = TAKING.notes
+            finally:
+                TAKING.notes = None
+            return results
+    return call
+
+
+def step(f, *tensors, again=None):
+    """f(*tensors), a tensor or None; noted, as what is to be done `again` if that is something else."""
+    out = f(*tensors)
+    if notes := getattr(TAKING, "notes", None):
+        notes.add(again or f, tensors, out)
+    return out
+
 
 def scratch(size, alignment, stream):
     """Memory for the descriptors that a kernel makes, on the device that it is launched on."""
@@ -25,28 +98,24 @@ def scratch(size, alignment, stream):
 
 
 def launch(kernel, programs, config, **arguments):
-    """Run so many programs of a kernel on the device of its arguments, which come by name; those left out are None.
-
-    Triton's own launcher looks at every argument in every call to find out which compiled kernel it needs, and that
-    takes longer than a small kernel runs. The second call with the same shapes goes straight to the kernel that the
-    first has found, with addresses for tensors, which the driver would ask for one by one.
-    """
+    """Run so many programs of a kernel; its arguments come by name, those left out are None. Noted is the kernel that
+    Triton has compiled, with addresses for tensors, which the driver would ask for one by one."""
     if not programs:
         return
     values = [arguments.get(name) for name in kernel.arg_names]
-    device = next(x.device for x in values if isinstance(x, Tensor))
-    elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
-    with torch.cuda.device(device) if elsewhere else nullcontext():
-        triton.set_allocator(scratch)                              # for this thread, and backward passes have their own
-        numbers = [x.data_ptr() if isinstance(x, Tensor) else x for x in values]
-        kinds = [x if x is n else (x.dtype, n % 16 == 0) for x, n in zip(values, numbers)]
-        key = (kernel.fn, config, device, *kinds)
-        if compiled := COMPILED.get(key):
-            compiled[programs, 1, 1](*numbers)
-        elif compiled := kernel[programs,](*values, **config.options()):  # None from the interpreter
-            if len(COMPILED) >= 4096:                                    # lengths that are never the same again
-                COMPILED.clear()
-            COMPILED[key] = compiled
+    triton.set_allocator(scratch)
+    compiled = kernel[programs,](*values, **config.options())            # None from the interpreter
+    if notes := getattr(TAKING, "notes", None):
+        where = [i for i, x in enumerate(values) if isinstance(x, Tensor)]
+        run = compiled[programs, 1, 1] if compiled else partial(kernel[programs,], **config.options())
+        fixed = [None if isinstance(x, Tensor) else x for x in values]
+
+        def again(*tensors):
+            numbers = fixed.copy()
+            for i, x in zip(where, tensors):
+                numbers[i] = x.data_ptr() if compiled else x
+            run(*numbers)
+        notes.add(again, [values[i] for i in where], None)
 
 
 def parts(n, size):
@@ -54,14 +123,20 @@ def parts(n, size):
     return -(-n // size)
 
 
+def new(x, *shape, dtype=None):
+    """Memory for numbers of x's dtype or another, where x lies."""
+    again = partial(torch.empty, shape, dtype=dtype or x.dtype, device=x.device)
+    return step(lambda: x.new_empty(shape, dtype=dtype), again=again)
+
+
 def like(x):
     """Memory for another tensor of this shape and dtype, as the kernels write it."""
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+    return new(x, *x.shape)
 
 
 def exact(x, *shape):
     """Memory for float32 numbers, where x lies."""
-    return x.new_empty(shape, dtype=torch.float32)
+    return new(x, *shape, dtype=torch.float32)
 
 
 def token_rows(x):
@@ -71,7 +146,9 @@ def token_rows(x):
     (B, T, H, _), (batch, token, head, one), size = x.shape, x.stride(), x.element_size()
     aligned = token * size % 16 == head * size % 16 == x.data_ptr() % 16 == 0
     near = one == 1 and 0 < token < 2**24 and 0 < head and H * head < 2**31
-    return x if aligned and near and (B == 1 or batch == T * token) else like(x).copy_(x)
+    if aligned and near and (B == 1 or batch == T * token):
+        return x
+    return step(lambda x: torch.empty_like(x, memory_format=torch.contiguous_format).copy_(x), x)
 
 
 def strides(**tensors):
@@ -105,9 +182,13 @@ class Cut(NamedTuple):         # sequences, or segments of them: equally long, o
     def owners(self, C):
         """For variable lengths: which sequence owns each slot, worked out on the device."""
         if self.ends is not None:
-            first = self.ends // C + torch.arange(len(self.ends), device=self.ends.device)
-            owner = torch.searchsorted(first, torch.arange(self.slots(C), device=first.device), right=True) - 1
-            return owner.clamp(max=self.count - 1).int()
+            return step(partial(owners, C, self.slots(C)), self.ends)
+
+
+def owners(C, slots, ends):
+    first = ends // C + torch.arange(len(ends), device=ends.device)
+    owner = torch.searchsorted(first, torch.arange(slots, device=ends.device), right=True) - 1
+    return owner.clamp(max=len(ends) - 2).int()
 
 
 def gpu_of(q):
@@ -139,9 +220,20 @@ def cut(q, V, C, cu_seqlens, asked):
     B, T = q.shape[:2]
     segments = segments_of(q, V, C, cu_seqlens, asked)
     if segments > 1:
-        rows, length, ends = splitting.cut(B, T, segments, C, q.device)
-        return Cut(rows if ends is None else B * segments, length, ends, B * T, segments)
+        ends = None if T % (C * segments) == 0 else step(partial(splitting.ends, B, T, segments, C, q.device))
+        return Cut(B * segments, T // segments if ends is None else T, ends, B * T, segments)
     return Cut(B if cu_seqlens is None else cu_seqlens.shape[0] - 1, T, cu_seqlens, B * T)
+
+
+def group_of(plan, pieces, C, heads, gpu):
+    """Chunks of a group: as many as the plan says, or fewer, so that every multiprocessor has a program."""
+    return next((g for g in (plan.group, plan.group // 4)
+                 if 10 * pieces.slots(C * g) * heads >= 9 * gpu.multiprocessors), 1) if plan.group > 1 else 1
+
+
+def states_for(q, V, pieces, C, group):
+    """Memory for S of every chunk, or of every group; that in float32, since the others are found from it."""
+    return new(q, pieces.slots(C * group), q.shape[2], V, q.shape[3], dtype=torch.float32 if group > 1 else q.dtype)
 
 
 def merging(q, precision):
@@ -194,10 +286,11 @@ def memory_for(q, k, v, C, pieces, o):
     saved = (None, None, None)
     if o.save:
         M = exact(q, pieces.count, H, K, K) if pieces.segments > 1 else None
-        saved = q.new_empty(pieces.slots(C), H, V, K), like(v), M
-    return Forward(like(v), exact(q, pieces.count // pieces.segments, H, V, K), q.new_empty(B, T, H, C), *units, *saved)
+        saved = states_for(q, V, pieces, C, group_of(plan_of(q, V, 0), pieces, C, H, gpu_of(q))), like(v), M
+    return Forward(like(v), exact(q, pieces.count // pieces.segments, H, V, K), new(q, B, T, H, C), *units, *saved)
 
 
+@noted
 def run_chunkwise(q, k, v, beta, initial, cu_seqlens, *options):
     """A Forward, in two launches, or with segments four."""
     o, (B, T, H, K), V = Options(*options), q.shape, v.shape[3]
@@ -220,7 +313,8 @@ def run_chunkwise(q, k, v, beta, initial, cu_seqlens, *options):
     launch(forward.forward_kernel, pieces.count * H * parts(V, config.v_tile), config, q_ptr=q, k_ptr=k, v_ptr=v,
            UT_low_ptr=out.UT_low, betas_ptr=betas, initial_ptr=initial, o_ptr=out.o, final_ptr=final,
            states_ptr=out.states, writes_ptr=out.writes, cu_seqlens=pieces.ends, scale=o.scale, T=pieces.T, H=H,
-           **strides(q=q, k=k, v=v), K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=o.precision)
+           **strides(q=q, k=k, v=v), K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=o.precision,
+           GROUP=group_of(plan, pieces, C, H, gpu_of(q)))
     return out
 
 
@@ -231,7 +325,7 @@ def enter_segments(k, v, UT_low, betas, initial, pieces, precision, M=None, fina
     config = plan_of(k, V, 2 * n * H).forward
     programs = n * H * (parts(V, config.v_tile) + parts(K, config.v_tile))
     launch(splitting.segment_kernel, programs, config, k_ptr=k, v_ptr=v, UT_low_ptr=UT_low, betas_ptr=betas,
-           identity_ptr=torch.eye(K, dtype=torch.float32, device=k.device), M_ptr=M, b_ptr=b, cu_seqlens=pieces.ends,
+           M_ptr=M, b_ptr=b, cu_seqlens=pieces.ends,
            T=pieces.T, H=H, **strides(k=k, v=v), K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=precision)
     scan(M, b, initial, enters, final, pieces.segments, merging(k, precision), reverse=False)
     return M, enters
@@ -249,9 +343,10 @@ def gradient_results(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
     """Memory for dq, dk, dv, dbeta, and the gradient of the initial state."""
     n = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
     d_initial = None if initial is None else exact(q, n, *initial.shape[1:])
-    return like(q), like(k), like(v), q.new_empty(q.shape[:3], dtype=beta.dtype), d_initial
+    return like(q), like(k), like(v), new(q, *q.shape[:3], dtype=beta.dtype), d_initial
 
 
+@noted
 def run_chunkwise_backward(do, d_final, *others):
     """dq, dk, dv, dbeta and d_initial, in three or four launches, with segments in up to eight."""
     kept, o = Kept(*others[:len(Kept._fields)]), Options(*others[len(Kept._fields):])
@@ -264,11 +359,14 @@ def run_chunkwise_backward(do, d_final, *others):
     betas = exact(q, slots, H, C)
     common = dict(cu_seqlens=pieces.ends, scale=o.scale, T=pieces.T, H=H, K=K, V=V, C=C, PRECISION=o.precision)
 
+    G = group_of(plan, pieces, C, H, gpu_of(q))
+    groups = pieces.slots(G * C)
+
     def sweep(config, **arguments):
         sweeps = arguments["FORWARD"] + arguments["BACKWARD"]
         launch(backward.sweeps_kernel, sweeps * pieces.count * H * parts(V, config.v_tile), config, q_ptr=q,
                k_ptr=k, v_ptr=v, UT_low_ptr=kept.UT_low, betas_ptr=betas, initial_ptr=initial, do_ptr=do,
-               **arguments, **strides(q=q, k=k, v=v), V_TILE=config.v_tile, **common)
+               **arguments, **strides(q=q, k=k, v=v), V_TILE=config.v_tile, **common, GROUP=G)
 
     launch(backward.strengths_kernel, slots * H, configs.STEP, beta_ptr=kept.beta, betas_ptr=betas,
            cu_seqlens=pieces.ends, sequence_of_slot=owners, T=pieces.T, H=H, C=C, SIGMOID=o.sigmoid,
@@ -281,8 +379,10 @@ def run_chunkwise_backward(do, d_final, *others):
         sweep(plan.back, d_initial_ptr=c, FORWARD=False, BACKWARD=True)
         scan(M, c, d_final, leaves, d_initial, pieces.segments, merging(q, o.precision), reverse=True)
         d_final, d_initial = leaves, None
-    d_states = q.new_empty(slots, H, V, K)
-    states, writes = (like(d_states), like(v)) if kept.states is None else (kept.states, kept.writes)
+    d_states = new(q, groups, H, V, K)
+    states, writes = kept.states, kept.writes
+    if states is None:
+        states, writes = states_for(q, V, pieces, C, G), like(v)
     left = dict(states_ptr=states, writes_ptr=writes)
     wanted = dict(d_final_ptr=d_final, d_states_ptr=d_states, dv_ptr=dv, d_initial_ptr=d_initial)
     if kept.states is None and plan.both:
@@ -291,11 +391,15 @@ def run_chunkwise_backward(do, d_final, *others):
         if kept.states is None:
             sweep(plan.sweep, **left, FORWARD=True, BACKWARD=False)
         sweep(plan.back, **wanted, FORWARD=False, BACKWARD=True)
-    k_tile = min(1 << (K - 1).bit_length(), 128 if norms is None else 256)       # undoing a norm takes whole rows
-    launch(backward.gradients_kernel, slots * H * parts(K, k_tile), plan.gradients, q_ptr=q, k_ptr=k,
-           beta_ptr=kept.beta, do_ptr=do, **left, d_states_ptr=d_states, dv_ptr=dv, norms_ptr=norms, dq_ptr=dq,
-           dk_ptr=dk, dbeta_ptr=dbeta, sequence_of_slot=owners, tokens=B * T, **strides(q=q, k=k),
-           V_TILE=plan.gradients.v_tile, K_TILE=k_tile, SIGMOID=o.sigmoid, **common)
+    common |= dict(q_ptr=q, k_ptr=k, beta_ptr=kept.beta, do_ptr=do, **left, d_states_ptr=d_states, dv_ptr=dv,
+                   norms_ptr=norms, dq_ptr=dq, dk_ptr=dk, dbeta_ptr=dbeta, sequence_of_slot=pieces.owners(G * C),
+                   tokens=B * T, **strides(q=q, k=k), SIGMOID=o.sigmoid)
+    if G > 1:
+        launch(backward.group_gradients_kernel, groups * H, plan.groups, **common, GROUP=G)
+    else:
+        k_tile = min(1 << (K - 1).bit_length(), 128 if norms is None else 256)   # undoing a norm takes whole rows
+        launch(backward.gradients_kernel, groups * H * parts(K, k_tile), plan.gradients, **common,
+               V_TILE=plan.gradients.v_tile, K_TILE=k_tile)
     return results
 
 
@@ -307,6 +411,11 @@ def recurrent_results(q, k, v, beta, initial, cu_seqlens, scale, save):
     return like(v), exact(q, n, *v.shape[2:], q.shape[3]), exact(q, *v.shape) if save else None
 
 
+def contiguous(*tensors):
+    return [x if x.is_contiguous() else step(Tensor.contiguous, x) for x in tensors]
+
+
+@noted
 def run_recurrent(q, k, v, beta, initial, cu_seqlens, scale, save):
     results = recurrent_results(q, k, v, beta, initial, cu_seqlens, scale, save)
     recur(q, k, v, beta, initial, cu_seqlens, scale, *results, configs.RECURRENT)
@@ -315,26 +424,38 @@ def run_recurrent(q, k, v, beta, initial, cu_seqlens, scale, save):
 
 def recur(q, k, v, beta, initial, cu_seqlens, scale, o, final, errors, config):
     plan_of(q, v.shape[3], 0)                                            # raises if it cannot run at all
-    n, H, V, K = final.shape
-    launch(recurrent.recurrent_kernel, n * H * parts(V, config.v_tile), config, q_ptr=q.contiguous(),
-           k_ptr=k.contiguous(), v_ptr=v.contiguous(), beta_ptr=beta, initial_ptr=initial, o_ptr=o, final_ptr=final,
-           errors_ptr=errors, cu_seqlens=cu_seqlens, scale=scale, T=q.shape[1], H=H, K=K, V=V, V_TILE=config.v_tile)
+    (n, H, V, K), (q, k, v) = final.shape, contiguous(q, k, v)
+    launch(recurrent.recurrent_kernel, n * H * parts(V, config.v_tile), config, q_ptr=q, k_ptr=k, v_ptr=v,
+           beta_ptr=beta, initial_ptr=initial, o_ptr=o, final_ptr=final, errors_ptr=errors, cu_seqlens=cu_seqlens,
+           scale=scale, T=q.shape[1], H=H, K=K, V=V, V_TILE=config.v_tile)
 
 
+@noted
 def run_recurrent_backward(do, d_final, q, k, v, beta, initial, cu_seqlens, errors, scale):
     (B, T, H, K), V, config = q.shape, v.shape[3], configs.RECURRENT
-    *_, d_initial = gradient_results(do, d_final, q, k, v, beta, initial, cu_seqlens)
     n, tiles = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1, parts(V, config.v_tile)
+    d_initial = None if initial is None else exact(q, *initial.shape)
     dq, dk, dv, dbeta = exact(q, tiles, B, T, H, K), exact(q, tiles, B, T, H, K), like(errors), exact(q, tiles, B, T, H)
-    common = dict(k_ptr=k.contiguous(), beta_ptr=beta, errors_ptr=errors, do_ptr=do, dv_ptr=dv, dk_parts_ptr=dk,
+    q, k = contiguous(q, k)
+    common = dict(k_ptr=k, beta_ptr=beta, errors_ptr=errors, do_ptr=do, dv_ptr=dv, dk_parts_ptr=dk,
                   cu_seqlens=cu_seqlens, scale=scale, T=T, H=H, tokens=B * T, K=K, V=V, V_TILE=config.v_tile)
-    launch(recurrent.recurrent_reverse_kernel, n * H * tiles, config, q_ptr=q.contiguous(), d_final_ptr=d_final,
+    launch(recurrent.recurrent_reverse_kernel, n * H * tiles, config, q_ptr=q, d_final_ptr=d_final,
            dbeta_parts_ptr=dbeta, d_initial_ptr=d_initial, **common)
     launch(recurrent.recurrent_replay_kernel, n * H * tiles, config, initial_ptr=initial, dq_parts_ptr=dq, **common)
-    return dq.sum(0).to(q.dtype), dk.sum(0).to(k.dtype), dv.to(v.dtype), dbeta.sum(0).to(beta.dtype), d_initial
+    summed = [step(partial(sum_of_parts, x.dtype), d) for x, d in ((q, dq), (k, dk), (beta, dbeta))]
+    return summed[0], summed[1], step(partial(Tensor.to, dtype=v.dtype), dv), summed[2], d_initial
 
 
-def run_step(q, k, v, beta, state, scale):
+def sum_of_parts(dtype, x):
+    return x.sum(0).to(dtype)
+
+
+@noted
+def run_decoding(q, k, v, beta, state, scale):
     o = like(v)
     recur(q, k, v, beta, state, None, scale, o, state, None, configs.STEP)
-    return o
+    return o,
+
+
+def run_step(*inputs):
+    return run_decoding(*inputs)[0]

@@ -33,21 +33,18 @@ def choose(programs, chunks, width, multiprocessors):
     return segments if chunks * WORK < (chunks * 85 // 100 - EXTRA[width]) * segments * 10 else 1
 
 
-def cut(B, T, segments, C, device):
-    """So many segments for each of B sequences, all of whole chunks but the last; some may be empty. As equal lengths,
-    if they are, or as cu_seqlens: (number of rows, their length, cu_seqlens), as the kernels understand them."""
-    if T % (C * segments) == 0:
-        return B * segments, T // segments, None
+def ends(B, T, segments, C, device):
+    """Bounds of so many segments for each of B sequences, as cu_seqlens, if they are not equally long: all of whole
+    chunks but the last; some may be empty."""
     length = -(-T // (C * segments)) * C
     within = (torch.arange(segments, device=device) * length).clamp(max=T)                   # (segments,)  their starts
     starts = (torch.arange(B, device=device)[:, None] * T + within).flatten()                # (B segments,)
-    return B, T, torch.cat([starts, starts.new_full((1,), B * T)])
+    return torch.cat([starts, starts.new_full((1,), B * T)])
 
 
 @triton.jit
 def segment_kernel(
     k_ptr, v_ptr, UT_low_ptr, betas_ptr,               # as in forward_kernel
-    identity_ptr,                                  # (K, K) float32
     M_ptr, b_ptr,                                  # out: (N, H, K, K), (N, H, V, K) float32, of each segment
     cu_seqlens, T, H, k_token, k_head, v_token, v_head,                  # as in inverse_kernel; of v likewise
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr, PRECISION: tl.constexpr,
@@ -60,13 +57,11 @@ def segment_kernel(
     if tile < V_TILES:
         forward_sweep(k_ptr, k_ptr, v_ptr, UT_low_ptr, betas_ptr, None, None, b_ptr, None, None, cu_seqlens, 1.0, T, H,
                       k_token, k_head, k_token, k_head, v_token, v_head, i_seq, h, tile * V_TILE,
-                      K, V, C, V_TILE, PRECISION)
+                      K, V, C, V_TILE, PRECISION, 1)
     else:
-        # the same identity for all: forward_sweep adds this offset
-        identity = identity_ptr - (i_seq.to(tl.int64) * H + h) * K * K
-        forward_sweep(k_ptr, k_ptr, None, UT_low_ptr, betas_ptr, identity, None, M_ptr, None, None, cu_seqlens, 1.0,
+        forward_sweep(k_ptr, k_ptr, None, UT_low_ptr, betas_ptr, None, None, M_ptr, None, None, cu_seqlens, 1.0,
                       T, H, k_token, k_head, k_token, k_head, v_token, v_head, i_seq, h, (tile - V_TILES) * V_TILE,
-                      K, K, C, V_TILE, PRECISION)
+                      K, K, C, V_TILE, PRECISION, 1)
 
 
 @triton.jit

@@ -305,11 +305,11 @@ def test_segments_compiled(dtype, tolerance, K, V, T):
 def test_cutting():
     """Equal parts are a matter of shapes alone; otherwise every sequence is covered by segments of whole chunks,
     but for its last."""
-    assert splitting.cut(3, 128, 4, 16, DEVICE) == (12, 32, None)
+    q = torch.empty(3, 128, 1, 16, device=DEVICE)
+    assert launches.cut(q, 16, 16, None, 4) == (12, 32, None, 3 * 128, 4)
     for B, T, segments, C in ((2, 70, 2, 16), (1, 20, 4, 16), (3, 129, 8, 16), (1, 1, 2, 64)):
-        rows, length, ends = splitting.cut(B, T, segments, C, DEVICE)
-        ends = ends.tolist()
-        assert (rows, length) == (B, T) and len(ends) == B * segments + 1 and ends == sorted(ends)
+        ends = splitting.ends(B, T, segments, C, DEVICE).tolist()
+        assert len(ends) == B * segments + 1 and ends == sorted(ends)
         assert ends[::segments] == [i * T for i in range(B + 1)]
         assert all((end - end // T * T) % C == 0 for end in ends)
 
@@ -355,3 +355,26 @@ def test_opcheck_of_segments_that_nobody_asked_for(monkeypatch):
     automatic(monkeypatch)
     tensors = [x.requires_grad_() for x in small(T=130)]
     torch.library.opcheck(operator.chunkwise, (*tensors, None, 0.5, False, False, "tf32x3", 16, False, 0))
+
+
+@both
+def test_what_a_call_does_is_worked_out_once(f, monkeypatch):
+    """Later calls with tensors of the same kinds repeat it, with other numbers and with the same bits as a first."""
+    for o in [dict(segments=2), dict(normalize=True)] if f is delta_rule_chunkwise else [dict()]:
+        def run(q, k, v, beta, S):
+            strided = q.transpose(1, 2).contiguous().transpose(1, 2)                     # has to be copied
+            return f(strided, k, v, beta, initial_state=S, **o)
+        one = small(T=17, H=1, V=16)
+        other = [x.flip(1) for x in one]
+        launches.NOTES.clear()
+        first = everything(run, other)
+        launches.NOTES.clear()
+        everything(run, one)
+        noted = dict(launches.NOTES)
+        assert len(noted) == 2                                           # one for each pass
+        monkeypatch.setattr(launches, "new", None)                       # nothing is worked out now
+        assert all(torch.equal(a, e) for a, e in zip(everything(run, other), first))
+        monkeypatch.undo()
+        assert launches.NOTES == noted
+        q = one[0]
+        assert all(torch.equal(a, e) for a, e in zip(f(q, q, *one[2:4], **o), f(q, q.clone(), *one[2:4], **o)))
