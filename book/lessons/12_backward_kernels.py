@@ -320,7 +320,7 @@ for b in (0.5, 0.0, 2.0**-50):
 #
 # ## Four accumulators in 255 registers
 #
-# The package makes $dQ$, $dK$ and $d\beta$ in one kernel, since they load the same tiles. So it holds four accumulators: $dQ$ and $dK$,
+# The package makes $dQ$, $dK$ and $d\beta$ of a chunk in one kernel, since they load the same tiles. So it holds four accumulators: $dQ$ and $dK$,
 # (64, 128) each, and $dP$ and $E$, (64, 64) each, in float32. A thread has at most 255 registers of four bytes. What does not fit
 # *spills*: it is written to memory and fetched back, again and again.
 
@@ -405,6 +405,14 @@ print(parts, "together", sum(parts.values()))
 # %% [markdown]
 # Inputs and outputs must be moved by anyone. A third is memories, written once and read once. With larger chunks there are fewer of
 # them, but the inverse grows.
+#
+# There is another way to have fewer. What a chunk writes is known, and nothing fades: the memory before a chunk is the one after it less
+# what was written, $S = S' - X^\top K$. The gradient goes the same way, $dS = dS' + dO^\top Q - dV^\top K$. So where there are enough heads, and
+# in half precision, the package's sweeps store one memory for sixteen chunks, and in place of `gradients_kernel` runs
+# `group_gradients_kernel`, from the same file. Its program begins with the memory that leaves a group of chunks and with its gradient,
+# keeps both in registers, and goes from the newest chunk to the oldest; of the third that is memories, a sixteenth is left, twice as wide
+# for $S$, which is stored in float32 since the others are found from it. The price: chunks of a group wait for each other, and
+# there are sixteen times fewer programs. Where that would leave multiprocessors without work, a group has four chunks, or one.
 #
 # ## What is held
 #
@@ -564,10 +572,11 @@ if gpu:
 # | backward sweep | $dX^\top = dO^\top P + dS'K^\top$, $\;dV^\top = dX^\top\mathbf{T}$, $\;dS = dS' + dO^\top Q - dV^\top K$ |
 # | side by side | neither sweep reads what the other stores: one launch |
 # | gradients | a program per chunk: $dQ$, $dK$, and $d\beta_t = dV_t^\top X_t / \beta_t^2$ from a diagonal |
+# | groups | of sixteen chunks one memory is stored, the others are found from it: $S = S' - X^\top K$ |
 # | registers | one accumulator per result, signs in the operands, products made transposed rather than transposed |
 # | rounding | what a product takes in and what is stored; never what is carried |
 #
-# **Added to the package**: `backward_sweep`, `sweeps_kernel` and `gradients_kernel` in `kernels/backward.py`, and the operator in
+# **Added to the package**: `backward_sweep`, `sweeps_kernel`, `gradients_kernel` and `group_gradients_kernel` in `kernels/backward.py`, and the operator in
 # `kernels/operator.py`.
 #
 # **In other notations**

@@ -11,7 +11,7 @@ from .delta_rule import both_passes, inputs
 from .verify import picking
 
 GAIN = 0.03          # a configuration replaces the table's only if it takes so much less: smaller differences are noise
-# `saving` is not tried: it is for those who ask for save_states, and keeps the table's configuration
+# Not tried, and left as in the table: `saving`, which is for those who ask for save_states; `group` and `groups`
 TILES = {"forward": (16, 32, 64, 128), "both": (32, 64, 128), "sweep": (32, 64, 128), "back": (32, 64, 128),
          "gradients": (32, 64, 128)}
 STAGES = {"forward": (1, 2, 3, 4), "gradients": (1, 2, 3, 4)}
@@ -59,7 +59,8 @@ def time_of(shape, dtype, plan, field, config):
     from ..kernels import configs, launches
 
     mine = configs.Config(*config)                                       # a new object: launches are known by it
-    plan = plan._replace(**{field: mine}, **({"both": None} if field in ("sweep", "back") else {}))
+    alone = {"sweep": {"both": None}, "back": {"both": None}, "gradients": {"group": 1}}.get(field, {})
+    plan = plan._replace(**{field: mine}, **alone)
     args, do = inputs(*shape, dtype=getattr(torch, dtype))
     try:
         with picking(plan), recording() as recorded:

@@ -66,6 +66,8 @@ def cases():
             if (table == "FLOAT32") == (dtype == "float32"):
                 for K, V in HEADS[int(width)]:
                     yield from (Case(row, dtype, K, V, options=options) for options in ((), (("save_states", True),)))
+                    if rows()[row].group > 1:                            # enough programs for groups of 4, and of 16
+                        yield from (Case(row, dtype, K, V, T, H=40) for T in (300, 1100))
     for dtype in dtypes:
         for K, V in ((64, 64), (128, 96)):
             yield from (Case("", dtype, K, V, keys=keys, beta_max=beta, H=2)

@@ -13,6 +13,9 @@ The last is eq. 9.7, (UT1^T dX)_t . e_t: since UT = UT1 diag(beta), dV is beta t
 written is beta times the error, X = beta * e. For beta = 0 see `tiles.strengths`. The backward sweep needs neither S
 nor X, so the two sweeps can share a launch, side by side. All of it is linear in dO and dS', so `scale` is left out
 until results are stored: gradients of the memory are kept divided by it.
+
+Memories are a third of what all this moves. Where there are programs enough, the sweeps store one for a group of chunks
+and `group_gradients_kernel` takes the place of `gradients_kernel`.
 """
 
 import triton

@@ -25,7 +25,7 @@ def entering(q, k, v, beta, initial_state, cu_seqlens, scale, chunk_size=None):
 
 def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=None, cu_seqlens=None,
                          normalize=False, sigmoid=False, precision="tf32x3", save_states=False, segments=None):
-    """The delta rule, chunk by chunk: two launches forward, two to four backward; with segments two and up to four
+    """The delta rule, chunk by chunk: two launches forward, three or four backward; with segments two and up to four
     more. As `ops.delta_rule_chunkwise`, and:
 
     Args:
@@ -43,7 +43,7 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
         precision: of products of float32 inputs: "ieee" (slow), "tf32x3" (three tf32 products, nearly as exact) or
             "tf32".
         save_states: keep S and X of every chunk for the backward pass instead of computing them again. In bfloat16 that
-            is 2V(K / C + 1) bytes a token and head, besides the 2C bytes of UT, which is held either way.
+            is at most 2V(K / C + 1) bytes a token and head, besides the 2C bytes of UT, which is held either way.
         segments: cut each sequence into so many pieces that run side by side, see splitting.py. About three times the
             work of one sweep, so it pays for long sequences with few heads; not with cu_seqlens. None: as many as pay,
             and in float32 one; how many depends on the batch, and with it the last digits. 1 keeps sequences whole.
