@@ -216,9 +216,9 @@ def gradients_kernel(
 def group_gradients_kernel(
     q_ptr, k_ptr, beta_ptr, do_ptr,                          # all as in gradients_kernel
     states_ptr, writes_ptr, d_states_ptr, dv_ptr,            # S' of each group, float32; X, dS' of each group, scale dV
-    norms_ptr, dq_ptr, dk_ptr, dbeta_ptr,
+    dq_ptr, dk_ptr, dbeta_ptr,
     cu_seqlens, sequence_of_slot,                            # of groups
-    scale, T, H, tokens, q_token, q_head, k_token, k_head,
+    scale, T, H, q_token, q_head, k_token, k_head,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, PRECISION: tl.constexpr,
     GROUP: tl.constexpr,                                     # chunks of a program
     SIGMOID: tl.constexpr,
@@ -228,7 +228,7 @@ def group_gradients_kernel(
     Of a group the sweeps leave one memory S' and its gradient dS', those after the last chunk, so that little of their
     traffic is left. The others are found on the way, since what a chunk writes is known: S = S' - X^T K, and
     dS = dS' + dO^T Q - dV^T K. S and dS' stay in registers as (K, V), so that, as in forward_sweep, each product has
-    its left operand there or in a tile as it was loaded.
+    its left operand there or in a tile as it was loaded. Not for q and k that the package has normalized.
     """
     width: tl.constexpr = triton.next_power_of_2(K)
     v_width: tl.constexpr = triton.next_power_of_2(V)
@@ -285,18 +285,10 @@ def group_gradients_kernel(
         dk_t = tl.dot(tl.trans(k), E, dk_t, input_precision=PRECISION) * minus
         dk_t = tl.dot(dS_t.to(k.dtype), tl.trans(X), dk_t, input_precision=PRECISION)
         dk_t = tl.dot(tl.trans(q), tl.trans(dP_t), dk_t, input_precision=PRECISION)
-        dk = tl.trans(dk_t) * scale
-        if norms_ptr is not None:
-            unit_k = load_tile(k_ptr, i, length, k_token, K, C, width, K < width).to(tl.float32)
-            dk = before_norm(dk, unit_k, norms_ptr, tokens * H + at, in_range)
-        dk_rows.store([i, 0], dk.to(dk_ptr.dtype.element_ty))
+        dk_rows.store([i, 0], tl.trans(dk_t * scale).to(dk_ptr.dtype.element_ty))
         dq_t = tl.dot(S_t, tl.trans(do), input_precision=PRECISION)                              # (K, C)
         dq_t = tl.dot(tl.trans(k), dP_t, dq_t, input_precision=PRECISION)
-        dq = tl.trans(dq_t) * scale
-        if norms_ptr is not None:
-            unit_q = load_tile(q_ptr, i, length, q_token, K, C, width, K < width).to(tl.float32)
-            dq = before_norm(dq, unit_q, norms_ptr, at, in_range)
-        dq_rows.store([i, 0], dq.to(dq_ptr.dtype.element_ty))
+        dq_rows.store([i, 0], tl.trans(dq_t * scale).to(dq_ptr.dtype.element_ty))
         # -- update (eq. 9.4) ------------------------------------------------------------------------------------------
         dS_t = tl.dot(k_t, dV, dS_t * -scale, input_precision=PRECISION) * minus
         dS_t = tl.dot(tl.trans(q), do, dS_t, input_precision=PRECISION)

@@ -225,10 +225,12 @@ def cut(q, V, C, cu_seqlens, asked):
     return Cut(B if cu_seqlens is None else cu_seqlens.shape[0] - 1, T, cu_seqlens, B * T)
 
 
-def group_of(plan, pieces, C, heads, gpu):
+def group_of(plan, pieces, C, heads, gpu, normalize):
     """Chunks of a group: as many as the plan says, or fewer, so that every multiprocessor has a program."""
+    if plan.group == 1 or normalize:
+        return 1
     return next((g for g in (plan.group, plan.group // 4)
-                 if 10 * pieces.slots(C * g) * heads >= 9 * gpu.multiprocessors), 1) if plan.group > 1 else 1
+                 if 10 * pieces.slots(C * g) * heads >= 9 * gpu.multiprocessors), 1)
 
 
 def states_for(q, V, pieces, C, group):
@@ -286,7 +288,8 @@ def memory_for(q, k, v, C, pieces, o):
     saved = (None, None, None)
     if o.save:
         M = exact(q, pieces.count, H, K, K) if pieces.segments > 1 else None
-        saved = states_for(q, V, pieces, C, group_of(plan_of(q, V, 0), pieces, C, H, gpu_of(q))), like(v), M
+        group = group_of(plan_of(q, V, 0), pieces, C, H, gpu_of(q), o.normalize)
+        saved = states_for(q, V, pieces, C, group), like(v), M
     return Forward(like(v), exact(q, pieces.count // pieces.segments, H, V, K), new(q, B, T, H, C), *units, *saved)
 
 
@@ -314,7 +317,7 @@ def run_chunkwise(q, k, v, beta, initial, cu_seqlens, *options):
            UT_low_ptr=out.UT_low, betas_ptr=betas, initial_ptr=initial, o_ptr=out.o, final_ptr=final,
            states_ptr=out.states, writes_ptr=out.writes, cu_seqlens=pieces.ends, scale=o.scale, T=pieces.T, H=H,
            **strides(q=q, k=k, v=v), K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=o.precision,
-           GROUP=group_of(plan, pieces, C, H, gpu_of(q)))
+           GROUP=group_of(plan, pieces, C, H, gpu_of(q), o.normalize))
     return out
 
 
@@ -359,7 +362,7 @@ def run_chunkwise_backward(do, d_final, *others):
     betas = exact(q, slots, H, C)
     common = dict(cu_seqlens=pieces.ends, scale=o.scale, T=pieces.T, H=H, K=K, V=V, C=C, PRECISION=o.precision)
 
-    G = group_of(plan, pieces, C, H, gpu_of(q))
+    G = group_of(plan, pieces, C, H, gpu_of(q), o.normalize)
     groups = pieces.slots(G * C)
 
     def sweep(config, **arguments):
@@ -392,14 +395,14 @@ def run_chunkwise_backward(do, d_final, *others):
             sweep(plan.sweep, **left, FORWARD=True, BACKWARD=False)
         sweep(plan.back, **wanted, FORWARD=False, BACKWARD=True)
     common |= dict(q_ptr=q, k_ptr=k, beta_ptr=kept.beta, do_ptr=do, **left, d_states_ptr=d_states, dv_ptr=dv,
-                   norms_ptr=norms, dq_ptr=dq, dk_ptr=dk, dbeta_ptr=dbeta, sequence_of_slot=pieces.owners(G * C),
-                   tokens=B * T, **strides(q=q, k=k), SIGMOID=o.sigmoid)
+                   dq_ptr=dq, dk_ptr=dk, dbeta_ptr=dbeta, sequence_of_slot=pieces.owners(G * C), **strides(q=q, k=k),
+                   SIGMOID=o.sigmoid)
     if G > 1:
         launch(backward.group_gradients_kernel, groups * H, plan.groups, **common, GROUP=G)
     else:
         k_tile = min(1 << (K - 1).bit_length(), 128 if norms is None else 256)   # undoing a norm takes whole rows
-        launch(backward.gradients_kernel, groups * H * parts(K, k_tile), plan.gradients, **common,
-               V_TILE=plan.gradients.v_tile, K_TILE=k_tile)
+        launch(backward.gradients_kernel, groups * H * parts(K, k_tile), plan.gradients, **common, norms_ptr=norms,
+               tokens=B * T, V_TILE=plan.gradients.v_tile, K_TILE=k_tile)
     return results
 
 

@@ -18,7 +18,7 @@ TARGETS = {
         ("group_gradients_kernel", 128): 300, ("forward_kernel", 256): 400, ("sweeps_kernel", 256): 300}),
     "Hopper, float16": (90, "float16", (128,),
                         {("inverse_kernel", 128): 1000, ("forward_kernel", 128): 100, ("gradients_kernel", 128): 300,
-                         ("group_gradients_kernel", 128): 350}),
+                         ("group_gradients_kernel", 128): 400}),
     "Ada, bfloat16": (89, "bfloat16", (64, 256), {("gradients_kernel", 64): 100, ("forward_kernel", 256): 50}),
     "Ampere, bfloat16": (80, "bfloat16", (128,), {}),
     "Hopper, float32": (90, "float32", (64, 128, 256), {
