@@ -7,7 +7,8 @@
     short_convolution       for layers.ShortConvolution                     convolution.py
     swiglu_product          for layers.SwiGLU                               swiglu.py
 
-interface.py checks what comes, operator.py is what PyTorch sees of a rule, launches.py runs it, configs.py and own.py
+interface.py checks what comes, operator.py is what PyTorch sees of a rule, launches.py runs it (notes.py: a second time
+without thinking), configs.py and own.py
 say with which tile sizes, and tiles.py holds what kernels share.
 Tested on an H100 with Triton 3.6 and 3.7, on an H200 with 3.6, whose compiler was caught losing products on the way
 (see backward.py). With another GPU or version, `deltanet-edu bench verify` first.

@@ -2,9 +2,7 @@
 waits for the GPU. The chunkwise form is first, one token at a time last; what is not asked for is None.
 """
 
-from contextlib import nullcontext
-from functools import cache, partial, wraps
-from threading import local
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -12,92 +10,13 @@ import triton
 from torch import Tensor
 
 from . import backward, configs, forward, interpreted, recurrent, splitting, why_not
+from .notes import NOTES, TAKING, noted, scratch, step  # noqa: F401
 
 why_not = cache(why_not)                                                 # asked in every call
 HAS_BF16X3 = not interpreted() and tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 6)
 
 
-# -- what a call does, noted down --------------------------------------------------------------------------------------
-# To find out what is to be launched, and for Triton which compiled kernel that is, takes longer than small kernels run.
-# So the first call takes notes, and later calls with inputs of the same kinds do the same with other tensors.
-
-NOTES = {}                                                               # by all that decides what a call does
-TAKING = local()                                                         # .notes: those that a thread takes just now
-
-
-class Notes:
-    """What one call does, step by step: a function, and which tensors it is given. Tensors have numbers: first the
-    inputs, then what each step returns, a tensor or None."""
-
-    def __init__(self, inputs):
-        self.tensors, self.inputs, self.steps = list(inputs), len(inputs), []
-
-    def add(self, f, tensors, out):
-        self.steps.append((f, [self.number(x) for x in tensors]))
-        self.tensors.append(out)
-
-    def number(self, x):
-        return next((n for n, known in enumerate(self.tensors) if known is x), None)
-
-    def finish(self, results):
-        """Forget the tensors. Returns whether the notes are good for another call: not if two inputs were one tensor,
-        nor if a step took one that comes from elsewhere."""
-        given = [id(x) for x in self.tensors[:self.inputs] if isinstance(x, Tensor)]
-        self.results = [None if x is None else self.number(x) for x in results]
-        self.kind = type(results)._make if hasattr(results, "_make") else tuple
-        self.tensors = None
-        return len(set(given)) == len(given) and not any(None in numbers for _, numbers in self.steps)
-
-    def repeat(self, inputs):
-        tensors = list(inputs)
-        for f, numbers in self.steps:
-            tensors.append(f(*[tensors[n] for n in numbers]))
-        return self.kind([None if n is None else tensors[n] for n in self.results])
-
-
-def kind(x):
-    """What of an input decides what is done with it."""
-    return (x.dtype, x.device, x.shape, x.stride(), x.data_ptr() % 16 == 0) if isinstance(x, Tensor) else x
-
-
-def noted(run):
-    """run(*inputs), which returns a tuple of tensors: from notes, if there are any."""
-    @wraps(run)
-    def call(*inputs):
-        device = inputs[0].device
-        elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
-        with torch.cuda.device(device) if elsewhere else nullcontext():
-            triton.set_allocator(scratch)                          # for this thread, and backward passes have their own
-            if launch is not ORDINARY:                             # somebody watches what is launched, in every call
-                return run(*inputs)
-            key = run, configs.plan, segments_of, *map(kind, inputs)             # which are exchanged to try others
-            if notes := NOTES.get(key):
-                return notes.repeat(inputs)
-            TAKING.notes = Notes(inputs)
-            try:
-                results = run(*inputs)
-                if len(NOTES) >= 1024:                                   # lengths that are never the same again
-                    NOTES.clear()
-                if TAKING.notes.finish(results):
-                    NOTES[key] = TAKING.notes
-            finally:
-                TAKING.notes = None
-            return results
-    return call
-
-
-def step(f, *tensors, again=None):
-    """f(*tensors), a tensor or None; noted, as what is to be done `again` if that is something else."""
-    out = f(*tensors)
-    if notes := getattr(TAKING, "notes", None):
-        notes.add(again or f, tensors, out)
-    return out
-
-
-def scratch(size, alignment, stream):
-    """Memory for the descriptors that a kernel makes, on the device that it is launched on."""
-    return torch.empty(size, dtype=torch.int8, device="cuda")
-
+# -- one launch --------------------------------------------------------------------------------------------------------
 
 def launch(kernel, programs, config, **arguments):
     """Run so many programs of a kernel; its arguments come by name, those left out are None. Noted is the kernel that
@@ -121,6 +40,11 @@ def launch(kernel, programs, config, **arguments):
 
 
 ORDINARY = launch
+
+
+def others():
+    """What else decides what a call does, and is exchanged by tests and `tune`; None if somebody watches launches."""
+    return (configs.plan, configs.device, segments_of) if launch is ORDINARY else None
 
 
 def parts(n, size):
@@ -298,7 +222,7 @@ def memory_for(q, k, v, C, pieces, o):
     return Forward(like(v), exact(q, pieces.count // pieces.segments, H, V, K), new(q, B, T, H, C), *units, *saved)
 
 
-@noted
+@partial(noted, others=others)
 def run_chunkwise(q, k, v, beta, initial, cu_seqlens, *options):
     """A Forward, in two launches, or with segments four."""
     o, (B, T, H, K), V = Options(*options), q.shape, v.shape[3]
@@ -354,7 +278,7 @@ def gradient_results(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
     return like(q), like(k), like(v), new(q, *q.shape[:3], dtype=beta.dtype), d_initial
 
 
-@noted
+@partial(noted, others=others)
 def run_chunkwise_backward(do, d_final, *others):
     """dq, dk, dv, dbeta and d_initial, in three or four launches, with segments in up to eight."""
     kept, o = Kept(*others[:len(Kept._fields)]), Options(*others[len(Kept._fields):])
@@ -423,7 +347,7 @@ def contiguous(*tensors):
     return [x if x.is_contiguous() else step(Tensor.contiguous, x) for x in tensors]
 
 
-@noted
+@partial(noted, others=others)
 def run_recurrent(q, k, v, beta, initial, cu_seqlens, scale, save):
     results = recurrent_results(q, k, v, beta, initial, cu_seqlens, scale, save)
     recur(q, k, v, beta, initial, cu_seqlens, scale, *results, configs.RECURRENT)
@@ -438,7 +362,7 @@ def recur(q, k, v, beta, initial, cu_seqlens, scale, o, final, errors, config):
            scale=scale, T=q.shape[1], H=H, K=K, V=V, V_TILE=config.v_tile)
 
 
-@noted
+@partial(noted, others=others)
 def run_recurrent_backward(do, d_final, q, k, v, beta, initial, cu_seqlens, errors, scale):
     (B, T, H, K), V, config = q.shape, v.shape[3], configs.RECURRENT
     n, tiles = q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1, parts(V, config.v_tile)
@@ -458,7 +382,7 @@ def sum_of_parts(dtype, x):
     return x.sum(0).to(dtype)
 
 
-@noted
+@partial(noted, others=others)
 def run_decoding(q, k, v, beta, state, scale):
     o = like(v)
     recur(q, k, v, beta, state, None, scale, o, state, None, configs.STEP)
