@@ -258,7 +258,8 @@ def by(rows, name, **only):
 
 # %% [markdown]
 # What do trained models do when the number of pairs rises through the width of a head? Two layers, D = 32 in eight
-# heads of width 4:
+# heads of width 4, 600 steps. Do not expect the delta rule ahead: told once, adding is enough, and its seeds agree
+# sooner. Attention, which has no convolution here, still guesses among the pairs (dashed).
 
 # %%
 rows, about = stored("mqar_cpu")
@@ -510,6 +511,11 @@ predict("15.d")
 # DeltaNet leads wherever recall or copying is asked. It is **last** at memorizing and behind attention at
 # compression, and its mean is below attention's. A summary that quotes the first sentence alone contains no false
 # number, and misleads.
+#
+# Ours: one seed, 3,000 steps, one learning rate, 0.43 million parameters. Trust what differs by tens of points.
+# DeltaNet answers all of recall, noisy or not, and copies 99.7 %. In fuzzy recall it is far ahead, at 51 %;
+# attention, after as many steps, has 17. At memorizing nobody fails at this size. Compression belongs to RetNet and
+# GLA, whose memories fade, and DeltaNet is behind attention, as in the table.
 
 # %%
 rows, about = stored("mad_h100")
@@ -636,18 +642,26 @@ if rows:
 #
 # ### MQAR as the paper asks it
 #
-# T = 512, 64 pairs, a vocabulary of 8,192, two layers without an MLP. That takes a GPU:
+# T = 512, 64 pairs, a vocabulary of 8,192, two layers without an MLP. The paper's figure, read off to a point or two:
+# at D = 64 DeltaNet 100, Mamba 81, GLA 22, RetNet 5; at 128 all are above 85. Those runs had the best of four learning
+# rates and tens of thousands of steps. Ours have 8,000 steps, and one rate or two. Expect DeltaNet where the paper has
+# it, and three models at chance. Below the figure, easier settings, with one rate for all:
 
 # %%
 rows, about = stored("mqar_h100")
 if rows:
     recall.seeds({f"D = {D}": by(rows, "mixer", d_model=D) for D in sorted({row["d_model"] for row in rows})}, note=about)
 print(about)
+easier = read_result("mqar_easier_h100")
+for row in easier["rows"] if easier else ():
+    print(f"{row['pairs']:3} pairs   {row['mixer']:10} {row['accuracy']:6.1%} after {row['steps']:,} steps")
 
 # %% [markdown]
-# The paper's figure, read off to a point or two: at D = 64 DeltaNet 100, Mamba 81, GLA 22, RetNet 5; at 128 all are
-# above 85. Those runs had the best of four learning rates. Where the cell shows no dots, this book has nothing to add
-# yet.
+# The three at chance have not met a limit of their memory. They have not begun to learn; with 8 pairs one sees them
+# begin. So the order of the paper's figure below DeltaNet is neither shown here nor refuted: with our budget the
+# question is who learns *soon*. A convolution with SiLU in front, which DeltaNet and linear attention have and RetNet,
+# GLA and attention here have not, decides much of that. Linear attention gets all 64 pairs, and may: each is told
+# once, and the head is as wide as there are pairs.
 #
 # ### Which question tells whom apart
 #
