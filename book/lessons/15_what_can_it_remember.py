@@ -259,7 +259,7 @@ def by(rows, name, **only):
 # %% [markdown]
 # What do trained models do when the number of pairs rises through the width of a head? Two layers, D = 32 in eight
 # heads of width 4, 600 steps. Do not expect the delta rule ahead: told once, adding is enough, and its seeds agree
-# sooner. Attention, which has no convolution here, still guesses among the pairs (dashed).
+# sooner. Attention, which has no convolution here, still guesses among the pairs (dotted).
 
 # %%
 rows, about = stored("mqar_cpu")
@@ -659,9 +659,9 @@ for row in easier["rows"] if easier else ():
 # %% [markdown]
 # The three at chance have not met a limit of their memory. They have not begun to learn; with 8 pairs one sees them
 # begin. So the order of the paper's figure below DeltaNet is neither shown here nor refuted: with our budget the
-# question is who learns *soon*. A convolution with SiLU in front, which DeltaNet and linear attention have and RetNet,
-# GLA and attention here have not, decides much of that. Linear attention gets all 64 pairs, and may: each is told
-# once, and the head is as wide as there are pairs.
+# question is who learns *soon*. DeltaNet and linear attention have a convolution with SiLU in front, which RetNet and
+# GLA have not; attention finds its neighbor without. Linear attention gets all 64 pairs, and may: each is told once,
+# and the head is as wide as there are pairs.
 #
 # ### Which question tells whom apart
 #
