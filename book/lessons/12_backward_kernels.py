@@ -564,7 +564,7 @@ if gpu:
         print(f"{shape:18} {times[shape]['the package'][1]:.2f} ns measured")
 
 # %% [markdown]
-# And the kernels of this chapter's exercises, as the solutions write them? A table follows if it was measured on a GPU.
+# And the kernels of this chapter's exercises, as the solutions write them? Expect them at some two thirds of the package's speed.
 
 # %%
 if raced := read_result("chapter12_h100"):
