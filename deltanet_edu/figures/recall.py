@@ -21,7 +21,7 @@ def sequences(rows):
                      + ", ".join(f"{a} at place {t + 1}" for t, a in enumerate(plain(targets)) if a != -100)
                      for title, (tokens, targets, _) in list(rows.items())[:2])
     figure, ax = subplots(f"Sequences as rows of cells, colored by what a token is, with the answers below. {told}.",
-                          figsize=(min(9.6, 1.0 + 0.31 * T), 0.25 + 0.88 * len(rows)))
+                          figsize=(min(8.8, 1.0 + 0.31 * T), 0.25 + 0.8 * len(rows)))
     for r, (title, (tokens, targets, kinds)) in enumerate(rows.items()):
         y = 2.6 * r
         ax.text(0, y - 0.15, title, va="bottom", fontsize=9.5)
