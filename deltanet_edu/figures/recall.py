@@ -101,7 +101,7 @@ def rising(groups, xlabel, note="", chance=None, log=""):
     """{model: [(x, [accuracy of each seed]), ...]}: the mean over x, and each seed as a dot; chance: {x: accuracy}."""
     told = "; ".join(f"{model} " + ", ".join(f"{100 * np.mean(a):.0f} % at {x:g}" for x, a in some(points))
                      for model, points in groups.items())
-    figure, ax = subplots(f"Line plot of right answers in per cent. {told}.", figsize=(6.0, 3.1))
+    figure, ax = subplots(f"Line plot of right answers in per cent. {told}.", figsize=(5.6, 2.9))
     for model, points in groups.items():
         xs, means = [x for x, _ in points], [100 * np.mean(a) for _, a in points]
         chosen = look(MODEL_COLORS.get(model.split(" ")[0], "gray"), len(xs))
@@ -132,7 +132,7 @@ def courses(runs, note=""):
     told = "; ".join(f"{model} ends at " + ", ".join(f"{100 * curve[-1][1]:.0f} %" for curve in curves)
                      for model, curves in runs.items())
     figure, ax = subplots(f"Line plot of right answers in per cent while models learn, a curve for each run. {told}.",
-                          figsize=(6.6, 3.1))
+                          figsize=(6.0, 2.9))
     for model, curves in runs.items():
         for i, curve in enumerate(curves):
             chosen = look(MODEL_COLORS.get(model, "gray"), len(curve)) | {"linewidth": 1.2, "markersize": 3.5}
