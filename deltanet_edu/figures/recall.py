@@ -74,7 +74,7 @@ def seeds(panels, chance=None, note="", xlabel="answers right, %"):
                                               for model, runs in found.items()) for panel, found in panels.items())
     figure, axes = subplots(f"Dots, one a run, of the share of right answers in per cent. {told}.", 1, len(panels),
                             squeeze=False, sharey=True,
-                            figsize=(min(9.4, 1.3 + 2.7 * len(panels)), 0.95 + 0.34 * len(models)))
+                            figsize=(min(9.4, 1.3 + 2.7 * len(panels)), 0.9 + 0.31 * len(models)))
     for ax, (panel, found) in zip(axes[0], panels.items()):
         for i, model in enumerate(models):
             runs = 100 * array(found.get(model, []))
