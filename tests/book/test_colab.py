@@ -40,7 +40,7 @@ def colab(tmp_path_factory):
     if not done.exists() or done.read_text() != versions:
         shutil.rmtree(HOME, ignore_errors=True)
         venv.create(HOME, with_pip=True)
-        if (made := pip("install", "--no-compile", *PINS)).returncode:
+        if (made := pip("install", *PINS)).returncode:
             said = made.stderr.strip().splitlines()[-1]
             pytest.skip(f"Colab's versions cannot be fetched without the network: {said}")
         link_the_rest()

@@ -85,7 +85,7 @@ def test_ids_and_digest_are_deterministic(book):
 
 
 def test_every_notebook_gets_the_same_bootstrap_cell_after_its_title(book):
-    book.add("lessons", "02_next", "# %% [markdown]\n# # 2. Next\n")
+    book.add("lessons", "02_next", "# %% [markdown]\n# # 2. Next\n#\n# *What comes next.*\n")
     cells = [build(t).cells[1] for t in targets(book.root)]
     assert len(cells) == 4 and len({c.source for c in cells}) == 1
     assert "git+https://" in cells[0].source and "--no-deps" in cells[0].source
@@ -116,7 +116,7 @@ def test_the_address_comes_from_pyproject(book):
 
 def test_navigation_links_the_neighbors_and_the_twins(book):
     for stem, name in (("00_first", "0. First"), ("02_next", "2. Next")):
-        book.add("lessons", stem, f"# %% [markdown]\n# # {name}\n")
+        book.add("lessons", stem, f"# %% [markdown]\n# # {name}\n#\n# *About it.*\n")
     lesson, last = build(book.target("notebooks")), build(book.target("notebooks", "02_next"))
     for cell in (lesson.cells[0], lesson.cells[-1]):
         assert (

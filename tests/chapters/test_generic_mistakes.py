@@ -120,8 +120,10 @@ def test_generic_values(exercise):
 
 
 def test_few_exercises_are_judged():
-    """The family of generic answers walks over all others."""
-    assert 13 * len(JUDGED - KERNELS) <= len(EXERCISES)
+    """The family of generic answers walks over all others. A build from an empty cell is judged by its laws, as asked;
+    answers of readers to these stand in test_ch14.py, test_ch15.py and test_ch16_build.py."""
+    builds = {"14.11", "15.8", "16.14", "16.19"}
+    assert builds <= JUDGED and 18 * len(JUDGED - KERNELS - builds) <= len(EXERCISES)
     assert len(FUNCTIONS) + len(VALUES) + len(JUDGED | KERNELS) == len(EXERCISES)
 
 
