@@ -280,6 +280,8 @@ predict("16.c")
 
 # %%
 verify("16.9")
+
+# %%
 lengths = [1, 10, 100, 1000, 4000]
 with torch.no_grad():
     kept = {name: (lengths, [state_bytes(m(data.train[None, :n])[1]) for n in lengths])
@@ -422,8 +424,7 @@ print(f"{preset}: {parameters(run.model):,} parameters, {run.steps:,} of {settin
 # *Left, the loss on training windows; right, bits per character on a tenth of the held-out text, with two lines to
 # beat.* xz is passed in the first half. The table is harder to beat: it has counted all 5.2 million characters, and the
 # model of the CPU preset has not even seen two thirds of them once.
-
-# %% [markdown]
+#
 # ## How good is it?
 #
 # All held-out text now, book by book. Each window of 128 tokens is read from an empty memory, after 128 tokens of

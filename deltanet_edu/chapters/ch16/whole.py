@@ -58,21 +58,22 @@ def beginnings(steps, batch, seed):
 
 
 class Line:
-    """How far a training is, in one line that is written over; in a notebook only, and if there is something to say."""
+    """How far a training is, in one line that is written over and gone at the end; in a notebook only, and if there is
+    something to say."""
 
     def __init__(self, what, steps):
         self.what, self.steps, self.handle = what, steps, None
         if what and in_notebook():
             from IPython.display import display
 
-            self.handle = display(self.text(0), raw=True, display_id=True)
+            self.handle = display(self.text(), raw=True, display_id=True)
 
-    def text(self, step):
-        return {"text/plain": f"{self.what}: step {step} of {self.steps}"}
+    def text(self, step=None):
+        return {"text/plain": f"{self.what}: step {step} of {self.steps}" if step else ""}
 
     def show(self, step):
         if self.handle and (step % 10 == 0 or step == self.steps):
-            self.handle.update(self.text(step), raw=True)
+            self.handle.update(self.text(step if step < self.steps else None), raw=True)
 
 
 class Witness:
