@@ -89,8 +89,8 @@ def width_of(K, V):
 
 @cache
 def plan(K, V, dtype, heads, gpu):
-    """The plan for `heads` memories of V x K on a Device. C depends on K, V, dtype and device alone,
-    never on `heads`."""
+    """The plan for `heads` memories of V x K on a Device. C depends on K, V, dtype and device alone, never on `heads`;
+    so does `group` in the tables."""
     width = width_of(K, V)
     if gpu.shared < 99 * 1024:
         raise ValueError(f"device: {gpu.shared // 1024} KB of shared memory for a program, expected 99 or more. "

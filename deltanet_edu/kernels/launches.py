@@ -10,7 +10,7 @@ import triton
 from torch import Tensor
 
 from . import backward, configs, forward, interpreted, recurrent, splitting, why_not
-from .notes import NOTES, TAKING, noted, scratch, step  # noqa: F401
+from .notes import TAKING, noted, scratch, step
 
 why_not = cache(why_not)                                                 # asked in every call
 HAS_BF16X3 = not interpreted() and tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 6)
@@ -26,7 +26,7 @@ def launch(kernel, programs, config, **arguments):
     values = [arguments.get(name) for name in kernel.arg_names]
     triton.set_allocator(scratch)
     compiled = kernel[programs,](*values, **config.options())            # None from the interpreter
-    if notes := getattr(TAKING, "notes", None):
+    if notes := TAKING.notes:
         where = [i for i, x in enumerate(values) if isinstance(x, Tensor)]
         run = compiled[programs, 1, 1] if compiled else partial(kernel[programs,], **config.options())
         fixed = [None if isinstance(x, Tensor) else x for x in values]
@@ -154,12 +154,14 @@ def cut(q, V, C, cu_seqlens, asked):
     return Cut(B if cu_seqlens is None else cu_seqlens.shape[0] - 1, T, cu_seqlens, B * T)
 
 
-def group_of(plan, pieces, C, heads, gpu, normalize):
-    """Chunks of a group: as many as the plan says, or fewer, so that every multiprocessor has a program."""
-    if plan.group == 1 or normalize:
+def group_of(q, V, pieces, C, normalize):
+    """Chunks of a group: as many as the plan says, or fewer, so that every multiprocessor has a program. One answer for
+    both passes: what the forward pass keeps, the backward pass reads."""
+    group = plan_of(q, V, 0).group
+    if group == 1 or normalize:
         return 1
-    return next((g for g in (plan.group, plan.group // 4)
-                 if 10 * pieces.slots(C * g) * heads >= 9 * gpu.multiprocessors), 1)
+    return next((g for g in (group, group // 4)
+                 if 10 * pieces.slots(C * g) * q.shape[2] >= 9 * gpu_of(q).multiprocessors), 1)
 
 
 def states_for(q, V, pieces, C, group):
@@ -217,8 +219,7 @@ def memory_for(q, k, v, C, pieces, o):
     saved = (None, None, None)
     if o.save:
         M = exact(q, pieces.count, H, K, K) if pieces.segments > 1 else None
-        group = group_of(plan_of(q, V, 0), pieces, C, H, gpu_of(q), o.normalize)
-        saved = states_for(q, V, pieces, C, group), like(v), M
+        saved = states_for(q, V, pieces, C, group_of(q, V, pieces, C, o.normalize)), like(v), M
     return Forward(like(v), exact(q, pieces.count // pieces.segments, H, V, K), new(q, B, T, H, C), *units, *saved)
 
 
@@ -246,7 +247,7 @@ def run_chunkwise(q, k, v, beta, initial, cu_seqlens, *options):
            UT_low_ptr=out.UT_low, betas_ptr=betas, initial_ptr=initial, o_ptr=out.o, final_ptr=final,
            states_ptr=out.states, writes_ptr=out.writes, cu_seqlens=pieces.ends, scale=o.scale, T=pieces.T, H=H,
            **strides(q=q, k=k, v=v), K=K, V=V, C=C, V_TILE=config.v_tile, PRECISION=o.precision,
-           GROUP=group_of(plan, pieces, C, H, gpu_of(q), o.normalize))
+           GROUP=group_of(q, V, pieces, C, o.normalize))
     return out
 
 
@@ -291,7 +292,7 @@ def run_chunkwise_backward(do, d_final, *others):
     betas = exact(q, slots, H, C)
     common = dict(cu_seqlens=pieces.ends, scale=o.scale, T=pieces.T, H=H, K=K, V=V, C=C, PRECISION=o.precision)
 
-    G = group_of(plan, pieces, C, H, gpu_of(q), o.normalize)
+    G = group_of(q, V, pieces, C, o.normalize)
     groups = pieces.slots(G * C)
 
     def sweep(config, **arguments):

@@ -13,7 +13,13 @@ import triton
 from torch import Tensor
 
 NOTES = {}                                                               # by all that decides what a call does
-TAKING = local()                                                         # .notes: those that a thread takes just now
+
+
+class Taking(local):
+    notes = None                                                         # those that a thread takes just now
+
+
+TAKING = Taking()
 
 
 class Notes:
@@ -81,7 +87,7 @@ def noted(run, others):
 def step(f, *tensors, again=None):
     """f(*tensors), a tensor or None; noted, as what is to be done `again` if that is something else."""
     out = f(*tensors)
-    if notes := getattr(TAKING, "notes", None):
+    if notes := TAKING.notes:
         notes.add(again or f, tensors, out)
     return out
 

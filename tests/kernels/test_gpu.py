@@ -76,14 +76,14 @@ def test_the_same_bits_every_time():
 
 
 def test_after_warmup_nothing_is_left_to_compile():
-    from deltanet_edu.kernels import launches
-    launches.NOTES.clear()
+    from deltanet_edu.kernels import notes
+    notes.NOTES.clear()
     deltanet_edu.warmup([(2, 128, 3, 64)], torch.bfloat16)
-    ready = set(launches.NOTES)
+    ready = set(notes.NOTES)
     tensors = inputs(dtype=torch.bfloat16, B=2, T=128, H=3, K=64, V=64)[:4]
     q, k, v, beta = (x.bfloat16().requires_grad_() for x in tensors)
     deltanet_edu.delta_rule(q, k, v, beta)[0].sum().backward()
-    assert len(ready) == 2 and set(launches.NOTES) == ready              # one for each pass
+    assert len(ready) == 2 and set(notes.NOTES) == ready              # one for each pass
 
 
 def test_the_host_never_waits():

@@ -14,6 +14,7 @@ from deltanet_edu.kernels import (
     delta_rule_recurrent,
     delta_rule_step,
     launches,
+    notes,
     operator,
     splitting,
 )
@@ -366,15 +367,15 @@ def test_what_a_call_does_is_worked_out_once(f, monkeypatch):
             return f(strided, k, v, beta, initial_state=S, **o)
         one = small(T=17, H=1, V=16)
         other = [x.flip(1) for x in one]
-        launches.NOTES.clear()
+        notes.NOTES.clear()
         first = everything(run, other)
-        launches.NOTES.clear()
+        notes.NOTES.clear()
         everything(run, one)
-        noted = dict(launches.NOTES)
+        noted = dict(notes.NOTES)
         assert len(noted) == 2                                           # one for each pass
         monkeypatch.setattr(launches, "new", None)                       # nothing is worked out now
         assert all(torch.equal(a, e) for a, e in zip(everything(run, other), first))
         monkeypatch.undo()
-        assert launches.NOTES == noted
+        assert notes.NOTES == noted
         q = one[0]
         assert all(torch.equal(a, e) for a, e in zip(f(q, q, *one[2:4], **o), f(q, q.clone(), *one[2:4], **o)))
