@@ -128,9 +128,7 @@ def training_command(
     \b
     deltanet-edu bench training --models "delta fla llama" --output results/training_h100.json
     """
-    from ..lm.config import Config
     from ..lm.device import find_place
-    from ..lm.presets import settings_of
     from ..records import write_result
     from .training import line, measured
 

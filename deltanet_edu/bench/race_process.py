@@ -106,14 +106,10 @@ def started(home, where, backward, seconds, library):
         job, answer, home = Path(folder) / "job.json", Path(folder) / "verdict.json", home.put_into(Path(folder))
         beside = [str(Path(home["place"]).parent)] if home["kind"] == "file" else []
         job.write_text(json.dumps(dict(home=home, where=where, backward=backward, library=library, answer=str(answer))))
-        environment = {**os.environ, "TRITON_INTERPRET": "0", "PYTHONFAULTHANDLER": ""}
-        if where == "interpreter":
-            environment |= {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*beside, *sys.path, environment.get("PYTHONPATH")]))
         with open(Path(folder) / "said.txt", "w+") as said:
             command = [sys.executable, "-m", __name__, str(job)]
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment,
-                                       start_new_session=True)
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                                       env=environment(where, *beside), start_new_session=True)
             try:
                 process.wait(seconds)
             except subprocess.TimeoutExpired:
@@ -125,6 +121,13 @@ def started(home, where, backward, seconds, library):
             said.seek(0)
             last = (said.read().strip().splitlines() or [""])[-1]
             return dead(process.returncode, "\n".join(filter(None, [DIED_ON_GPU if where == "gpu" else DIED, last])))
+
+
+def environment(where, *beside):
+    """Of a new process, whose kernels run `where`, and which finds what this one finds, and what lies `beside`."""
+    places = os.pathsep.join(filter(None, [*beside, *sys.path, os.environ.get("PYTHONPATH")]))
+    inherited = {**os.environ, "PYTHONFAULTHANDLER": "", "PYTHONPATH": places, "TRITON_INTERPRET": "0"}
+    return inherited | ({"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""} if where == "interpreter" else {})
 
 
 def end(process):

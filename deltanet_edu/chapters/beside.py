@@ -8,7 +8,6 @@ first check starts that process, later ones find it there. What passes is then r
 
 import atexit
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ..bench.race_process import end, from_home
+from ..bench.race_process import end, environment, from_home
 from ..bench.sources import Unsendable, importable, module_of, unwrapped
 from ..tutor.verdict import Part, Verdict
 
@@ -69,10 +68,9 @@ class Interpreter:
     running = None
 
     def __init__(self):
-        environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*sys.path, environment.get("PYTHONPATH")]))
         self.process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, text=True, env=environment, start_new_session=True)
+                                        stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+                                        env=environment("interpreter") | {"OMP_NUM_THREADS": "1"})
         self.answers = queue.Queue()
         threading.Thread(target=self.listen, daemon=True).start()
         atexit.register(self.end)
