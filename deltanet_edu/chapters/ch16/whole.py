@@ -250,8 +250,8 @@ class Whole:
     def remarks(self, f):
         """What became of the run."""
         mine, book = f.curves
-        return [f"In {self.steps} steps its loss came down to {mine[-1]:.2f} nats a letter, the book's to "
-                f"{book[-1]:.2f}; the curves are never more than {(mine - book).abs().max():.2g} apart."]
+        return [f"In {self.steps} steps its loss came down to {mine[-1]:.1f} nats a letter, the book's to "
+                f"{book[-1]:.1f}; the curves are never more than {(mine - book).abs().max():.1g} apart."]
 
 
 def drawn(mine, book):
