@@ -19,12 +19,14 @@ import math
 
 import torch
 
+from ..checks import one_of
 from .formatting import size
 from .registry import Case
 
 KEY_NOTES = {"random": "unit keys", "repeated": "repeated keys", "unnormalized": "unnormalized keys",
              "orthonormal": "orthonormal keys"}
 MEMORY_NOTES = {"nonempty": "nonempty memory", "empty": "empty memory", "none": "no memory given", "": ""}
+ARGUMENTS = ("q", "k", "v", "beta", "S", "do", "dS", "C")
 BETA_NOTES = {"random": "random β", "one": "β = 1", "zero": "β = 0", "large": "1 < β < 2"}
 
 
@@ -33,7 +35,7 @@ def delta_inputs(g, args, *, T=(1, 2, 7), K=3, V=5, B=None, H=None, C=None, keys
     """All combinations of T, C, keys, betas and (if S is among the arguments) memories, as Cases, smallest first.
 
     Args:
-        args: names of the arguments in order, out of q, k, v, beta, S, do, dS, C.
+        args: names of the arguments in order, out of q, k, v, beta, S, do, dS, C; ValueError for another.
         T: numbers of tokens; None for one token without a time dimension.
         B, H: batch and heads; None leaves the dimension out.
         C: chunk lengths, if C is among the arguments.
@@ -42,6 +44,8 @@ def delta_inputs(g, args, *, T=(1, 2, 7), K=3, V=5, B=None, H=None, C=None, keys
         memories: "nonempty", "empty" (zeros), "none" (the argument is None).
     """
     names = args.split()
+    for name in names:
+        one_of("args", name, ARGUMENTS)
     lengths = (None,) if T is None else tuple(T)
     entering = memories if "S" in names else ("",)
     made = []

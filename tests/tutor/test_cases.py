@@ -33,6 +33,11 @@ def test_smallest_come_first_and_all_combinations_are_made(g):
     assert {case.args[-1] for case in cases} == {2, 3} and any(case.args[-2] is None for case in cases)
 
 
+def test_an_unknown_argument_is_named(g):
+    with pytest.raises(ValueError, match="args: got 'g', expected one of 'q', 'k'"):
+        delta_inputs(g, "k v g")
+
+
 def test_keys_are_what_their_note_says(g):
     for case in delta_inputs(g, "k", T=(2, 3, 7), H=2, keys=("random", "repeated", "unnormalized", "orthonormal")):
         k = case.args[0].movedim(-2, 0)                                   # (H, T, K)
