@@ -57,7 +57,9 @@ def test_every_equation_is_numbered_and_verified_where_it_stands(path):
 
 @each_lesson
 def test_equations_are_of_this_chapter_and_numbered_in_order(path):
-    tags = [what[0][0] for kind, *what in statements(path) if kind == "equation"]
+    equations = [what for kind, *what in statements(path) if kind == "equation"]
+    assert all(tags for tags, _ in equations), "a displayed equation without \\tag{chapter.number}"
+    tags = [tags[0] for tags, _ in equations]
     chapter = str(int(path.stem[:2]))
     assert all(tag.split(".")[0] == chapter for tag in tags), tags
     assert len(tags) == len(set(tags)), "an equation is displayed twice: refer to its number instead"
@@ -110,7 +112,9 @@ def test_code_cells_are_short(path):
 
 @each_lesson
 def test_figures_have_words(path):
-    notebook = nbformat.read(ROOT / "notebooks" / f"{path.stem}.ipynb", as_version=4)
+    made = ROOT / "notebooks" / f"{path.stem}.ipynb"
+    assert made.exists(), f"notebooks/{made.name} is not made yet: make notebooks ARGS={path.stem[:2]}"
+    notebook = nbformat.read(made, as_version=4)
     said = [words for cell in notebook.cells for output in cell.get("outputs", []) for _, words in pictures(output)]
     assert said or is_appendix(path) and len(cells(path)) < 25, (
         f"notebooks/{path.stem}.ipynb shows no figure, expected at least one: call a function of deltanet_edu/figures "
