@@ -10,7 +10,7 @@ import io
 import itertools
 import os
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import partial
 
@@ -72,8 +72,9 @@ def _merged(changes):
 
 
 def _repairs(tree, scope):
-    """Every Repair of a function."""
+    """Every Repair of a function; none by which it no longer looks at an argument: that is another program."""
     everywhere = defaultdict(list)
+    loads = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
     for statement in tree.body:
         for node in ast.walk(statement):
             for place, old in _parts(node):
@@ -87,7 +88,7 @@ def _repairs(tree, scope):
                 yield from _of_body(node, name, body, scope)
     yield from _of_body(tree, "body", tree.body, scope)
     for (old, new), found in everywhere.items():
-        if 2 <= len(found) <= 6 and old != new:
+        if 2 <= len(found) <= 6 and old != new and not (old in scope.arguments and len(found) == loads[old]):
             said = f"has `{_short(old)}` where `{_short(new)}` belongs, {_times(len(found))}"
             yield Repair(found[0][0] + 1, partial(str, said), tuple((place, new) for _, place, new in found))
     for statement in [node for node in ast.walk(tree) if isinstance(node, (ast.Assign, ast.AugAssign, ast.Return))]:
@@ -131,6 +132,8 @@ def _of_expression(old, scope):
     match old:
         case ast.BinOp(op=ast.BitXor()):
             yield 0, ast.BinOp(old.left, ast.Pow(), old.right)
+        case ast.BinOp(left=ast.Constant(1 | 1.0), op=ast.Sub()):
+            yield 0, old.right
         case ast.BinOp(op=ast.MatMult()):
             yield 4, ast.BinOp(old.left, ast.Mult(), old.right)
             for mask in ("tril", "triu"):

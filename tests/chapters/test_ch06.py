@@ -26,6 +26,11 @@ def by_rows(k, beta, step):
     return rows * beta
 
 
+def lapack_overlaps(a):
+    Y = a.tril(-1) + torch.eye(*a.shape)
+    return Y.mT @ Y
+
+
 @pytest.mark.parametrize("id, answer, name", [
     ("6.1", -0.6, "takes the direct path only, and forgets β₁"),
     ("6.1", 0.384, "takes the detour only, and forgets β₁"),
@@ -53,6 +58,9 @@ def by_rows(k, beta, step):
     ("6.7", 2**37, "leaves one token in between out"),
     ("6.7", 780, "counts pairs of tokens"),
     ("6.7", math.factorial(38), "counts orders"),
+    ("6.7", 2**39 - 1, "counts the paths to all later tokens"),
+    ("6.8", lambda a, tau: torch.linalg.inv(torch.eye(len(tau)) + lapack_overlaps(a).triu(1)) @ torch.diag(tau),
+     "leaves τ out of the overlaps"),
     ("6.8", lambda a, tau: ut_by_solve(a.tril(-1).T + torch.eye(len(tau), len(a)).double(), tau),
      "returns UT, not LAPACK's T"),
 ])

@@ -23,6 +23,9 @@ def chunked(read):
 
 @pytest.mark.parametrize("id, answer, name", [
     ("7.1", 17, "adds a chunk too many"),
+    ("7.1", 1024, "counts the tokens with their padding"),
+    ("7.1", 40, "counts the tokens of the tail"),
+    ("7.1", 80, "adds a step for each token of a chunk"),
     ("7.1", 10, "counts the rounds of a tree over tokens"),
     ("7.2", chunked(lambda Q, K, V, S: Q @ S.T + (Q @ K.T).triu() @ V), "keeps the wrong triangle"),
     ("7.2", chunked(lambda Q, K, V, S: Q @ (S + V.T @ K).T), "lets tokens see later ones"),

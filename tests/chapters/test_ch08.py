@@ -33,6 +33,23 @@ def never_updated(q, k, v, beta, S, C):
     return torch.cat(o), S
 
 
+def from_the_end(q, k, v, beta, S, C):
+    o = []
+    for n in reversed(range(0, len(k), C)):
+        O, S = one_chunk(q[n:n + C], k[n:n + C], v[n:n + C], beta[n:n + C], S)
+        o.append(O)
+    return torch.cat(o[::-1]), S
+
+
+def strengths_of_the_first(q, k, v, beta, S, C):
+    o = []
+    for n in range(0, len(k), C):
+        K = k[n:n + C]
+        O, S = one_chunk(q[n:n + C], K, v[n:n + C], beta[:len(K)], S)
+        o.append(O)
+    return torch.cat(o), S
+
+
 def padded(rows_of_k, strength):
     """8.3 with v = 0 in the padding, which prediction 8.c asks about."""
     def chunkwise(q, k, v, beta, S, C):
@@ -97,6 +114,8 @@ ANSWERS = {
     "8.3": {
         "right": [chunks("0", "T", "C"), chunks("0", "T", "C", "min(n + C, T)")],
         "never updates S": [never_updated],
+        "runs through the chunks from the end": [from_the_end],
+        "takes the strengths of the first chunk for every chunk": [strengths_of_the_first],
         "pads with v = 0": [padded(last, last)],
         "pads with v = 0 and β = 1": [padded(last, lambda beta, n: beta.new_ones(n))],
         "stops one chunk early": [chunks("0", "T - C", "C")],

@@ -69,6 +69,31 @@ class SavesOutputs(Chunk):
         return backward_chunk(*inputs, forward_chunk(*inputs)[2], dO, dS)
 
 
+def saves_one_more(n):
+    """9.6 with the output kept as well, or with R."""
+    def forward(ctx, *inputs):
+        O, S_out, (_, _, R, _) = forward_chunk(*inputs)
+        ctx.save_for_backward(*inputs, (O, R)[n])
+        return O, S_out
+
+    def backward(ctx, dO, dS):
+        inputs = ctx.saved_tensors[:5]
+        return backward_chunk(*inputs, forward_chunk(*inputs)[2], dO, dS)
+    return type("Chunk", (Chunk,), {"forward": staticmethod(forward), "backward": staticmethod(backward)})
+
+
+class ForgetsTheMemory(Chunk):
+    @staticmethod
+    def forward(ctx, *inputs):
+        ctx.save_for_backward(*inputs[:4])
+        return forward_chunk(*inputs)[:2]
+
+    @staticmethod
+    def backward(ctx, dO, dS):
+        inputs = *ctx.saved_tensors, torch.zeros_like(dS)
+        return backward_chunk(*inputs, forward_chunk(*inputs)[2], dO, dS)
+
+
 def fading(weight):
     return lambda beta: torch.stack([weight(beta, i) for i in range(len(beta))])
 
@@ -93,7 +118,8 @@ def translated(X, o="scale * (q @ h + (q @ k.mT).tril() @ X)", out="h + k.mT @ X
 
 ANSWERS = {
     "9.1": {"right": [1.44], "asks the memory with the query": [3.6], "gives the gradient of the write": [1.8],
-            "gives the error": [0.8], "gives the output": [1.12], "takes the write for the error": [0.36]},
+            "gives the error": [0.8], "gives the output": [1.12], "takes the write for the error": [0.36],
+            "takes the other entry of the key": [1.92]},
     "9.2": {
         "right": [through_the_solve("-(dZ @ X.mT).tril(-1)"),
                   through_the_solve("-(inv.mT @ dX @ Z.mT @ inv.mT).tril(-1)")],
@@ -128,6 +154,8 @@ ANSWERS = {
     "9.6": {
         "right": [Chunk],
         "saves the outputs too": [SavesOutputs],
+        "saves as many numbers too as V has": [saves_one_more(0), saves_one_more(1)],
+        "takes the memory that entered for empty": [ForgetsTheMemory],
         "returns too few gradients": [with_gradients(lambda gradients, dS: gradients[:4])],
         "passes the gradient of the memory on unchanged": [with_gradients(lambda gradients, dS: (*gradients[:4], dS))],
     },
@@ -137,21 +165,29 @@ ANSWERS = {
         "right": [fading(lambda b, i: b[i] * (1 - b)[i + 1:].prod())],
         "fades by all other writes": [fading(lambda b, i: b[i] * torch.cat([1 - b[:i], 1 - b[i + 1:]]).prod())],
         "fades with its own strength": [fading(lambda b, i: b[i] * (1 - b[i]) ** (len(b) - i - 1))],
+        "fades by its own and the earlier strengths": [lambda b: b * (1 - b).cumprod(0)],
+        "fades by its own strength only": [lambda b: b * (1 - b)],
         "counts from the end": [lambda b: torch.stack([b[i] * (1 - b[i + 1:]).prod() for i in range(len(b))][::-1])],
     },
     "9.9": {
         "right": [joined("W2 - A @ W1", "U2 - A @ U1")],
         "measures the overlap of the later keys with W": [joined("W2 - A @ W1", "U2 - A @ U1", "K2 @ W1.mT")],
         "corrects U only": [joined("W2", "U2 - A @ U1")],
+        "keeps only the correction": [joined("A @ W1", "A @ U1")],
+        "keeps only the correction of U": [joined("W2 - A @ W1", "A @ U1")],
+        "puts the rows of the second chunk on top": [lambda *x: tuple(
+            torch.cat([rows[len(x[0]):], rows[:len(x[0])]]) for rows in joined("W2 - A @ W1", "U2 - A @ U1")(*x))],
         "adds the correction": [joined("W2 + A @ W1", "U2 + A @ U1")],
     },
-    "9.10": {"right": [4, 4.0], "takes twice as much": [8], "takes a memory for a vector": [0.03125]},
+    "9.10": {"right": [4, 4.0], "takes twice as much": [8], "takes a memory for a vector": [0.03125],
+             "stores one memory, and counts its numbers": [0.015625]},
     "9.11": {
         "right": [translated("UT1 @ (b * (v - k @ h))"), translated("UT1 @ (b * v) - UT1 @ (b * k) @ h")],
         "repairs the layout only": [translated("UT1 @ v - UT1 @ k @ h", "q @ h + scale * (q @ k.mT).tril() @ X")],
         "multiplies UT1 by β on the left": [translated("b * (UT1 @ (v - k @ h))")],
         "scales twice": [translated("UT1 @ (b * (v - k @ h))", "scale * scale * (q @ h + (q @ k.mT).tril() @ X)")],
-        None: [translated("UT1 @ (b * (v - k @ h))", "q.shape[1] ** -0.5 * (q @ h + (q @ k.mT).tril() @ X)")],
+        "takes 1/√K whatever the scale": [translated(
+            "UT1 @ (b * (v - k @ h))", "q.shape[1] ** -0.5 * (q @ h + (q @ k.mT).tril() @ X)")],
     },
     "9.12": {"right": ["decabf", "d e c a b f"], "swaps 3 and 5": ["debacf"], "swaps 1 and 2": ["edcabf"],
              "swaps 4 and 6": ["decfba"]},

@@ -55,7 +55,28 @@ def off_by_one_twice(q, k, v, beta, S):
     return o, S
 
 
+def keeps_what_it_should_erase(q, k, v, beta, S):
+    o = torch.zeros_like(v)
+    for t in range(len(k)):
+        S = S + (1 - beta[t]) * torch.outer(v[t] - S @ k[t], k[t])
+        o[t] = S @ q[t]
+    return o, S
+
+
+def in_pieces(x, C):
+    T = len(x)
+    return torch.cat([x[n:n + C].cumsum(0) for n in range(0, T, C)])
+
+
+def test_no_change_by_which_an_argument_is_not_looked_at():
+    """T for C in both places makes this right, and is not the mistake."""
+    cases = [Case((torch.arange(6.0), C), f"C = {C}") for C in (1, 2, 6)]
+    verdict = grade(make(lambda x, C: x.cumsum(0), cases=lambda g: cases, mutants={}), in_pieces)
+    assert "belongs" not in verdict.headline and verdict.state == "fail"
+
+
 REPAIRED = [
+    (keeps_what_it_should_erase, "it has `1 - beta[t]` where `beta[t]` belongs"),
     (from_the_second, "it has `range(1, len(k))` where `range(0, len(k))` belongs"),
     (returns_early, "it takes the step `return (o, S)` inside of `for`, and it belongs after it"),
     (squashes, "it has `torch.tanh(S @ q[t])` where `S @ q[t]` belongs"),

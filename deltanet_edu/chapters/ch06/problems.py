@@ -452,6 +452,9 @@ exercise(
     mutants={
         "counts token 40 as a choice": Mistake(2**39, "The end of the path is not a choice, and neither is its start.",
             next="Which tokens may a path visit or skip?"),
+        "counts the paths to all later tokens": Mistake(2**39 - 1,
+            "1 + 2 + 4 + ... + 2^38 are the paths from token 1 to any later token. Only those that end at token 40 "
+            "count, the last term."),
         "counts both ends as choices": Mistake(2**40,
             "Every path starts at token 1 and ends at token 40: those two are fixed.",
             next="Which tokens may a path visit or skip?"),
@@ -552,6 +555,10 @@ exercise(
             "It avoids 1/0, but a τ of zero means that the vector is not used at all: its row of T is zero, and yours "
             "is only small.", "eq. 6.3", next="Which way to T never divides by τ?")
            for small in (1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)},
+        "leaves τ out of the overlaps": Mistake(
+            lambda a, tau: torch.linalg.solve_triangular(
+                torch.eye(len(tau), dtype=a.dtype) + overlaps(a).triu(1), torch.diag(tau), upper=True),
+            "In I + A every overlap is multiplied with τ, as in A = stril(diag(β) K Kᵀ).", "eq. 6.2"),
         "stops at the overlaps of pairs": Mistake(
             lambda a, tau: torch.diag(tau) - (tau[:, None] * overlaps(a) * tau).triu(1),
             "The pairs are right, but from the third vector on there are longer paths.", "eq. 6.7"),

@@ -329,6 +329,18 @@ def without_the_last_write(q, k, v, beta, S, C):
     return o, loop(q, k, v, beta, S)[1][-2]
 
 
+def from_the_end(q, k, v, beta, S, C):
+    O = torch.zeros_like(v)
+    for n in reversed(range(0, len(k), C)):
+        chunk = slice(n, n + C)
+        O[chunk], S = one_chunk(q[chunk], k[chunk], v[chunk], beta[chunk], S)
+    return O, S
+
+
+def strengths_of_the_first(q, k, v, beta, S, C):
+    return chunkwise(q, k, v, beta[torch.arange(len(k)) % C], S, C)
+
+
 def emptied_after_every_chunk(Q, K, V, beta, S):
     return one_chunk(Q, K, V, beta, S)[0], torch.zeros_like(S)
 
@@ -364,6 +376,11 @@ exercise(
         "loses what the tail writes": Mistake(without_the_writes_of_the_tail,
             "The outputs are right. But the last, shorter chunk writes as well, and the memory that you return was "
             "taken before it.", "eq. 8.4"),
+        "runs through the chunks from the end": Mistake(from_the_end,
+            "Each chunk starts from the memory that the chunk *before* it has left, so the first one comes first.",
+            "eq. 8.4"),
+        "takes the strengths of the first chunk for every chunk": Mistake(strengths_of_the_first,
+            "Queries, keys, values and strengths are all cut at the same places. Your β does not move on.", "eq. 8.1"),
         "starts every chunk from an empty memory": Mistake(each_from(torch.zeros_like),
             "The chunks do not know of each other. The memory that comes in, and then the one each chunk leaves, must "
             "be handed on.",

@@ -65,8 +65,16 @@ def return_all(gradients, dO, dS):
     return gradients
 
 
-def function_that(finish=return_all, save=save_inputs, receive=lambda dO, dS: (dO, dS)):
-    """A mutant: save(ctx, inputs, outputs, results) forward; receive(dO, dS) and finish(gradients, dO, dS) backward."""
+def saved_inputs(ctx, dS):
+    return ctx.saved_tensors[:5]
+
+
+def with_empty_memory(ctx, dS):
+    return *ctx.saved_tensors, torch.zeros_like(dS)
+
+
+def function_that(finish=return_all, save=save_inputs, receive=lambda dO, dS: (dO, dS), load=saved_inputs):
+    """A mutant: save(ctx, inputs, outputs, results) forward; load(ctx, dS), receive and finish backward."""
     class Chunk(torch.autograd.Function):                                # its name is part of PyTorch's messages
         @staticmethod
         def forward(ctx, Q, K, V, beta, S):
@@ -76,7 +84,7 @@ def function_that(finish=return_all, save=save_inputs, receive=lambda dO, dS: (d
 
         @staticmethod
         def backward(ctx, dO, dS):
-            inputs = ctx.saved_tensors[:5]
+            inputs = load(ctx, dS)
             gradients = backward_chunk(*inputs, forward_chunk(*inputs)[2], *receive(dO, dS))
             return finish(gradients, dO, dS)
     return Chunk
@@ -193,9 +201,14 @@ exercise(
         "saves the memory that leaves too": Mistake(function_that(save=save_leaving_memory_too),
             "All gradients are right, but the memory that leaves is kept as well. The backward pass needs the one that "
             "entered.", "eq. 9.9"),
-        "saves X too": Mistake(function_that(save=lambda ctx, inputs, o, r: ctx.save_for_backward(*inputs, r[3])),
-            "All gradients are right, but X is kept as well. Run `forward` again in the backward pass instead.",
-            "eq. 9.9"),
+        "saves as many numbers too as V has": Mistake(
+            function_that(save=lambda ctx, inputs, o, r: ctx.save_for_backward(*inputs, r[3])),
+            "All gradients are right, but a matrix of the shape (C, V) is kept as well: X, R or O. What the backward "
+            "pass needs of them, `forward_chunk` computes again.", "eq. 9.9"),
+        "takes the memory that entered for empty": Mistake(
+            function_that(save=lambda ctx, inputs, o, r: ctx.save_for_backward(*inputs[:4]), load=with_empty_memory),
+            "The backward pass runs the chunk again, from the memory that entered it. Yours starts from zeros.",
+            "eq. 8.6", next="Which five tensors does `forward` get?"),
         "leaves everything to autograd": Mistake(lambda *inputs: tuple(forward_chunk(*inputs)[:2]),
             "All gradients are right, but this is no `torch.autograd.Function`: autograd keeps whatever its own "
             "backward pass needs. You decide by `ctx.save_for_backward`.", "eq. 9.9"),

@@ -44,6 +44,8 @@ exercise(
         "gives the write as it reaches the output": Mistake(0.12,
             "0.12 = x (kᵀq), with x = β e = 0.2. The derivative with respect to β has the whole error, and the "
             "gradient 3 that arrives.", "eq. 9.7"),
+        "takes the other entry of the key": Mistake(1.92,
+            "You multiplied with 0.8, the first entry of k. The query (0, 1) meets the second: qᵀk = 0.6.", "eq. 9.4"),
         "gives the error": Mistake(0.8,
             "0.8 is the error. Two factors are missing: how far a write reaches the output, and the gradient that "
             "arrives there.", "eq. 9.7"),

@@ -89,6 +89,11 @@ exercise(
             "A write of strength β keeps the share 1 − β of what was there.", "eq. 2.5"),
         "forgets the strength of the write itself": Mistake(weights_from(lambda beta, i: torch.prod(1 - beta[i + 1:])),
             "v_i enters with weight β_i, and only then begins to fade.", "eq. 2.5"),
+        "fades by its own and the earlier strengths": Mistake(
+            weights_from(lambda beta, i: beta[i] * torch.prod(1 - beta[:i + 1])),
+            "Only *later* writes fade v_i: the product runs over j > i, and yours over j ≤ i.", "eq. 2.5"),
+        "fades by its own strength only": Mistake(lambda beta: beta * (1 - beta),
+            "A write does not fade itself, and every later one fades it: a product of 1 − β_j over j > i.", "eq. 2.5"),
         "keeps the last value only": Mistake(lambda beta: torch.cat([torch.zeros_like(beta[:-1]), beta[-1:]]),
             "Only a write with β = 1 replaces all that was there. A weaker one leaves the share 1 − β.", "eq. 2.5"),
         "makes the weights sum to 1": Mistake(normalized,
@@ -156,6 +161,15 @@ def second_increased(X1, X2, A):
     return torch.cat([X1, X2 + A @ X1])
 
 
+def correction_only(X1, X2, A):
+    return torch.cat([X1, A @ X1])
+
+
+def second_chunk_first(K1, W1, U1, K2, W2, U2):
+    n = len(K1)
+    return tuple(torch.cat([x[n:], x[:n]]) for x in join(K1, W1, U1, K2, W2, U2))
+
+
 def first_corrected(X1, X2, A):
     return torch.cat([X1 - A.T @ X2, X2])
 
@@ -220,6 +234,12 @@ exercise(
             "That would be right if the two chunks had orthogonal keys. The second chunk has to find what the first "
             "one has written.", "eq. 5.5",
             next="Multiply (I − W₁ᵀK₁)(I − W₂ᵀK₂) out. Which term is left over?"),
+        "puts the rows of the second chunk on top": Mistake(second_chunk_first,
+            "All rows are right, but the first chunk's belong on top: they come first in time.", "eq. 5.3"),
+        "keeps only the correction": Mistake(join_with(W=correction_only, U=correction_only),
+            "What the second chunk does itself is missing: W₂ − W₂K₁ᵀW₁, and U₂ likewise.", "eq. 8.4"),
+        "keeps only the correction of U": Mistake(join_with(U=correction_only),
+            "W is right. In U, what the second chunk writes itself is missing: U₂ − W₂K₁ᵀU₁.", "eq. 8.4"),
         "corrects U only": Mistake(join_with(W=as_they_are),
             "The rows of W change in the same way: the first chunk has already erased part of what W₂ wants to erase.",
             "eq. 5.2"),
@@ -295,6 +315,9 @@ exercise(
             "eq. 9.9"),
         "stores one memory": Mistake(0.0625,
             "One memory is 64 KiB. But every chunk's gradient needs the memory that entered that chunk.", "eq. 9.9"),
+        "stores one memory, and counts its numbers": Mistake(1 / 64,
+            "16,384 numbers are one memory. Every chunk was entered by one, and each number takes four bytes.",
+            "eq. 9.9"),
         "counts numbers instead of bytes": Mistake(1, "64 memories of 16,384 numbers are a million numbers. Each takes "
                                                       "four bytes.", "eq. 9.9"),
         "counts two bytes a number": Mistake(2, "That would be half precision. float32 takes four bytes a number.",

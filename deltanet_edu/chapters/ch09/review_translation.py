@@ -35,6 +35,10 @@ def unscaled(q, k, S, X, s):
     return whole_scaled(q, k, S, X, 1)
 
 
+def scaled_by_default(q, k, S, X, s):
+    return whole_scaled(q, k, S, X, k.shape[1] ** -0.5)
+
+
 def old_memory_scaled(q, k, S, X, s):
     return s * q @ S + (q @ k.T).tril() @ X
 
@@ -150,6 +154,9 @@ exercise(
             "W = UT1 diag(β) K needs β as much as U = UT1 diag(β) V does.", "eq. 6.3"),
         "forgets the scale": Mistake(translated_with(output=unscaled),
             "This library multiplies the output by 1/√K unless told otherwise. In the equations of this book it is 1.",
+            "eq. 8.5"),
+        "takes 1/√K whatever the scale": Mistake(translated_with(output=scaled_by_default),
+            "1/√K is what that library takes unless told otherwise. Here it was told: multiply with `scale`.",
             "eq. 8.5"),
         "scales the read of the old memory only": Mistake(translated_with(output=old_memory_scaled),
             "The scale belongs to the whole output: to Q h and to tril(Q Kᵀ) X alike.", "eq. 8.5"),
