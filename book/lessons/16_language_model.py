@@ -47,16 +47,17 @@ from deltanet_edu.lm.train import train, training_step
 
 # %%
 corpus = load_corpus("auto")                    # the novels, or stories where their package is missing; it says which
-config = Config(corpus=corpus.name)             # all that decides a run; its mixer is "delta" unless another is named
+config = Config(**settings_of("cpu") | {"corpus": corpus.name})      # all that decides a run; its mixer is "delta"
 data = Data.prepare(corpus, config.vocab)
 short = replace(config, steps=120)
+brief = dict(data=data, evaluate_every=30, held_out_share=0.03, seconds=100, device="cpu")
 
 # %%
 def measured(run):
     """Of a run's log, the steps at which the held-out text was looked at."""
     return [entry for entry in run.log if "held_out" in entry]
 
-runs = {"attention": train(replace(short, mixer="attention"), data=data, evaluate_every=30, seconds=100, device="cpu")}
+runs = {"attention": train(replace(short, mixer="attention"), **brief)}
 learning({name: measured(run) for name, run in runs.items()}, steps=short.steps);
 
 # %% [markdown]
@@ -86,7 +87,7 @@ with torch.no_grad():
 # * read the paper's tables, and say which of their differences are larger than chance.
 #
 # You need chapter 14 for the layers, 15 for how to read a score, and have trained a network with PyTorch before.
-# Reading takes an hour; the cells run for eight minutes on one core. In the package, the chapter builds `deltanet_edu/lm/`.
+# Reading takes an hour; the cells run for six to seven minutes on one core. In the package, the chapter builds `deltanet_edu/lm/`.
 #
 # ## Three questions about earlier chapters
 #
@@ -406,7 +407,7 @@ print(about)
 #
 # Name a mixer and train it: `delta`, `attention`, `linear`, `gla`, `retnet`, `mamba`, `delta+sliding`, `delta+global`,
 # or one of your own. The time budget is eight minutes: whatever the machine is busy with, the cell then ends and says
-# how far it came. On a quiet CPU core it takes about four minutes for 0.7 million parameters. With a GPU of
+# how far it came. On a quiet CPU core it takes about three minutes for 0.7 million parameters. With a GPU of
 # compute capability 8 or more, and the addresses installed, it is the `small` preset: 28 million parameters.
 
 # %%
@@ -423,17 +424,16 @@ print(f"{parameters(run.model):,} parameters, {run.steps:,} of {settings.steps:,
 # %% [markdown]
 # *Left, the loss on training windows; right, bits per character on a tenth of the held-out text, with two lines to
 # beat.* xz is passed in the first half. The table is harder to beat: it has counted all 5.2 million characters, and the
-# model of 0.7 million parameters has not even seen two thirds of them once. The rates are those of a first guess; what
-# better ones are worth is measured below, and `deltanet-edu train` takes those.
+# model of 0.7 million parameters has seen half of them once. Its learning rates were not guessed;
+# further down you see what a guess costs.
 #
 # ## How good is it?
 #
-# All held-out text now, book by book. Each window of 128 tokens is read from an empty memory, after 128 tokens of
-# context that are not scored, so every held-out character counts once. The last column depends on the tokens, the
-# first does not.
+# Book by book now, every fourth window of all held-out text. Each window of 128 tokens is read from an empty memory,
+# after 128 tokens of context that are not scored. The last column depends on the tokens, the first does not.
 
 # %%
-for row in by_part(run.model, run.data):
+for row in by_part(run.model, run.data, share=0.25):
     print(f"{row['part']:20}{row['bits per character']:7.3f} bits per character "
           f"{row['perplexity of a token']:8.2f} perplexity of a token")
 print(f"best n-gram: {min(ngrams):.3f} bits per character")
@@ -501,7 +501,7 @@ for seed in (1, 2, 3):
     print(*generate(model, run.data.tokenizer, "The captain looked at", tokens=70, seed=seed), sep="", end="\n\n")
 
 # %% [markdown]
-# Spelling, quotation marks, the length of lines, whose novel we are in: learned. Sense was not to be had for four
+# Spelling, quotation marks, the length of lines, whose novel we are in: learned. Sense was not to be had for three
 # minutes.
 #
 # Reading in one go and token by token are the same function. Greedy text proves it: each token below was chosen from a
@@ -547,7 +547,7 @@ predict("16.d")
 
 # %%
 for name in ("delta", "linear"):
-    runs[name] = train(replace(short, mixer=name), data=data, evaluate_every=30, seconds=100, device="cpu")
+    runs[name] = train(replace(short, mixer=name), **brief)
 for name, one in runs.items():
     print(f"{name:10}{parameters(one.model):9,} parameters, {measured(one)[-1]['held_out']:.3f} bits per character")
 learning({name: measured(one) for name, one in runs.items()}, steps=short.steps);
@@ -690,7 +690,7 @@ with torch.no_grad():
 strength_of_words(tokenizer.pieces(sentence), beta);
 
 # %% [markdown]
-# The heads store different tokens firmly; in the run that is printed here `had`, `le`, `g` and a comma are among the
+# The heads store different tokens firmly; in the run that is printed here `re`, `le`, `A` and a comma are among the
 # firmest, hardly what a person would have chosen. It is tempting all the same to write: *nobody told it which tokens
 # matter, and it found out*. Test it. First, take the choice away from the trained model: every token gets the usual
 # strength of its head, and nothing else changes.
@@ -725,12 +725,12 @@ class Even(DeltaNet):
     def rule(self, x, q, k, v, S, cu_seqlens=None):
         return super().rule(torch.ones_like(x), q, k, v, S, cu_seqlens)
 
-runs["even"] = train(replace(short, mixer="even"), data=data, evaluate_every=30, seconds=100, device="cpu")
+runs["even"] = train(replace(short, mixer="even"), **brief)
 for name in ("delta", "even", "linear"):
     print(f"{name:8}{measured(runs[name])[-1]['held_out']:.3f} bits per character")
 
 # %% [markdown]
-# The model that never could choose reads nearly as well; the one that loses its choice does not. So the sentence is
+# The model that never could choose reads as well; the one that loses its choice does not. So the sentence is
 # dropped. What these runs allow to say: a trained layer *uses* strengths that depend on the token, and after 120 steps
 # one without them is about as good. How that stands after more steps, the cell tells with `short = config`.
 #
@@ -741,7 +741,7 @@ for name in ("delta", "even", "linear"):
 #
 # | change | question |
 # |---|---|
-# | `adam_lr=0.02` | Do embedding and head want larger steps than the matrices? What is that worth? |
+# | `adam_lr=0.003` | That is the habit. What are larger steps of embedding and head worth? |
 # | `options={"conv_size": 0}` | How much of the memory's work does the convolution do? |
 # | `options={"beta_max": 2.0}` | Do negative eigenvalues help in prose? |
 # | `heads=4` | Twice the heads have half the memory. What is it worth? |

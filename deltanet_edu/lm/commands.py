@@ -72,7 +72,7 @@ def train_command(
     shard: Annotated[bool, typer.Option("--shard", help="Under torchrun: cut model and optimizer into parts, one for "
                                                         "each process (fully_shard).")] = False,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
-    evaluate_every: Annotated[int, typer.Option(min=1, help="Steps between measurements on held-out text.")] = 100,
+    evaluate_every: Annotated[int, typer.Option(min=1, help="Steps between measurements on held-out text.")] = 200,
     keep_best: Annotated[bool, typer.Option("--keep-best", help="Also keep the weights that measured best.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write what TensorBoard shows.")] = False,
     threads: Threads = 1,

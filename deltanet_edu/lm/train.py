@@ -34,7 +34,7 @@ class Run:
         return self.log[-1]["step"] if self.log else 0
 
 
-def train(config, folder=None, *, resume=False, data=None, progress=None, save_every=100, evaluate_every=100,
+def train(config, folder=None, *, resume=False, data=None, progress=None, save_every=100, evaluate_every=200,
           held_out_share=0.1, keep_best=False, seconds=None, device="auto", precision="auto", compile=False,
           accumulate=1, shard=False, graph=False, say=print):
     """Train a language model. Under torchrun, every process calls this, and they train one model together.
