@@ -33,6 +33,7 @@ def swap_keys(p, scale):
 
 
 @pytest.mark.parametrize("id, answer, name", [
+    ("4.1", (-2, 0.5), "reads crosswise"),
     ("4.1", (-0.2, 0.8), "takes the number from every entry"),
     ("4.1", [-0.5, -1.0], "scales the whole memory"),
     ("4.1", (-0.2, -0.4), "takes out the memory in the place of the key"),
