@@ -50,14 +50,14 @@ corpus = load_corpus("auto")                    # the novels, or stories where t
 config = Config(**settings_of("cpu") | {"corpus": corpus.name})      # all that decides a run; its mixer is "delta"
 data = Data.prepare(corpus, config.vocab)
 short = replace(config, steps=120)
-brief = dict(data=data, evaluate_every=30, held_out_share=0.03, seconds=100, device="cpu")
+brief = dict(data=data, evaluate_every=30, held_out_share=0.03, device="cpu")
 
 # %%
 def measured(run):
     """Of a run's log, the steps at which the held-out text was looked at."""
     return [entry for entry in run.log if "held_out" in entry]
 
-runs = {"attention": train(replace(short, mixer="attention"), **brief)}
+runs = {"attention": train(replace(short, mixer="attention"), seconds=100, **brief)}
 learning({name: measured(run) for name, run in runs.items()}, steps=short.steps);
 
 # %% [markdown]
@@ -547,7 +547,7 @@ predict("16.d")
 
 # %%
 for name in ("delta", "linear"):
-    runs[name] = train(replace(short, mixer=name), **brief)
+    runs[name] = train(replace(short, mixer=name), seconds=100, **brief)
 for name, one in runs.items():
     print(f"{name:10}{parameters(one.model):9,} parameters, {measured(one)[-1]['held_out']:.3f} bits per character")
 learning({name: measured(one) for name, one in runs.items()}, steps=short.steps);
@@ -725,7 +725,7 @@ class Even(DeltaNet):
     def rule(self, x, q, k, v, S, cu_seqlens=None):
         return super().rule(torch.ones_like(x), q, k, v, S, cu_seqlens)
 
-runs["even"] = train(replace(short, mixer="even"), **brief)
+runs["even"] = train(replace(short, mixer="even"), seconds=100, **brief)
 for name in ("delta", "even", "linear"):
     print(f"{name:8}{measured(runs[name])[-1]['held_out']:.3f} bits per character")
 
