@@ -248,10 +248,10 @@ class Whole:
         return None
 
     def remarks(self, f):
-        """What became of the run."""
+        """What became of the run. No loss of its own: its second digit is another on another machine."""
         mine, book = f.curves
-        return [f"In {self.steps} steps its loss came down to {mine[-1]:.1f} nats a letter, the book's to "
-                f"{book[-1]:.1f}; the curves are never more than {(mine - book).abs().max():.1g} apart."]
+        return [f"In {self.steps} steps from the same weights, your curve and the book's are never more than "
+                f"{(mine - book).abs().max():.1g} nats a letter apart."]
 
 
 def drawn(mine, book):
