@@ -429,8 +429,9 @@ print(f"{parameters(run.model):,} parameters, {run.steps:,} of {settings.steps:,
 #
 # ## How good is it?
 #
-# Book by book now, every fourth window of the held-out text (the n-gram read all). Each window of 128 tokens is read from an empty memory,
-# after 128 tokens of context that are not scored. The last column depends on the tokens, the first does not.
+# Book by book now, every fourth window of the held-out text (the n-gram read all). Each window of 128 tokens is read
+# from an empty memory, after 128 tokens of context that are not scored. The last column depends on the tokens, the
+# first does not.
 
 # %%
 for row in by_part(run.model, run.data, share=0.25):
@@ -730,8 +731,8 @@ for name in ("delta", "even", "linear"):
     print(f"{name:8}{measured(runs[name])[-1]['held_out']:.3f} bits per character")
 
 # %% [markdown]
-# In one run each, the model that never could choose reads as well; the one that loses its choice does not. So the sentence is
-# dropped. What these runs allow to say: a trained layer *uses* strengths that depend on the token, and after 120 steps
+# In one run each, the model that never could choose reads as well; the one that loses its choice does not. So the
+# sentence is dropped. What these runs allow to say: a trained layer *uses* strengths that depend on the token, and after 120 steps
 # one without them is about as good. How that stands after more steps, the cell tells with `short = config`.
 #
 # ## What to change next
