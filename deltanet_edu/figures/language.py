@@ -39,7 +39,7 @@ def learning(curves, steps=None):
 
 
 def bits_panel(ax, curves, lines=None, steps=None):
-    """Draw {name: log entries with held_out} over the steps, and {name: bits} as level lines, labeled at the right."""
+    """Draw {name: log entries with held_out} over the steps, and {name: bits} as level lines, labeled at the left."""
     for (name, entries), color in zip(curves.items(), ("delta", "additive", "green")):
         chosen = {**look(MIXER_COLORS.get(name, color), len(entries)), "markersize": 3}
         ax.plot([e["step"] for e in entries], [e["held_out"] for e in entries], label=name or None, **chosen)
@@ -51,13 +51,13 @@ def bits_panel(ax, curves, lines=None, steps=None):
 
 
 def level_lines(ax, lines, span):
-    """Horizontal lines with their names at the right, each name above or below its line, whichever is free."""
+    """Horizontal lines with their names at the left, where curves are still far above, each above or below its line."""
     values = list(lines.values())
     for (name, bits), color in zip(lines.items(), LINE_COLORS):
         ax.axhline(bits, **{**look(color), "marker": "", "linewidth": 1.2})
         crowded = any(0 < bits - other < 0.09 * span for other in values)
-        ax.annotate(f"{name} {bits:.2f}", (1, bits), xycoords=("axes fraction", "data"), textcoords="offset points",
-                    xytext=(-3, 2 if crowded else -2), ha="right", va="bottom" if crowded else "top", fontsize=9,
+        ax.annotate(f"{name} {bits:.2f}", (0, bits), xycoords=("axes fraction", "data"), textcoords="offset points",
+                    xytext=(3, 2 if crowded else -2), ha="left", va="bottom" if crowded else "top", fontsize=9,
                     bbox=dict(facecolor=colors.paper, edgecolor="none", alpha=0.85, pad=0.6), zorder=3)
 
 
