@@ -26,7 +26,6 @@ from .registry import Case
 KEY_NOTES = {"random": "unit keys", "repeated": "repeated keys", "unnormalized": "unnormalized keys",
              "orthonormal": "orthonormal keys"}
 MEMORY_NOTES = {"nonempty": "nonempty memory", "empty": "empty memory", "none": "no memory given", "": ""}
-ARGUMENTS = ("q", "k", "v", "beta", "S", "do", "dS", "C")
 BETA_NOTES = {"random": "random β", "one": "β = 1", "zero": "β = 0", "large": "1 < β < 2"}
 
 
@@ -44,8 +43,6 @@ def delta_inputs(g, args, *, T=(1, 2, 7), K=3, V=5, B=None, H=None, C=None, keys
         memories: "nonempty", "empty" (zeros), "none" (the argument is None).
     """
     names = args.split()
-    for name in names:
-        one_of("args", name, ARGUMENTS)
     lengths = (None,) if T is None else tuple(T)
     entering = memories if "S" in names else ("",)
     made = []
@@ -54,6 +51,8 @@ def delta_inputs(g, args, *, T=(1, 2, 7), K=3, V=5, B=None, H=None, C=None, keys
             continue
         x = _draw(g, t, K, V, B, H, kind, strength, memory, dtype)
         x["C"] = c
+        for name in names:
+            one_of("args", name, x)
         note = [KEY_NOTES[kind], BETA_NOTES[strength] if len(betas) > 1 else "", MEMORY_NOTES[memory],
                 f"T = {t}" if t else "", f"C = {c}" if c else "", "K ≠ V" if K != V else "K = V"]
         made.append(Case(tuple(x[name] for name in names), ", ".join(filter(None, note))))
