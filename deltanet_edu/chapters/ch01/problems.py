@@ -23,9 +23,9 @@ exercise(
             "A dictionary would say nothing, because no key equals (0, 1). This memory answers with every value it "
             "holds, each weighted by the overlap of its key with the question.", "eq. 1.2",
             next="What is (0.6, 0.8)·(0, 1)?"),
-        "returns the value of the nearest key": Mistake(-1.0,
-            "The nearest key is the second one, but it is not *equal* to the question: its "
-            "value counts 0.8 times, not once.", "eq. 1.5"),
+        "counts the value of the nearest key in full": Mistake(-1.0,
+            "The nearest key is the second one, but it is not *equal* to the question: its value counts 0.8 times, not "
+            "once. (Nor is the sum divided by its weights, which would give -1 too.)", "eq. 1.5"),
         "drops the sign of the value": Mistake(0.8,
             "The overlap is right. The value stored under that key is -1.", "eq. 1.2"),
         "reads the first column": Mistake(1.4,
