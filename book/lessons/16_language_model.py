@@ -87,7 +87,8 @@ with torch.no_grad():
 # * read the paper's tables, and say which of their differences are larger than chance.
 #
 # You need chapter 14 for the layers, 15 for how to read a score, and have trained a network with PyTorch before.
-# Reading takes an hour; the cells run for six to seven minutes on one core. In the package, the chapter builds `deltanet_edu/lm/`.
+# Reading takes an hour; the cells run for six to seven minutes on one core. In the package, the chapter builds
+# `deltanet_edu/lm/`.
 #
 # ## Three questions about earlier chapters
 #
@@ -407,7 +408,7 @@ print(about)
 #
 # Name a mixer and train it: `delta`, `attention`, `linear`, `gla`, `retnet`, `mamba`, `delta+sliding`, `delta+global`,
 # or one of your own. The time budget is eight minutes: whatever the machine is busy with, the cell then ends and says
-# how far it came. On a quiet CPU core it takes about three minutes for 0.7 million parameters. With a GPU of
+# how far it came. On a quiet CPU core it takes two to four minutes for 0.7 million parameters. With a GPU of
 # compute capability 8 or more, and the addresses installed, it is the `small` preset: 28 million parameters.
 
 # %%
@@ -424,8 +425,8 @@ print(f"{parameters(run.model):,} parameters, {run.steps:,} of {settings.steps:,
 # %% [markdown]
 # *Left, the loss on training windows; right, bits per character on a tenth of the held-out text, with two lines to
 # beat.* xz is passed in the first half. The table is harder to beat: it has counted all 5.2 million characters, and the
-# model of 0.7 million parameters has seen half of them once. Its learning rates were not guessed;
-# further down you see what a guess costs.
+# model of 0.7 million parameters has seen half of them once. Its learning rates were not guessed; further down you see
+# what a guess costs.
 #
 # ## How good is it?
 #

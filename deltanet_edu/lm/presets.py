@@ -1,8 +1,8 @@
 """Models and trainings by name: what of a Config differs from the defaults. "cpu" is the model of chapter 16."""
 
 PRESETS = {
-    # 0.7 million parameters, three minutes on a laptop, at the rate that chapter 16 finds: a model as narrow as this
-    # learns its embeddings and its head best at a high one (results/lm_seeds.json).
+    # 0.7 million parameters, two to four minutes on one CPU core, at the rate that chapter 16 finds: a model as narrow
+    # as this learns its embeddings and its head best at a high one (results/lm_seeds.json).
     "cpu": dict(steps=1000, adam_lr=0.02),
     # 28 million, some two minutes on one GPU. Novels and addresses are few for it: much dropout, and --keep-best.
     "small": dict(corpus="books+addresses", vocab=2048, layers=8, d_model=512, heads=8, dropout=0.4, weight_decay=0.3,
