@@ -25,7 +25,7 @@ exercise(
             next="What is (0.6, 0.8)·(0, 1)?"),
         "counts the value of the nearest key in full": Mistake(-1.0,
             "The nearest key is the second one, but it is not *equal* to the question: its value counts 0.8 times, not "
-            "once. (Nor is the sum divided by its weights, which would give -1 too.)", "eq. 1.5"),
+            "once. Nor is the sum divided by its weights, which would give -1 too.", "eq. 1.5"),
         "drops the sign of the value": Mistake(0.8,
             "The overlap is right. The value stored under that key is -1.", "eq. 1.2"),
         "reads the first column": Mistake(1.4,
