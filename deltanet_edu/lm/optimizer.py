@@ -50,10 +50,25 @@ def orthogonal(G, steps, coefficients, eps):
     X = G / torch.linalg.vector_norm(G, dim=(-2, -1), keepdim=True).clamp(min=eps)
     X = X if G.device.type == "cpu" else X.bfloat16()
     X = X.mT if tall else X                                              # wide, so that X X^T is small
-    for _ in range(steps):                                               # singular values s become a s + b s^3 + c s^5
-        A = X @ X.mT
-        X = add(X, add(A, A, A, beta=b, alpha=c), X, beta=a)
+    if G.device.type == "cpu" and 2 * X.shape[-1] > 3 * X.shape[-2]:     # then it is less work
+        X = combined(X @ X.mT, steps, coefficients) @ X
+    else:
+        for _ in range(steps):                                           # singular values s become a s + b s^3 + c s^5
+            A = X @ X.mT
+            X = add(X, add(A, A, A, beta=b, alpha=c), X, beta=a)
     return (X.mT if tall else X).to(G.dtype)
+
+
+def combined(A, steps, coefficients):
+    """What these steps multiply X by, all together, if A = X X^T. Every step multiplies X by a polynomial of A from the
+    left, so only small matrices are followed. Not in bfloat16: A has the squares of the singular values."""
+    a, b, c = coefficients
+    for step in range(steps):
+        Q = (b * A).add_(A @ A, alpha=c)
+        Q.diagonal(dim1=-2, dim2=-1).add_(a)                             # a I + b A + c A^2
+        P = Q @ P if step else Q
+        A = Q @ A @ Q if step + 1 < steps else None
+    return P
 
 
 def build_optimizers(model, config):

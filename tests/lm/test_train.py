@@ -115,6 +115,19 @@ def test_orthogonal_keeps_the_directions_and_brings_singular_values_near_one(sha
     assert ((U @ Vh) - (wanted_U @ wanted_Vh)).norm() < 1e-8 * len(G)
 
 
+@pytest.mark.parametrize("shape", [(96, 32), (32, 96), (3, 96, 32)])
+def test_orthogonal_by_small_matrices_is_as_exact(shape):
+    """Singular values from 1 to 1e-4, and zeros: their squares are lost in float32, and must not matter."""
+    G = torch.randn(*shape) @ torch.logspace(0, -4, shape[-1]).diag()
+    G[..., 0, :] = 0
+    coefficients = 3.4445, -4.7750, 2.0315
+    found, X = orthogonal(G, 5, coefficients, 1e-7), G.double() / G.double().norm(dim=(-2, -1), keepdim=True)
+    for _ in range(5):
+        A = X @ X.mT
+        X = coefficients[0] * X + (coefficients[1] * A + coefficients[2] * A @ A) @ X
+    assert (found - X).abs().max() < 1e-3 * X.abs().max(), "bfloat16 would be off by 4e-3"
+
+
 def test_on_a_cpu_no_product_is_in_bfloat16(tiny, monkeypatch):
     """Where it is emulated, with PyTorch's own Muon the CPU preset takes several times as long."""
     model = LanguageModel(tiny)
