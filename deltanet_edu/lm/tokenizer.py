@@ -42,7 +42,8 @@ class Tokenizer:
 
     def encode(self, text, begin=True):
         """(T,) int64 tokens. A tokenizer from elsewhere may put a token in front that begins a text, if it begins."""
-        return torch.tensor(self.backend.encode(text, add_special_tokens=begin).ids, dtype=torch.long)
+        found = self.backend.encode_batch_fast([text], add_special_tokens=begin)[0]      # it keeps no offsets
+        return torch.tensor(found.ids, dtype=torch.long)
 
     def decode(self, tokens):
         return self.backend.decode([int(t) for t in tokens])
