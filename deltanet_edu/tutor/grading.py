@@ -3,11 +3,8 @@
 import re
 import traceback
 
-import numpy as np
-import torch
-
 from . import rounding
-from .compare import difference, equal
+from .compare import difference, equal, plain
 from .formatting import kind, size, summary, value
 from .ordering import raising_line
 from .recognize import recognize
@@ -38,18 +35,17 @@ def grade(exercise, answer):
 
 
 def grade_value(exercise, answer):
-    """The verdict on an answer that is a plain value. Where several numbers are asked for, a tensor of them will do."""
-    several = isinstance(exercise.prepared(exercise.reference), (tuple, list))
-    if several and isinstance(answer, (torch.Tensor, np.ndarray)) and answer.ndim == 1:
-        answer = answer.tolist()
-    if any(difference(exercise.prepared(right), answer, exercise.tolerance) is None
-           for right in (exercise.reference, *exercise.alternatives)):
+    """The verdict on an answer that is a plain value. Where numbers are asked for, a tensor of them will do."""
+    right = exercise.prepared(exercise.reference)
+    given, answer = answer, plain(right, answer)
+    if any(difference(exercise.prepared(other), answer, exercise.tolerance) is None
+           for other in (exercise.reference, *exercise.alternatives)):
         return passed(exercise, "right")
     for name, mistake in exercise.mutants.items():
         wrong = exercise.prepared(mistake.answer)
-        if difference(wrong, answer, _near(exercise, mistake.answer)) is None or is_rounded(wrong, answer):
+        near, read = _near(exercise, mistake.answer), plain(wrong, given)
+        if difference(wrong, read, near) is None or is_rounded(wrong, read):
             return named(exercise, name, mistake, [_yours(answer)])
-    right = exercise.prepared(exercise.reference)
     found = difference(right, answer, exercise.tolerance)
     if found.kind == "type":
         headline, advice = f"expected {_a(found.expected)}, got {_a(found.actual)}", []

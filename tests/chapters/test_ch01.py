@@ -20,6 +20,11 @@ def with_eps(eps):
     return normalized
 
 
+def masked_too_early(q, k, v):
+    scores = elu(torch.where(torch.ones(len(q), len(q)).tril() > 0, q @ k.T, 0.0)) + 1
+    return scores / scores.sum(-1, keepdim=True) @ v
+
+
 def masked_with_ones(q, k, v):
     mask = torch.ones(len(q), len(q), dtype=q.dtype).tril()
     scores = (elu(q) + 1) @ (elu(k) + 1).T * mask
@@ -40,10 +45,10 @@ def transposed_write(q, k, v, S):
 
 ANSWERS = {
     "1.1": {
-        "right": [-0.8, torch.tensor(-0.8), np.float32(-0.8), Fraction(-4, 5)],
+        "right": [-0.8, torch.tensor(-0.8), torch.tensor([-0.8]), np.float32(-0.8), Fraction(-4, 5)],
         "gives the first value full weight": [1.2],
         "takes the other entry of the key": [-0.6],
-        "gives the memory instead of the answer": [(1.4, -0.8), [1.4, -0.8]],
+        "gives the memory instead of the answer": [(1.4, -0.8), [1.4, -0.8], torch.tensor([[1.4, -0.8]])],
         "corrects while it writes": [-1.76],
     },
     "1.2": {
@@ -70,6 +75,7 @@ ANSWERS = {
     },
     "1.5": {
         "right": [masked_with_ones, with_eps(1e-6), with_eps(1e-8), with_eps(1e-12)],
+        "masks before the feature map": [masked_too_early],
         "divides columns by the sums of rows": [lambda q, k, v: features(q, k) / features(q, k).sum(-1) @ v],
         "adds 0.001 to the divisor": [with_eps(1e-3)],
         "divides by the number of tokens": [

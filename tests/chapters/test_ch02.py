@@ -43,6 +43,15 @@ def right(S, q, k, v, beta):
     return S - beta * torch.outer(S @ k - v, k)
 
 
+def one_write_less(q, k, v, beta, S):
+    o = torch.zeros_like(v)
+    o[0] = S @ q[0]
+    for t in range(1, len(k)):
+        S = S + torch.outer(beta[t - 1] * (v[t - 1] - S @ k[t - 1]), k[t - 1])
+        o[t] = S @ q[t]
+    return o, S
+
+
 ANSWERS = {
     "2.1": {
         "right": [lambda S, k, v, beta: S + beta * (v - S @ k)[:, None] * k],
@@ -55,6 +64,9 @@ ANSWERS = {
         "writes without the key": [lambda S, k, v, beta: S + beta * (v - S @ k)[:, None]],
         "squares beta": [lambda S, k, v, beta: S - beta * torch.outer(beta * (S @ k - v), k)],
         "takes the mean over the entries of v": [by_mse_loss],
+        "takes the root of beta into the key": [
+            lambda S, k, v, beta: S - torch.outer(S @ (beta.sqrt() * k) - v, beta.sqrt() * k)],
+        "scales the whole memory": [lambda S, k, v, beta: S - beta * k.square().sum() * S + beta * v[:, None] * k],
     },
     "2.2": {
         "right": ["ECDABF", "e d c a b f"],
@@ -62,7 +74,7 @@ ANSWERS = {
         "writes twice": ["ECDGABF"],
     },
     "2.3": {
-        "right": [1, 1.0, torch.tensor(1), np.int64(1)],
+        "right": [1, 1.0, torch.tensor(1), torch.tensor([1.0]), np.int64(1)],
         "drops the length from the write": [-1],
         "changes nothing": [10],
         "mirrors the error": [-2],
@@ -72,6 +84,8 @@ ANSWERS = {
         "multiplies from the left": [
             lambda S, k, v, beta: S - beta * torch.outer(k, k) @ S + beta * torch.outer(v, k)],
         "fades the whole memory": [lambda S, k, v, beta: S * (1 - beta) + beta * v[:, None] * k],
+        "takes the root of beta into the key": [
+            lambda S, k, v, beta: S @ (torch.eye(len(k)) - beta * torch.outer(k, k)) + beta.sqrt() * torch.outer(v, k)],
     },
     "2.5": {
         "right": [run(right), run(right, lambda o, S: [o, S])],
@@ -82,6 +96,8 @@ ANSWERS = {
         "writes along the query": [run(lambda S, q, k, v, beta: S - beta * torch.outer(S @ k - v, q))],
         "scales only the write by beta": [run(lambda S, q, k, v, beta: S + torch.outer(beta * v - S @ k, k))],
         "returns the memory first": [run(right, lambda o, S: (S, o))],
+        "takes the root of beta into the key": [run(lambda S, q, k, v, beta: right(S, q, beta.sqrt() * k, v, 1))],
+        "stops one write too early": [one_write_less],
     },
     "2.6": {
         "takes the root of the limit": [lambda k: 2**0.5 / k.norm(dim=-1).max()],

@@ -41,6 +41,7 @@ ANSWERS = {
         "leaves out what the token reads": [swept(own=lambda dS, do, q: dS)],
         "counts beta twice on the way back": [
             swept(leave=lambda dS, k, beta: dS - beta * torch.outer(beta * (dS @ k), k))],
+        "scales the whole gradient": [swept(leave=lambda dS, k, beta: dS - beta * k.square().sum() * dS)],
     },
     "3.5": {
         "right": [86, 86.0, torch.tensor(86)],
@@ -55,6 +56,8 @@ ANSWERS = {
     "3.7": {
         "writes once more": [lambda S, k, v, beta: S + beta * torch.outer(v - S @ k, k)],
         "divides by one plus": [lambda S, k, v, beta: S + beta / (1 + beta * k @ k) * torch.outer(S @ k - v, k)],
+        "divides the whole memory": [
+            lambda S, k, v, beta: (1 - beta * k.square().sum()) ** -1 * (S - beta * v[:, None] * k)],
         "forgets beta in the write": [lambda S, k, v, beta: S + torch.outer((S @ k - v) / (1 - beta * k @ k), k)],
     },
 }

@@ -39,6 +39,7 @@ def swap_keys(p, scale):
     ("4.1", (-0.2, -0.4), "takes out the memory in the place of the key"),
     ("4.1", (-0.0733, 1.4633), "divides by the length of the key once"),
     ("4.1", torch.tensor([-1.4, 0.8]), "right"),
+    ("4.1", torch.tensor([[-1.4, 0.8]]), "right"),
     ("4.2", lambda X, k: X - 2 * (X @ k)[:, None] * k / k.norm() ** 4, "divides by the length four times"),
     ("4.2", lambda X, k: X + 2 * torch.outer(X @ k, k) / k.dot(k), "adds what it should take away"),
     ("4.2", lambda X, k: X - 2 * torch.outer(X @ k, k) * k.dot(k), "multiplies by the squared length"),

@@ -306,6 +306,21 @@ def test_several_numbers_may_come_as_a_tensor():
     assert grade(exercise, torch.eye(2)).headline == "expected a tuple, got a tensor"
 
 
+def test_leading_dimensions_of_size_one_are_no_mistake():
+    several = make((-1.5, 0.75), cases=None, mutants={"is one number": Mistake(0.5, "Two numbers.")}, tolerance=1e-3)
+    one = make(6, alternatives=(), cases=None, mutants={"is two": Mistake((1, 2), "One number.")})
+    for right in (torch.tensor([[-1.5, 0.75]]), np.array([[-1.5, 0.75]]), [torch.tensor([-1.5]), torch.tensor(0.75)]):
+        assert grade(several, right), right
+    for right in (torch.tensor([6.0]), np.array([[6]]), torch.tensor([6.0], requires_grad=True)):
+        assert grade(one, right), right
+    assert grade(several, torch.tensor([0.5])).mistake == "is one number"
+    assert grade(one, torch.tensor([[1, 2]])).mistake == "is two"
+    for wrong in (torch.tensor([[6.0, 6.0]]), torch.tensor([7.0]), torch.tensor([]), torch.tensor([True])):
+        assert not grade(one, wrong), wrong
+    for wrong in (torch.tensor([[-1.5], [0.75]]), torch.tensor([[0.75, -1.5]]), torch.zeros(0, 2)):
+        assert not grade(several, wrong), wrong
+
+
 def test_chapter_zero_answers_in_the_voice_of_the_book(capsys):
     check("0.1", find("exercise", "0.1").mutants["writes without the key"].answer)
     assert capsys.readouterr().out == """\

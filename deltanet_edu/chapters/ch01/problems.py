@@ -45,9 +45,10 @@ exercise(
         "gives the memory instead of the answer": Mistake((1.4, -0.8),
             "That is S, the whole memory. Reading it with (0, 1) gives one number.", "eq. 1.2"),
         "corrects while it writes": Mistake(-1.76,
-            "That memory looked before it wrote: the delta rule, which comes in chapter 2. "
-            "Here both pairs are simply added.",
-            "eq. 1.2"),
+            "That memory looked before it wrote: the delta rule, which comes in chapter 2. Here both pairs are simply "
+            "added.", "eq. 1.2"),
+        "asks with the second key": Mistake(0.2,
+            "2 · 0.6 - 1 · 1 is what S says for the second key, (0.6, 0.8). The question is (0, 1).", "eq. 1.2"),
         "adds the two values": Mistake(1.0,
             "2 - 1 gives both values full weight. Their weights are the overlaps 0 and 0.8.", "eq. 1.5"),
     },
@@ -497,6 +498,9 @@ exercise(
             lambda q, k, v: weighted((elu(q @ k.T) + 1).tril()) @ v,
             "φ acts on a query and a key, each alone: that is what lets the sum move into a memory. φ of the "
             "*score* cannot be taken apart.", "eq. 1.8"),
+        "masks before the feature map": Mistake(lambda q, k, v: weighted(elu((q @ k.T).tril()) + 1) @ v,
+            "elu(0) + 1 is 1: the zeros of the mask become ones, and the future is read after all. φ acts on a query "
+            "and a key, each alone; the mask comes after their product.", "eq. 1.8"),
         "masks the diagonal too": Mistake(normalized_strictly,
             "A token may read what it has just written: i ≤ t. Yours leaves the first token nothing to "
             "average over, and 0/0 is NaN.", "eq. 1.8"),

@@ -74,6 +74,12 @@ exercise(
             "1 - β weakens everything that is stored, under every key. Only what the memory says for "
             "*this* key is to be blended with v.",
             "eq. 2.3", next="What should a write change for a key at a right angle to k?"),
+        "scales the whole memory": Mistake(lambda S, k, v, beta: (1 - beta * (k @ k)) * S + beta * outer(v, k),
+            "1 - β‖k‖² is what happens along the key. What is across the key stays as it is.", "eq. 2.9",
+            next="What should a write change for a key at a right angle to k?"),
+        "takes the root of beta into the key": Mistake(lambda S, k, v, beta: write(S, beta**0.5 * k, v, 1),
+            "√β at both keys is right for the erasure. But v is multiplied by one key only: it is written with √β in "
+            "the place of β.", "eq. 2.6", next="Count the β in β v kᵀ."),
         "blends the wrong way round": Mistake(write_by_wrong_blend,
             "β is the weight of the *new* value: β = 1 replaces, β = 0 leaves the memory "
             "alone. Yours does the opposite.",
@@ -248,6 +254,12 @@ exercise(
             "1 - β weakens everything that is stored. Only what the memory says for *this* key "
             "is erased: S (I - β k kᵀ).", "eq. 2.6",
             next="What should a write change for a key at a right angle to k?"),
+        "scales the whole memory": Mistake(lambda S, k, v, beta: (1 - beta * (k @ k)) * S + beta * outer(v, k),
+            "1 - β‖k‖² is what happens along the key. What is across the key stays as it is: S (I - β k kᵀ).",
+            "eq. 2.9", next="What should a write change for a key at a right angle to k?"),
+        "takes the root of beta into the key": Mistake(lambda S, k, v, beta: write(S, beta**0.5 * k, v, 1),
+            "√β at both keys is right for the erasure. But v is multiplied by one key only: it is written with √β in "
+            "the place of β.", "eq. 2.6", next="Count the β in β v kᵀ."),
         "adds where it should erase": Mistake(lambda S, k, v, beta: S @ transition(k, -beta) + beta * outer(v, k),
             "The sign before β k kᵀ is wrong: the old value is taken out.", "eq. 2.6"),
         "erases what it has just written": Mistake(
@@ -342,6 +354,13 @@ def with_all_at_once(q, k, v, beta, S):
     return q @ S.T, S
 
 
+def with_one_write_less(q, k, v, beta, S):
+    memories = [S]
+    for t in range(len(k) - 1):
+        memories.append(write(memories[t], k[t], v[t], beta[t]))
+    return torch.stack([S_t @ q_t for S_t, q_t in zip(memories, q)]), memories[-1]
+
+
 def memory_first(q, k, v, beta, S):
     return delta_rule(q, k, v, beta, S)[::-1]
 
@@ -396,6 +415,16 @@ exercise(
             looped(lambda S, S_0, k, v, beta, t: (1 - beta[t]) * S + beta[t] * outer(v, k)),
             "1 - β weakens everything that is stored. The delta rule takes out only what the memory says for k_t.",
             "eq. 2.4"),
+        "scales the whole memory": Mistake(
+            looped(lambda S, S_0, k, v, beta, t: (1 - beta[t] * (k @ k)) * S + beta[t] * outer(v, k)),
+            "1 - β‖k‖² is what happens along k_t. What is across it stays as it is.", "eq. 2.9"),
+        "takes the root of beta into the key": Mistake(
+            looped(lambda S, S_0, k, v, beta, t: write(S, beta[t]**0.5 * k, v, 1)),
+            "√β at both keys is right for the erasure. But v is multiplied by one key only: it is written with √β in "
+            "the place of β.", "eq. 2.6", next="Count the β in β v kᵀ."),
+        "stops one write too early": Mistake(with_one_write_less,
+            "Token t reads S_t, after its own write. Yours reads S_{t-1}, and the last token is never written: the "
+            "memory that you return is S_{T-1}.", "eq. 2.4", next="How many writes do T tokens make?"),
         "climbs instead of descending": Mistake(
             looped(lambda S, S_0, k, v, beta, t: S + beta[t] * outer(S @ k - v, k)),
             "The sign is flipped: the error S k - v is *subtracted*. Yours makes every error larger.", "eq. 2.4"),
