@@ -91,14 +91,14 @@ class Assembler:
         idle = [label for label in labels[len(run):] if label not in self.distractors]
         missing = [label for label in self.lines if label not in labels and label not in self.distractors]
         decoys = [label for label in run if label in self.distractors]
-        also = [f"Line {_and(missing)} {_is(missing)} missing."] if missing else []
+        also = [f"{_lines(missing, 'Line')} {_is(missing)} missing."] if missing else []
         if idle:
-            return f"line {_and(idle)} {'stands' if len(idle) == 1 else 'stand'} after the return", [
+            return f"{_lines(idle)} {'stands' if len(idle) == 1 else 'stand'} after the return", [
                 f"Line {run[-1]} ends the function: nothing that follows is run.", *also]
         if decoys:
-            return f"line {_and(decoys)} {'does' if len(decoys) == 1 else 'do'} not belong", also
+            return f"{_lines(decoys)} {'does' if len(decoys) == 1 else 'do'} not belong", also
         if missing:
-            return f"line {_and(missing)} {_is(missing)} missing", []
+            return f"{_lines(missing)} {_is(missing)} missing", []
         return self._misplaced(labels, is_right)
 
     def _misplaced(self, labels, is_right):
@@ -131,9 +131,9 @@ class Assembler:
         if unknown:
             raise AnswerError(f"there is no line {_list(unknown)}; the lines are {_list(sorted(self.lines))}")
         if twice:
-            raise AnswerError(f"line {_list(twice)} is used twice; each line has one place")
+            raise AnswerError(f"{_lines(twice)} {_is(twice)} used twice; each line has one place")
         if missing and not self.distractors:
-            raise AnswerError(f"line {_list(missing)} is missing; every line is used once")
+            raise AnswerError(f"{_lines(missing)} {_is(missing)} missing; every line is used once")
         return labels
 
     def source(self, labels):
@@ -185,9 +185,10 @@ def _makes(line, name):
     return bool(found) and all(isinstance(context, ast.Store) for context in found)
 
 
-def _and(labels):
-    """"C", "C and D": as one writes labels in a sentence."""
-    return " and ".join(labels)
+def _lines(labels, line="line"):
+    """"line C", "lines C and D", "lines A, C and D": as one writes it in a sentence."""
+    *others, last = labels
+    return f"{line}s {', '.join(others)} and {last}" if others else f"{line} {last}"
 
 
 def _is(labels):

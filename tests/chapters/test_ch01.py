@@ -20,6 +20,17 @@ def with_eps(eps):
     return normalized
 
 
+def normalized_keys(q, k, v):
+    k = elu(k) + 1
+    return torch.tril((elu(q) + 1) @ (k / k.sum(1)[:, None]).T) @ v
+
+
+def memory_at_the_start(q, k, v, S):
+    o = (q @ k.T).tril() @ v
+    o[0] += S @ q[0]
+    return o, S + v.T @ k
+
+
 def masked_too_early(q, k, v):
     scores = elu(torch.where(torch.ones(len(q), len(q)).tril() > 0, q @ k.T, 0.0)) + 1
     return scores / scores.sum(-1, keepdim=True) @ v
@@ -71,11 +82,13 @@ ANSWERS = {
         "writes k vᵀ, the transpose": [transposed_write],
         "masks with minus infinity": [
             lambda q, k, v, S: ((q @ k.T + torch.full((len(q),) * 2, -torch.inf).triu(1)) @ v + q @ S.T, S + v.T @ k)],
+        "reads the entering memory once": [memory_at_the_start],
         "turns the scores around": [lambda q, k, v, S: ((k @ q.T).triu() @ v + q @ S.T, S + v.T @ k)],
     },
     "1.5": {
         "right": [masked_with_ones, with_eps(1e-6), with_eps(1e-8), with_eps(1e-12)],
         "masks before the feature map": [masked_too_early],
+        "normalizes the features of each key": [normalized_keys],
         "divides columns by the sums of rows": [lambda q, k, v: features(q, k) / features(q, k).sum(-1) @ v],
         "adds 0.001 to the divisor": [with_eps(1e-3)],
         "divides by the number of tokens": [

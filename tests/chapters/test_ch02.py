@@ -105,6 +105,7 @@ ANSWERS = {
     },
     "2.7": {
         "right": [lambda k, T: [1 / (t * (k @ k)) for t in range(1, T + 1)]],
+        "makes two writes at full strength": [lambda k, T: [1 / (max(t, 1) * (k @ k)) for t in range(T)]],
         "grows where it should shrink": [lambda k, T: torch.arange(1, T + 1) / k.square().sum()],
     },
     "2.8": {

@@ -44,6 +44,7 @@ def swap_keys(p, scale):
     ("4.2", lambda X, k: X + 2 * torch.outer(X @ k, k) / k.dot(k), "adds what it should take away"),
     ("4.2", lambda X, k: X - 2 * torch.outer(X @ k, k) * k.dot(k), "multiplies by the squared length"),
     ("4.2", lambda X, k: X - 2 * torch.outer(X @ (k / k.norm()), k / k.norm()), "right"),
+    ("4.2", lambda X, k: X - 2 * torch.outer(X @ k, k / k.abs().max() ** 2), "takes the largest entry for the length"),
     ("4.3", lambda k, beta, n: -torch.log(1 - beta * k @ k) / (n * k @ k), "takes the limit of many small writes"),
     ("4.3", lambda k, beta, n: (1 - torch.pow(1 - beta * k.norm() ** 2, 1 / n)) / k.norm() ** 2, "right"),
     ("4.4", along(lambda S, k, b: b * torch.outer(S @ k, k)), "keeps only what is taken out"),

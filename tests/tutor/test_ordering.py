@@ -113,11 +113,12 @@ def steps(**mutants):
     ("ADCB", "line A comes too early", "It belongs after D."),
     ("CDAB", "line C comes too early", "It belongs after A."),
     ("DCAB", "line C comes too early", "It belongs after A."),
-    ("DCB", "line A is missing", ""), ("CB", "line A and D are missing", ""),
+    ("DCB", "line A is missing", ""), ("CB", "lines A and D are missing", ""),
     ("DAECB", "line E does not belong", ""), ("DECB", "line E does not belong", "Line A is missing."),
-    ("DAECFB", "line E and F do not belong", ""), ("DACFB", "line F does not belong", ""),
+    ("DAECFB", "lines E and F do not belong", ""), ("DACFB", "line F does not belong", ""),
     ("DCBA", "line A stands after the return", "Line B ends the function"),
-    ("DAC", "line B is missing", ""), ("CADB", "more than one line is out of place", ""),
+    ("DAC", "line B is missing", ""), ("C", "lines A, B and D are missing", ""),
+    ("CADB", "more than one line is out of place", ""),
 ])
 def test_an_order_is_told_by_its_lines(answer, headline, advice):
     verdict = grade(steps(), answer)

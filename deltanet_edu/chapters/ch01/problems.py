@@ -294,6 +294,11 @@ def attention(scores=lambda q, k: q @ k.T, mask=torch.tril, memory=True, carry=T
     return form
 
 
+def entering_memory_once(q, k, v, S):
+    first = torch.arange(len(q), dtype=v.dtype)[:, None] == 0            # (T, 1)
+    return (q @ k.T).tril() @ v + first * (q @ S.T), S + v.T @ k
+
+
 def read_after_update(q, k, v, S):
     S = S + v.T @ k
     return (q @ k.T).tril() @ v + q @ S.T, S
@@ -363,6 +368,8 @@ exercise(
         "divides by the sum of the scores": Mistake(attention(mask=lambda x: x.tril() / x.tril().sum(-1, keepdim=True)),
             "That is the normalizer of eq. 1.8, made for positive scores. Here the scores are used as they are.",
             "eq. 1.3"),
+        "reads the entering memory once": Mistake(entering_memory_once,
+            "Only your first token reads what was in S. Every token can: a row of Q Sᵀ for each.", "eq. 1.4"),
         "masks after multiplying with V": Mistake(lambda q, k, v, S: ((q @ k.T @ v).tril() + q @ S.T, S + v.T @ k),
             "The mask belongs to the (T, T) scores. After the product with V the future is already inside the sums.",
             "eq. 1.3"),
@@ -452,21 +459,6 @@ def divided_by_running_sums(q, k, v):
     return scores / scores.cumsum(-1) @ v
 
 
-def features_of_queries_only(q, k, v):
-    scores = ((elu(q) + 1) @ k.T).tril()
-    return scores / scores.sum(-1, keepdim=True) @ v
-
-
-def elu_alone(q, k, v):
-    scores = (elu(q) @ elu(k).T).tril()
-    return scores / scores.sum(-1, keepdim=True) @ v
-
-
-def one_added_outside(q, k, v):
-    scores = (elu(q) @ elu(k).T + 1).tril()
-    return scores / scores.sum(-1, keepdim=True) @ v
-
-
 exercise(
     id="1.5", title="The leaky normalizer", kind="bug", stars=2, minutes=15, equations=("1.8",),
     reference=normalized, alternatives=(normalized_by_recurrence, normalized_afterwards),
@@ -498,6 +490,10 @@ exercise(
             lambda q, k, v: weighted((elu(q @ k.T) + 1).tril()) @ v,
             "φ acts on a query and a key, each alone: that is what lets the sum move into a memory. φ of the "
             "*score* cannot be taken apart.", "eq. 1.8"),
+        "normalizes the features of each key": Mistake(
+            lambda q, k, v: ((elu(q) + 1) @ weighted(elu(k) + 1).T).tril() @ v,
+            "The scores of one query must sum to one, over the tokens it sees. Yours makes the features of each key "
+            "sum to one, over the K columns.", "eq. 1.8", next="Which sum runs over i ≤ t?"),
         "masks before the feature map": Mistake(lambda q, k, v: weighted(elu((q @ k.T).tril()) + 1) @ v,
             "elu(0) + 1 is 1: the zeros of the mask become ones, and the future is read after all. φ acts on a query "
             "and a key, each alone; the mask comes after their product.", "eq. 1.8"),
@@ -535,13 +531,13 @@ exercise(
         "divides by running sums": Mistake(divided_by_running_sums,
             "Every entry of a row is divided by the *same* number: the sum of the whole row, after the mask.",
             "eq. 1.8"),
-        "drops the feature map of the keys": Mistake(features_of_queries_only,
+        "drops the feature map of the keys": Mistake(lambda q, k, v: weighted(((elu(q) + 1) @ k.T).tril()) @ v,
             "φ acts on both, queries and keys. With one of them raw, a score can be negative and the sum zero.",
             "eq. 1.8"),
-        "drops the 1 of the feature map": Mistake(elu_alone,
+        "drops the 1 of the feature map": Mistake(lambda q, k, v: weighted((elu(q) @ elu(k).T).tril()) @ v,
             "φ(x) = elu(x) + 1. elu alone reaches down to -1, so that scores can be negative and their sum zero.",
             "eq. 1.8"),
-        "adds the 1 to the scores": Mistake(one_added_outside,
+        "adds the 1 to the scores": Mistake(lambda q, k, v: weighted((elu(q) @ elu(k).T + 1).tril()) @ v,
             "φ(x) = elu(x) + 1 is applied to q and to k, entry by entry, before their product.", "eq. 1.8"),
     },
     hints=("Run it with T = 2, change the last key, and look at the *first* row of the output. It should not move.",

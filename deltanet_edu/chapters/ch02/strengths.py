@@ -197,6 +197,10 @@ exercise(
         "counts from zero": Mistake(lambda k, T: 1 / (torch.arange(T, dtype=k.dtype) * (k @ k)),
             "The first strength is 1/0. Tokens are numbered from 1: the first write has the strength of an overwrite.",
             "eq. 2.5"),
+        "makes two writes at full strength": Mistake(
+            lambda k, T: 1 / (torch.arange(T, dtype=k.dtype).clamp(min=1) * (k @ k)),
+            "The first write is right. The second must store the mean of two values, so half of its own; yours "
+            "overwrites the first. Count from 1.", "eq. 2.5", next="Which strength does write number 2 need?"),
         "counts backwards": Mistake(lambda k, T: 1 / (torch.arange(T, 0, -1, dtype=k.dtype) * (k @ k)),
             "The last write then overwrites all others. The *first* one should be the full write.", "eq. 2.5"),
     },

@@ -50,7 +50,8 @@ def hand_of(keys):
         lengths = k.norm(dim=-1)
         if (lengths - 1).abs().max() > 1e-9:
             digits = "; they were computed in float32" if (lengths - 1).abs().max() < 1e-6 else ""
-            raise ValueError(f"a mirror with β = 2 needs keys of length 1, yours have {lengths.tolist()}{digits}")
+            given = ", ".join(f"{x:.8g}" for x in lengths.tolist())
+            raise ValueError(f"a mirror with β = 2 needs keys of length 1, yours have {given}{digits}")
         S, shown = real([[1.0, 0.0]]), []
         for _ in range(n):
             S = mirrored_by_all(S, k)

@@ -102,6 +102,9 @@ exercise(
             "‖k‖ is not enough: there are two k in k kᵀ. Divide by ‖k‖².", "eq. 4.1"),
         "multiplies by the squared length": Mistake(lambda X, k: X - 2 * (k @ k) * (X @ k)[:, None] * k,
             "The key is too long twice already, and yours makes it longer still. Divide by ‖k‖².", "eq. 4.1"),
+        "takes the largest entry for the length": Mistake(
+            lambda X, k: X - 2 / k.abs().max() ** 2 * (X @ k)[:, None] * k,
+            "‖k‖² is the sum of the squared entries, k @ k, not the square of the largest one.", "eq. 4.1"),
         "takes the sum of sizes for the length": Mistake(
             lambda X, k: X - 2 / k.abs().sum() ** 2 * (X @ k)[:, None] * k,
             "‖k‖ is the 2-norm, the root of the sum of squares, not the sum of the entries' sizes.", "eq. 4.1"),
