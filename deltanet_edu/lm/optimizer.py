@@ -63,10 +63,11 @@ def combined(A, steps, coefficients):
     """What these steps multiply X by, all together, if A = X X^T. Every step multiplies X by a polynomial of A from the
     left, so only small matrices are followed. Not in bfloat16: A has the squares of the singular values."""
     a, b, c = coefficients
+    P = None
     for step in range(steps):
         Q = (b * A).add_(A @ A, alpha=c)
         Q.diagonal(dim1=-2, dim2=-1).add_(a)                             # a I + b A + c A^2
-        P = Q @ P if step else Q
+        P = Q if P is None else Q @ P
         A = Q @ A @ Q if step + 1 < steps else None
     return P
 
