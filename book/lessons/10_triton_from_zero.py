@@ -82,7 +82,7 @@ print(*seen.faults, sep="\n")
 # * name four things that the interpreter forgives and a GPU does not, and find each of them without a GPU;
 # * compile for a GPU you do not have, and read what became of your kernel.
 #
-# You need chapters 3 and 6. Reading and running takes about an hour and a quarter, the ten exercises about three hours and a half; the last one is a build.
+# You need chapters 3, 6 and 8. Reading and running takes about an hour and a quarter, the ten exercises about three hours and a half; the last one is a build.
 
 # %% [markdown]
 # ## Three questions about chapters 3, 6 and 8
@@ -114,8 +114,8 @@ print(*seen.faults, sep="\n")
 #
 # | | size on an H100 | who sees it |
 # |---|---|---|
-# | **registers** | 256 KB a multiprocessor | one program; a load puts numbers here, and all arithmetic happens here |
-# | **shared memory** | 227 KB for a program | one program; Triton uses it for you, between the threads of a program |
+# | **registers** | 256 KB a multiprocessor | one program; a load puts numbers here, and arithmetic finds them here |
+# | **shared memory** | 227 KB for a program | one program; Triton uses it for you, between the threads of a program and for matrix products |
 # | **L2 cache** | 50 MB | all programs, without your doing |
 # | **HBM**, "global memory" | 80 GB | all programs; tensors live here |
 #
@@ -136,7 +136,7 @@ roofline.roofs(roofs["flop/s"], roofs["byte/s"], possible, "H100: where kernels 
 # %% [markdown]
 # *Measured roofs of an H100 (`results/delta_rule_h100.json`: a copy, and a product in bfloat16), and the best that three kernels can do under them.*
 #
-# A sum of vectors can use a three-thousandth of the arithmetic, however well it is written. For most kernels speed means: **load each number once, keep it in
+# A sum of vectors stays at a three-thousandth of the level roof, however well it is written. For most kernels speed means: **load each number once, keep it in
 # registers while you need it, store once.** That can be counted on any machine, and it is the score of this chapter.
 
 # %% [markdown]
@@ -375,7 +375,7 @@ from deltanet_edu.chapters.ch10.tiles import launch_matmul, matmul_kernel
 show(matmul_kernel)
 
 # %% [markdown]
-# `tl.dot` multiplies two tiles, on the tensor core if there is one. No side of them may be under 16. The sum `total` stays in registers for the whole loop, in float32. So a larger tile means fewer bytes.
+# `tl.dot` multiplies two tiles, on the tensor core if there is one. The side that they share may not be under 16; the other two may, but are filled up and cost as much as 16. The sum `total` stays in registers for the whole loop, in float32. So a larger tile means fewer bytes.
 
 # %%
 predict("10.d")
@@ -402,7 +402,7 @@ programs.touched(seen.launches);
 # ## Hazard three: digits
 #
 # The tensor core is fast with short numbers. It rounds float32 to *tf32* unless told otherwise: `tl.dot(..., input_precision=...)` is `"tf32"` by default, `"tf32x3"` for three products that together are
-# nearly float32, or `"ieee"` for float32 without a tensor core, ten times slower or more. How much does rounding to $b$ bits behind the point cost?
+# nearly float32, or `"ieee"` for float32 without a tensor core (on an H100 the maker's peaks are 495 TFLOP/s for tf32, and 67 without a tensor core). How much does rounding to $b$ bits behind the point cost?
 #
 # $$ |\mathrm{round}_b(x) - x| \le 2^{-b-1}\, |x|, \qquad b = 23 \text{ (float32)},\ 10 \text{ (tf32)},\ 7 \text{ (bf16)} \tag{10.6} $$
 
@@ -570,7 +570,7 @@ show(join_halves)
 # | score | bytes moved, over the bytes that must be moved |
 # | fusing | what fits into registers is not sent through memory in between |
 # | race | two programs, one number, and at least one of them writes |
-# | `tl.dot` | sides of 16 and more; tf32 unless you say otherwise; sums in float32 |
+# | `tl.dot` | shares a side of 16 or more; tf32 unless you say otherwise; sums in float32 |
 # | row t of a tile | `tl.sum(tl.where(i == t, X, 0), 0)` |
 # | ahead of time | registers, spills, PTX, and what does not compile |
 #

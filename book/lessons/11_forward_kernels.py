@@ -27,7 +27,7 @@ torch.set_printoptions(precision=4, sci_mode=False)
 #
 # ## One program for every chunk
 #
-# A GPU wants thousands of programs. We have chunks, so give each chunk a program. It fetches the memory that the chunk before it
+# A GPU wants hundreds of programs at a time. We have chunks, so give each chunk a program. It fetches the memory that the chunk before it
 # has left, adds its own writes (eq. 8.4 and 8.6), and puts the memory back. The matrix $\mathbf{T}$ comes ready-made from PyTorch.
 #
 # Two helpers first. They fetch and store a tile of rows of a sequence, as in chapter 10. Behind the last token they
@@ -351,7 +351,7 @@ for C, levels in ((16, 4), (64, 6)):
 #
 # Three products are left in the chain: $R$ needs $S$, $X$ needs $R$, the next $S$ needs $X$. To see what they cost we must look at how a tensor core is fed.
 #
-# On a Hopper GPU the product $D = A B$ of a warp group takes **$B$ from shared memory**. **$A$ may come from registers**, and $D$ lies in registers. So a result is at once at hand as the *left* operand of the
+# On a Hopper GPU four warps, a *warp group*, multiply together (the instruction is `wgmma`). Their product $D = A B$ takes **$B$ from shared memory**. **$A$ may come from registers**, and $D$ lies in registers. So a result is at once at hand as the *left* operand of the
 # next product. To become a *right* operand it has to be written to shared memory first, and all threads have to wait for each other until it is there.
 
 # %%
@@ -480,7 +480,9 @@ picture.explore_tiles();
 # %% [markdown]
 # ## The package's forward kernel
 #
-# Now all of it. Look for the five labels, and for (11.3) to (11.5) between them. What is loaded by `rows(...).load` comes by the copy engine, straight into shared memory.
+# Now all of it. Look for the five labels, and for (11.3) to (11.5) between them. What is loaded by `rows(...).load` comes by the copy engine (NVIDIA calls it TMA), straight into shared memory. Other
+# launches use the same sweep, so you can skip: outputs or a `v` that are `None` and `GROUP` (chapters 12 and 13); `where_written`, which hands back what it is given
+# in anything but float16 (chapter 12).
 
 # %%
 show(forward.forward_sweep)
@@ -543,7 +545,7 @@ for name, parts in bill.items():
 print(f"{'PyTorch':22} {by_pytorch / floor:.2f} times the floor")
 
 # %% [markdown]
-# *Bytes by tensor, in units of the floor (dashed); PyTorch's bar would be nearly five times as long as the longest. The package's form pays about half as much again as it must, and buys a short chain and many programs with it.* With heads of 128 and bfloat16 the proportions are kinder: $\mathbf{T}$ has 64 numbers a token, beside the 512 of
+# *Bytes by tensor, in units of the floor (dashed); PyTorch's bar would be nearly five times as long as the longest. With whole heads the package pays about half as much again as it must, and buys a short chain with it; four programs a head cost more than three times the floor, if the cache helps with nothing.* With heads of 128 and bfloat16 the proportions are kinder: $\mathbf{T}$ has 64 numbers a token, beside the 512 of
 # q, k, v and o.
 
 # %% [markdown]

@@ -148,7 +148,8 @@ picture.losses({"token loop": by_loop, "kernels": by_kernel});
 show(forward.memories_kernel)
 
 # %% [markdown]
-# `rows`, `memory` and `strengths` say where a tile lies; all kernels of this chapter share them.
+# `rows`, `memory` and `strengths` say where a tile lies; all kernels that are written in this chapter share them. (In the package, whose kernels come
+# further down, `rows` makes the descriptor of chapter 11, and tiles come by `.load`.)
 
 # %%
 show(tiles.rows, tiles.memory)
@@ -250,7 +251,7 @@ if seen:
     picture.stores(sweeps)
 
 # %% [markdown]
-# *Even programs run forward, odd ones backward. No cell belongs to two programs, and nobody reads what another stores:*
+# *A column is a chunk, a row 16 rows of the memory. Even programs run forward, odd ones backward. No cell belongs to two programs, and nobody reads what another stores:*
 
 # %%
 print(seen.faults if seen else "not watched")
@@ -551,10 +552,11 @@ if gpu:
     picture.backward_times(times, said)
 
 # %% [markdown]
-# *The number at the end of each bar: how many times as long as the forward pass the backward pass takes.*
+# *Shapes are sequences × tokens, heads × width. The number at the end of each bar: how many times as long as the forward pass the backward pass takes.*
 #
 # A way to read it: (12.4) over the bandwidth is the least that moving these bytes can take, and what the forward pass must move is
-# $e\,(2d_k + 2d_v)$ and some $\mathbf{T}$.
+# $e\,(2d_k + 2d_v)$ and some $\mathbf{T}$. (These times are older than the groups of chunks: one memory a chunk, as (12.4) counts.) Expect two
+# shapes near that, and the short one, 4 × 2,048, far above: there the launches themselves take most of the time (chapter 13).
 
 # %%
 if gpu:

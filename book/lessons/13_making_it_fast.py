@@ -157,11 +157,13 @@ for shape, row in (ours or {}).items():
 # %% [markdown]
 # *Red: copies right after one another. As long as both arrays fit into the cache it seems to beat main memory, and a kernel that
 # is measured like that looks better than it will ever be in a model, where a whole layer has run in between. Blue: the
-# cache is overwritten before each copy. (Small copies are slow in either case: a launch costs a few microseconds.) The lines above
+# cache is overwritten before each copy. (Small copies are slow in either case: a launch costs a few microseconds. Why the last pair falls we do not know; copies
+# of 2 GB reach 3 TB/s.) The lines above
 # the plot are the kernels of this package. They hardly care, since they read most numbers once: that, too, one only knows by measuring.*
 #
-# Overwriting the cache takes the GPU some 50 µs. In that time the host can queue mark, call and mark: so the queue is not empty
-# when the first mark is reached. One line cures two faults:
+# To empty the cache, one writes over more than it holds: Triton's 256 MB take the GPU some 90 µs at 3 TB/s. If the host can queue mark,
+# call and mark in that time, the queue is not empty when the first mark is reached. One line cures two faults. (A call that
+# keeps the host longer than that is still timed at the host's pace.)
 
 # %%
 gpu = PretendGPU(300.0, launch_time=8.0, saved=120.0)
@@ -177,7 +179,7 @@ for empty in (False, True):
 # %% [markdown]
 # ### 4. One call, or the mean of many
 #
-# Two hundred forward passes of the package's kernels, each timed alone:
+# Two hundred forward passes of the package's kernels, 4 × 2,048 tokens and 16 heads of 128, each timed alone:
 
 # %%
 rows, about = experiment("noise")
@@ -249,8 +251,8 @@ for K in (64, 128, 256):
           f"{'memory' if by_bytes > by_work else 'arithmetic'} is the slower one")
 
 # %% [markdown]
-# A fraction of a nanosecond for a token of a head: that is the **floor**. No kernel on this machine can do it faster, and one that
-# takes twice as long has something to look for. The backward pass has its floor too, and so do both together:
+# A fraction of a nanosecond for a token of a head: that is the **floor**, with roofs as a copy and a product reach them (the maker's
+# peaks, 3.35 TB/s and 989 TFLOP/s, are a little higher). A kernel that takes twice as long has something to look for. The backward pass has its floor too, and so do both together:
 
 # %%
 stored = read_result("delta_rule_h100")
@@ -296,8 +298,8 @@ ways = {"four kernels": moved("k beta UT", "UT k v W U", "k W U X S", "q k X S o
 picture.moved(ways, floor=report.floor_bytes(K, V)["forward"]);
 
 # %% [markdown]
-# *From top to bottom: `flash-linear-attention` is organized like the first bar, the package like the third, the fastest forward
-# kernels that we know of like the last. What is not blue vanishes, because what one kernel writes and the next one reads can stay in registers.*
+# *From top to bottom: `flash-linear-attention` is organized like the first bar, the package like the third, FlashQLA, which
+# we meet in the race, like the last. What is not blue vanishes, because what one kernel writes and the next one reads can stay in registers.*
 #
 # Nothing was computed differently. Bars one to three contain the same products, or nearly; what shrinks is the way that numbers
 # travel. (PyTorch, operation by operation, is off this chart:)
@@ -365,7 +367,7 @@ print(about)
 # %% [markdown]
 # *A kernel near 1 is as good as its bytes allow: to make it faster, it must move less. One far above 1 waits for something else: for
 # the chain from chunk to chunk, for registers, for the tensor cores. (A floor can even lie above the bar: what one program has just
-# loaded the next one finds in the cache.)*
+# loaded the next one finds in the cache.) The time of the gradients is older than the groups of chapter 12: one memory a chunk.*
 
 # %% [markdown]
 # ## Tiles and warps
@@ -392,7 +394,7 @@ print(about)
 # Programs of one head run side by side, so the cache answers most of the repeated loads, but it is still work. The number of warps
 # decides how a tile is spread over registers: 8 warps hold twice as many numbers as 4. Too few, and the
 # compiler must put numbers aside into slow memory ("spills"); too many, and each warp's products are too small for the tensor
-# cores. There is no formula that gives the best pair. The package keeps a table, made by trying (`deltanet-edu tune`).
+# cores: on Hopper four warps take 64 rows at a time (chapter 11), so eight want 128. There is no formula that gives the best pair. The package keeps a table, made by trying (`deltanet-edu tune`).
 
 # %% [markdown]
 # ## Splitting the sequence
@@ -611,11 +613,11 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 #
 # Every number below 1 in that table is a loss. They come from three places, and you know all three by now:
 #
-# * **Short texts, and heads of 256, against softmax attention.** Attention's work a token grows with T, ours with K. For $T$ not
-#   much larger than $K$ there is nothing to save, and at width 256 a memory does not fit into the registers of a program any more.
-# * **Small calls, eager.** Our passes launch more kernels, from Python. As a graph the same kernels are several times faster, and
-#   a whole compiled model does not see the difference.
-# * **FlashQLA, where the chip is full.** It computes the inverse inside the sweep, and gradients inside the backward sweep, so that
+# * **Short texts, and heads of 256, against softmax attention, forward.** Attention's work a token grows with T, ours with K. For $T$ not
+#   much larger than $K$ there is little to save, and at width 256 a memory does not fit into the registers of a program any more.
+# * **Small calls, eager.** Our passes launch more kernels, from Python. As a graph the same kernels are up to nine times faster: then
+#   attention wins no row, forward and backward together. A whole compiled model does not see the difference.
+# * **FlashQLA, forward and backward together, in most rows.** (Forward alone it is level or behind.) It computes the inverse inside the sweep, and gradients inside the backward sweep, so that
 #   memories never leave the chip: the last bar of the fusion figure. Its warps have different jobs, some load and some multiply, which
 #   the language it is written in makes possible on these chips.
 #

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from unittest.mock import patch
 
 import torch
 
@@ -16,17 +15,13 @@ SAID = {"beta": "β", "betas": "β", "UT_low": "UT_low"}
 def package_bytes(q, k, v, beta, C, V_TILE):
     """{tensor: bytes loaded and stored} in the interpreter, in float32, without the memory that leaves."""
     from ...bench.trace import Trace
+    from ...bench.verify import picking
     from ...kernels import delta_rule_chunkwise                          # here: without Triton there is none
 
-    width = configs.width_of(q.shape[3], v.shape[3])
-    plan = configs.FLOAT32[width]
-    chosen = {width: plan._replace(C=C, forward=plan.forward._replace(v_tile=V_TILE))}
-    configs.plan.cache_clear()
-    try:
-        with patch.dict(configs.FLOAT32, chosen), torch.no_grad(), Trace() as seen:
-            delta_rule_chunkwise(q, k, v, beta, chunk_size=C, segments=1)
-    finally:
-        configs.plan.cache_clear()
+    plan = configs.FLOAT32[configs.width_of(q.shape[3], v.shape[3])]
+    chosen = plan._replace(C=C, forward=plan.forward._replace(v_tile=V_TILE))
+    with picking(chosen), torch.no_grad(), Trace() as seen:
+        delta_rule_chunkwise(q, k, v, beta, chunk_size=C, segments=1)
     return by_tensor(seen)
 
 
