@@ -32,7 +32,8 @@ exercise(
             "That is the first entry of S = (1.4, -0.8), what the question (1, 0) would get.", "eq. 1.2",
             next="Which entry does (0, 1) pick?"),
         "adds up the whole memory": Mistake(0.6,
-            "1.4 - 0.8 reads with (1, 1). The question (0, 1) gives the first entry of S the weight 0.", "eq. 1.2"),
+            "1.4 - 0.8 reads with (1, 1). The question (0, 1) gives the first entry of S the weight 0. Nor does the "
+            "first value get the overlap 0.8 of the second key: 2 · 0.8 - 1 would be 0.6 too.", "eq. 1.2"),
         "gives the first value full weight": Mistake(1.2,
             "2 - 0.8: the second value is weighted rightly. The first key, (1, 0), has the overlap 0 with the "
             "question, so its value counts nothing.", "eq. 1.5"),
