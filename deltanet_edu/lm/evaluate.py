@@ -33,9 +33,8 @@ def windows(part, context=CONTEXT, scored=SCORED):
 def nats(model, tokens, scored):
     """tokens: (B, n). Negative log-probabilities of the last `scored` tokens, given all before: (B, scored)."""
     tokens = tokens.to(device_of(model))
-    asked = torch.arange(-scored - 1, -1, device=tokens.device) + tokens.shape[1]
-    logits, _ = model(tokens[:, :-1], asked=asked.expand(len(tokens), -1))               # (B, scored, vocab)
-    targets = tokens[:, -scored:]
+    logits, _ = model(tokens[:, :-1])                                    # (B, n - 1, vocab)
+    logits, targets = logits[:, -scored:], tokens[:, -scored:]
     return F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
 
 
