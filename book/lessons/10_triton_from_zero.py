@@ -454,7 +454,7 @@ for line in kernel.ptx.splitlines():
         print(line.strip()[:100])
 
 # %% [markdown]
-# `90` is the H100; an A100 is `80`. **PTX** is the assembly language that drivers take. You can see what became of the mask, a *predicate* `@%p` before each load, and that every thread fetches four neighboring
+# First what a thread needs in registers, what it spills (more below), and the shared memory of a program. `90` is the H100; an A100 is `80`. **PTX** is the assembly language that drivers take. You can see what became of the mask, a *predicate* `@%p` before each load, and that every thread fetches four neighboring
 # numbers at once (`v4`): 128 threads times 4 make half a tile, so there are two of each. `n=4096` told the compiler that the end is a multiple of 16.
 #
 # What the interpreter lets pass, and the compiler does not:

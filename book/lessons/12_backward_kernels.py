@@ -205,7 +205,8 @@ show(backward_sweep)
 # | in the code | why |
 # |---|---|
 # | `dX_t * beta` as third argument of `tl.dot` | the accumulator starts with $\beta \odot dX$, in float32 (eq. 12.1) |
-# | `dS_out`, stored before the update | the chunk's $dK$ wants $dS'$, the gradient of the memory that *leaves* |
+# | `dS_out`, the gradient before the update, is what is stored | the chunk's $dK$ wants $dS'$, the gradient of the memory that *leaves* |
+# | `GROUP` | of how many chunks one memory is stored: 1 for now, more under "What is moved" |
 # | `P` first | it waits for nobody, so it can be worked out while the last chunk's $dS$ is still on its way |
 # | `(-dV_t)` as an operand, not `dS - tl.dot(...)` | one accumulator; and the assembler of Triton 3.6 was caught losing products that are subtracted |
 # | no `scale` until a store | everything is linear in $dO$ and $dS'$; what arrives from outside is divided by it instead |
@@ -505,7 +506,7 @@ show(Chunkwise)
 # Two things in it are new.
 #
 # * `once_differentiable`. The kernels leave no trace to differentiate. If somebody asks for the gradient of a gradient, they get an
-#   error, and not the silent zero of our opening.
+#   error, and not the silent zero of our opening. (`roots` are empty views of $q$ and $k$: they make it hold where the package has normalized them.)
 # * `chunkwise_backward`. Besides the Function the package registers the rule as a `torch.library` operator. `torch.compile`, fake tensors
 #   and other onlookers meet one operation, with a version that makes no data, only shapes, instead of Python that launches kernels.
 

@@ -29,8 +29,8 @@ from deltanet_edu.tutor import check, hint, lines, progress, show, solution
 # %% [markdown]
 # ## 12.1
 #
-# One head reads 4,096 tokens in chunks of C = 64, with K = V = 128, in bfloat16. How many MiB (1,048,576 bytes) do the two sweeps leave in
-# memory for the gradients, together?
+# One head reads 4,096 tokens in chunks of C = 64, with K = V = 128, in bfloat16. The sweeps store a memory and its gradient for every chunk. How many MiB
+# (1,048,576 bytes) do the two leave for the gradients, together?
 
 # %% tags=["nbval-check-output"]
 mib = None
@@ -140,7 +140,7 @@ show(launch_keys)
 # %% [markdown]
 # ## 12.6
 #
-# A program of four warps (128 threads) works on a chunk of C = 64 tokens with K = 128. It holds $dQ$, $dK$, $dP$ and $E$ in float32, spread evenly over its
+# A wider head: a program of eight warps (256 threads) works on a chunk of C = 64 tokens with K = 256. It holds $dQ$, $dK$, $dP$ and $E$ in float32, spread evenly over its
 # threads. How many of each thread's 255 registers of four bytes do these four take?
 
 # %% tags=["nbval-check-output"]

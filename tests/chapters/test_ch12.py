@@ -105,7 +105,7 @@ ANSWERS = {
     },
     "12.4": {"divides by beta once": [changed(dbeta_kernel, ("/ (strength * strength)", "/ tl.abs(strength)"))]},
     "12.5": {"drops the diagonal of dP": [keys_with(("row[:, None] <= row[None, :]", "row[None, :] > row[:, None]"))]},
-    "12.6": {"right": [192.0], "counts for the whole program": [24576]},
+    "12.6": {"right": [160.0], "answers for the program of the lesson": [192]},
 }
 
 
