@@ -507,6 +507,13 @@ show(forward.forward_sweep)
 show(forward.forward_kernel)
 
 # %% [markdown]
+# Two choices are made at the launch and not in the kernel: `kernel[grid](..., num_warps=8, num_stages=3)`. So many **warps** share a program; 4 if
+# you say nothing, our 128 threads. And so deep is the **pipeline** of its loop: with 3 stages, tiles of the next two chunks are on their way to shared
+# memory while this one is multiplied, and wait there in buffers of their own. So each stage costs shared memory.
+#
+# A multiprocessor runs as many programs at a time as its registers and its shared memory hold; this is called *occupancy*. One of 8 warps, with 255 registers
+# a thread, has the 256 KB of registers for itself. It must not wait for loads then, since nobody else could work in the meantime: hence the pipeline.
+#
 # ### Tails, widths, memories
 #
 # A tail, widths that are no powers of two, a memory to start from: the package takes them all, and the masks do the work. Behind the last token everything reads as zero. Columns behind the last one are zeros too, and $S$ has zeros there for ever.

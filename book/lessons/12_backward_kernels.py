@@ -348,7 +348,8 @@ for v_tile in (32, 64, 128):
 # %% [markdown]
 # The bytes are those that one *thread* spills. With four warps all three run into the limit: the accumulators are there before anything
 # has been loaded. Eight warps have twice the registers; but then twice the threads wait for each other, and fewer programs fit side by side.
-# Which of these is fastest only a GPU can say (chapter 13); the package runs the first, spill and all. What the compiler can say is which
+# Which of these is fastest only a GPU can say (chapter 13); the package runs the first, with four stages in its pipeline where
+# three were compiled here, spill and all. What the compiler can say is which
 # are out of the question.
 #
 # How does one end on the wrong side? The formula invites it: $dK = X\,dS' - dV\,S - \dots$, a result for each term, and then a difference.
@@ -379,7 +380,7 @@ for D in (128, 256):
 #
 # Another hazard is in $dP^\top Q$: the accumulator $dP$ would have to be transposed, and its numbers lie spread over the threads of the
 # program. A transposed *operand* that was loaded costs nothing; a transposed *result* is carried through shared memory, and users of
-# flash-linear-attention have seen it come out wrong on Hopper, with Triton 3.4 and later, at width 64. A product can also be made the other way round from the start:
+# flash-linear-attention have seen it come out wrong on Hopper, from Triton 3.4 on, at width 64 (its issue 640). A product can also be made the other way round from the start:
 # $dP^\top = X\,dO^\top$. Exercise 12.5 has the choice.
 
 # %% [markdown]
@@ -519,7 +520,7 @@ with FakeTensorMode():
 print(o.shape, final.shape, o.grad_fn.name())
 
 # %% [markdown]
-# No machine has the terabytes that this would take. Nothing was allocated, and the operator has told what would come out.
+# `q`, `k`, `v` and `o` alone would take half a terabyte. Nothing was allocated, and the operator has told what would come out.
 #
 # And the layer of the opening? The same forward kernels, and now with a way back. Expect the loop's curve:
 

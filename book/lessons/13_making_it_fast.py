@@ -380,7 +380,7 @@ print(about)
 if not reason:
     for rows_of_memory in (16, 32, 64, 128):
         kernel, size = counted(rows_of_memory, T=64)[1]
-        print(f"{rows_of_memory:3} rows a program: {128 // rows_of_memory} programs a head, {size:6,.0f} bytes loaded and stored by {kernel}")
+        print(f"{rows_of_memory:3} rows a program, {128 // rows_of_memory} of them a head: {size:6,.0f} bytes a token and head in {kernel}")
 
 found, about = experiment("tiles", afresh=False)
 if found:

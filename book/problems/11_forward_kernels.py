@@ -166,7 +166,7 @@ check("11.7", output_kernel)
 # ## 11.8
 #
 # Three launches, and all of them right. But `states` and `X` are written and read again, and nobody wants them. So put the outputs where the memory is: *one* kernel after the inverse, that stores `o` and nothing else. Then the function around both,
-# which you can call like any form of the package. You choose C, V_TILE, warps and stages.
+# which you can call like any form of the package. You choose C and V_TILE, and `num_warps` and `num_stages` of each launch.
 #
 # The check counts bytes, for 150 tokens with K = V = 64: twice the least is enough, and three launches need more.
 
