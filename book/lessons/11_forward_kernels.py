@@ -507,7 +507,7 @@ show(forward.forward_sweep)
 show(forward.forward_kernel)
 
 # %% [markdown]
-# Two choices are made at the launch and not in the kernel: `kernel[grid](..., num_warps=8, num_stages=3)`. So many **warps** share a program; 4 if
+# Two choices are made at the launch, behind the kernel's own arguments: `num_warps=8, num_stages=3`. So many **warps** share a program; 4 if
 # you say nothing, our 128 threads. And so deep is the **pipeline** of its loop: with 3 stages, tiles of the next two chunks are on their way to shared
 # memory while this one is multiplied, and wait there in buffers of their own. So each stage costs shared memory.
 #
