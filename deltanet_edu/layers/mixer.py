@@ -77,6 +77,8 @@ class Mixer(nn.Module):
             raise TypeError(f"x: got {type(x).__name__}, expected a torch.Tensor of shape (B, T, {self.d_model}).")
         if x.ndim != 3 or x.shape[2] != self.d_model:
             raise ValueError(f"x: got shape {tuple(x.shape)}, expected (B, T, {self.d_model}).")
+        if not x.is_floating_point():
+            raise TypeError(f"x: got dtype {x.dtype}, expected floating point. Tokens go through an embedding first.")
         if cu_seqlens is not None and len(x) != 1:
             raise ValueError(f"x: got batch size {len(x)} together with cu_seqlens, expected 1: "
                              "pack the sequences end to end in one row.")

@@ -172,6 +172,7 @@ def test_a_state_of_another_shape_is_refused(mixer, S):
     (torch.randn(5, D), None, ValueError, "x: got shape (5, 12), expected (B, T, 12)"),
     (torch.randn(2, 5, 9), None, ValueError, "x: got shape (2, 5, 9), expected (B, T, 12)"),
     (None, None, TypeError, "x: got NoneType, expected a torch.Tensor"),
+    (torch.ones(2, 5, D, dtype=torch.long), None, TypeError, "x: got dtype torch.int64, expected floating point"),
     (torch.randn(2, 5, D), torch.zeros(2, H, 4, 4), TypeError,
      "state: got Tensor, expected what an earlier call has returned"),
     (torch.randn(2, 5, D), State(torch.zeros(1, 3, 3 * D), None), ValueError,
