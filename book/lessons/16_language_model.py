@@ -87,7 +87,7 @@ with torch.no_grad():
 # * read the paper's tables, and say which of their differences are larger than chance.
 #
 # You need chapter 14 for the layers, 15 for how to read a score, and have trained a network with PyTorch before.
-# Reading takes an hour; the cells run for six to seven minutes on one core. In the package, the chapter builds
+# Reading takes an hour; the cells run for five to seven minutes on one core. In the package, the chapter builds
 # `deltanet_edu/lm/`.
 #
 # ## Three questions about earlier chapters
@@ -375,7 +375,8 @@ def times(option, *values):
 
 models = ("delta", "delta+sliding", "delta+global", "attention", "gla", "retnet", "mamba", "linear")
 maps = [f"delta norm={norm} feature_map={f}" for norm in ("l1", "l2") for f in ("elu+1", "relu", "silu")]
-small = "lm --preset small --dropout 0.15 --weight-decay 0.1 --device cuda --steps 600" + times("over", "lr=0.01", "lr=0.02")
+rates = times("over", "lr=0.01", "lr=0.02")
+small = f"lm --preset small --dropout 0.15 --weight-decay 0.1 --device cuda --steps 600{rates}"
 measurements = {
     "lm_seeds_one_rate": "lm --steps 1200 --adam-lr 0.003",
     "lm_seeds": "lm --steps 1000" + times("over", *(f"adam_lr={rate}" for rate in (0.01, 0.02, 0.03, 0.05))),
