@@ -36,7 +36,7 @@ class ShortConvolution(nn.Module):
             return short_convolution(x, self.weight), x[:, T - size + 1:].clone()
         if cache is None:
             cache = x.new_zeros(x.shape[0], size - 1, x.shape[2])
-        seen = torch.cat([cache, x], 1)                                  # (B, size - 1 + T, D)
+        seen = torch.cat([cache.to(x.dtype), x], 1)                      # (B, size - 1 + T, D)
         # A sum of shifted copies: for four taps it is faster on a CPU than nn.Conv1d(groups=channels).
         y = self.weight[0] * seen[:, :T]
         for i, w_i in enumerate(self.weight[1:], start=1):

@@ -60,6 +60,13 @@ def test_a_state_is_a_value_that_says_its_bytes(layer):
     assert state.nbytes == sum(part.numel() * part.element_size() for part in state if part is not None)
 
 
+def test_a_layer_moved_to_another_dtype_goes_on_from_its_state(layer):
+    x = tokens(2)
+    whole, (_, state) = layer(x)[0][:, 6:], layer(x[:, :6])
+    y, _ = layer.bfloat16()(x[:, 6:].bfloat16(), state)
+    assert y.dtype == torch.bfloat16 and (y - whole).norm() < 0.1 * whole.norm()
+
+
 def test_a_state_of_other_sequences_is_refused(layer):
     with pytest.raises(ValueError, match="state"):
         layer(tokens(3), layer(tokens(2))[1])
