@@ -4,7 +4,7 @@ compat.py is the other door: it checks what it is given and calls `dispatch` too
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import wraps
 from typing import Any, Literal, get_args
 
@@ -167,6 +167,9 @@ def check_backend(backend, form="auto", chunk_size=None):
     """Raise unless backend is one of ours, or a function, which then chooses form and chunks itself."""
     if not callable(backend):
         one_of("backend", backend, BACKENDS)
+    elif not isinstance(backend, Hashable):
+        raise TypeError(f"backend: an instance of {type(backend).__name__} cannot be hashed, so that its check could "
+                        "not be remembered. Give a function, or decorate the class with @dataclass(eq=False).")
     elif form != "auto" or chunk_size is not None:
         raise ValueError(f"backend: got a function of your own together with form={form!r} and chunk_size="
                          f'{chunk_size}, which only ours look at. Leave them out, or write backend="torch".')

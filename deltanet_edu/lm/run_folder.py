@@ -87,8 +87,12 @@ class RunFolder:
         return "held_out" in entry and entry["held_out"] == goal(measured) and measured.count(measured[-1]) == 1
 
     def save(self, name=CHECKPOINT, /, **parts):
-        """Replace a checkpoint in one step: a process killed at any moment leaves the old one or the new one."""
+        """Replace a checkpoint in one step: a process killed at any moment leaves the old one or the new one. Raises
+        FloatingPointError for a model of which nothing can be made any more; then the old one stays."""
         if self.folder and self.writes:
+            if not all(x.isfinite().all() for x in parts.get("model", {}).values()):
+                raise FloatingPointError(f"The weights are no longer finite: training has diverged. {self.folder / name} "
+                                         "is left as it was. Use smaller learning rates (lr, adam_lr).")
             with whole_file(self.folder / name, "wb") as file:
                 torch.save({"format": FORMAT, **parts}, file)
 

@@ -115,7 +115,7 @@ def write_tokens(file, dtype, files, tokenizer, separator, begins, progress):
     digest, count, documents, done, held_out = hashlib.sha256(tokenizer.to_json().encode()), 0, 0, 0, []
     for path, (middle, size) in files.items():
         tokens = np.empty(0, dtype)
-        for number, text in enumerate(pieces(path, 0, middle)):
+        for number, text in enumerate(unbroken(pieces(path, 0, middle), separator)):
             tokens = encode(tokenizer, text, separator, begins, number == 0).astype(dtype)
             tokens.tofile(file)
             digest.update(tokens.tobytes())
@@ -151,6 +151,18 @@ def pieces(path, start, stop):
             except UnicodeDecodeError as error:
                 raise ValueError(f"corpus: {shown(path)} is not UTF-8: byte {at + error.start:,} is "
                                  f"0x{data[error.start]:02x}. {convert('latin1', path)}") from None
+
+
+def unbroken(pieces, separator):
+    """The pieces, so that no separator is cut: what may be the first half of one waits for the next piece."""
+    waiting = ""
+    for text in pieces:
+        text, most = waiting + text, len(separator or "") - 1
+        half = next((n for n in range(min(most, len(text)), 0, -1) if separator.startswith(text[-n:])), 0)
+        waiting = text[len(text) - half:]
+        yield text[: len(text) - half]
+    if waiting:
+        yield waiting
 
 
 def encode(tokenizer, text, separator, begins, first):

@@ -95,6 +95,18 @@ def test_packed_documents_do_not_see_each_other(mixer):
         logits(rows), rows[:, 1:].flatten()).item(), abs=1e-12), "every word counts, the first of a document too"
 
 
+@pytest.mark.parametrize("separator", ["\n\n", "\n-\n-\n"])
+def test_a_separator_of_several_lines_is_found_where_pieces_meet(tmp_path, monkeypatch, separator):
+    monkeypatch.setattr(token_folder, "PIECE", 40)
+    written = [f"The {n}. story is of a cat." for n in range(1500)]
+    (tmp_path / "text.txt").write_text(separator.join(written))
+    prepare(tmp_path / "text.txt", tmp_path / "tokens", VOCAB, separator=separator)
+    data = open_tokens(tmp_path / "tokens", VOCAB)
+    tokens = data.train[torch.arange(len(data.train))]
+    found = data.tokenizer.decode(tokens).split(".")                     # a special token is decoded to nothing
+    assert 1400 < (tokens == data.begins).sum() == len(found) // 2 and separator not in data.tokenizer.decode(tokens)
+
+
 def test_a_text_without_documents_is_one(tmp_path):
     (tmp_path / "my.txt").write_text(stories(5, 60_000))
     about = prepare(tmp_path / "my.txt", tmp_path / "tokens", VOCAB)

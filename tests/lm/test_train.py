@@ -150,6 +150,26 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tiny, data):
         train(replace(tiny, lr=1e30, adam_lr=1e30), data=data)
 
 
+def test_weights_that_are_not_numbers_replace_no_checkpoint(tiny, data, tmp_path):
+    """A finite loss can have a gradient that is not; the loss shows it a step later, when the checkpoint is saved."""
+    def ruin(entry):
+        if entry["step"] == 5:
+            next(model.parameters()).data[0] = torch.nan
+
+    class Keeping(LanguageModel):
+        def __init__(self, config):
+            nonlocal model
+            super().__init__(config)
+            model = self
+    model = None
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(FloatingPointError, match="left as it was"):
+        patch.setattr("deltanet_edu.lm.train.LanguageModel", Keeping)
+        patch.setattr("deltanet_edu.lm.train.training_step", lambda *_: 1.0)
+        train(replace(tiny, steps=9), tmp_path / "run", data=data, progress=ruin, save_every=3, device="cpu")
+    saved = load_checkpoint(tmp_path / "run")
+    assert saved["step"] == 3 and all(x.isfinite().all() for x in saved["model"].values())
+
+
 def test_the_loop_is_a_plain_one(tiny, data):
     """Bit for bit: one process with no switches set does what is written here, and nothing else."""
     config = replace(tiny, steps=8)

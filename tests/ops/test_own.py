@@ -1,5 +1,7 @@
 """A form of the reader's own behind `delta_rule(..., backend=f)`: run as it is, checked once, refused by name."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
@@ -83,6 +85,12 @@ def test_gradients_and_who_has_none():
         delta_rule(*four, backend=wrong_backward)
 
 
+@dataclass
+class Comparable:
+    def __call__(self, q, k, v, beta):
+        return simple(q, k, v, beta)
+
+
 @pytest.mark.parametrize("f, error, said", [
     (lambda q, k, v, beta: linear_attention_recurrent(q, k, v)[0], ValueError, "o of <lambda> is not that of the "
                                                                                "delta"),
@@ -91,6 +99,7 @@ def test_gradients_and_who_has_none():
     (lambda q, k, v, beta: (simple(q, k, v, beta), k), ValueError, "state of <lambda> has shape"),
     (lambda q, k: q, TypeError, "cannot be called with q, k, v and beta alone"),
     (lambda q, k, v, beta: None, ValueError, "o of <lambda> has shape NoneType"),
+    (Comparable(), TypeError, "an instance of Comparable cannot be hashed"),
 ])
 def test_what_is_not_the_rule_is_refused_by_name(f, error, said):
     with pytest.raises(error, match=said):
