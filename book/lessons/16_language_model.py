@@ -385,7 +385,7 @@ measurements = {
     "training_h100": f"training --models '{' '.join(models)}'",
     "decode_h100": "decode --batch 32 --d-model 1024 --layers 24 --heads 8 --vocab 32000"}
 commands = {name: f"deltanet-edu bench {words} --output results/{name}.json" for name, words in measurements.items()}
-commands["two_gpus_h100"] = "the one above with --batch 16 --corpus stories, and with one process and --batch 8"
+commands["two_gpus_h100"] = "the torchrun line above with --batch 16 --corpus stories, and with one process and --batch 8"
 
 # %%
 def stored(name):
@@ -476,9 +476,9 @@ here = {mine: by_end(by_position(run.model, run.data.held_out, settings.length))
 of_mixers({f"trained on {settings.length} tokens": here}, "position in the text, tokens", "bits per character");
 
 # %% [markdown]
-# *The text gets cheaper over the first tokens, then dearer again beyond the length of training.* Most of what makes
-# these novels predictable stands close by, or a longer past would help more. That it gets dearer is what the paper expects of
-# DeltaNet, which has no decay. Is it so for larger models, and for the others?
+# *The text gets cheaper over the first tokens, hardly changes up to twice the length of training, and then gets dearer.*
+# Most of what makes these novels predictable stands close by. That it gets dearer is what the paper expects of DeltaNet,
+# for want of decay. And larger models, and the others?
 
 # %%
 found, about = stored("lm_mixers_h100")
@@ -538,7 +538,7 @@ else:
 
 # %% [markdown]
 # *After 16,384 tokens DeltaNet writes 5.8 times as fast, from 0.4 gigabytes in place of 51.5.* That is with a step as
-# one CUDA graph. Started kernel by kernel, its step takes 31 ms at any length and attention's 14 to 28: then the time
+# one CUDA graph. Started kernel by kernel, its step takes 31 to 34 ms at any length and attention's 14 to 28: then the time
 # goes into starting kernels, and DeltaNet has more of them.
 #
 # ## Who reads better?
@@ -572,9 +572,9 @@ if seeds:
 
 # %% [markdown]
 # Both times every DeltaNet run is ahead of every additive one, by far more than seeds change, and only DeltaNet beats
-# the table. But the means are 0.13 bits apart the first time and 0.07 the second: **nearly half of the advantage was a
-# learning rate.** So a comparison needs equal tuning, not equal settings. (Steps and tokens are equal here, time is not:
-# an additive step takes a seventh less.)
+# the table. But the means are 0.13 bits apart the first time and 0.07 the second: **nearly half of the advantage went
+# when both were tuned.** So a comparison needs equal tuning, not equal settings. (In equal
+# steps: an additive run takes a twelfth less time.)
 #
 # The larger comparison, 28 million parameters on a GPU, tries two rates of Muon for each model and runs seeds at the
 # better. Dots are seeds, all of them; bars are their means.
@@ -595,7 +595,7 @@ else:
     print(about)
 
 # %% [markdown]
-# Seeds move a model by 0.001 or 0.002 bits, as far as two of them can tell. By that measure adding is far behind, and
+# Seeds move a model by 0.001 to 0.003 bits, as far as two of them can tell. By that measure adding is far behind, and
 # RetNet; DeltaNet is ahead of attention by 0.007, and a sliding window adds 0.014. Mamba and GLA, with one seed each,
 # stand 0.004 before DeltaNet: too close to call. Two faults of this table are plain to see. Every model was best at the
 # larger of its two rates, so perhaps none stands at its best; and 600 steps are few.
@@ -628,9 +628,9 @@ Markdown(paper.recall_tasks())
 # Here differences are of ten and twenty points. Attention is ahead of every pure memory on SWDE and FDA, and behind all
 # of them on SQuAD. Among the memories DeltaNet leads at 340 million; at 1.3 billion GLA has passed it, with a state
 # twice as large. With two layers of attention among 24, DeltaNet is ahead of attention everywhere. We have no such
-# documents; our stand-in is the list of facts, in the print further up: one that was told is cheaper by 0.01 to 0.04
-# bits a character, and no model gave a single one word for word, attention neither. A test that nobody passes tells
-# nobody apart.
+# documents; our stand-ins are in the print further up. A fact from Wikipedia that was told is cheaper by 0.02 or 0.03
+# bits a character, and no model gave one word for word. In the cloze each has less (11 to 14 %) than guessing
+# the most frequent word (16 %). A test that nobody passes tells nobody apart.
 #
 # ### An ablation
 #
@@ -654,13 +654,14 @@ Markdown(paper.ablation(changed))
 # %% [markdown]
 # To read an ablation, ask of each difference whether another seed would undo it. In the paper the norm is worth 3.09
 # of WikiText perplexity and the feature map at most 0.72; its text calls SiLU the best, and its table has 1 + ELU ahead
-# on WikiText. The convolution is worth 0.84 there, and without it two thirds of FDA are gone. Ours is read in the same
-# way: first the ±, then the differences.
+# on WikiText. The convolution is worth 0.84 there, and without it two thirds of FDA are gone. An empty
+# last column was not measured yet.
 #
 # ### How fast they learn
 #
 # Training throughput by the length of a sequence, with 16,384 tokens in every batch: the paper's figure, read off to
-# half a thousand, and what was measured here at 374 million parameters, each on one H100.
+# half a thousand, and what was measured here at 374 million parameters, each on one H100. (`llama`: a
+# Transformer++, of transformers; `fla`: DeltaNet, of flash-linear-attention. Compiling slowed both at 16,384 tokens.)
 
 # %%
 theirs = {name: [(T, speed) for T, speed in zip(paper.LENGTHS, row)] for name, row in paper.THROUGHPUT.items()}
@@ -675,7 +676,6 @@ print(about)
 # In the figure attention starts ahead and falls, since each token looks at all before it; GLA and DeltaNet stay level
 # and pass it between 4,096 and 8,192 tokens. Mamba does not get past it even at 16,384, though the paper says that all
 # linear-time models do.
-# Such numbers are also of their year's software: compare curves with curves, rows with rows.
 
 # %% [markdown]
 # ## Which tokens matter?
@@ -693,7 +693,7 @@ with torch.no_grad():
 strength_of_words(tokenizer.pieces(sentence), beta);
 
 # %% [markdown]
-# The heads store different tokens firmly; in the run that is printed here `re`, `le`, `A` and a comma are among the
+# The heads store different tokens firmly; in the run that is printed here `le`, `re`, `had` and a comma are among the
 # firmest, hardly what a person would have chosen. It is tempting all the same to write: *nobody told it which tokens
 # matter, and it found out*. Test it. First, take the choice away from the trained model: every token gets the usual
 # strength of its head, and nothing else changes.
@@ -735,7 +735,7 @@ for name in ("delta", "even", "linear"):
 # %% [markdown]
 # In one run each, the model that never could choose reads as well; the one that loses its choice does not. So the
 # sentence is dropped. What these runs allow to say: a trained layer *uses* strengths that depend on the token, and after 120 steps
-# one without them is about as good. How that stands after more steps, the cell tells with `short = config`.
+# one without them is about as good. For more steps, set `short = config`.
 #
 # ## What to change next
 #
