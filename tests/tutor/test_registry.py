@@ -8,6 +8,7 @@ import pytest
 
 from deltanet_edu.tutor import (Case, Mistake, RegistrationError, UnknownId, equation, exercise, order_the_lines,
                                 prediction, registry)
+from deltanet_edu.tutor.commands import heading
 
 
 @pytest.fixture(autouse=True)
@@ -216,3 +217,8 @@ def test_too_friendly_cases_are_found_out():
     from .exercises import cases
     assert accepted(cases) == set()
     assert accepted(friendly) >= {"hard-coded for the shapes of the first case", "remembers all cases but the last"}
+
+
+def test_a_chapter_whose_lesson_is_not_written_is_listed_by_its_number(monkeypatch):
+    monkeypatch.setattr(registry, "load_chapter", lambda number: types.ModuleType(f"ch{number}"))
+    assert heading(91) == "Chapter 91"
