@@ -91,8 +91,8 @@ class RunFolder:
         FloatingPointError for a model of which nothing can be made any more; then the old one stays."""
         if self.folder and self.writes:
             if not all(x.isfinite().all() for x in parts.get("model", {}).values()):
-                raise FloatingPointError("The weights are no longer finite: training has diverged. Use smaller learning "
-                                         f"rates (lr, adam_lr). {self.folder / name} is left as it was.")
+                raise FloatingPointError("The weights are no longer finite: training has diverged. Use smaller "
+                                         f"learning rates (lr, adam_lr). {self.folder / name} is left as it was.")
             with whole_file(self.folder / name, "wb") as file:
                 torch.save({"format": FORMAT, **parts}, file)
 
