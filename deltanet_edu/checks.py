@@ -57,7 +57,7 @@ def check_inputs(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_size=Non
 
     if isinstance(scale, bool) or not isinstance(scale, (Real, Decimal)):
         raise TypeError(f"scale: got {type(scale).__name__}, expected a number such as 1.0.")
-    if not abs(scale) < math.inf:                                        # compilers stumble over math.isfinite
+    if scale != scale or not abs(scale) < math.inf:                      # compilers stumble over math.isfinite
         raise ValueError(f"scale: got {scale}, expected a finite number such as 1.0.")
     if chunk_size is not None and (isinstance(chunk_size, bool) or not isinstance(chunk_size, int)):
         raise TypeError(f"chunk_size: got {chunk_size!r}, expected a positive integer such as 64.")

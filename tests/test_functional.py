@@ -92,6 +92,7 @@ MALFORMED = [  # the argument named, the error, what is wrong with it
     ("scale", TypeError, dict(scale="1/2")),
     ("scale", TypeError, dict(scale=True)),
     ("scale", ValueError, dict(scale=Decimal("inf"))),
+    ("scale", ValueError, dict(scale=Decimal("nan"))),
     ("scale", TypeError, dict(scale=torch.ones(H))),
     ("scale", ValueError, dict(scale=nan)),
     ("chunk_size", ValueError, dict(chunk_size=0)),

@@ -46,7 +46,8 @@ def _seed(seed, dtype):
 
 @contextmanager
 def settled(seed, dtype=torch.float32):
-    """Known settings inside, the notebook's own outside: random numbers, default dtype and device, gradient mode."""
+    """Known settings inside, the notebook's own outside: random numbers, default dtype and device, gradient mode, no
+    autocast."""
     if _together and _together[-1] == dtype:
         _seed(seed, dtype)
         yield
@@ -56,6 +57,7 @@ def settled(seed, dtype=torch.float32):
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.autocast("cpu", enabled=False))
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         try:

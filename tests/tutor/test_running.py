@@ -54,6 +54,16 @@ def test_gradient_mode_of_the_notebook_does_not_matter(setting):
         assert grade(exercise, lambda x: x * 1).mistake == "forgets the 2"
 
 
+def test_autocast_of_the_notebook_does_not_matter():
+    def product(x, S):
+        o, last = running_sum(x, S)
+        assert (torch.ones(4, 4) @ torch.ones(4, 4)).dtype == torch.float32
+        return o, last
+
+    with torch.autocast("cpu", torch.bfloat16):
+        assert grade(make(), product)
+
+
 def test_default_dtype_of_the_notebook_does_not_matter():
     before = grade(make(), MUTANTS["averages"].answer).text
     torch.set_default_dtype(torch.float64)
