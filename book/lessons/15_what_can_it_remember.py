@@ -230,8 +230,8 @@ commands = {
                   "--test-difficulty T=256" + over("options.beta_max", 1, 2) + seeds,
     "mqar_cpu": "mqar --difficulty vocab=32 --difficulty T=32 --heads 8 --adam-lr 0.01"
                 + over("mixer", "delta", "linear", "attention") + over("difficulty.pairs", 2, 4, 8) + seeds,
-    "mqar_h100": "mqar --difficulty vocab=8192 --difficulty T=512 --difficulty pairs=64 --heads 1 --batch 128 --steps 10000 "
-                 "--adam-lr 0.006 --stop 0.998" + every + over("d_model", 64, 128)}
+    "mqar_h100": "mqar --difficulty vocab=8192 --difficulty T=512 --difficulty pairs=64 --heads 1 --d-model 64 "
+                 "--batch 128 --steps 8000 --stop 0.998" + every + over("adam_lr", 0.004, 0.006, 0.01, 0.02)}
 
 # %%
 small = "--d-model 128 --mlp-hidden 384 --adam-lr 0.002 --stop 2"
