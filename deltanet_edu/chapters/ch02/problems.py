@@ -42,6 +42,14 @@ def write_in_place(S, k, v, beta):
     return S
 
 
+def with_whole_memory_scaled(S, k, v, beta):
+    return (1 - beta * (k @ k)) * S + beta * outer(v, k)
+
+
+def with_root_of_beta(S, k, v, beta):
+    return write(S, beta**0.5 * k, v, 1)
+
+
 exercise(
     id="2.1", title="One write", kind="code", stars=1, minutes=5, equations=("2.3",),
     reference=write, alternatives=(sgd_step, erase_then_write_step, transition_step, write_by_autograd), cases=writes,
@@ -74,10 +82,10 @@ exercise(
             "1 - β weakens everything that is stored, under every key. Only what the memory says for "
             "*this* key is to be blended with v.",
             "eq. 2.3", next="What should a write change for a key at a right angle to k?"),
-        "scales the whole memory": Mistake(lambda S, k, v, beta: (1 - beta * (k @ k)) * S + beta * outer(v, k),
+        "scales the whole memory": Mistake(with_whole_memory_scaled,
             "1 - β‖k‖² is what happens along the key. What is across the key stays as it is.", "eq. 2.9",
             next="What should a write change for a key at a right angle to k?"),
-        "takes the root of beta into the key": Mistake(lambda S, k, v, beta: write(S, beta**0.5 * k, v, 1),
+        "takes the root of beta into the key": Mistake(with_root_of_beta,
             "√β at both keys is right for the erasure. But v is multiplied by one key only: it is written with √β in "
             "the place of β.", "eq. 2.6", next="Count the β in β v kᵀ."),
         "blends the wrong way round": Mistake(write_by_wrong_blend,
@@ -254,10 +262,10 @@ exercise(
             "1 - β weakens everything that is stored. Only what the memory says for *this* key "
             "is erased: S (I - β k kᵀ).", "eq. 2.6",
             next="What should a write change for a key at a right angle to k?"),
-        "scales the whole memory": Mistake(lambda S, k, v, beta: (1 - beta * (k @ k)) * S + beta * outer(v, k),
+        "scales the whole memory": Mistake(with_whole_memory_scaled,
             "1 - β‖k‖² is what happens along the key. What is across the key stays as it is: S (I - β k kᵀ).",
             "eq. 2.9", next="What should a write change for a key at a right angle to k?"),
-        "takes the root of beta into the key": Mistake(lambda S, k, v, beta: write(S, beta**0.5 * k, v, 1),
+        "takes the root of beta into the key": Mistake(with_root_of_beta,
             "√β at both keys is right for the erasure. But v is multiplied by one key only: it is written with √β in "
             "the place of β.", "eq. 2.6", next="Count the β in β v kᵀ."),
         "adds where it should erase": Mistake(lambda S, k, v, beta: S @ transition(k, -beta) + beta * outer(v, k),
@@ -416,10 +424,10 @@ exercise(
             "1 - β weakens everything that is stored. The delta rule takes out only what the memory says for k_t.",
             "eq. 2.4"),
         "scales the whole memory": Mistake(
-            looped(lambda S, S_0, k, v, beta, t: (1 - beta[t] * (k @ k)) * S + beta[t] * outer(v, k)),
+            looped(lambda S, S_0, k, v, beta, t: with_whole_memory_scaled(S, k, v, beta[t])),
             "1 - β‖k‖² is what happens along k_t. What is across it stays as it is.", "eq. 2.9"),
         "takes the root of beta into the key": Mistake(
-            looped(lambda S, S_0, k, v, beta, t: write(S, beta[t]**0.5 * k, v, 1)),
+            looped(lambda S, S_0, k, v, beta, t: with_root_of_beta(S, k, v, beta[t])),
             "√β at both keys is right for the erasure. But v is multiplied by one key only: it is written with √β in "
             "the place of β.", "eq. 2.6", next="Count the β in β v kᵀ."),
         "stops one write too early": Mistake(with_one_write_less,
