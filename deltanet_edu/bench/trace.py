@@ -21,11 +21,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..kernels import HAS_TRITON, interpreted
 from ..kernels.interpreter import quicker, repair
 
-if HAS_TRITON and interpreted():
-    repair()                                                             # what is watched need not be of this package
+repair()                                                                 # what is watched need not be of this package
 
 GAP = 1 << 24                                                           # bytes; pages that nobody touches cost nothing
 NOBODY, SEVERAL = -1, -2

@@ -13,12 +13,16 @@ import dataclasses
 import functools
 import inspect
 
+from . import HAS_TRITON, interpreted
+
 
 def repair():
     """Let tensors be bounds of loops: up to Triton 3.6 they become int(an array of one), which numpy 2.4 refuses.
 
     Costs nothing where nothing is to be mended, can be called again, and leaves alone what it does not know.
     """
+    if not (HAS_TRITON and interpreted()):
+        return
     from triton.runtime import interpreter
 
     original = getattr(interpreter, "_patch_lang_tensor", None)

@@ -8,11 +8,9 @@ shapes is K and zeros up to `width`.
 import triton
 import triton.language as tl
 
-from . import interpreted
 from .interpreter import repair
 
-if interpreted():
-    repair()
+repair()
 
 
 @triton.jit
