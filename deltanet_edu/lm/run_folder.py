@@ -1,6 +1,7 @@
 """A run on disk: config.json, log.jsonl and checkpoint.pt, each whole or not there, and one writer at a time."""
 
 import json
+import math
 import shlex
 from pathlib import Path
 
@@ -83,8 +84,9 @@ class RunFolder:
 
     def is_best(self, entry, goal=min):
         """Is what this entry of the log has measured, if anything, better than all before it?"""
-        measured = [e["held_out"] for e in [*self.entries, entry] if "held_out" in e]
-        return "held_out" in entry and entry["held_out"] == goal(measured) and measured.count(measured[-1]) == 1
+        measured = [e["held_out"] for e in [*self.entries, entry] if not math.isnan(e.get("held_out", math.nan))]
+        here = entry.get("held_out")                                     # NaN equals nothing, and is nobody's best
+        return here in measured and here == goal(measured) and measured.count(here) == 1
 
     def save(self, name=CHECKPOINT, /, **parts):
         """Replace a checkpoint in one step: a process killed at any moment leaves the old one or the new one. Raises

@@ -83,6 +83,9 @@ def prepare(source, folder, vocab, separator=None, progress=lambda bytes: None):
     source, folder = Path(source), Path(folder)
     if vocab <= BYTES:
         raise ValueError(f"vocab: got {vocab}, expected at least {BYTES + 1}, a token for each byte and one more.")
+    if separator == "":
+        raise ValueError('separator: got "", expected what stands between documents, or none for files that are one '
+                         "document each.")
     if folder.exists():
         raise ValueError(f"folder: {shown(folder)} exists already. Choose another name, or remove it.")
     sizes = {path: path.stat().st_size for path in (sorted(source.rglob("*.txt")) if source.is_dir() else [source])}

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from deltanet_edu import records
 from deltanet_edu.cli import app
-from deltanet_edu.lm.run_folder import RunError, load_checkpoint, read_log
+from deltanet_edu.lm.run_folder import RunError, RunFolder, load_checkpoint, read_log
 from deltanet_edu.lm.stories import stories
 from deltanet_edu.lm.train import train
 
@@ -108,7 +108,6 @@ def test_a_log_that_cannot_be_written_is_named(tiny, data, tmp_path):
         raise AssertionError
     if not os.path.exists("/dev/full"):
         pytest.skip("needs /dev/full")
-    from deltanet_edu.lm.run_folder import RunFolder
     files = RunFolder(tmp_path / "x")
     files.start(tiny, 0)
     files.file = open("/dev/full", "a")
@@ -233,3 +232,12 @@ def test_what_a_lesson_trains_has_a_time_budget():
                 assert short or any(k.arg == "seconds" for k in call.keywords), f"{lesson.name}:{call.lineno}"
                 found += not short
     assert found >= 2
+
+
+def test_a_measurement_that_is_no_number_is_not_the_best_and_bars_no_better_one(tmp_path):
+    files = RunFolder(tmp_path / "x")
+    for held_out, best in ((float("nan"), False), (1.5, True), (float("nan"), False), (1.7, False), (1.4, True)):
+        entry = {"step": 1, "held_out": held_out}
+        assert files.is_best(entry) is best, held_out
+        files.entries.append(entry)
+    assert not files.is_best({"step": 2})

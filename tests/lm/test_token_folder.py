@@ -107,6 +107,13 @@ def test_a_separator_of_several_lines_is_found_where_pieces_meet(tmp_path, monke
     assert 1400 < (tokens == data.begins).sum() == len(found) // 2 and separator not in data.tokenizer.decode(tokens)
 
 
+def test_an_empty_separator_is_none(tmp_path):
+    (tmp_path / "text.txt").write_text("The cat sat. " * 99)
+    with pytest.raises(ValueError, match='separator: got ""'):
+        prepare(tmp_path / "text.txt", tmp_path / "tokens", VOCAB, separator="")
+    assert not (tmp_path / "tokens").exists()
+
+
 def test_a_text_without_documents_is_one(tmp_path):
     (tmp_path / "my.txt").write_text(stories(5, 60_000))
     about = prepare(tmp_path / "my.txt", tmp_path / "tokens", VOCAB)
