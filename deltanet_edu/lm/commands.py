@@ -90,7 +90,7 @@ def train_command(
     deltanet-edu train --run mine --resume                go on after an interruption
     deltanet-edu train --run mine --resume --steps 3000   train longer
     deltanet-edu train --run additive --mixer linear      the same model with a memory that only adds
-    deltanet-edu train --preset small --keep-best         28 million parameters: minutes on one GPU
+    deltanet-edu train --preset small --keep-best         27 million parameters: minutes on one GPU
     torchrun --nproc-per-node 8 -m -- deltanet_edu train --preset 340m --accumulate 4 --run large --corpus FOLDER
                                                           eight GPUs, one model (FOLDER: see deltanet-edu prepare)
     """
