@@ -237,7 +237,7 @@ commands = {
 small = "--d-model 128 --mlp-hidden 384 --adam-lr 0.002 --stop 2"
 six = sorted(name for name in TASKS if name.startswith("mad-"))
 commands["mad_h100"] = f"mad-recall {small} --batch 128 --steps 3000 --test 1280" + over("task", *six) + every
-commands["regbench_h100"] = f"regbench {small} --batch 64 --steps 5000" + every + over("layers", 2, 4)
+commands["regbench_h100"] = f"regbench {small} --layers 4 --batch 64 --steps 5000" + every
 
 # %%
 def stored(name):
@@ -445,12 +445,12 @@ def symbol(task, x):
 
 # %%
 recall.sequences({
-    "in-context recall": shortened("mad-recall", word, vocab=8, T=28),
-    "noisy recall: hatched tokens mean nothing": shortened("mad-noisy-recall", word, vocab=8, T=28, noise=0.4, noise_vocab=8),
-    "fuzzy recall: keys and values of one or two tokens": shortened("mad-fuzzy-recall", letter, vocab=10, T=28, longest=2),
-    "selective copying: white is blank": shortened("mad-copying", symbol, vocab=10, T=28, count=6),
-    "compression: all of it, from the last output": shortened("mad-compression", symbol, vocab=10, T=28),
-    "memorizing: one map for ever": shortened("mad-memorizing", symbol, vocab=20, T=28)});
+    "in-context recall": shortened("mad-recall", word, vocab=8, T=24),
+    "noisy recall: hatched tokens mean nothing": shortened("mad-noisy-recall", word, vocab=8, T=24, noise=0.3, noise_vocab=8),
+    "fuzzy recall: keys and values of one or two tokens": shortened("mad-fuzzy-recall", letter, vocab=10, T=24, longest=2),
+    "selective copying: white is blank": shortened("mad-copying", symbol, vocab=10, T=24, count=6),
+    "compression: all of it, from the last output": shortened("mad-compression", symbol, vocab=10, T=24),
+    "memorizing: one map for ever": shortened("mad-memorizing", symbol, vocab=20, T=24)});
 
 # %% [markdown]
 # **In-context recall.** Pairs of a map that each sequence has for itself. Keys repeat, and whenever one comes again
@@ -587,10 +587,14 @@ lines({"what followed last time": scores, "chance": [100 * 2 / 18] * 6}, xlabel=
 
 # %%
 rows, about = stored("regbench_h100")
-if rows:
-    recall.seeds({f"{n} layers": by(rows, "mixer", layers=n) for n in sorted({row["layers"] for row in rows})}, note=about,
-                 chance={f"{n} layers": max(scores) / 100 for n in (2, 4)})
+for row in sorted(rows, key=lambda row: -row["accuracy"]):
+    print(f"{row['mixer']:10} {row['accuracy']:6.1%} allowed after {row['steps']:,} steps")
 print(about)
+
+# %% [markdown]
+# Four layers each, one seed, one rate. **Nobody gets past 94 %**, so of nobody can it be said that it has learned an automaton.
+# Attention, DeltaNet and adding come within three points of it: by finding the last place where the same letters stood,
+# they could do as well. RetNet, GLA and Mamba stay nine to twelve points short of it.
 
 # %% [markdown]
 # ## Documents
@@ -647,21 +651,37 @@ if rows:
 # at D = 64 DeltaNet 100, Mamba 81, GLA 22, RetNet 5; at 128 all are above 85. Those runs had the best of four learning
 # rates and tens of thousands of steps. Ours have at most 8,000, and one rate or two. Expect DeltaNet where the paper
 # has it, and three models at chance. First two easier settings, 8 pairs in 64 tokens and 32 in 256, with one rate for
-# all:
+# all; then the hardest, at both widths:
 
 # %%
 rows, about = stored("mqar_h100")
 print(about)
-easier = (read_result("mqar_easier_h100") or {"rows": []})["rows"] if rows else []
-for row in easier + [row | {"pairs": 64} for row in rows]:
-    print(f"{row['pairs']:3} pairs   {row['mixer']:10} {row['accuracy']:6.1%} after {row['steps']:,} steps")
+easier, more = ((read_result(name) or {"rows": []})["rows"] for name in ("mqar_easier_h100", "mqar_more_h100"))
+def said(row):
+    what = " ".join([row["mixer"], *(f"{name}={value}" for name, value in row.get("options", {}).items())])
+    print(f"{row.get('pairs', 64):3} pairs   D = {row.get('d_model', 64):<5} {what:22} {row['accuracy']:6.1%} after {row['steps']:,} steps")
+
+for row in easier + rows + [row for row in more if not row["options"]]:
+    said(row)
 
 # %% [markdown]
-# The three at chance have not met a limit of their memory. They have not begun to learn; with 8 pairs one sees them
-# begin. So the order of the paper's figure below DeltaNet is neither shown here nor refuted: with our budget the
-# question is who learns *soon*. Why, these runs do not say. DeltaNet, linear attention and Mamba have a convolution with
-# SiLU, RetNet and GLA have not; attention learns without, but with 32 pairs still guesses among them (1/32). Linear
-# attention gets all 64 pairs, and may: the head is as wide as there are pairs.
+# The three at chance have not met a limit of their memory: twice the width changes nothing. They have not begun to learn;
+# with 8 pairs one sees them begin. So the order of the paper's figure below DeltaNet is neither shown here nor refuted:
+# with our budget the question is who learns *soon*. At D = 128 DeltaNet needs 500 steps, attention and adding seven to nine
+# times as many.
+#
+# What makes a model begin? DeltaNet, linear attention and Mamba have a convolution with SiLU, RetNet and GLA have not. Take
+# it away, or give it, and Mamba four times the state:
+
+# %%
+for row in more:
+    if row["options"]:
+        said(row)
+
+# %% [markdown]
+# Without it DeltaNet begins late and adding hardly at all: the convolution brings a key to where its value stands, which
+# otherwise the first layer must learn. But it is not enough: with it RetNet and GLA still do not begin, and Mamba, which has
+# one, does not either. One rate each and 6,000 steps: what else they need, these runs do not say.
 #
 # ### Which question tells whom apart
 #
@@ -674,7 +694,7 @@ for row in easier + [row | {"pairs": 64} for row in rows]:
 # | noisy recall, copying | not writing; counting | little at our size | trained, one seed |
 # | memorizing | weights, not memory | anything but memories | the generator |
 # | compression | one output for all | decoders as well as states | the generator |
-# | RegBench | keys that are states | more than 94 % from n-grams | measured baseline |
+# | RegBench | keys that are states | more than 94 % from n-grams | trained, one seed |
 #
 # ## Summary
 #
