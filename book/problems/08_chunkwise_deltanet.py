@@ -66,7 +66,7 @@ check("8.3", chunkwise)
 # %% [markdown]
 # ## 8.4
 #
-# Put the lines in order. Two of them do not belong. Give the labels as a string.
+# Put the lines in order. Two of them do not belong. Give the labels as a string; spaces, commas and small letters are welcome.
 
 # %%
 lines("8.4")
@@ -109,7 +109,7 @@ check("8.5", cost_per_token)
 #
 # Softmax weights are positive. Linear attention's are never negative as long as no entry of a key or a query is. DeltaNet's are not.
 #
-# Find one to four keys with two nonnegative entries each, write strengths between 0 and 1, and a nonnegative query for the
+# Find one to four keys with two nonnegative entries each (of any length), write strengths between 0 and 1, and a nonnegative query for the
 # *last* token, such that one of the last token's attention weights is negative. Try it with pencil and paper first: two tokens
 # are enough.
 

@@ -17,6 +17,13 @@ def real(x):
     return torch.tensor(x, dtype=torch.float64)
 
 
+def numbers(x):
+    """Numbers in any form as a float64 tensor: one, an array, a tensor, or lists of any of these."""
+    if isinstance(x, (list, tuple)) and any(isinstance(y, (list, tuple, torch.Tensor)) for y in x):
+        return torch.stack([numbers(y) for y in x])
+    return torch.as_tensor(x, dtype=torch.float64).detach()
+
+
 def eye_like(x):
     """The identity for the last dimension of x, in its dtype."""
     return torch.eye(x.shape[-1], dtype=x.dtype)

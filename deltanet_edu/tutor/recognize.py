@@ -17,6 +17,7 @@ from .errors import of_error
 from .formatting import argument_names, kind, number
 from .pattern import failure_pattern, where_it_fails
 from .repairs import of_repairs
+from .rounding import widened
 from .running import same
 from .slips import judged, mask, of_function, ordinal, power
 from .variants import of_variants
@@ -113,7 +114,7 @@ def of_difference(found, exercise, outcomes, wrong, smallest, mend, of_variants)
             "It comes from a division by zero, or from numbers that outgrow their dtype." + note]
     if _all_differ(exercise, wrong, found.where) and (said := _factor(pairs)):
         return said[0] + place, said[1]
-    return _partly(found, exercise, outcomes, wrong, _small(pairs))
+    return _partly(found, exercise, outcomes, wrong, _small(pairs, exercise, outcomes, wrong))
 
 
 def _all_differ(exercise, wrong, where):
@@ -317,12 +318,15 @@ def _reversed(pairs):
     return None
 
 
-def _small(pairs):
-    """What to say of a wrong result that is nearly right."""
-    if not pairs or any(difference(e, a.to(e.dtype), 1e-5) is not None for e, a in pairs):
+def _small(pairs, exercise, outcomes, wrong):
+    """What to say of a wrong answer that is nearly right: in all that it returns, not where it first differs."""
+    values = [(widened(e.value), widened(o.value)) for e, o, bad in zip(exercise.expected, outcomes, wrong) if bad]
+    if not pairs or any(difference(e, a, 1e-5) is not None for e, a in values):
         return []
-    largest = max((e - a).abs().max().item() for e, a in pairs if e.numel())
-    return [f"It is off by at most {number(largest, 1)}: is something small added that does not belong?"]
+    apart = [found.largest for e, a in values if (found := difference(e, a, exercise.tolerance))]
+    if not apart:
+        return []
+    return [f"It is off by about {number(max(apart), 1)}: is something small added that does not belong?"]
 
 
 def _partly(found, exercise, outcomes, wrong, advice):

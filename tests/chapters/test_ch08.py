@@ -95,7 +95,9 @@ def best(sizes="[2**i for i in range(T.bit_length())]", steps="math.ceil(T / C)"
 ANSWERS = {
     "8.1": {"right": [0.7, torch.tensor(0.7), 7 / 10], "erases too much": [0.3], "writes the value": [2.5],
             "gives what the memory says": [3.6], "gives what is taken from u₂": [0.6],
-            "multiplies by β₂ twice": [0.35]},
+            "multiplies by β₂ twice": [0.35], "has the sign wrong, or asks the entering memory about k₂": [1.3 - 2],
+            "gives the reading after the write, or adds what the memory says about k₂": [3.6 + 0.7],
+            "forgets β₂ in the overlap, or adds what the memory says about k₁": [0.1 - (2 * 0.3 - 0.4)]},
     "8.2": {
         "right": [read_and_update(), read_and_update(S_out="(S.mT + K.mT @ X).mT")],
         "scales the outputs by 1/√K": [read_and_update("(Q @ S.mT + (Q @ K.mT).tril() @ X) / K.shape[1] ** 0.5")],
@@ -128,9 +130,13 @@ ANSWERS = {
     "8.4": {"right": ["DFAHCE", "fdahce"], "falls for both decoys": ["DBGCE"], "updates before it reads": ["DFACHE"]},
     "8.5": {"right": [lambda C, K, V: 6 * K * V + C * (6 * K + 4 * V + C)],
             "counts to the last operation": [lambda C, K, V: 6 * K * V + C * (6 * K + 4 * V) + C * (C - 1)],
-            "charges the solve to the value width": [lambda C, K, V: 6 * K * V + C * (6 * K + 5 * V)]},
+            "charges the solve to the value width": [lambda C, K, V: 6 * K * V + C * (6 * K + 5 * V)],
+            "counts the solve twice": [lambda C, K, V: 6 * K * V + C * (6 * K + 4 * V) + 2 * C**2],
+            "halves the masked products instead of adding the solve": [
+                lambda C, K, V: 6 * K * V + C * (6 * K + 4 * V) / 2]},
     "8.6": {"right": [([(1, 0), (1, 1)], [1e-5, 1e-5], (0, 1)),
-                      (torch.tensor([[1.0, 0], [0.6, 0.8]]), torch.ones(2), (0, 1))],
+                      (torch.tensor([[1.0, 0], [0.6, 0.8]]), torch.ones(2), (0, 1)),
+                      ([torch.tensor([1.0, 0]), F.normalize(torch.ones(2), dim=0)], [torch.ones(()), 1], (0, 1))],
             "uses keys at right angles": [([(1, 0), (0, 1)], [1, 1], (1, 1))],
             "keeps more than it erases": [([(1, 0), (0.6, 0.8)], [1, 1], (1, 0))]},
     "8.7": {
@@ -143,6 +149,8 @@ ANSWERS = {
         "stops one power of two early": [best("[2**i for i in range(max(1, int(math.log2(T))))]")],
         "takes lengths that are no powers of two": [best("range(1, T + 1)")],
         "always chooses C = 1": [best(steps="T"), best(steps="C")],
+        "counts C steps for each solve": [best(steps="C + math.ceil(T / C)")],
+        "takes only lengths that divide the sequence": [best("[2**i for i in range(T.bit_length()) if T % 2**i == 0]")],
     },
 }
 

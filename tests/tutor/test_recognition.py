@@ -116,6 +116,8 @@ def test_no_cause_is_named_that_is_not_there():
         assert verdict.state == "fail" and "precision" not in verdict.text, verdict.text
         assert "float32" not in verdict.text, verdict.text
     assert "is something small added" in grade(single(lambda x: x / 3), lambda x: x / 3 + 1e-7).text
+    later = grade(single(lambda x: [x, 2 * x]), lambda x: [x + 1e-7, 3 * x])
+    assert "small" not in later.text, later.text                         # all of the answer is nearly right, or none
     nearly = told("1.5", lambda q, k, v: leaky(q, k, v, 1e-6) + 1e-7)
     assert nearly.state == "fail" and "float32" not in nearly.text
 

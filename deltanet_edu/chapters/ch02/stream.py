@@ -3,13 +3,14 @@
 import torch
 
 from ...tutor import AnswerError, Mistake, exercise
+from ..common import numbers
 from .problems import write
 
 
 def read_stream(answer):
     """(k, v) as float64 tensors (T, 2) and (T,), or an AnswerError that says what is missing."""
     try:
-        k, v = (torch.as_tensor(x, dtype=torch.float64) for x in answer)
+        k, v = (numbers(x) for x in answer)
     except Exception:
         raise AnswerError("give a pair (k, v): a list of keys, each with 2 entries, "
                           "and a list of as many numbers") from None

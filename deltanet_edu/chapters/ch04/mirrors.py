@@ -7,7 +7,7 @@ import torch
 from ...ops.delta_rule.householder import apply_householder, reflections
 from ...tutor import AnswerError, Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import normal
-from ..common import real
+from ..common import numbers, real
 
 # -- keys, and what they do --------------------------------------------------------------------------------------------
 
@@ -30,7 +30,7 @@ def as_keys(x, width):
     if isinstance(x, torch.Tensor) and x.is_floating_point() and x.dtype != torch.float64:
         raise ValueError(f"the keys are {str(x.dtype).removeprefix('torch.')}; give them dtype=torch.float64")
     try:
-        k = torch.as_tensor(x, dtype=torch.float64)
+        k = numbers(x)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"a {type(x).__name__} came back, expected keys as the rows of a tensor") from None
     if k.ndim != 2 or k.shape[1] != width:

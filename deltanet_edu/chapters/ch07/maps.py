@@ -7,7 +7,7 @@ from ...ops.delta_rule.householder import householder, householder_product, wy_u
 from ...ops.delta_rule.scan import compose, inclusive_scan
 from ...tutor import AnswerError, Case, Mistake, exercise
 from ...tutor.cases import delta_inputs, normal, smallest_first
-from ..common import eye_like, one_head, real
+from ..common import eye_like, numbers, one_head, real
 
 # -- 7.4 A published operator ------------------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ SHAPES = "three keys of 2 numbers each, three values of 2 numbers each, three st
 def read_witness(answer):
     """Three tokens as (k: (3, 2), v: (3, 2), beta: (3,)), or an AnswerError that says what is missing."""
     try:
-        k, v, beta = (torch.as_tensor(x, dtype=torch.float64) for x in answer)
+        k, v, beta = (numbers(x) for x in answer)
     except Exception:
         raise AnswerError(f"give (k, v, beta): {SHAPES}") from None
     if k.shape != (3, 2) or v.shape != (3, 2) or beta.shape != (3,):

@@ -73,8 +73,15 @@ exercise(
         "counts the solve as a matrix product, per chunk": Mistake(solve_costs(lambda C, K, V: 2 * C**3),
             "2C³ would be a full C × C × C product, and for a chunk. Substitution is half of it, C³, and serves C "
             "tokens.", "eq. 8.9"),
-        "counts the solve as a matrix product": Mistake(solve_costs(lambda C, K, V: 2 * C * C),
-            "2C³ would be a full C × C × C product. Substitution touches half the entries of a triangle: C³.",
+        "counts the solve twice": Mistake(solve_costs(lambda C, K, V: 2 * C * C),
+            "2C³ a chunk would be a full C × C × C product, or two solves, one for W and one for U. The package solves "
+            "once, for UT, and substitution touches half the entries of a triangle: C³.", "eq. 8.9"),
+        "halves the masked products instead of adding the solve": Mistake(
+            lambda C, K, V: 6 * K * V + C * (3 * K + 2 * V),
+            "`@` multiplies zeros as well, so the rows cost what they did. What the formula leaves out is no product: "
+            "the triangular solve.", "eq. 8.9"),
+        "fits the widths that were printed": Mistake(solve_costs(lambda C, K, V: C * C * K * V / 64**2),
+            "At K = V = 64, as printed, that is C². But the solve works on C × C numbers and sees no key and no value.",
             "eq. 8.9"),
         "charges the solve to the key width": Mistake(solve_costs(lambda C, K, V: C * K),
             "The solve works on C × C numbers and never sees a key of K entries: it cannot depend on K.", "eq. 8.9"),
@@ -179,6 +186,15 @@ exercise(
         "allows a part of a step": Mistake(with_steps(lambda T, C: T / C),
             "A tail that does not fill its chunk is a whole step: ⌈T / C⌉.",
             next="How many steps are 96 tokens in chunks of 64?"),
+        "counts C steps for each solve": Mistake(with_steps(lambda T, C: C + math.ceil(T / C)),
+            "C + ⌈T / C⌉ are the steps on a machine with room for everything at once. In this model there is one step "
+            "for each chunk, and the solve is paid in FLOPs."),
+        "takes only lengths that divide the sequence": Mistake(
+            fastest(sizes=lambda T: [C for C in powers_of_two(T) if T % C == 0]),
+            "The last chunk may be shorter: 1000 tokens in chunks of 64 are 15 whole ones and a part."),
+        "takes the root of the length": Mistake(lambda step, flop, T, K, V: 2 ** int(math.log2(math.sqrt(T))),
+            "√T is where C + T / C is smallest, and it knows no machine. Here steps and FLOPs have their prices: "
+            "compare the times.", "eq. 8.9"),
         "takes a chunk longer than the sequence": Mistake(
             fastest(sizes=lambda T: [*powers_of_two(T), 2**T.bit_length()]),
             "Only powers of two that are not longer than the sequence are asked for.",

@@ -4,13 +4,14 @@ import torch
 
 from ...ops import delta_rule_attention
 from ...tutor import AnswerError, Mistake, exercise
+from ..common import numbers, real
 
 # -- 8.6 ---------------------------------------------------------------------------------------------------------------
 
 def read_friendly(answer):
     """(k, beta, q) as float64 tensors (T, 2), (T,), (2,), or an AnswerError that says what is missing."""
     try:
-        k, beta, q = (torch.as_tensor(x, dtype=torch.float64) for x in answer)
+        k, beta, q = (numbers(x) for x in answer)
     except Exception:
         raise AnswerError("give (k, beta, q): a list of keys with 2 entries each, as many numbers, and a query with 2 "
                           "entries"
@@ -54,7 +55,8 @@ exercise(
     id="8.6", title="A negative weight from friendly vectors", kind="open", stars=3, minutes=15, equations=("8.7",),
     reference=([(1.0, 0.0), (0.6, 0.8)], [1.0, 1.0], (0.0, 1.0)),
     alternatives=(([(2.0, 1.0), (1.0, 1.0), (1.0, 2.0)], [0.2, 0.1, 0.3], (0.0, 1.0)),
-                  ([(1.0, 0.0), (1.0, 1.0)], [1e-6, 1e-6], (0.0, 1.0))),
+                  ([(1.0, 0.0), (1.0, 1.0)], [1e-6, 1e-6], (0.0, 1.0)),
+                  ([real((0.0, 1.0)), real((1.0, 0.0)), real((0.6, 0.8))], [1, 1, real(1.0)], real((1.0, 0.0)))),
     prepare=sign_of_the_weights,
     mutants={
         "uses a negative entry": Mistake(([(1.0, 0.0), (-0.6, 0.8)], [1.0, 1.0], (1.0, 0.0)),
@@ -82,5 +84,6 @@ exercise(
            "The weight of token 1 is β₁ (k₁ᵀq − β₂ (k₂ᵀk₁)(k₂ᵀq)) for the query of token 2.",
            "Make k₁ᵀq zero, and k₂ᵀk₁ and k₂ᵀq positive."),
     why="Token 2 writes v₂ minus what the memory says about k₂, and that contains v₁. Whoever reads token 2's write "
-        "reads *minus* v₁ with it. Softmax weights cannot do that: they are positive by construction.",
+        "reads *minus* v₁ with it. Softmax weights cannot do that: they are positive by construction. Long keys have "
+        "another way to it: with β‖k‖² > 1 a write takes away more than there was.",
 )

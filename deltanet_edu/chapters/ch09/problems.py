@@ -5,7 +5,7 @@ import torch
 from ...tutor import AnswerError, Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, normal, smallest_first
 from .. import by_hand
-from ..common import KEYS, alone_and_paired, eye_like
+from ..common import KEYS, alone_and_paired, eye_like, numbers
 from .chunk import by_autograd, forward_chunk, inverse, token_loop
 
 # -- 9.1 ---------------------------------------------------------------------------------------------------------------
@@ -450,7 +450,7 @@ def read_token(answer):
     shapes = (1, 2), (2,), (1,), (), (2,)
     try:
         pairs = zip(answer, shapes, strict=True)
-        S, k, v, beta, q = (torch.as_tensor(x, dtype=torch.float64).reshape(shape) for x, shape in pairs)
+        S, k, v, beta, q = (numbers(x).reshape(shape) for x, shape in pairs)
     except Exception:
         raise AnswerError("give (S, k, v, beta, q): S, k and q with two numbers each, v and beta one number") from None
     if not all(x.isfinite().all() for x in (S, k, v, beta, q)):
