@@ -83,8 +83,8 @@ check("9.4", dbeta_of_chunk)
 # %% [markdown]
 # ## 9.5
 #
-# Put the lines in order and give their labels as one string. Two of them do not belong. `forward_chunk` is the lesson's `forward`;
-# here only the gradients of keys, values and memory are asked for.
+# Put the lines in order and give their labels as one string; spaces, commas and small letters are welcome. Two of the lines do not
+# belong, and several orders are right. `forward_chunk` is the lesson's `forward`; here only the gradients of keys, values and memory are asked for.
 
 # %%
 lines("9.5")
@@ -97,8 +97,8 @@ check("9.5", order)
 # %% [markdown]
 # ## 9.6
 #
-# Write a `torch.autograd.Function` for one chunk that keeps its five inputs, the tensors themselves, and nothing else. The check looks at the results,
-# at all five gradients, and at how many numbers stay in memory. What you need of the lesson:
+# Write a `torch.autograd.Function` for one chunk that keeps its five inputs, the tensors themselves, by `ctx.save_for_backward`, and nothing else.
+# The check looks at the results, at all five gradients, and at how many numbers stay in memory, there or as attributes of `ctx`. What you need of the lesson:
 
 # %%
 def forward_chunk(Q, K, V, beta, S):
@@ -177,7 +177,7 @@ check("9.9", join)
 # %% [markdown]
 # ## 9.10
 #
-# One head with K = V = 128 reads 4,096 tokens in chunks of 64, in float32. Its backward pass needs the memory that entered each
+# One head with K = 96 and V = 128 reads 8,192 tokens in chunks of 32, in float32. Its backward pass needs the memory that entered each
 # chunk. How many MiB (1,048,576 bytes) do these memories take?
 
 # %%
@@ -208,12 +208,12 @@ check("9.11", one_chunk)
 #
 # | | formula | | meaning |
 # |---|---|---|---|
-# | 1 | $\sum_i v_i k_i^\top$ | a | what the tokens of a chunk really write |
-# | 2 | $I - \beta\,k k^\top$ | b | DeltaNet's attention weights |
-# | 3 | $\mathrm{stril}(\mathrm{diag}(\beta)\,KK^\top)$ | c | how much each token sees of the earlier ones |
+# | 1 | $\sum_i v_i k_i^\top$ | a | how much each token sees of the earlier ones |
+# | 2 | $I - \beta\,k k^\top$ | b | a gradient that has passed back through the tokens of a chunk |
+# | 3 | $\mathrm{stril}(\mathrm{diag}(\beta)\,KK^\top)$ | c | what a write does to everything that is already stored |
 # | 4 | $\mathbf{T}\,(V - KS^\top)$ | d | a memory that only adds |
-# | 5 | $\mathrm{tril}(QK^\top)\,\mathbf{T}$ | e | what a write does to everything that is already stored |
-# | 6 | $\mathbf{T}_1^\top\,dX$ | f | a gradient that has passed back through the tokens of a chunk |
+# | 5 | $\mathrm{tril}(QK^\top)\,\mathbf{T}$ | e | what the tokens of a chunk really write |
+# | 6 | $\mathbf{T}_1^\top\,dX$ | f | DeltaNet's attention weights |
 #
 # Which meaning belongs to which formula? Give six letters, in the order of the formulas.
 

@@ -101,7 +101,7 @@ def gradient_of_a_write_strength(S=(2.0, 1.0), k=(0.8, 0.6), q=(0.0, 1.0), v=3.0
     return dx * error
 
 
-def mebibytes_of_memories(T=4096, C=64, K=128, V=128, number_bytes=4):
+def mebibytes_of_memories(T=8192, C=32, K=96, V=128, number_bytes=4):
     """9.10."""
     chunks = T / C
     numbers = chunks * K * V

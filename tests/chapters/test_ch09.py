@@ -179,8 +179,9 @@ ANSWERS = {
             torch.cat([rows[len(x[0]):], rows[:len(x[0])]]) for rows in joined("W2 - A @ W1", "U2 - A @ U1")(*x))],
         "adds the correction": [joined("W2 + A @ W1", "U2 + A @ U1")],
     },
-    "9.10": {"right": [4, 4.0], "takes twice as much": [8], "takes a memory for a vector": [0.03125],
-             "stores one memory, and counts its numbers": [0.015625]},
+    "9.10": {"right": [12, 12.0], "takes twice as much": [24], "takes a memory for a vector": [0.125],
+             "stores one memory, and counts its numbers": [96 * 128 / 2**20],
+             "counts keys and values": [8192 * (96 + 128) * 4 / 2**20], "counts in bits": [96]},
     "9.11": {
         "right": [translated("UT1 @ (b * (v - k @ h))"), translated("UT1 @ (b * v) - UT1 @ (b * k) @ h")],
         "repairs the layout only": [translated("UT1 @ v - UT1 @ k @ h", "q @ h + scale * (q @ k.mT).tril() @ X")],
@@ -189,8 +190,10 @@ ANSWERS = {
         "takes 1/√K whatever the scale": [translated(
             "UT1 @ (b * (v - k @ h))", "q.shape[1] ** -0.5 * (q @ h + (q @ k.mT).tril() @ X)")],
     },
-    "9.12": {"right": ["decabf", "d e c a b f"], "swaps 3 and 5": ["debacf"], "swaps 1 and 2": ["edcabf"],
-             "swaps 4 and 6": ["decfba"]},
+    "9.12": {"right": ["dcaefb", "d c a e f b"], "swaps 3 and 5": ["dcfeab"], "swaps 1 and 2": ["cdaefb"],
+             "swaps 4 and 6": ["dcabfe"], "mixes up 3, 4 and 5": ["dcefab"],
+             "mixes up 3, 4 and 5 the other way round": ["dcfaeb"],
+             "gives a formula for each meaning": ["".join("abcdef"["dcaefb".index(c)] for c in "abcdef")]},
 }
 
 

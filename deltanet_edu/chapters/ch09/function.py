@@ -73,8 +73,9 @@ def with_empty_memory(ctx, dS):
     return *ctx.saved_tensors, torch.zeros_like(dS)
 
 
-def function_that(finish=return_all, save=save_inputs, receive=lambda dO, dS: (dO, dS), load=saved_inputs):
-    """A mutant: save(ctx, inputs, outputs, results) forward; load(ctx, dS), receive and finish backward."""
+def function_that(finish=return_all, save=save_inputs, receive=lambda dO, dS: (dO, dS), load=saved_inputs,
+                  rerun=lambda *inputs: inputs):
+    """A mutant: save(ctx, inputs, outputs, results) forward; load(ctx, dS), rerun, receive and finish backward."""
     class Chunk(torch.autograd.Function):                                # its name is part of PyTorch's messages
         @staticmethod
         def forward(ctx, Q, K, V, beta, S):
@@ -85,7 +86,7 @@ def function_that(finish=return_all, save=save_inputs, receive=lambda dO, dS: (d
         @staticmethod
         def backward(ctx, dO, dS):
             inputs = load(ctx, dS)
-            gradients = backward_chunk(*inputs, forward_chunk(*inputs)[2], *receive(dO, dS))
+            gradients = backward_chunk(*inputs, forward_chunk(*rerun(*inputs))[2], *receive(dO, dS))
             return finish(gradients, dO, dS)
     return Chunk
 
@@ -144,6 +145,19 @@ class KeepsEverythingAsAttributes(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dO, dS):
         return backward_chunk(*ctx.inputs, ctx.results, dO, dS)
+
+
+class KeepsTheGraph(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *inputs):
+        with torch.enable_grad():
+            ctx.inputs = [x.detach().requires_grad_() for x in inputs]
+            ctx.outputs = forward_chunk(*ctx.inputs)[:2]
+        return tuple(x.detach() for x in ctx.outputs)
+
+    @staticmethod
+    def backward(ctx, dO, dS):
+        return torch.autograd.grad(ctx.outputs, ctx.inputs, (dO, dS), retain_graph=True)
 
 
 NAMES = "O", "memory that leaves", "dQ", "dK", "dV", "dbeta", "dS"
@@ -209,6 +223,16 @@ exercise(
             function_that(save=lambda ctx, inputs, o, r: ctx.save_for_backward(*inputs[:4]), load=with_empty_memory),
             "The backward pass runs the chunk again, from the memory that entered it. Yours starts from zeros.",
             "eq. 8.6", next="Which five tensors does `forward` get?"),
+        "runs the chunk again from an empty memory": Mistake(
+            function_that(rerun=lambda *inputs: (*inputs[:4], torch.zeros_like(inputs[4]))),
+            "The backward pass runs the chunk again, from the memory that entered it. Yours takes zeros there.",
+            "eq. 8.6"),
+        "takes the gradients in the other order": Mistake(function_that(receive=lambda dO, dS: (dS, dO)),
+            "`backward` gets one gradient for each result of `forward`, in the same order: dO first, then dS.",
+            "eq. 9.4"),
+        "keeps autograd's graph": Mistake(KeepsTheGraph,
+            "All gradients are right, but `forward` has recorded a graph and hangs it on `ctx`, with everything that "
+            "autograd saves in it. Save the five inputs, and record in `backward`.", "eq. 9.9"),
         "leaves everything to autograd": Mistake(lambda *inputs: tuple(forward_chunk(*inputs)[:2]),
             "All gradients are right, but this is no `torch.autograd.Function`: autograd keeps whatever its own "
             "backward pass needs. You decide by `ctx.save_for_backward`.", "eq. 9.9"),

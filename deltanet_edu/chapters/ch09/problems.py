@@ -46,6 +46,12 @@ exercise(
             "gradient 3 that arrives.", "eq. 9.7"),
         "takes the other entry of the key": Mistake(1.92,
             "You multiplied with 0.8, the first entry of k. The query (0, 1) meets the second: qᵀk = 0.6.", "eq. 9.4"),
+        "sums the entries of the key": Mistake(3.36,
+            "0.8 + 0.6 is no overlap: the query (0, 1) meets the second entry only, qᵀk = 0.6.", "eq. 9.4"),
+        "multiplies by the overlap twice": Mistake(0.864,
+            "The write ends in k, and the query reads it there: qᵀk = 0.6 comes in once.", "eq. 9.4"),
+        "divides by β": Mistake(5.76,
+            "β does not occur: x = β e, so ∂x/∂β is e itself, not x/β² or e/β.", "eq. 9.7"),
         "gives the error": Mistake(0.8,
             "0.8 is the error. Two factors are missing: how far a write reaches the output, and the gradient that "
             "arrives there.", "eq. 9.7"),
@@ -94,6 +100,11 @@ def by_the_inverse_without_transposes(A, Z, dX):
     return inv.T @ dX, (-inv @ (dX @ Z.T) @ inv).tril(-1)
 
 
+def times_A(A, Z, dX):
+    dZ, dA = through_the_solve(A, Z, dX)
+    return dZ, A * dA
+
+
 def solve_cases(g):
     for C, V in ((2, 1), (2, 3), (3, 2), (5, 1), (5, 4)):
         yield Case((normal(g, C, C).tril(-1), normal(g, C, V), normal(g, C, V)), f"C = {C}, V = {V}")
@@ -135,6 +146,9 @@ exercise(
     reference=through_the_solve, alternatives=(through_the_inverse, through_by_autograd), cases=solve_cases,
     mutants={
         **alone_and_paired(through_with, SLIPS_OF_THE_SOLVE),
+        "multiplies by the entries of A": Mistake(times_A,
+            "The gradient of an entry says what a change of it does. How large the entry is does not matter: equation "
+            "t is linear in it.", "eq. 9.2"),
         "leaves out the transposes of the inverse": Mistake(by_the_inverse_without_transposes,
             "The derivative of an inverse is −L⁻ᵀ (dX Zᵀ) L⁻ᵀ, with both inverses transposed: gradients run backward.",
             "eq. 9.3"),
@@ -220,6 +234,8 @@ SLIPS_OF_A_LINK = {
     "forgets beta": Mistake(dict(dV=lambda UT1, b, dX: UT1.T @ dX),
         "V enters as β ⊙ R, so its gradient carries β as well. With β = 0 a value has no influence at all.",
         "eq. 9.4"),
+    "takes dX for dV": Mistake(dict(dV=lambda UT1, b, dX: dX.clone()),
+        "Between V and X stand β and the solve: dV = β ⊙ (UT₁ᵀ dX).", "eq. 9.4"),
     "applies beta before the solve": Mistake(dict(dV=lambda UT1, b, dX: UT1.T @ (b * dX)),
         "Forward: first β, then UT₁. Backward the order is reversed: first UT₁ᵀ, then β.", "eq. 9.4"),
     "applies beta twice": Mistake(dict(dV=lambda UT1, b, dX: b * (UT1.T @ (b * dX))),
@@ -309,6 +325,14 @@ def with_small(epsilon):
     return dbeta_with(lambda K, b, R, X: X / (b + epsilon))
 
 
+def with_at_least(small):
+    """A mutant that solves with max(β, small) in front of the errors, and divides by that."""
+    def f(K, V, beta, S, dX):
+        UT1, b = inverse(K, beta), beta[:, None].clamp(min=small)
+        return (UT1.T @ dX * (UT1 @ (b * (V - K @ S.T)) / b)).sum(-1)
+    return f
+
+
 def zero_without_division(K, V, beta, S, dX):
     return dbeta_with(lambda K, b, R, X: X / b)(K, V, beta, S, dX).nan_to_num(0.0)
 
@@ -349,6 +373,11 @@ exercise(
             "A token with β = 0 still meets a memory in which the earlier tokens of its chunk have written. R does not "
             "know of them.", "eq. 9.7",
             next="Subtract stril(K Kᵀ) X, for every token."),
+        **{f"takes at least {small:g} for β": Mistake(with_at_least(small),
+            "No NaN any more, but a token with β = 0 now solves a system in which it writes. Its gradient needs the "
+            "memory that it really met.", "eq. 9.7",
+            next="Which expression for the error does not pass through x?")
+            for small in (10.0**-n for n in range(6, 0, -1))},
         "subtracts A X": Mistake(dbeta_with(lambda K, b, R, X: R - (b * (K @ K.T)).tril(-1) @ X),
             "A has β in it. What the earlier tokens have written answers k_t with the overlaps alone: stril(K Kᵀ) X.",
             "eq. 9.7"),
@@ -363,8 +392,9 @@ exercise(
         "sees the writes of all tokens": Mistake(dbeta_with(lambda K, b, R, X: R - K @ K.T @ X),
             "Without the mask e is the error against the memory that *leaves* the chunk. Token t meets the writes of "
             "earlier tokens only.", "eq. 9.7"),
-        "leaves the division out": Mistake(dbeta_with(lambda K, b, R, X: X),
-            "X is β times the error. The gradient of β needs the error itself.", "eq. 9.7"),
+        "has β once too often": Mistake(dbeta_with(lambda K, b, R, X: X),
+            "X is β times the error, and dV is β ⊙ dZ: with either of them you get β times what is right. The gradient "
+            "of β is made of dZ and the error itself.", "eq. 9.7"),
         "uses the error against the old memory": Mistake(dbeta_with(lambda K, b, R, X: R),
             "R = V − K Sᵀ compares with the memory from *before the chunk*. Token t met S_{t−1}, which holds the "
             "writes of the earlier tokens too.", "eq. 9.7",

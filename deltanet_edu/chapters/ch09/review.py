@@ -1,12 +1,11 @@
-"""The exercises at the end of problem set 9, which review chapters 1 to 9; 9.11 is in review_translation.py."""
-
-import itertools
+"""The exercises at the end of problem set 9, which review chapters 1 to 9; 9.11 is in review_translation.py,
+9.12 in review_meanings.py."""
 
 import torch
 
 from ...ops import delta_rule_attention
 from ...ops.delta_rule.householder import wy_u, wy_w
-from ...tutor import AnswerError, Case, Mistake, exercise
+from ...tutor import Case, Mistake, exercise
 from ...tutor.cases import normal, strengths, unit_keys
 from .. import by_hand
 from ..common import eye_like, real
@@ -307,80 +306,58 @@ exercise(
 
 exercise(
     id="9.10", title="Review: what is left to store",
-                     kind="predict", stars=2, minutes=5, equations=("9.9",), reference=4, tolerance=1e-3,
+                     kind="predict", stars=2, minutes=5, equations=("9.9",), reference=12, tolerance=1e-3,
     working=(by_hand.mebibytes_of_memories,),
     mutants={
-        "stores a memory for every token": Mistake(256,
+        "stores a memory for every token": Mistake(384,
             "That is the token loop. The chunkwise form meets a memory once per *chunk*, and rebuilds the rest inside.",
             "eq. 9.9"),
-        "stores one memory": Mistake(0.0625,
-            "One memory is 64 KiB. But every chunk's gradient needs the memory that entered that chunk.", "eq. 9.9"),
-        "stores one memory, and counts its numbers": Mistake(1 / 64,
-            "16,384 numbers are one memory. Every chunk was entered by one, and each number takes four bytes.",
+        "stores one memory": Mistake(0.046875,
+            "One memory is 48 KiB. But every chunk's gradient needs the memory that entered that chunk.", "eq. 9.9"),
+        "stores one memory, and counts its numbers": Mistake(12_288 / 2**20,
+            "12,288 numbers are one memory. Every chunk was entered by one, and each number takes four bytes.",
             "eq. 9.9"),
-        "counts numbers instead of bytes": Mistake(1, "64 memories of 16,384 numbers are a million numbers. Each takes "
-                                                      "four bytes.", "eq. 9.9"),
-        "counts two bytes a number": Mistake(2, "That would be half precision. float32 takes four bytes a number.",
+        "counts numbers instead of bytes": Mistake(3,
+            "256 memories of 12,288 numbers are three million numbers. Each takes four bytes.", "eq. 9.9"),
+        "counts two bytes a number": Mistake(6, "That would be half precision. float32 takes four bytes a number.",
                                                 "eq. 9.9"),
-        "takes twice as much": Mistake(8,
-            "8 comes out with eight bytes a number, and with the gradients of the memories counted too. A number takes "
-            "four bytes in float32, and gradients are computed in the backward pass: nobody stores them before.",
+        "takes twice as much": Mistake(24,
+            "24 comes out with eight bytes a number, and with the gradients of the memories counted too. A number "
+            "takes four bytes in float32, and gradients are computed in the backward pass: nobody stores them before.",
             "eq. 9.9"),
-        "takes a memory for a vector": Mistake(0.03125,
-            "64 vectors of 128 numbers. A memory is a matrix, V × K = 128 · 128 numbers.", "eq. 9.9"),
-        "counts in KiB": Mistake(4096, "That is KiB: divide by 1024 once more.", "eq. 9.9"),
-        "counts in bytes": Mistake(4096 * 1024, "That is bytes: divide by 1,048,576.", "eq. 9.9"),
-        "divides by a million": Mistake(4.194304, "A MiB has 1,048,576 bytes, 2²⁰.", "eq. 9.9"),
-        "counts one memory too few": Mistake(3.9375,
-            "63 memories: one for each border between two chunks. The first chunk is entered by one as well.",
+        "takes a memory for a vector": Mistake(0.125,
+            "256 vectors of 128 numbers. A memory is a matrix, V × K = 128 · 96 numbers.", "eq. 9.9"),
+        "takes a memory for a vector of K numbers": Mistake(0.09375,
+            "256 vectors of 96 numbers. A memory is a matrix, V × K = 128 · 96 numbers.", "eq. 9.9"),
+        "takes a memory for K × K numbers": Mistake(9, "A memory is V × K = 128 · 96 numbers, not 96 · 96.", "eq. 8.4"),
+        "takes a memory for V × V numbers": Mistake(16, "A memory is V × K = 128 · 96 numbers, not 128 · 128.",
+                                                    "eq. 8.4"),
+        "counts keys and values": Mistake(7,
+            "That is what the keys and the values of all tokens take, the cache of attention. The memories are "
+            "matrices, one for each chunk.", "eq. 9.9"),
+        "counts queries, keys and values": Mistake(10,
+            "That is what queries, keys and values of all tokens take. The memories are matrices, one for each chunk.",
             "eq. 9.9"),
-        "counts the last memory too": Mistake(4.0625,
-            "65 memories: the one that leaves the last chunk is among them, and no chunk is entered by it.", "eq. 9.9"),
+        "counts all that is saved": Mistake(28.078125,
+            "That is all of equation 9.9, with inputs, UT₁, P, R and X of all tokens. The memories that entered are "
+            "asked for.", "eq. 9.9"),
+        "counts what recomputing keeps": Mistake(10.078125,
+            "That is what is kept by who keeps the inputs and *one* memory, and runs the forward pass again. Here the "
+            "memories that entered the chunks are asked for.", "eq. 9.9"),
+        "counts in bits": Mistake(96, "float32 has 32 bits, which are four bytes.", "eq. 9.9"),
+        "counts in KiB": Mistake(12_288, "That is KiB: divide by 1024 once more.", "eq. 9.9"),
+        "counts in bytes": Mistake(12_288 * 1024, "That is bytes: divide by 1,048,576.", "eq. 9.9"),
+        "divides by a million": Mistake(12.582912, "A MiB has 1,048,576 bytes, 2²⁰.", "eq. 9.9"),
+        "counts one memory too few": Mistake(11.953125,
+            "255 memories: one for each border between two chunks. The first chunk is entered by one as well.",
+            "eq. 9.9"),
+        "counts the last memory too": Mistake(12.046875,
+            "257 memories: the one that leaves the last chunk is among them, and no chunk is entered by it.",
+            "eq. 9.9"),
     },
     hints=("How many chunks are there, and how many numbers has one memory?",
-           "4096 / 64 = 64 chunks, and 128 · 128 = 16,384 numbers.",
-           "64 · 16,384 · 4 bytes, divided by 1,048,576."),
-    why="64 chunks · 16,384 numbers · 4 bytes = 4 MiB. One memory per token would be 256 MiB, and recomputing leaves "
-        "64 KiB: the memory that entered the sequence.",
-)
-
-
-# -- 9.12, review of chapters 1 to 9 -----------------------------------------------------------------------------------
-
-def six_letters(answer):
-    """The letters in their order, whatever stands between them."""
-    if not isinstance(answer, (str, list, tuple)):
-        raise AnswerError('write the letters as one string, such as "abcdef"')
-    found = "".join(c for c in "".join(map(str, answer)).lower() if c.isalpha())
-    if sorted(found) != list("abcdef"):
-        raise AnswerError("six formulas, six letters: each of a to f once")
-    return found
-
-
-RIGHT = "decabf"
-FORMULAS = (
-    "Formula 1 adds values as they come, without a look at what is there: d",
-    "Formula 2 is K × K and acts on whatever is stored: e",
-    "Formula 3 is C × C, tokens against earlier tokens, and has no query in it: c",
-    "Formula 4 is C × V, values minus what the memory says about the keys: what is written, a",
-    "Formula 5 is C × C and contains queries: who reads whom, b",
-    "Formula 6 runs backward in time, by the transposed matrix, and starts from a gradient: f")
-
-
-def swapped(i, j):
-    letters = list(RIGHT)
-    letters[i], letters[j] = letters[j], letters[i]
-    return "".join(letters)
-
-
-exercise(
-    id="9.12", title="Review: six formulas, six meanings",
-                     kind="predict", stars=2, minutes=10, equations=("2.6", "6.2", "8.6", "8.7", "9.4"),
-    reference=RIGHT, prepare=six_letters,
-    mutants={f"swaps {i + 1} and {j + 1}": Mistake(swapped(i, j), f"{FORMULAS[i]}. {FORMULAS[j]}.")
-             for i, j in itertools.combinations(range(6), 2)},
-    hints=("Look at the shapes first: two of the six are K wide, two are C × C, two are C × V.",
-           "Which formulas contain a query, and which a transposed triangle?",
-           "1 is d, and 6 is f."),
-    why="1 d: chapter 1. 2 e: chapters 2 and 4. 3 c: chapter 6. 4 a and 5 b: chapter 8. 6 f: chapter 9.",
+           "8192 / 32 = 256 chunks, and 128 · 96 = 12,288 numbers.",
+           "256 · 12,288 · 4 bytes, divided by 1,048,576."),
+    why="256 chunks · 12,288 numbers · 4 bytes = 12 MiB. One memory per token would be 384 MiB, and recomputing leaves "
+        "48 KiB: the memory that entered the sequence.",
 )
