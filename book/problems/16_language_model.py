@@ -59,7 +59,7 @@ check("16.3", prepare)
 # ## 16.4
 #
 # All heads at once: write with the delta rule, read, and normalize what each head has read; the $\varepsilon$ under the root is $10^{-5}$, and
-# the weights of the RMSNorm are 1. This is the whole cost of a token, however long the text before it was.
+# the weights of the RMSNorm are 1. K and V may differ here, which shows a memory that lies the wrong way. This is the whole cost of a token, however long the text before it was.
 
 # %%
 def decode_step(q, k, v, beta, S):
@@ -127,8 +127,8 @@ check("16.8", perplexity)
 # %% [markdown]
 # ## 16.9
 #
-# Short texts are packed end to end into one row, and `cu_seqlens`, [0, c₁, …, T], says where they end, so that every memory begins empty. The
-# model was tested: no text sees another. And yet it writes the beginnings of books in the middle of a letter. The targets below are to blame. A
+# Short texts are packed end to end into one row, and `cu_seqlens`, [0, c₁, …, T], says where they end, so that every memory begins empty; each
+# has at least one token. The model was tested: no text sees another. And yet it writes beginnings of books in the middle of a message. The targets below are to blame. A
 # position whose target is −100 is left out of the loss.
 
 # %%
@@ -156,7 +156,7 @@ check("16.10", leaked)
 # %% [markdown]
 # ## 16.11
 #
-# A server writes 32 texts at a time with the paper's smaller model: 24 layers, D = 1024, H = 8, convolutions of four taps. The memories are kept
+# A server writes 20 texts at a time with the paper's larger model: 24 layers, D = 2048, H = 16, convolutions of four taps. The memories are kept
 # in float32, the inputs of the convolutions in bfloat16. How many megabytes (millions of bytes) does it keep between two tokens? The texts are
 # 16,384 tokens long so far.
 
@@ -208,7 +208,8 @@ check("16.13", mixer)
 # tokens, runs the blocks, norms once more and multiplies by the head's matrix: a score for each possible next token. All norms are RMSNorms with
 # $\varepsilon = 10^{-5}$; there are no biases, and embedding and head have a matrix each.
 #
-# Name the parameters as you like, and write as many classes as you like: the check knows the weights by their shapes. A block has (3D, D), (4, 3D), (H, D),
+# Name the parameters as you like, and write as many classes as you like: the check knows the weights by their shapes; those of one
+# shape may come in any order, and which half of $W_{\text{up}}$ is $g$ is up to you. A block has (3D, D), (4, 3D), (H, D),
 # (D/H,) and (D, D) for the mixer, (4D, D) or two of (2D, D) for $W_{\text{up}}$, (D, 2D) for $W_{\text{down}}$, and two of (D,) for the norms. The model adds (vocab, D)
 # twice, and (D,).
 #
@@ -253,7 +254,7 @@ check("16.15", loss_of)
 # ## 16.16
 #
 # Stage 4: how large a step is. The learning rate rises along a line, so that step `warmup` is the first with the full rate; then it falls along half a cosine, and
-# the last step has a twentieth of it. Steps count from 1 to `steps`.
+# the last step has a twentieth of it. Steps count from 1 to `steps`, and `warmup` is at least 1 and less than `steps`.
 
 # %%
 def rate(step, steps, warmup):
@@ -267,7 +268,7 @@ check("16.16", rate)
 #
 # Stage 5: what decays. Weight decay pulls a weight towards 0, a little at each step. That is good for large matrices, and bad for a norm, whose place is near 1.
 # Make two groups for the optimizer: first the matrices, which have two dimensions and more than 8 rows, with `weight_decay` as given; then all
-# others, with 0. In both, the parameters keep the order in which they come. A group is a dict, `{"params": [...], "weight_decay": ...}`.
+# others, with 0 (among them, in other models, the taps of an `nn.Conv1d`, which have three dimensions). In both, the parameters keep the order in which they come. A group is a dict, `{"params": [...], "weight_decay": ...}`.
 
 # %%
 def groups(named, decay):
@@ -294,9 +295,9 @@ check("16.18", fit)
 # ## 16.19
 #
 # The last stage: train it. Your model, with D = 32, H = 2 and two layers, reads stories, letter by letter: windows of T = 64, peak rate 0.01, weight decay 0.1,
-# clipping at 1, and a warmup of a tenth of the steps, but at least one step. Make the model, train it, and return both it and its losses.
+# clipping at 1, and a warmup of a tenth of the steps, rounded down, but at least one step. Make the model, train it, and return both it and its losses.
 #
-# The check first makes a few short runs. Then it trains your model for 120 steps, gives the book's model the first weights of yours, trains it on the same windows, and
+# The check first makes a few short runs, in float64. Then it trains your model for 120 steps, gives the book's model the first weights of yours, trains it on the same windows, and
 # compares the two curves, tenth by tenth: a few seconds for each on a quiet machine. Only rounding may part them.
 
 # %%

@@ -128,7 +128,7 @@ def tokens_until_the_cache_is_larger(D=128, H=2, taps=4):
     return math.floor((matrices + inputs) / token) + 1
 
 
-def megabytes_of_decoding(D=1024, H=8, layers=24, texts=32, taps=4, memory_bytes=4, input_bytes=2):
+def megabytes_of_decoding(D=2048, H=16, layers=24, texts=20, taps=4, memory_bytes=4, input_bytes=2):
     """16.11."""
     memories = H * (D / H)**2 * memory_bytes
     inputs = 3 * (taps - 1) * D * input_bytes

@@ -204,6 +204,7 @@ BUILD = {
                                  ("small, \"weight_decay\": 0.0", "small, \"weight_decay\": decay")]],
         "gives pairs": [[("append(p)", "append((name, p))")]],
         "looks at the columns": [[("p.size(0)", "p.size(1)")]],
+        "decays whatever has more than one dimension": [[("p.dim() == 2", "p.dim() >= 2")]],
     }),
     "16.18": (FIT, {
         "right": [[], [("losses.append(loss.item())", "losses.append(loss.detach())")]],
@@ -211,6 +212,7 @@ BUILD = {
         "zeroes the gradients before the step": [[("        opt.zero_grad()\n", ""),
                                                   ("        opt.step()", "        opt.zero_grad(set_to_none=False)\n"
                                                                          "        opt.step()")]],
+        "clips the first parameter only": [[("_(model.parameters(), clip)", "_(next(model.parameters()), clip)")]],
         "does not clip": [[("        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)\n", "")]],
         "clips each number": [[("clip_grad_norm_", "clip_grad_value_")]],
         "sets the rate of the step before": [[("rate(n, steps", "rate(n - 1, steps")]],
@@ -230,7 +232,10 @@ BUILD = {
     }),
     "16.19": (RUN, {
         "right": [[]],
-        "is trained otherwise": [[("64", "32")]],
+        "begins with another loss": [[("64", "32")]],
+        "is trained otherwise": [[("0.01", "0.03")]],
+        "warms up for one step, or a twentieth": [[("// 10", "// 20")]],
+        "decays nothing": [[("0.01, 0.1", "0.01, 0.0")]],
         "makes another number of blocks": [[("32, 2, 2", "32, 2, 1")]],
     }),
 }

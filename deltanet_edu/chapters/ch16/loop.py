@@ -191,6 +191,13 @@ def running_means(losses):
     return [sum(losses[:i + 1]) / (i + 1) for i in range(len(losses))]
 
 
+def means_of_means(losses):
+    told = []
+    for x in losses:
+        told.append((sum(told) + x) / (len(told) + 1))
+    return told
+
+
 SLIPS = {
     "never zeroes the gradients": Mistake(dict(zero="never"),
         "`backward` *adds* to what is in `grad`: without `optimizer.zero_grad()` in the loop every step follows all "
@@ -206,6 +213,9 @@ SLIPS = {
         "limited: `clip_grad_norm_`."),
     "clips each parameter on its own": Mistake(dict(clipping=each_on_its_own),
         "The norm of *all* gradients together is limited, so that their direction stays: one call with all "
+        "parameters."),
+    "clips the first parameter only": Mistake(dict(clipping=lambda parameters, clip: clipped(parameters[:1], clip)),
+        "Only the first parameter's gradient is shortened, and the others are as long as before. One call with all "
         "parameters."),
     "gives all gradients one length": Mistake(dict(clipping=to_length),
         "Only gradients longer than `clip` are shortened. Yours lengthens the others."),
@@ -268,6 +278,8 @@ SLIPS = {
         "Step n reads the windows of `starts[n - 1]`."),
     "skips the first batch": Mistake(dict(which=lambda step, steps: min(step, steps - 1)),
         "Step 1 reads the windows of `starts[0]`: the steps count from 1, rows from 0."),
+    "reads the batch of the next step": Mistake(dict(which=lambda step, steps: step % steps),
+        "Step n reads the windows of `starts[n - 1]`: the steps count from 1, rows from 0."),
     "goes through the batches backwards": Mistake(dict(which=lambda step, steps: steps - step),
         "Step n reads the windows of `starts[n - 1]`."),
     "asks for what it has just read": Mistake(dict(loss=unshifted),
@@ -283,6 +295,8 @@ SLIPS = {
     "tells the last loss only": Mistake(dict(told=lambda losses: losses[-1:]), "A loss for each step is asked for."),
     "tells the mean so far": Mistake(dict(told=running_means),
         "The loss of each step is asked for, not the mean up to it."),
+    "tells means of means": Mistake(dict(told=means_of_means),
+        "The loss of each step is asked for, not a mean; and yours averages the means that came before."),
     "tells the losses backwards": Mistake(dict(told=lambda losses: losses[::-1]), "The first step comes first."),
     "leaves the first loss out": Mistake(dict(told=lambda losses: losses[1:]),
         "A loss for each step: the first is the one before anything was learned."),

@@ -93,6 +93,16 @@ def first_token(model, text, starts, T):
     return F.cross_entropy(model(w[:, :-1])[:, 0], w[:, 1])
 
 
+def two_further_on(model, text, starts, T):
+    w = text[starts[:, None] + torch.arange(T + 2)]
+    return F.cross_entropy(model(w[:, :-2]).flatten(0, 1), w[:, 2:].flatten())
+
+
+def without_the_first(model, text, starts, T):
+    w = text[starts[:, None] + torch.arange(T + 1)]
+    return F.cross_entropy(model(w[:, :-1])[:, 1:].flatten(0, 1), w[:, 2:].flatten())
+
+
 def worst(model, text, starts, T):
     return max(loss_of(model, text, start[None], T) for start in starts)
 
@@ -182,6 +192,19 @@ exercise(
         "shifts across the borders of windows": Mistake(flat_shift,
             "Shifted after flattening, the last position of a window is asked for the first token of the next one.",
             "eq. 16.1"),
+        "asks two tokens further on": Mistake(two_further_on,
+            "Position t has read token t, and is asked for token t + 2. The next one is t + 1.", "eq. 16.1"),
+        "takes starts for numbers of windows, and leaves the text": Mistake(
+            loss_with(window=lambda text, starts, T: text[T * starts[:, None] + torch.arange(T + 1)]),
+            "A start is the place of a token in the text: the window begins there, not at start · T, which may lie "
+            "behind the end."),
+        "leaves the first prediction out": Mistake(without_the_first,
+            "The first token of a window is read like the others, and is asked for the next: T predictions a window.",
+            "eq. 16.1"),
+        "wraps each window around": Mistake(
+            loss_with(asked=lambda w: w[:, :-1].roll(-1, 1)),
+            "`roll` carries a window's first token to its end, so the last position is asked for what it has seen. The "
+            "text goes on: take T + 1 tokens.", "eq. 16.1"),
         "reads all windows as one text": Mistake(of_one_row,
             "The windows stand in one row, so each sees those before it. Each is a row of its own, (B, T)."),
         "asks for the last token only": Mistake(last_token,

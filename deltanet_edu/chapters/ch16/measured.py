@@ -1,4 +1,4 @@
-"""Exercises 16.8 to 16.12: what a trained model is measured by, and what goes wrong as it is measured."""
+"""Exercises 16.8, 16.9, 16.11 and 16.12: what a trained model is measured by, and what goes wrong as it is measured."""
 
 import math
 
@@ -57,6 +57,12 @@ exercise(
         "multiplies instead of raising to a power": Mistake(lambda bits, chars, tokens: 2 ** bits * chars / tokens,
             "Probabilities multiply along a token, so perplexities do: raise that of a character to the power of the "
             "characters a token has.", "eq. 16.2"),
+        "raises the bits to the power": Mistake(lambda bits, chars, tokens: bits ** (chars / tokens),
+            "It is the perplexity of a character, 2 to the power of its bits, that is raised to the length of a token.",
+            "eq. 16.2"),
+        "divides the perplexity by the length": Mistake(lambda bits, chars, tokens: 2 ** bits * tokens / chars,
+            "A longer token is *harder* to guess: raise the perplexity of a character to the power of the characters a "
+            "token has.", "eq. 16.2"),
         "is the perplexity of the whole text": Mistake(lambda bits, chars, tokens: 2 ** min(bits * chars, 1000.0),
             "That is one over the probability of the whole text. Divide the cost by the number of tokens first.",
             "eq. 16.1"),
@@ -114,6 +120,22 @@ def zeros_at_the_ends(tokens, cu_seqlens):
     return targets
 
 
+def itself_at_the_ends(tokens, cu_seqlens):
+    targets, ends = shifted(tokens), cu_seqlens[1:] - 1
+    targets[ends] = tokens[ends]
+    return targets
+
+
+def shifted_back(tokens, cu_seqlens):
+    return F.pad(tokens[:-1], (1, 0), value=-100)
+
+
+def shifted_back_and_masked(tokens, cu_seqlens):
+    targets = shifted_back(tokens, cu_seqlens)
+    targets[cu_seqlens[1:] - 1] = -100
+    return targets
+
+
 def wrapped_in_each_text(tokens, cu_seqlens):
     return torch.cat([text.roll(-1) for text in tokens.split(cu_seqlens.diff().tolist())])
 
@@ -157,6 +179,14 @@ exercise(
         "leaves the ends out": Mistake(without_the_ends,
             "Right targets, but fewer than tokens: nobody can tell any more which position each belongs to. Put -100 "
             "where nothing is asked.", "eq. 16.1"),
+        "asks the last token for itself": Mistake(itself_at_the_ends,
+            "The last token of each text is asked for itself, which it has read. Nothing should be asked there: -100.",
+            "eq. 16.1"),
+        "predicts the token before": Mistake(shifted_back,
+            "Position t is asked for token t − 1, which it has read. It should predict token t + 1.", "eq. 16.1"),
+        "predicts the token before, and masks the ends": Mistake(shifted_back_and_masked,
+            "Position t is asked for token t − 1, which it has read. It should predict token t + 1, and the last of "
+            "each text nothing.", "eq. 16.1"),
         "predicts the token it has just read": Mistake(not_shifted,
             "Position t has read token t. It should predict token t + 1.", "eq. 16.1"),
     },
@@ -166,135 +196,44 @@ exercise(
 )
 
 
-# -- 16.10 -------------------------------------------------------------------------------------------------------------
-
-def leaked(train, held_out, n):
-    """train, held_out: (T,) tokens. Which share of the held-out runs of n tokens stands in the training text?"""
-    seen = {tuple(run) for run in train.unfold(0, n, 1).tolist()}
-    runs = [tuple(run) for run in held_out.unfold(0, n, 1).tolist()]
-    return sum(run in seen for run in runs) / len(runs)
-
-
-def leaked_by_broadcasting(train, held_out, n):
-    a, b = train.unfold(0, n, 1), held_out.unfold(0, n, 1)               # (N, n), (M, n)
-    return (a[:, None] == b).all(-1).any(0).double().mean()
-
-
-def leaked_by_loop(train, held_out, n):
-    train, held_out = train.tolist(), held_out.tolist()
-    hits, count = 0, len(held_out) - n + 1
-    for i in range(count):
-        run = held_out[i : i + n]
-        hits += any(train[j : j + n] == run for j in range(len(train) - n + 1))
-    return hits / count
-
-
-def leaked_cases(g):
-    yield Case((torch.tensor([1, 2, 3, 4]), torch.tensor([9, 2, 3]), 2), "one of two runs leaks")
-    yield Case((torch.tensor([1, 2, 3]), torch.tensor([3, 2, 1, 2, 3]), 3), "the last run leaks")
-    yield Case((torch.tensor([5, 6, 5, 6]), torch.tensor([5, 6, 5, 6, 5, 7]), 2), "the same run again and again")
-    for N, M, n in ((12, 9, 1), (40, 15, 2), (60, 20, 3)):
-        draw = (torch.randint(4, (size,), generator=g) for size in (N, M))
-        yield Case((*draw, n), f"{N} and {M} tokens, runs of {n}")
-
-
-def runs_of(tokens, n, step=1):
-    return [tuple(run) for run in tokens.unfold(0, n, step).tolist()]
-
-
-def share(runs, seen):
-    runs, seen = list(runs), set(seen)
-    return sum(run in seen for run in runs) / max(1, len(runs))
-
-
-def number_leaked(train, held_out, n):
-    return float(sum(run in set(runs_of(train, n)) for run in runs_of(held_out, n)))
-
-
-def share_of_tokens(train, held_out, n):
-    return share(held_out.tolist(), train.tolist())
-
-
-def share_of_covered_tokens(train, held_out, n):
-    hits = [run in set(runs_of(train, n)) for run in runs_of(held_out, n)]
-    covered = [any(hits[max(0, t - n + 1) : t + 1]) for t in range(len(held_out))]
-    return sum(covered) / len(covered)
-
-
-exercise(
-    id="16.10", title="Has it read the exam?", kind="code", stars=3, minutes=15, equations=(),
-    reference=leaked, alternatives=(leaked_by_broadcasting, leaked_by_loop), cases=leaked_cases,
-    mutants={
-        "looks the training text up in the held-out one": Mistake(
-            lambda train, held_out, n: share(runs_of(train, n), runs_of(held_out, n)),
-            "You give the share of the *training* runs. It is small whenever the training text is long, however "
-            "much of the exam is in it."),
-        "cuts the held-out text into pieces": Mistake(
-            lambda train, held_out, n: share(runs_of(held_out, n, n), runs_of(train, n)),
-            "Runs overlap: there is one at every position, len(held_out) − n + 1 of them. Yours begin only at every "
-            "n-th."),
-        "cuts the training text into pieces": Mistake(
-            lambda train, held_out, n: share(runs_of(held_out, n), runs_of(train, n, n)),
-            "A leak may begin anywhere in the training text. Yours looks only where pieces of n tokens begin."),
-        "cuts both into pieces": Mistake(
-            lambda train, held_out, n: share(runs_of(held_out, n, n), runs_of(train, n, n)),
-            "Runs overlap, in both texts: there is one at every position. Two texts that are equal but for one token "
-            "at the beginning would share nothing in yours."),
-        "counts each different run once": Mistake(
-            lambda train, held_out, n: share(set(runs_of(held_out, n)), runs_of(train, n)),
-            "A set counts a run once that stands in the held-out text ten times. Every place of the exam counts."),
-        "forgets the last held-out run": Mistake(
-            lambda train, held_out, n: share(runs_of(held_out, n)[:-1], runs_of(train, n)),
-            "There are len(held_out) − n + 1 runs. Yours stop one before the end.",
-            next="`range(len(held_out) - n)` stops one too early."),
-        "forgets the last training run": Mistake(
-            lambda train, held_out, n: share(runs_of(held_out, n), runs_of(train, n)[:-1]),
-            "The training text has len(train) − n + 1 runs. Yours stop one before the end."),
-        "counts instead of giving a share": Mistake(number_leaked,
-            "That is how many runs leak. Divide by how many there are."),
-        "divides by the tokens": Mistake(
-            lambda train, held_out, n: number_leaked(train, held_out, n) / len(held_out),
-            "A text of M tokens has M − n + 1 runs of n, and not M."),
-        "gives the share that is clean": Mistake(
-            lambda train, held_out, n: 1 - leaked(train, held_out, n),
-            "That is the share of runs that do *not* leak."),
-        "looks up single tokens": Mistake(share_of_tokens,
-            "Single tokens always leak: every word of the exam has been used before. Look up runs of n in a row."),
-        "gives the share of tokens in leaked runs": Mistake(share_of_covered_tokens,
-            "You give the share of the *tokens* that lie in a leaked run. The share of the runs was asked for."),
-    },
-    hints=("`tokens.unfold(0, n, 1)` has every run of n tokens as a row.",
-           "Put the training runs into a set of tuples. Then look every held-out run up.",
-           "The number of held-out runs that are in the set, divided by the number of held-out runs."),
-)
-
-
 # -- 16.11 -------------------------------------------------------------------------------------------------------------
 
 exercise(
     id="16.11", title="The bytes of a conversation", kind="predict", stars=2, minutes=10, equations=("16.9",),
-    reference=416.808960, tolerance=2e-3, working=(by_hand.megabytes_of_decoding,),
+    reference=521.011200, tolerance=2e-3, working=(by_hand.megabytes_of_decoding,),
     mutants={
-        "forgets the convolution": Mistake(402.653184, "Those are the memories alone. Each layer also keeps the last "
+        "forgets the convolution": Mistake(503.31648, "Those are the memories alone. Each layer also keeps the last "
                                                        "three inputs of its convolution, 9D numbers.", "eq. 16.9"),
-        "keeps everything in two bytes": Mistake(215.482368, "The memories are in float32, four bytes a number; only "
+        "keeps everything in two bytes": Mistake(269.35296, "The memories are in float32, four bytes a number; only "
                                                              "the inputs of the convolution have two.", "eq. 16.9"),
-        "keeps everything in four bytes": Mistake(430.964736, "The inputs of the convolution are in bfloat16, two "
+        "keeps everything in four bytes": Mistake(538.70592, "The inputs of the convolution are in bfloat16, two "
                                                               "bytes a number.", "eq. 16.9"),
-        "serves one text": Mistake(13.02528, "That is one text. Each of the 32 has memories of its own.", "eq. 16.9"),
-        "counts one layer": Mistake(17.36704, "That is one layer. There are 24.", "eq. 16.9"),
-        "forgets the heads": Mistake(3235.381248, "A head has a matrix of (D/H)², and H of them make D²/H, not D².",
+        "keeps four inputs of the convolution": Mistake(526.90944,
+            "There are four taps, but the fourth input is the present. Three are kept, for q, k and v: 9D numbers.",
+            "eq. 16.9"),
+        "caches one stream of the convolution": Mistake(509.21472,
+            "The convolution runs over q, k and v: 3 · 3 · D numbers, not 3D.", "eq. 16.9"),
+        "exchanges the two dtypes": Mistake(287.04768,
+            "The memories are in float32, four bytes a number, and the inputs of the convolution in bfloat16, two.",
+            "eq. 16.9"),
+        "keeps the inputs of every token": Mistake(97140.08064,
+            "A convolution of four taps needs its last three inputs, however long the text.", "eq. 16.9"),
+        "counts in bytes": Mistake(521_011_200, "That is bytes. A megabyte is a million."),
+        "serves one text": Mistake(26.05056, "That is one text. Each of the 20 has memories of its own.", "eq. 16.9"),
+        "counts one layer": Mistake(21.70880, "That is one layer. There are 24.", "eq. 16.9"),
+        "forgets the heads": Mistake(8070.7584, "A head has a matrix of (D/H)², and H of them make D²/H, not D².",
                                      "eq. 16.9"),
-        "takes one head for all": Mistake(64.487424, "That is the matrix of one head. A layer has eight.", "eq. 16.9"),
-        "counts what attention would keep": Mistake(51539.607552, "2D numbers a token: those are the keys and values "
+        "takes one head for all": Mistake(49.152, "That is the matrix of one head. A layer has 16.", "eq. 16.9"),
+        "counts what attention would keep": Mistake(64424.50944, "2D numbers a token: those are the keys and values "
                                                     "of softmax attention. DeltaNet keeps matrices.", "eq. 16.9"),
-        "counts in mebibytes": Mistake(397.5, "That is in mebibytes, of 2²⁰ bytes. A megabyte is a million."),
+        "counts in mebibytes": Mistake(496.875, "That is in mebibytes, of 2²⁰ bytes. A megabyte is a million."),
     },
     hints=("How many numbers does one layer keep for one text? Equation 16.9.",
-           "The matrices: 1024²/8 numbers of 4 bytes. The convolution: 9 · 1024 numbers of 2 bytes.",
-           "524,288 + 18,432 bytes; times 24 layers, times 32 texts."),
-    why="A layer keeps 524,288 bytes of memories and 18,432 of inputs for one text; times 24 · 32 that is 416,808,960, "
-        "however long the texts. At 16,384 tokens attention would keep 51,540 megabytes in bfloat16, 124 times that.",
+           "The matrices: 2048²/16 numbers of 4 bytes. The convolution: 9 · 2048 numbers of 2 bytes.",
+           "1,048,576 + 36,864 bytes; times 24 layers, times 20 texts."),
+    why="A layer keeps 1,048,576 bytes of memories and 36,864 of inputs for one text; times 24 · 20 that is "
+        "521,011,200, however long the texts. At 16,384 tokens attention would keep 64,425 megabytes in bfloat16, 124 "
+        "times that.",
 )
 
 
@@ -351,12 +290,29 @@ exercise(
         "adds the two errors": Mistake(
             over(lambda a, b: a.std() / math.sqrt(len(a)) + b.std() / math.sqrt(len(b))),
             "Independent errors add up in their squares: √(e_a² + e_b²), which is less than e_a + e_b."),
+        "takes standard deviations for variances": Mistake(
+            over(lambda a, b: (a.std() / len(a) + b.std() / len(b)).sqrt()),
+            "s² is the variance, `a.var()`. You have put s in its place, and taken a root of it."),
+        "divides by the other's seeds": Mistake(over(lambda a, b: (a.var() / len(b) + b.var() / len(a)).sqrt()),
+            "Each variance is divided by the number of *its own* seeds."),
+        "divides both by all seeds": Mistake(
+            over(lambda a, b: ((a.var() + b.var()) / (len(a) + len(b))).sqrt()),
+            "The mean of a has n seeds and that of b has m, so each variance is divided by its own number."),
+        "compares medians": Mistake(
+            lambda a, b: (b.quantile(0.5) - a.quantile(0.5)) / (a.var() / len(a) + b.var() / len(b)).sqrt(),
+            "The difference of the *means* is asked for, and the standard error is that of means."),
+        "compares PyTorch's medians": Mistake(
+            lambda a, b: (b.median() - a.median()) / (a.var() / len(a) + b.var() / len(b)).sqrt(),
+            "The difference of the *means* is asked for. (And of an even number, `torch.median` takes the lower of the "
+            "two in the middle.)"),
         "adds the two spreads": Mistake(over(lambda a, b: a.std() + b.std()),
             "Independent errors add up in their squares, and the error of a mean is the spread divided by √n."),
         "forgets the root": Mistake(over(lambda a, b: a.var() / len(a) + b.var() / len(b)),
             "A variance is in squared units. Take the root before you divide by it."),
         "divides by n twice": Mistake(over(lambda a, b: (a.var() / len(a)**2 + b.var() / len(b)**2).sqrt()),
             "The variance of a mean of n runs is that of a run divided by n; you have divided the spread by n."),
+        "looks at b's spread only": Mistake(over(lambda a, b: b.std() / math.sqrt(len(b))),
+            "a's mean is uncertain, too. Add both squared errors."),
         "looks at one model's spread only": Mistake(over(lambda a, b: a.std() / math.sqrt(len(a))),
             "b's mean is uncertain, too. Add both squared errors."),
         "takes all runs for one kind": Mistake(over(pooled),

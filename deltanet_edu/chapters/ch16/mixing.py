@@ -108,6 +108,12 @@ def ahead(z, taps):
     return convolved(z.flip(1), taps).flip(1)
 
 
+def padded_behind(z, taps):
+    T = z.shape[1]
+    z = F.pad(z, (0, 0, 0, 3))
+    return sum(taps[i] * z[:, i:i + T] for i in range(4))
+
+
 def centered(z, taps):
     T = z.shape[1]
     z = F.pad(z, (0, 0, 2, 1))
@@ -191,6 +197,9 @@ SLIPS = {
     "looks one token ahead": Mistake(dict(conv=centered),
         "The window of four is shifted by one: token t sees token t + 1, which is what it will be asked for. All three "
         "zeros belong in front.", "eq. 16.4"),
+    "pads at the end": Mistake(dict(conv=padded_behind),
+        "With the three zeros behind the text, token t mixes with t + 1 to t + 3, its own future. They belong in "
+        "front.", "eq. 16.4", next="Change the last token of x. Which outputs change?"),
     "leaves SiLU out": Mistake(dict(act=lambda z: z),
         "After the convolution comes SiLU, for q, k and v.", "eq. 16.5"),
     "takes a ReLU": Mistake(dict(act=F.relu), "The activation is SiLU, x σ(x).", "eq. 16.5"),

@@ -73,6 +73,11 @@ def side_by_side(x, norm_1, mix, norm_2, mlp):
     return x + mix(norm_1(x)) + mlp(norm_2(x))
 
 
+def only_weighed(x, norm_1, mix, norm_2, mlp):
+    x = x + mix(norm_1(x))
+    return x + mlp(x * norm_2.weight)
+
+
 def one_stream(x, norm_1, mix, norm_2, mlp):
     return x + mlp(norm_2(x + mix(norm_1(x))))
 
@@ -221,6 +226,8 @@ SLIPS = {
     "adds to the normalized stream": Mistake(dict(block=rescaled_stream),
         "Your norm changes the stream itself: x = norm(x), and then x + ... Only what the mixer *reads* is "
         "normalized."),
+    "only weighs what the MLP reads": Mistake(dict(block=only_weighed),
+        "The second norm's weights are there, but nothing is divided by the root of the mean square."),
     "leaves the MLP without SiLU": Mistake(dict(mlp=lambda gate, value: gate * value),
         "One half goes through SiLU before it multiplies the other."),
     "puts both halves through SiLU": Mistake(dict(mlp=lambda gate, value: F.silu(gate) * F.silu(value)),

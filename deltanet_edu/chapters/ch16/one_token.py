@@ -342,6 +342,9 @@ SLIPS_OF_A_STEP = {
         "eq. 16.6"),
     "adds ε outside the root": Mistake(dict(norm=epsilon_outside),
         "ε belongs under the root, to the mean square. Outside it hardly dampens a faint read.", "eq. 16.6"),
+    "adds ε to the result": Mistake(dict(norm=lambda o: rms_norm(o, 0.0) + 1e-5),
+        "Your ε is added to the quotient, where it does nothing for the divisor. It belongs under the root; mind the "
+        "brackets.", "eq. 16.6"),
     "leaves ε out": Mistake(dict(norm=lambda o: rms_norm(o, 0.0)),
         "Without ε a faint read is blown up to full size, and a read of zero is 0/0. The card asks for 10⁻⁵ under "
         "the root.", "eq. 16.6"),

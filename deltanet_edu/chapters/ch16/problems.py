@@ -1,6 +1,6 @@
-"""The exercises of chapter 16, each with its solutions, mistakes and hints; 16.2 to 16.4 are in one_token.py, 16.8
-to 16.12 in measured.py, and the build, 16.13 to 16.19, in mixing.py, model_mistakes.py, loss.py, steps.py, loop.py and
-whole.py."""
+"""The exercises of chapter 16, each with its solutions, mistakes and hints; 16.2 to 16.4 are in one_token.py, 16.10 in
+leaks.py, 16.8 to 16.12 otherwise in measured.py, and the build, 16.13 to 16.19, in mixing.py, model_mistakes.py,
+loss.py, steps.py, loop.py and whole.py."""
 
 import math
 
@@ -79,6 +79,9 @@ exercise(
             "The whole cost belongs over the whole length, the *sum* of the characters.", "eq. 16.2"),
         "takes the logarithm once more": Mistake(lambda nats, chars: nats.log2().sum() / chars.sum(),
             "The losses are logarithms already, natural ones. To change their base, divide by ln 2.", "eq. 16.2"),
+        "takes the losses for probabilities": Mistake(lambda nats, chars: -nats.log2().sum() / chars.sum(),
+            "The losses are −ln p already. Once more −log₂ would be right for the probabilities themselves.",
+            "eq. 16.2"),
         "counts in tens": Mistake(lambda nats, chars: nats.sum() / math.log(10) / chars.sum(),
             "With ln 10 the unit is a decimal digit. A bit is ln 2 = 0.693 nats.", "eq. 16.2"),
         "gives characters per bit": Mistake(lambda nats, chars: chars.sum() * math.log(2) / nats.sum(),
@@ -209,6 +212,17 @@ exercise(
         "forgets the heads": Mistake(69, "Each of the H heads has a matrix of (D/H)², together D²/H, not D².",
                                          "eq. 16.9"),
         "takes one head for all": Mistake(21, "That is one head's matrix. There are H = 2 of them.", "eq. 16.9"),
+        "gives what the layer keeps": Mistake(9344,
+            "9,344 is how many numbers the DeltaNet layer keeps. After how many tokens does attention keep more?",
+            "eq. 16.9"),
+        "counts attention's cache for each head": Mistake(19,
+            "2D numbers a token is what all heads together keep, D / H numbers of a key and of a value in each of the "
+            "H = 2.", "eq. 16.9"),
+        "multiplies by the heads": Mistake(133,
+            "H matrices of (D/H)² are D²/H numbers. D² H would be 32,768.", "eq. 16.9"),
+        "forgets the convolution, and half of what attention keeps": Mistake(65,
+            "Two things: the convolution keeps 9D numbers more, and attention a key *and* a value for each token.",
+            "eq. 16.9"),
         "caches one stream of the convolution": Mistake(34, "The convolution runs over q, k and v: 3 × 3 × D numbers, "
                                                             "not 3D.", "eq. 16.9"),
     },
@@ -352,6 +366,9 @@ exercise(
             "Those are the exponentials. Probabilities are what is left after dividing by their sum."),
         "ignores top-k and temperature": Mistake(lambda logits, temperature, top_k: logits.softmax(-1),
             "All tokens are still in the draw, at temperature 1."),
+        "gives the best equal chances": Mistake(
+            lambda logits, temperature, top_k: (logits >= threshold(logits, top_k)).double() / top_k,
+            "Among the best, too, a better score is more likely: a softmax of theirs."),
         "keeps one too many": Mistake(with_one_more,
             "k + 1 tokens are left.", next="With top_k = 1 there is nothing to draw: one token has probability 1."),
     },

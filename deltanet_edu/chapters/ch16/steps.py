@@ -157,7 +157,7 @@ def groups(named, decay):
 def groups_by_loop(named, decay):
     made = {"params": [], "weight_decay": decay}, {"params": [], "weight_decay": 0}
     for name, p in named:
-        made[0 if p.dim() > 1 and p.shape[0] >= 9 else 1]["params"].append(p)
+        made[0 if p.dim() == 2 and p.shape[0] >= 9 else 1]["params"].append(p)
     return list(made)
 
 
@@ -194,11 +194,16 @@ def with_pairs(made, named, decay):
     return [dict(group, params=[(names[id(p)], p) for p in group["params"]]) for group in made]
 
 
+def sorted_by_size(made, named, decay):
+    return [dict(group, params=sorted(group["params"], key=lambda p: -p.numel())) for group in made]
+
+
 def group_cases(g):
     def named(**shapes):
         return [(name.replace("_at_", "."), torch.randn(shape, generator=g, dtype=torch.float64).requires_grad_())
                 for name, shape in shapes.items()]
     yield Case((named(W_at_weight=(9, 1), norm=(2,), taps=(2, 3)), 2), "a matrix, a norm, taps")
+    yield Case((named(conv_at_weight=(12, 1, 4), W_at_weight=(10, 2), norm=(3,)), 0.3), "taps of three dimensions")
     yield Case((named(embed_at_weight=(11, 2), norm_at_weight=(10,), taps=(4, 12), W_beta_at_weight=(3, 5)), 0.2),
                "an embedding, a norm, taps, W_β")
     yield Case((named(W_beta_at_weight=(8, 9), W_O_at_weight=(9, 9), head_norm=(4,), norm_at_weight=(9,)), 0.05),
@@ -238,6 +243,14 @@ exercise(
         "decays whatever has two dimensions": Mistake(grouped(lambda name, p: p.ndim == 2),
             "The taps have two dimensions as well, and so has W_β: a few rows each. Only what has more than 8 rows "
             "decays."),
+        "decays whatever has more than one dimension": Mistake(grouped(lambda name, p: p.ndim > 1 and len(p) > 8),
+            "Two dimensions are asked for. The taps of an `nn.Conv1d` have three, and more than 8 rows."),
+        "sorts the parameters": Mistake(grouped(finish=sorted_by_size),
+            "The right parameters are in each group, but the largest stand first. They keep the order in which they "
+            "come."),
+        "turns the order round": Mistake(grouped(finish=lambda made, named, decay: [
+                dict(group, params=group["params"][::-1]) for group in made]),
+            "The right parameters are in each group, the last ones first. They keep the order in which they come."),
         "looks at the rows alone": Mistake(grouped(lambda name, p: len(p) > 8),
             "A norm with D > 8 weights has as many rows. Matrices have two dimensions."),
         "looks at the columns": Mistake(grouped(lambda name, p: p.ndim == 2 and p.shape[1] > 8),
