@@ -235,7 +235,15 @@ BUILD = {
         "begins with another loss": [[("64", "32")]],
         "is trained otherwise": [[("0.01", "0.03")]],
         "warms up for one step, or a twentieth": [[("// 10", "// 20")]],
+        "warms up for ten steps": [[("max(1, len(starts) // 10)", "10")]],
+        "has a tenth of the rate": [[("0.01", "0.001")]],
+        "reads windows of 63 tokens": [[("64", "63")]],
+        "exchanges decay and clipping": [[("0.1, 1.0", "1.0, 0.1")]],
         "decays nothing": [[("0.01, 0.1", "0.01, 0.0")]],
+        "reads the windows in another order": [[("text, starts, 64", "text, starts.flip(0), 64")]],
+        "returns another model than it has trained": [[("return model,", "return MyModel(vocab, 32, 2, 2),")]],
+        "never zeroes the gradients": [
+            [("def train_mine", FIT.replace("        opt.zero_grad()\n", "") + "def train_mine")]],
         "makes another number of blocks": [[("32, 2, 2", "32, 2, 1")]],
     }),
 }

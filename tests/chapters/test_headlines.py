@@ -45,7 +45,8 @@ SAID = {
     ],
     "a step of a number's working": [
         ("2.3", 19, "`k_squared`, which should be subtracted"), ("5.1", 2.0, "one gives `v1` itself"),
-        ("16.6", 9344, "one "), ("9.1", 5.76, "the factor β = 0.25"), ("3.1", -9.6, "the factor β = 0.25"),
+        ("16.6", 9344, "gives what the layer keeps"), ("16.6", 1152, "one "), ("9.1", 5.76, "divides by β"),
+        ("3.1", -9.6, "the factor β = 0.25"),
     ],
     "an exception's meaning": [
         ("0.1", lambda S, v, k: S + v @ k, "it takes the dot product of vectors that do not fit"),
