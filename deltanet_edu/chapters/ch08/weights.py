@@ -1,7 +1,5 @@
 """Exercise 8.6: the sign of DeltaNet's attention weights."""
 
-import torch
-
 from ...ops import delta_rule_attention
 from ...tutor import AnswerError, Mistake, exercise
 from ..common import numbers, real
