@@ -70,7 +70,7 @@ with torch.no_grad():
         print(f"after {n:5,} tokens: {state_bytes(states):9,} bytes")
 
 # %% [markdown]
-# That is where it fails: two kilobytes for every token, for ever (16 bytes more count them). At the paper's 1.3 billion parameters (24 layers,
+# Here it fails: two kilobytes for every token, for ever (16 bytes more count them). At the paper's 1.3 billion parameters (24 layers,
 # D = 2,048, 16-bit numbers) a text of 100,000 tokens takes 19.7 gigabytes, for one reader.
 #
 # **The question of this chapter**: does a memory that cannot grow read as well? What is the delta rule worth there,

@@ -3,7 +3,7 @@
 #
 # {exercises}. `hint("16.2")` gives a push, `solution("16.2")` a solution.
 # The first four are the pieces of a running model: what it is measured by, and what one token does. The last seven, 16.13 to 16.19, are one build:
-# you write a language model and its training, from an empty cell, and train it. Everything but that training is in float64.
+# you write a language model and its training, from an empty cell, and train it. Everything that is checked is in float64.
 
 # %%
 import math
@@ -297,8 +297,8 @@ check("16.18", fit)
 # The last stage: train it. Your model, with D = 32, H = 2 and two layers, reads stories, letter by letter: windows of T = 64, peak rate 0.01, weight decay 0.1,
 # clipping at 1, and a warmup of a tenth of the steps, rounded down, but at least one step. Make the model, train it, and return both it and its losses.
 #
-# The check first makes a few short runs, in float64. Then it trains your model for 120 steps, gives the book's model the first weights of yours, trains it on the same windows, and
-# compares the two curves, tenth by tenth: a few seconds for each on a quiet machine. Only rounding may part them.
+# The check first makes a few short runs. Then it trains your model for 120 steps, gives the book's model the first weights of yours, trains it on the same windows, and
+# compares the two curves, tenth by tenth: ten seconds for each on a quiet machine, in float64, so that rounding does not part them.
 
 # %%
 def train_mine(text, vocab, starts):
