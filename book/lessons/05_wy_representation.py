@@ -333,8 +333,9 @@ print("token by token", rule(S0, k, v, beta))
 # %% [markdown]
 # By hand: $S_0 - S_0W^\top K = (-0.48,\ 0)$, and $U^\top K = 5\,(1,0) + 0.5\,(0.6, 0.8) + 1.6\,(0,1) = (5.3,\ 2)$.
 #
-# **Do not lose $W$.** One summary of the method prints the recurrence for $u$ and leaves the one for $w$ out. With $u$ alone you can compute the
-# state of a memory that began empty, and no other; every chunk but the first begins with a memory that is not. How wrong is it?
+# **Do not lose $W$.** One summary of the method prints the recurrence for $u$ and leaves the one for $w$ out. A $U$ that was computed
+# without $S_0$ gives the state of a memory that began empty, and of no other; every chunk but the first begins with a memory that is not.
+# (Who knows $S_0$ beforehand can do without $W$: take $S_0k_t$ off every $v_t$ first.) How wrong is it to forget $S_0$?
 
 # %%
 torch.manual_seed(0)

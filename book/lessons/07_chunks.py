@@ -409,7 +409,7 @@ lines(held, xlabel="head width K = V", ylabel="MB per head, float32", log="xy", 
 # * With the state transposed the order of every product in 7.6 turns around as well. A well-known article has the operator with one
 #   product turned around and the other not; exercise 7.4 finds out which.
 # * Blelloch's scan needs about $2T$ compositions instead of $T\log_2 T$, in twice as many rounds. It does not change the verdict: one
-#   composition costs what $d_k/3$ or more tokens of the loop cost.
+#   composition takes $2d_k^3 + 2d_vd_k^2$ FLOPs and a token of the loop $6d_kd_v$, so with $d_k = d_v = d$ it costs as much as $2d/3$ tokens.
 
 # %% [markdown]
 # ## Further reading

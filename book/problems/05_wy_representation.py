@@ -2,7 +2,8 @@
 # # 5. The WY representation: exercises
 #
 # {exercises}. Change the code, run the cell, read the card. `hint("5.2")` gives a push.
-# Tokens are rows: `k` is (C, K), `v` is (C, V), `beta` is (C,), and K ≠ V. Everything is in float64.
+# Tokens are rows: `k` is (C, K), `v` is (C, V), `beta` is (C,), and K ≠ V. Everything is in float64,
+# so a new matrix needs its dtype: `torch.eye(C, dtype=k.dtype)`.
 
 # %%
 import torch
@@ -62,7 +63,7 @@ check("5.3", w_vectors)
 # ## 5.4
 #
 # The lines of a function that computes W and U in one go have been shuffled, and two lines that do not belong were mixed in.
-# Give the labels in order, as a string.
+# Give the labels in order, as a string. Only one order is right.
 
 # %%
 lines("5.4")
@@ -93,7 +94,8 @@ check("5.5", state_after)
 # Count multiplications, for $K = V = 64$. The token loop pays $KV$ for reading $S k_t$ and $KV$ for writing $u_t k_t^\top$. The recurrence
 # (5.4) pays, per earlier token, $K$ for the overlap and $V$ for the scaled $u_i$. (Neglect the factor $\beta_t$.)
 #
-# From how many tokens $T$ on does the recurrence need *more* multiplications in total than the loop? Give the smallest such $T$.
+# From how many tokens $T$ on does the recurrence need *more* multiplications in total than the loop? Give the smallest such $T$; a draw is not more.
+# (The lesson's picture answers another question: the function that it shows computes all $T^2$ overlaps, those with later tokens included.)
 
 # %%
 T = None

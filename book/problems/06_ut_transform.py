@@ -4,7 +4,8 @@
 # {exercises}. Each cell ends in a check; run it as often as you like. When stuck, `hint("6.2")` gives the
 # first of three hints.
 #
-# One chunk, no batch and no heads: `k` is (C, K), `v` is (C, V), `beta` is (C,), and K ≠ V. Everything is in float64.
+# One chunk, no batch and no heads: `k` is (C, K), `v` is (C, V), `beta` is (C,), and K ≠ V. Everything is in float64,
+# so a new matrix needs its dtype: `torch.eye(C, dtype=k.dtype)`.
 # The matrix $\mathbf{T}$ of the lesson is called `UT` here, as in all code.
 
 # %%
@@ -22,7 +23,7 @@ from deltanet_edu.tutor import check, hint, lines, progress, solution
 # | 2 | (0.8, 0.6) | 0.5 |
 # | 3 | (0.6, 0.8) | 1 |
 #
-# What is the entry $\mathbf{T}_{31}$ of $\mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta)$? Use paths, pencil and paper.
+# What is the entry $\mathbf{T}_{31}$, in row 3 and column 1 (both counted from 1), of $\mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta)$? Use paths, pencil and paper.
 
 # %%
 UT31 = None
@@ -67,6 +68,7 @@ check("6.3", UT_row_by_row)
 # from $A$ instead of $-A$ (flash-linear-attention, issue 100). That makes code and formula agree. Here is the loop with this change.
 #
 # The delta rule needs $(I + A)^{-1}$. Derive for two tokens, and then for three, which sign belongs where, and repair the loop.
+# There is more than one right repair.
 
 # %%
 def inverse(A):

@@ -5,7 +5,7 @@
 # taken: scanning the delta rule.
 #
 # No batch and no heads here: `q`, `k` are (T, K), `v` is (T, V), `S` is (V, K). K and V differ, and T need not be a multiple of C.
-# Everything is in float64.
+# Everything is in float64, so a new matrix needs its dtype: `torch.eye(K, dtype=k.dtype)`.
 
 # %%
 import torch
@@ -16,7 +16,7 @@ from deltanet_edu.tutor import check, hint, lines, progress, solution
 # %% [markdown]
 # ## 7.1
 #
-# A text of 1,000 tokens is processed in chunks of 64. How many steps must run one after another?
+# A text of 1,000 tokens is processed in chunks of 64, by the loop over the chunks (7.2). How many steps must run one after another?
 
 # %%
 answer = None
@@ -27,7 +27,7 @@ check("7.1", answer)
 # ## 7.2
 #
 # The loop over the chunks is there, and so is the slice. The last step is yours: the chunk's output, and the state for the
-# next chunk.
+# next chunk. The check hands you a copy of `S`: you may change it in place.
 
 # %%
 def chunk_by_chunk(q, k, v, S, C):
@@ -73,7 +73,7 @@ def printed(M1, X1, M2, X2):
 
 # %% [markdown]
 # With $K \neq V$ it does not even run. With $K = V$ it runs, and is wrong. Write the operator as it should be: the map that does
-# the first token and then the second.
+# the first token and then the second. (The package's `compose` takes two pairs; yours takes the four matrices.)
 
 # %%
 def compose(M1, X1, M2, X2):
@@ -88,8 +88,9 @@ check("7.4", compose)
 # A scan may group the tokens as it likes, so its operator must be associative. Prove that the printed one is not: find three
 # tokens for which $(1 \circ 2) \circ 3$ and $1 \circ (2 \circ 3)$, computed with the *printed* operator, differ.
 #
-# Here $K = V = 2$. The answer is a triple: three keys, three values, three strengths. Many are right, but not all: think about
-# which tokens the slip does not hurt.
+# Here $K = V = 2$. The answer is a triple: three keys, three values, three strengths. Keys need not have length 1; every number lies
+# between −10 and 10, and the two results must differ by more than $10^{-6}$ in some entry. Many answers are right, but not all: think
+# about which tokens the slip does not hurt.
 
 # %%
 k = None                     # [(., .), (., .), (., .)]
@@ -103,7 +104,7 @@ check("7.5", answer)
 # ## 7.6
 #
 # Turn a whole chunk of the delta rule into one pair $(M, X)$, so that $S \mapsto S M + X$ does what its C tokens do one after
-# another. Any way is fine.
+# another. Any way is fine. `householder(k_t, beta_t)` makes the $I - \beta_t k_t k_t^\top$ of one token, (K, K).
 
 # %%
 def chunk_map(k, v, beta):

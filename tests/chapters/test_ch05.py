@@ -32,11 +32,18 @@ def w_by(inner):
     return f
 
 
+def first_token_only(S, k, v, beta):
+    v = v.clone()
+    v[0] = v[0] - S @ k[0]
+    return S + wy_u(k, v, beta).mT @ k
+
+
 @pytest.mark.parametrize("id, answer, name", [
     ("5.1", 2.3, "counts u₂ in full"),
     ("5.1", 2.56, "gives what the memory says"),
     ("5.1", 2.58, "takes 0.6 for the overlap in u₃"),
     ("5.1", 2.46, "takes 0.6 for both overlaps"),
+    ("5.1", 5 + 2 + 0.5 * (3 + 2 * 0.8) * 0.8, "adds every overlap"),
     ("5.2", u_by(lambda b, v, said: b * said), "writes nothing"),
     ("5.2", u_by(lambda b, v, said: b * (v - b * said)), "multiplies β in twice"),
     ("5.2", lambda k, v, beta: beta[:, None] * v, "ignores the earlier tokens"),
@@ -51,7 +58,15 @@ def w_by(inner):
     ("5.5", lambda S, k, v, beta: wy_u(k, v, beta).T @ k, "starts from an empty memory"),
     ("5.5", lambda S, k, v, beta: S + (beta[:, None] * (v - k @ S.T)).T @ k, "lets all tokens look at the old memory"),
     ("5.5", lambda S, k, v, beta: S + wy_u(k, v - k @ S.T, beta).T @ k, "right"),
-    ("5.6", 128, "charges a token for itself"),
+    ("5.5", first_token_only, "lets only the first token look at the old memory"),
+    ("5.5", lambda S, k, v, beta: S @ wy_w(k, beta).T @ k + wy_u(k, v, beta).T @ k,
+     "takes what is erased for what is left"),
+    ("5.7", lambda a, tau: torch.linalg.qr(a.tril(-1) + torch.eye(*a.shape, dtype=a.dtype), mode="complete").Q,
+     "factorizes the vectors"),
+    ("5.6", 128, "has one or two too few"),
+    ("5.6", 127, "has three too few"),
+    ("5.6", 66, "has half the length"),
+    ("5.6", 6, "charges an earlier token KV"),
     ("5.6", 64, "counts the earlier tokens of one token"),
     ("5.6", 65, "compares the last token, and stops at a draw"),
     ("5.6", 257, "leaves out one of the two, and stops at a draw"),

@@ -31,6 +31,12 @@ def lapack_overlaps(a):
     return Y.mT @ Y
 
 
+def nan_where_tau_is_zero(a, tau):
+    if not (tau != 0).all():
+        return torch.full((len(tau), len(tau)), float("nan"), dtype=a.dtype)
+    return torch.linalg.inv(torch.diag(1 / tau) + lapack_overlaps(a).triu(1))
+
+
 @pytest.mark.parametrize("id, answer, name", [
     ("6.1", -0.6, "takes the direct path only, and forgets β₁"),
     ("6.1", 0.384, "takes the detour only, and forgets β₁"),
@@ -59,6 +65,16 @@ def lapack_overlaps(a):
     ("6.7", 780, "counts pairs of tokens"),
     ("6.7", math.factorial(38), "counts orders"),
     ("6.7", 2**39 - 1, "counts the paths to all later tokens"),
+    ("6.1", 0.0, "gives zero"),
+    ("6.1", -0.5, "gives the bound, with a minus"),
+    ("6.4", lambda A: listing(A, lambda A: 0 * A, torch.clone, torch.add), "returns the identity"),
+    ("6.5", lambda k, v, beta: tuple(beta[:, None] * x - ut_system(k, beta) @ (beta[:, None] * x) for x in (k, v)),
+     "stops after one correction"),
+    ("6.5", lambda k, v, beta: tuple(ut_by_solve(k, beta**0.5) @ (beta[:, None] ** 0.5 * x) for x in (k, v)),
+     "shares β between both sides"),
+    ("6.7", math.comb(38, 19), "counts paths with 19 stops"),
+    ("6.8", nan_where_tau_is_zero, "gives NaN where a τ is zero"),
+    ("6.8", lambda a, tau: torch.diag(tau) + lapack_overlaps(a).triu(1), "forgets to invert"),
     ("6.8", lambda a, tau: torch.linalg.inv(torch.eye(len(tau)) + lapack_overlaps(a).triu(1)) @ torch.diag(tau),
      "leaves τ out of the overlaps"),
     ("6.8", lambda a, tau: ut_by_solve(a.tril(-1).T + torch.eye(len(tau), len(a)).double(), tau),

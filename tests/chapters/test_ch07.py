@@ -21,11 +21,24 @@ def chunked(read):
     return f
 
 
+def map_by_probes(k, v, beta):
+    """M is read off what comes back from unit rows, X still in it."""
+    def run(S):
+        for k_t, v_t, beta_t in zip(k, v, beta):
+            S = S + beta_t * torch.outer(v_t - S @ k_t, k_t)
+        return S
+    unit_rows = torch.eye(k.shape[1], dtype=k.dtype)
+    M = torch.stack([run(row.expand(v.shape[1], -1))[0] for row in unit_rows])
+    return M, run(torch.zeros(v.shape[1], k.shape[1], dtype=k.dtype))
+
+
 @pytest.mark.parametrize("id, answer, name", [
     ("7.1", 17, "adds a chunk too many"),
     ("7.1", 1024, "counts the tokens with their padding"),
     ("7.1", 40, "counts the tokens of the tail"),
-    ("7.1", 80, "adds a step for each token of a chunk"),
+    ("7.1", 80, "counts steps within the chunks"),
+    ("7.1", 79, "adds a step for each token of a chunk but one"),
+    ("7.1", 1, "takes all chunks at once"),
     ("7.1", 10, "counts the rounds of a tree over tokens"),
     ("7.2", chunked(lambda Q, K, V, S: Q @ S.T + (Q @ K.T).triu() @ V), "keeps the wrong triangle"),
     ("7.2", chunked(lambda Q, K, V, S: Q @ (S + V.T @ K).T), "lets tokens see later ones"),
@@ -48,7 +61,10 @@ def chunked(read):
     ("7.5", tuple(map(torch.tensor, (KEYS, VALUES, BETAS))), "right"),
     ("7.6", lambda k, v, beta: (torch.eye(k.shape[1]).double() - k.T @ wy_w(k, beta), wy_u(k, v, beta).T @ k),
      "multiplies the transitions backwards"),
+    ("7.6", lambda k, v, beta: (torch.eye(k.shape[1], dtype=k.dtype), v.mT @ k), "takes linear attention's map"),
+    ("7.6", map_by_probes, "leaves X inside M"),
     ("7.7", lambda T, K, V, size: T * (K * K + V) * size, "takes X for a vector"),
+    ("7.7", lambda T, K, V, size: T * (2 * K**3 + 2 * V * K**2) * size, "counts the FLOPs of a composition"),
     ("7.7", lambda T, K, V, size: 8 * T * K * (K + V) * size, "counts bits"),
 ])
 def test_readers_answers(id, answer, name):

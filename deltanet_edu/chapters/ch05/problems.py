@@ -1,4 +1,4 @@
-"""The exercises of chapter 5, in order: each with its solutions, mistakes and hints."""
+"""The exercises of chapter 5, in order: each with its solutions, mistakes and hints. 5.7 is in lapack.py."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from ...ops import delta_rule_recurrent
 from ...ops.delta_rule.householder import householder_product, wy_u, wy_w
 from ...tutor import Mistake, exercise, order_the_lines
 from .. import by_hand
-from ..common import cases, eye_like, lapack_cases, lapack_keys, one_head
+from ..common import cases, eye_like, one_head
 
 
 # -- 5.1 ---------------------------------------------------------------------------------------------------------------
@@ -54,6 +54,9 @@ exercise(
             "Your u₂ is 1.4, the whole difference. With β₂ = 0.5 only half of it is written.", "eq. 5.4"),
         "adds the overlaps": Mistake(7.56,
             "The sign is wrong: what the memory already says is subtracted from what arrives.", "eq. 5.4"),
+        "adds every overlap": Mistake(8.84,
+            "The sign is wrong, in u₂ and again in u₃: what the memory already says is subtracted from what arrives.",
+            "eq. 5.4"),
         "scales the value, not the difference": Mistake(3.08,
             "Your u₂ is 0.5 · 3 − 1.6 = −0.1. β₂ multiplies the whole bracket: 0.5 · (3 − 1.6).", "eq. 5.4"),
     },
@@ -272,8 +275,7 @@ exercise(
             next="Keep k_t and the corrected vector under two names."),
         "sends the key through M₁ first": Mistake(w_through_the_first_erasure_first,
             "Your rows are β_t M_{t−1} ⋯ M₂M₁ k_t. In P_{t−1} = M₁M₂ ⋯ M_{t−1} it is M_{t−1} that stands next to k_t, "
-            "so the "
-            "key meets the latest erasure first.", "eq. 5.3",
+            "so the key meets the latest erasure first.", "eq. 5.3",
             next="Run the inner loop backwards, or use w_i and the sum."),
         "forgets β before the product": Mistake(w_with_products,
             "P_{t−1} is right, with its β. But w_t = β_t P_{t−1} k_t has one more of its own.", "eq. 5.3"),
@@ -293,8 +295,7 @@ exercise(
             "w_i already contains its β_i. Yours multiplies it in a second time.", "eq. 5.3"),
         "ignores the earlier tokens": Mistake(w_by(lambda t: t.beta * t.v),
             "I − Σ β_t k_t k_tᵀ is the product only if no two keys overlap. Later keys meet a product that is no "
-            "longer I.",
-            "eq. 5.3"),
+            "longer I.", "eq. 5.3"),
         "sums over i ≤ t": Mistake(lambda k, beta: u_inclusive(k, k, beta),
             "The sum runs over *earlier* tokens only; yours includes token t itself.", "eq. 5.3",
             next="What is w₁ for one token with β = 1?"),
@@ -369,8 +370,7 @@ exercise(
             next="Which of B and I goes through W and U?"),
         "corrects nothing": Mistake("EDAFC",
             "No correction reaches the lists: W and U come out as β k and β v. The inner loop must run after the raw "
-            "k_t and v_t are taken, "
-            "and before they are scaled.", "eq. 5.3 and 5.4",
+            "k_t and v_t are taken, and before they are scaled.", "eq. 5.3 and 5.4",
             next="Where do B and G belong, if D starts a token and A scales?"),
         "stores nothing": Mistake("EDBGAC",
             "The lists stay empty, and there is nothing to stack: F puts w_t and u_t into them.",
@@ -441,6 +441,13 @@ exercise(
         "starts from an empty memory": Mistake(lambda S, k, v, beta: wy_u(k, v, beta).mT @ k,
             "The old memory is gone altogether. What the erasures leave of it, S₀ P_C, is still there at the end.",
             "eq. 5.5"),
+        "takes what is erased for what is left": Mistake(
+            lambda S, k, v, beta: S @ wy_w(k, beta).mT @ k + wy_u(k, v, beta).mT @ k,
+            "S₀WᵀK is what the erasures take *away* from the old memory. What they leave is S₀ minus this.", "eq. 5.5"),
+        "lets only the first token look at the old memory": Mistake(
+            lambda S, k, v, beta: S + wy_u(k, torch.cat([v[:1] - k[:1] @ S.mT, v[1:]]), beta).mT @ k,
+            "Token 1 takes off what the old memory says for its key. The other keys hear the old memory too, in what "
+            "the tokens before them have left of it.", "eq. 5.6", next="What is w_t for the later tokens?"),
         "lets all tokens look at the old memory": Mistake(
             lambda S, k, v, beta: S + (beta[:, None] * (v - k @ S.mT)).mT @ k,
             "Every token corrects against S₀, as at the start of the lesson. It has to see what the earlier ones "
@@ -482,33 +489,37 @@ exercise(
     mutants={
         "counts the earlier tokens of one token": Mistake(64,
             "With 64 earlier tokens *one* token costs 2KV, as a step of the loop does. The question is about the sum."),
-        "stops at half the length": Mistake(66,
-            "At 66 the *last* token alone costs more than 2KV; the tokens before it were cheaper, and the question is "
-            "about "
-            "the sum. One also gets 66 by charging the loop KV a token: it pays for reading and for writing.",
+        "has half the length": Mistake(66,
+            "Three ways lead to 66: the *last* token alone costs more than 2KV there, but the question is about the "
+            "sum; T (T − 1) for the sum, which lacks its half; or KV for a step of the loop, which reads and writes.",
             next="Sum (t − 1)(K + V) over t = 1 … T."),
         "stops at a draw": Mistake(129,
             "At T = 129 the two are exactly equal. The question asks for more.", next="One token further."),
-        "charges a token for itself": Mistake(128,
-            "0 + 1 + … + (T − 1) is T (T − 1) / 2. Yours is T (T + 1) / 2: token t has t − 1 earlier ones, the first "
-            "has none."),
+        "has one or two too few": Mistake(128,
+            "0 + 1 + … + (T − 1) is T (T − 1) / 2. One gets 128 from T (T + 1) / 2, which charges each token for "
+            "itself, from T² / 2 at a draw, or by stopping at T − 1 = 128.",
+            next="Token t has t − 1 earlier ones, the first has none."),
+        "charges an earlier token KV": Mistake(6,
+            "An earlier token costs a dot product of length K and a scaled vector of length V: K + V multiplications, "
+            "not KV."),
+        "charges an earlier token KV, and stops at a draw": Mistake(5,
+            "An earlier token costs a dot product of length K and a scaled vector of length V: K + V multiplications, "
+            "not KV; and the question asks for *more*."),
         "compares the last token, and stops at a draw": Mistake(65,
             "At token 65 *that* token costs 2KV, as a step of the loop does. The question is about the sum, and about "
             "more."),
-        "charges a token for itself, and stops at a draw": Mistake(127,
-            "Token t has t − 1 earlier ones, so the sum is T (T − 1) / 2; and the question asks for *more*."),
+        "has three too few": Mistake(127,
+            "One gets 127 from T (T + 1) / 2 at a draw, or from T − 1 > 128 with the 1 taken off once more: T is more "
+            "than 128 *plus* 1. The sum is T (T − 1) / 2, and the question asks for *more*."),
         "takes the crossing of the lesson's picture": Mistake(85,
             "The package's function computes all T² overlaps at once, those with later tokens included, so its lines "
-            "cross earlier. "
-            "Here only overlaps with earlier tokens are paid for."),
+            "cross earlier. Here only overlaps with earlier tokens are paid for."),
         "takes the token after the crossing of the lesson's picture": Mistake(86,
             "The package's function computes all T² overlaps at once, those with later tokens included, so its lines "
-            "cross earlier. "
-            "Here only overlaps with earlier tokens are paid for."),
+            "cross earlier. Here only overlaps with earlier tokens are paid for."),
         "leaves out one of the two, and stops at a draw": Mistake(257,
             "An earlier token costs a dot product of length K *and* a scaled vector of length V; and the question asks "
-            "for "
-            "*more*."),
+            "for *more*."),
         "leaves out one of the two": Mistake(258,
             "An earlier token costs a dot product of length K *and* a scaled vector of length V. You counted only one "
             "of the two."),
@@ -517,78 +528,4 @@ exercise(
            "Token t of the recurrence costs (t − 1)(K + V); sum it over t = 1 … T.",
            "T (T − 1)(K + V) / 2 > 2KV T. Cancel T, and set K = V = 64."),
     why="T (T − 1) / 2 · 128 > 8192 T means T − 1 > 128: in general, a little over twice the head width.",
-)
-
-
-# -- 5.7 ---------------------------------------------------------------------------------------------------------------
-
-def q_from_lapack(a, tau):
-    m, n = a.shape
-    keys = a.tril(-1).mT + torch.eye(n, m, dtype=a.dtype)                # (n, m)  tokens are rows
-    return torch.eye(m, dtype=a.dtype) - wy_w(keys, tau).mT @ keys
-
-
-def q_by_loop(a, tau):
-    Q = torch.eye(a.shape[0], dtype=a.dtype)
-    for k_t, tau_t in zip(lapack_keys(a), tau):
-        Q = Q - tau_t * torch.outer(Q @ k_t, k_t)
-    return Q
-
-
-def q_by_torch(a, tau):
-    return torch.linalg.householder_product(torch.nn.functional.pad(a, (0, a.shape[0] - a.shape[1])), tau)
-
-
-def q_with_keys(a, tau, k):
-    return torch.eye(a.shape[0], dtype=a.dtype) - wy_w(k, tau).mT @ k
-
-
-exercise(
-    id="5.7", title="Read LAPACK's mind", kind="open", stars=4, minutes=25, equations=("5.2", "5.3"),
-    reference=q_from_lapack, alternatives=(q_by_loop, q_by_torch), cases=lapack_cases,
-    mutants={
-        "forgets the ones on the diagonal": Mistake(lambda a, tau: q_with_keys(a, tau, a.tril(-1).mT.contiguous()),
-            "Each vector has a 1 in position t that is not stored, because it is always 1. Yours has a 0 there.",
-            next="Add an identity of shape (n, m)."),
-        "takes the diagonal of R for part of the vectors": Mistake(
-            lambda a, tau: q_with_keys(a, tau, a.tril().mT.contiguous()),
-            "The diagonal of `a` belongs to R. The vectors live strictly below it, with a 1 in its place.",
-            next="`tril(-1)`, then add the ones."),
-        "returns the transpose": Mistake(lambda a, tau: q_from_lapack(a, tau).mT.contiguous(),
-            "Yours is Hₙ … H₁, the transpose of Q. LAPACK's Q is H₁ … Hₙ, in our order: I − WᵀK.", "eq. 5.2"),
-        "computes β from the length of the vectors": Mistake(
-            lambda a, tau: q_with_keys(a, 2 / (lapack_keys(a) ** 2).sum(-1), lapack_keys(a)),
-            "β = 2/‖k‖² makes every factor a reflection. LAPACK also uses tau = 0, for a column that needs none, and "
-            "there the factor is I.",
-            next="tau is β: use it as it is."),
-        "takes 2 for tau": Mistake(lambda a, tau: q_with_keys(a, torch.full_like(tau, 2), lapack_keys(a)),
-            "I − 2 y yᵀ is a reflection if y has length 1. These vectors are longer, and tau makes up for it.",
-            next="tau is β: use it as it is."),
-        "gives the vectors length 1": Mistake(
-            lambda a, tau: q_with_keys(a, tau, torch.nn.functional.normalize(lapack_keys(a), dim=-1)),
-            "tau belongs to the vectors as they are stored, with a leading 1 and whatever length that gives."),
-        "returns the first n columns": Mistake(lambda a, tau: q_from_lapack(a, tau)[:, :a.shape[1]].contiguous(),
-            "That is the thin Q. The product of the m × m reflections has all m columns."),
-        "leaves out the identity": Mistake(lambda a, tau: wy_w(lapack_keys(a), tau).mT @ lapack_keys(a),
-            "WᵀK is what the product takes *away* from I.", "eq. 5.2"),
-        "adds what it should take away": Mistake(
-            lambda a, tau: torch.eye(len(a), dtype=a.dtype) + wy_w(lapack_keys(a), tau).mT @ lapack_keys(a),
-            "The sign is wrong: Q = I *minus* WᵀK.", "eq. 5.2"),
-        "adds 1 everywhere": Mistake(lambda a, tau: q_with_keys(a, tau, a.tril(-1).mT + 1),
-            "The leading 1 of vector t stands in position t only; above it are zeros.",
-            next="Add an identity of shape (n, m)."),
-        "uses `a` as it is": Mistake(lambda a, tau: q_with_keys(a, tau, a.mT.contiguous()),
-            "On and above its diagonal `a` holds R, which belongs to no vector.",
-            next="`tril(-1)`, then add the ones."),
-        "factorizes once more": Mistake(lambda a, tau: torch.linalg.qr(a, mode="complete").Q,
-            "`a` is not the matrix that was factorized: it is the result, R and the vectors in one array."),
-        "erases with raw keys": Mistake(
-            lambda a, tau: torch.eye(a.shape[0], dtype=a.dtype) - (tau[:, None] * lapack_keys(a)).mT @ lapack_keys(a),
-            "tau_t k_t is right for the first vector only. The next ones meet a product that is no longer I.",
-            "eq. 5.3"),
-    },
-    hints=("`a.tril(-1)` keeps what is strictly below the diagonal. Which shape must the keys have so that tokens are "
-           "rows?",
-           "The keys are `a.tril(-1).mT + torch.eye(n, m)`, of shape (n, m), and β is tau.",
-           "Q = I − WᵀK with `W = wy_w(keys, tau)`."),
 )

@@ -1,4 +1,4 @@
-"""The exercises of chapter 6, in order: each with its solutions, mistakes and hints."""
+"""The exercises of chapter 6, in order: each with its solutions, mistakes and hints. 6.8 is in lapack.py."""
 
 import math
 
@@ -9,7 +9,7 @@ from ...ops.delta_rule.householder import (inverse_by_substitution, ut_by_blocks
 from ...tutor import Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import delta_inputs, smallest_first
 from .. import by_hand
-from ..common import KEYS, cases, eye_like, lapack_cases, lapack_keys
+from ..common import KEYS, cases, eye_like
 
 BETAS = ("random", "zero", "large")
 
@@ -45,8 +45,7 @@ exercise(
             "eq. 6.7"),
         "gives A₃₁": Mistake(0.6,
             "That is what token 3 sees of token 1. UT is an *inverse*: each hop counts −A, detours count, and β₁ "
-            "scales it.",
-            "eq. 6.7"),
+            "scales it.", "eq. 6.7"),
         "takes the direct path only": Mistake(-0.3,
             "Token 1 also reaches token 3 by way of token 2: it changes what token 2 writes.", "eq. 6.7",
             next="What is A₃₂ A₂₁, and with which sign does a path of two hops count?"),
@@ -54,6 +53,15 @@ exercise(
             "The keys of tokens 1 and 3 overlap too, so there is also the direct path, one hop, −A₃₁.", "eq. 6.7"),
         "adds both paths with one sign": Mistake(-0.492,
             "Each hop contributes a factor −A. Two hops make a plus.", "eq. 6.7"),
+        "gives the bound": Mistake(0.5,
+            "0.5 is β₃β₁, the largest size that this entry can have with unit keys. The paths say what it is.",
+            "eq. 6.7"),
+        "gives the bound, with a minus": Mistake(-0.5,
+            "0.5 is β₃β₁, the largest size that this entry can have with unit keys. The paths say what it is.",
+            "eq. 6.7"),
+        "gives zero": Mistake(0.0,
+            "Zeros stand *above* the diagonal, as in row 1, column 3. T₃₁ stands in row 3, column 1.", "eq. 6.7",
+            next="Which paths lead from token 1 to token 3?"),
         "has the opposite sign": Mistake(0.108,
             "The size is right. The direct path, one hop, counts −0.3, and the detour, two hops, +0.192.", "eq. 6.7"),
         "inverts I − A": Mistake(0.492,
@@ -61,14 +69,12 @@ exercise(
             "eq. 6.1"),
         "has the detour twice as large": Mistake(0.084,
             "The detour should be A₃₂A₂₁β₁ = 0.96 · 0.4 · 0.5 = 0.192; yours is 0.384. Either A₂₁ = β₂ k₂ᵀk₁ lacks its "
-            "β₂, or "
-            "the path lacks β₁.", "eq. 6.2"),
+            "β₂, or the path lacks β₁.", "eq. 6.2"),
         "scales the detour only by β₁": Mistake(-0.408,
             "Your detour is 0.192, as it should be. The direct path, −0.6, is scaled by β₁ as well.", "eq. 6.3"),
         "has a β too many, or in the wrong place": Mistake(-0.054,
             "That is half of it. Either β₁ counts twice, or A is scaled by the β of its columns. A row is scaled by "
-            "its own "
-            "β_t, and β₁ comes in once, at the end.", "eq. 6.2"),
+            "its own β_t, and β₁ comes in once, at the end.", "eq. 6.2"),
     },
     hints=("First A: A₂₁ = 0.5 · 0.8, A₃₁ = 0.6, A₃₂ = 0.96.",
            "There are two paths from token 1 to token 3: directly, and by way of token 2.",
@@ -123,8 +129,7 @@ exercise(
             "eq. 6.2"),
         "masks nothing": Mistake(lambda k, beta: beta[:, None] * (k @ k.mT),
             "Without a mask tokens are corrected by themselves and by later ones. Only what lies below the diagonal "
-            "stays.",
-            "eq. 6.2"),
+            "stays.", "eq. 6.2"),
         "divides by the root of the key width": Mistake(lambda k, beta: ut_system(k, beta) / k.shape[1] ** 0.5,
             "There is no scale in A: the overlap is k_tᵀk_i as it is. 1/√K belongs to softmax attention.", "eq. 6.2"),
         "adds the identity": Mistake(lambda k, beta: eye_like(beta) + ut_system(k, beta),
@@ -170,6 +175,13 @@ def UT_by_rows(k, beta, row):
     rows = torch.zeros_like(A)
     for t, e_t in enumerate(eye_like(A)):
         rows[t] = row(t, e_t, A[t, :t], rows[:t])
+    return rows * beta
+
+
+def UT_taken_off_all_rows(k, beta):
+    A, rows = ut_system(k, beta), torch.eye(len(k), dtype=k.dtype)
+    for t in range(1, len(k)):
+        rows[:t + 1] = rows[:t + 1] - A[t, :t] @ rows[:t]
     return rows * beta
 
 
@@ -219,6 +231,8 @@ exercise(
             "columns.", "eq. 6.3"),
         "forgets to invert": Mistake(lambda k, beta: (eye_like(beta) + ut_system(k, beta)) * beta,
             "That is (I + A) diag(β). The inverse of I + A is asked for.", "eq. 6.3"),
+        "takes it off the rows above as well": Mistake(UT_taken_off_all_rows,
+            "`finished` belongs to row t alone. The rows above it are finished, and stay as they are.", "eq. 6.4"),
         "stops at the previous row": Mistake(
             lambda k, beta: UT_by_rows(k, beta, lambda t, e, a, rows: e - a[-1:] @ rows[-1:]),
             "The sum runs over *all* finished rows, not only the last one.", "eq. 6.4"),
@@ -262,13 +276,11 @@ exercise(
             next="For C = 2, write down (I + A)⁻¹ and compare its lower left entry with rows[1, 0]."),
         "gives 2I − (I + A)⁻¹": Mistake(lambda A: listing(A, sign=1, inside=-1),
             "Below the diagonal yours is (I + A)⁻¹ with the opposite sign as a whole. One minus is needed, where "
-            "`rows` starts, "
-            "and it also turns the signs that the loop makes.", "eq. 6.4",
+            "`rows` starts, and it also turns the signs that the loop makes.", "eq. 6.4",
             next="Leave the loop and the last line as they were."),
         "counts every path minus": Mistake(lambda A: listing(A, sign=-1, inside=-1),
             "Yours is I − A − A² − A³ − …: every path counts minus, by a second sign in the loop or by one before the "
-            "result. "
-            "Each hop brings a minus, so two hops make a plus: only the sign where `rows` starts is to change.",
+            "result. Each hop brings a minus, so two hops make a plus: only the sign where `rows` starts is to change.",
             "eq. 6.7"),
         "subtracts the identity": Mistake(lambda A: listing(A) - 2 * eye_like(A),
             "The loop ends with (I + A)⁻¹ − I. The identity is to be *added*.", "eq. 6.4"),
@@ -277,6 +289,9 @@ exercise(
             "eq. 6.4"),
         "does nothing in the loop": Mistake(lambda A: eye_like(A) + A,
             "That is I + A, the matrix to be inverted.", "eq. 6.1"),
+        "returns the identity": Mistake(eye_like,
+            "Yours is I, whatever A is. A loop that *replaces* row i by the sum loses the direct hops, and with them "
+            "all longer paths: the sum is added to the row.", "eq. 6.7"),
         "loses the identity": Mistake(lambda A: listing(A) - eye_like(A),
             "The loop computes (I + A)⁻¹ − I. The identity is still to be added.", "eq. 6.4"),
         "adds the identity before the loop": Mistake(lambda A: listing(A, identity="before"),
@@ -360,6 +375,14 @@ exercise(
         "moves the second β to the left": Mistake(w_and_u_by(lambda UT, inverse, x, beta: beta * (UT @ x)),
             "UT has its β already. Scaling the rows of UT @ k is one more, only at another place.", "eq. 6.3",
             next="With one token, what should W be?"),
+        "shares β between both sides": Mistake(
+            lambda k, v, beta: w_and_u_by(twice)(k, v, beta.sqrt()),
+            "√β times √β is β, before K and V. But the A inside UT has only one of them: it needs the whole of β.",
+            "eq. 6.2", next="Keep UT as it is, and leave the other β out."),
+        "stops after one correction": Mistake(
+            lambda k, v, beta: tuple((eye_like(beta) - ut_system(k, beta)) @ (beta[:, None] * x) for x in (k, v)),
+            "I − A is the beginning of (I + A)⁻¹, the paths of one hop. From the third token on there are longer ones.",
+            "eq. 6.7"),
         "leaves UT out": Mistake(w_and_u_by(lambda UT, inverse, x, beta: beta * x),
             "Without UT no token corrects for what earlier ones have written. Keep UT, and leave the other β out.",
             "eq. 6.3"),
@@ -414,8 +437,7 @@ exercise(
     mutants={
         "has the wrong sign in the corner": Mistake("CFHEBD",
             "The corner is *minus* `bottom @ A₂₁ @ top`: below the diagonal, I + A times its inverse must come out as "
-            "zero.",
-            "eq. 6.5",
+            "zero.", "eq. 6.5",
             next="For C = 2 the corner is one number. Which sign has it?"),
         "multiplies the blocks in the wrong order": Mistake("CFGEBD",
             "A₂₁ leads from the top half to the bottom half: first through `top`, on the right, and then through "
@@ -474,6 +496,11 @@ exercise(
         "counts paths with two stops": Mistake(math.comb(38, 2),
             "703 is the number of ways to stop at two of the 38 tokens in between. A path may stop at any number of "
             "them."),
+        "counts paths with 19 stops": Mistake(math.comb(38, 19),
+            "That is the number of ways to stop at exactly 19 of the 38 tokens in between. A path may stop at any "
+            "number of them."),
+        "lets paths cancel": Mistake(0,
+            "What the paths contribute may cancel, by its signs. The question is how many paths there are."),
         "counts orders": Mistake(math.factorial(38),
             "A path only goes forward, so the tokens that it visits have one order. What is to choose is *which* it "
             "visits."),
@@ -484,86 +511,4 @@ exercise(
            "A path is decided by which of the tokens in between it visits.",
            "Each of the 38 tokens between is visited or not."),
     why="2³⁸, about 275 billion: one for each subset of the 38 tokens in between.",
-)
-
-
-# -- 6.8 ---------------------------------------------------------------------------------------------------------------
-
-def larft(a, tau):
-    keys = a.tril(-1).mT + torch.eye(len(tau), len(a), dtype=a.dtype)    # (n, m)  tokens are rows
-    return ut_by_solve(keys, tau).mT                                     # Q = I - K^T UT^T K, and Y = K^T
-
-
-def overlaps(a):
-    """Of LAPACK's vectors with each other: (n, n)."""
-    return lapack_keys(a) @ lapack_keys(a).mT
-
-
-def larft_with(small):
-    """A mutant: inverts diag(τ), with a small number in the place of zero."""
-    return lambda a, tau: torch.linalg.inv(torch.diag(1 / (tau + small)) + overlaps(a).triu(1))
-
-
-def larft_by_columns(a, tau):
-    Y, n = lapack_keys(a).mT, len(tau)
-    T = torch.diag(tau)                                                  # LAPACK's
-    for j in range(1, n):
-        T[:j, j] = -tau[j] * (T[:j, :j] @ (Y[:, :j].mT @ Y[:, j]))
-    return T
-
-
-def larft_by_upper_inverse(a, tau):
-    upper = overlaps(a).triu(1)
-    return torch.diag(tau) @ torch.linalg.inv(eye_like(upper) + upper * tau)
-
-
-exercise(
-    id="6.8", title="LAPACK's T", kind="open", stars=4, minutes=25, equations=("6.3", "6.10"),
-    reference=larft, alternatives=(larft_by_columns, larft_by_upper_inverse), cases=lapack_cases, tolerance=1e-12,
-    mutants={
-        "returns UT, not LAPACK's T": Mistake(lambda a, tau: larft(a, tau).mT.contiguous(),
-            "That is lower triangular. LAPACK writes Q = I − Y T Yᵀ with vectors as columns, and Y = Kᵀ: its "
-            "T is the transpose of our UT.", "eq. 6.10"),
-        "leaves tau out": Mistake(
-            lambda a, tau: inverse_by_substitution(ut_system(lapack_keys(a), tau)).mT.contiguous(),
-            "The diagonal of T holds tau, yours holds ones: diag(τ) is missing.", "eq. 6.3"),
-        "has diag(τ) on the wrong side": Mistake(
-            lambda a, tau: (inverse_by_substitution(ut_system(lapack_keys(a), tau)).mT * tau).contiguous(),
-            "diag(β) scales the columns of UT, so it scales the *rows* of its transpose.", "eq. 6.3"),
-        "counts tau twice": Mistake(lambda a, tau: larft(a, tau) * tau,
-            "`ut_by_solve` has multiplied with diag(τ) already.", "eq. 6.3"),
-        "uses `a` as it is": Mistake(lambda a, tau: ut_by_solve(a.mT.contiguous(), tau).mT.contiguous(),
-            "On and above its diagonal `a` holds R, which belongs to no vector.",
-            next="`a.tril(-1)`, plus an identity."),
-        "has the wrong sign off the diagonal": Mistake(
-            lambda a, tau: (inverse_by_substitution(-ut_system(lapack_keys(a), tau)) * tau).mT.contiguous(),
-            "That comes from inverting I − A.", "eq. 6.1"),
-        "uses the vectors without their leading ones": Mistake(
-            lambda a, tau: ut_by_solve(a.tril(-1).mT.contiguous(), tau).mT.contiguous(),
-            "Each vector has a 1 in position t that is not stored. Exercise 5.7 adds it.",
-            next="Add an identity of shape (n, m)."),
-        "keeps the diagonal of R": Mistake(
-            lambda a, tau: ut_by_solve(a.tril().mT.contiguous(), tau).mT.contiguous(),
-            "On its diagonal `a` holds an entry of R. Each vector has a 1 there, which is not stored.",
-            next="`a.tril(-1)`, plus an identity."),
-        "inverts diag(τ)": Mistake(
-            lambda a, tau: torch.linalg.inv(torch.linalg.inv(torch.diag(tau)) + overlaps(a).triu(1)),
-            "(6.10) gives the inverse of T, if there is one. With a τ = 0 there is none, and T exists all the same.",
-            "eq. 6.3",
-            next="Which way to T never divides by β?"),
-        **{f"adds {small:g} to tau": Mistake(larft_with(small),
-            "It avoids 1/0, but a τ of zero means that the vector is not used at all: its row of T is zero, and yours "
-            "is only small.", "eq. 6.3", next="Which way to T never divides by τ?")
-           for small in (1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)},
-        "leaves τ out of the overlaps": Mistake(
-            lambda a, tau: torch.linalg.solve_triangular(
-                torch.eye(len(tau), dtype=a.dtype) + overlaps(a).triu(1), torch.diag(tau), upper=True),
-            "In I + A every overlap is multiplied with τ, as in A = stril(diag(β) K Kᵀ).", "eq. 6.2"),
-        "stops at the overlaps of pairs": Mistake(
-            lambda a, tau: torch.diag(tau) - (tau[:, None] * overlaps(a) * tau).triu(1),
-            "The pairs are right, but from the third vector on there are longer paths.", "eq. 6.7"),
-    },
-    hints=("Exercise 5.7 gives you keys as rows, and τ is β. Then Q = I − Kᵀ UTᵀ K.",
-           "With Y = Kᵀ: Q = I − Y UTᵀ Yᵀ, and LAPACK writes it I − Y T Yᵀ.",
-           "`ut_by_solve(keys, tau).mT`."),
 )

@@ -308,6 +308,16 @@ exercise(
             "through later erasures.", "eq. 7.6"),
         "returns only the last token": Mistake(lambda k, v, beta: chunk_map(k[-1:], v[-1:], beta[-1:]),
             "The composition is thrown away in each round: keep it in a variable and go on from there.", "eq. 7.6"),
+        "erases nothing": Mistake(lambda k, v, beta: (eye_like(k), sum_of_writes(k, v, beta)),
+            "M = I erases nothing: that is linear attention. Here every token also erases, with I - β k kᵀ.",
+            "eq. 7.5"),
+        "takes linear attention's map": Mistake(lambda k, v, beta: (eye_like(k), v.T @ k),
+            "M = I and X = VᵀK is linear attention's map. A token of the delta rule is (I - β k kᵀ, β v kᵀ).",
+            "eq. 7.5"),
+        "leaves X inside M": Mistake(
+            lambda k, v, beta: (chunk_map(k, v, beta)[0] + chunk_map(k, v, beta)[1][:1], chunk_map(k, v, beta)[1]),
+            "X is right. To each row of your M the first row of X is added: a memory sent through the chunk comes back "
+            "as S M *plus* X, so take X off before you read M.", "eq. 7.6"),
         "adds up the transitions": Mistake(
             lambda k, v, beta: (sum_of_erasures(k, beta), chunk_map(k, v, beta)[1]),
             "I - Σ β k kᵀ forgets that later tokens meet a memory that earlier ones have changed. The transitions are "
@@ -368,6 +378,10 @@ exercise(
             "There is one pair for each token, not for each pair of tokens.", "eq. 7.8"),
         "multiplies the two matrices": Mistake(lambda T, K, V, size: T * K * K * V * K * size,
             "M and X lie side by side in memory: their sizes are added.", "eq. 7.8"),
+        "counts the FLOPs of a composition": Mistake(
+            lambda T, K, V, size: T * (2 * K**3 + 2 * V * K**2) * size,
+            "2K³ + 2VK² is the work of joining two pairs. What is asked for is the room that the pairs take.",
+            "eq. 7.8"),
         "counts bits": Mistake(lambda T, K, V, size: 8 * T * K * (K + V) * size,
             "`size` is in bytes already.", "eq. 7.8"),
         "counts what the tokens bring": Mistake(lambda T, K, V, size: T * (K + V) * size,

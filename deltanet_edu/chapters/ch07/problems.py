@@ -41,9 +41,15 @@ exercise(
             "16 chunks of 64 hold 1,024 tokens. A chunk is one step, however many tokens it holds.", "eq. 7.2"),
         "counts the tokens of the tail": Mistake(40,
             "40 tokens are left for the last chunk. The question is how many chunks follow one another.", "eq. 7.2"),
-        "adds a step for each token of a chunk": Mistake(80,
-            "16 + 64: but within a chunk nothing waits, and its 64 tokens are rows of the same matrix product.",
-            "eq. 7.3"),
+        "counts steps within the chunks": Mistake(80,
+            "80 is 16 + 64, or five products for each of 16 chunks. Within a chunk no token waits for another: its 64 "
+            "tokens are rows of the same matrix products, and the chunk counts as one step.", "eq. 7.3"),
+        "adds a step for each token of a chunk but one": Mistake(79,
+            "79 is 16 + 63. Within a chunk no token waits for another: its 64 tokens are rows of the same matrix "
+            "products.", "eq. 7.3"),
+        "takes all chunks at once": Mistake(1,
+            "What the chunks do with their own tokens can happen at once. But each chunk also reads the state that the "
+            "one before hands on, and in the loop it waits for that.", "eq. 7.2"),
         "counts the padding": Mistake(24,
             "That is how many zero rows fill the last chunk. The question is how many chunks follow one another.",
             "eq. 7.2"),
