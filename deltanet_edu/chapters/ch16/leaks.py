@@ -62,6 +62,11 @@ def as_words(train, held_out, n):
     return sum(found) / len(found)
 
 
+def one_longer(train, held_out, n):
+    longer = ([tuple(x[i:i + n + 1]) for i in range(len(x) - n)] for x in (held_out.tolist(), train.tolist()))
+    return share(*longer)
+
+
 def at_the_same_place(train, held_out, n):
     runs = runs_of(held_out, n)
     return sum(a == b for a, b in zip(runs_of(train, n), runs)) / len(runs)
@@ -126,8 +131,7 @@ exercise(
             lambda train, held_out, n: share([tuple(sorted(run)) for run in runs_of(held_out, n)],
                                              [tuple(sorted(run)) for run in runs_of(train, n)]),
             "A run is n tokens in their order. Sorted, different runs look the same."),
-        "takes runs of n + 1": Mistake(
-            lambda train, held_out, n: share(runs_of(held_out, n + 1), runs_of(train, n + 1)),
+        "takes runs of n + 1": Mistake(one_longer,
             "`x[i:i + n]` has n tokens. Yours are one longer."),
         "looks at the same place only": Mistake(at_the_same_place,
             "A leak may begin anywhere in the training text, not only where it stands in the held-out one."),
