@@ -67,7 +67,7 @@ def first_token_only(S, k, v, beta):
     ("5.6", 127, "has three too few"),
     ("5.6", 66, "has half the length"),
     ("5.6", 6, "charges an earlier token KV"),
-    ("5.6", 64, "counts the earlier tokens of one token"),
+    ("5.6", 64, "gives the head width"),
     ("5.6", 65, "compares the last token, and stops at a draw"),
     ("5.6", 257, "leaves out one of the two, and stops at a draw"),
     ("5.6", torch.tensor(130), "right"),

@@ -48,6 +48,8 @@ def nan_where_tau_is_zero(a, tau):
     ("6.2", lambda k, beta: torch.eye(len(k)).double() + (beta[:, None] * (k @ k.T)).tril(-1), "adds the identity"),
     ("6.2", lambda k, beta: (beta[:, None] * (k @ k.T)).tril(1), "keeps one diagonal too many"),
     ("6.2", lambda k, beta: torch.tril(torch.diag(beta) @ k @ k.T, -1), "right"),
+    ("6.2", lambda k, beta: (k.mT @ (beta[:, None] * k)).tril(-1), "overlaps features, not tokens"),
+    ("6.7", 40, "counts all tokens, or lengths"),
     ("6.3", lambda k, beta: by_rows(k, beta, lambda row, finished: finished), "keeps what should be taken off"),
     ("6.3", lambda k, beta: beta[:, None] * by_rows(k, beta, torch.sub), "scales rows and columns"),
     ("6.3", lambda k, beta: by_rows(k, beta, torch.sub), "right"),

@@ -487,8 +487,9 @@ exercise(
     reference=130,
     working=(by_hand.tokens_until_the_loop_is_cheaper,),
     mutants={
-        "counts the earlier tokens of one token": Mistake(64,
-            "With 64 earlier tokens *one* token costs 2KV, as a step of the loop does. The question is about the sum."),
+        "gives the head width": Mistake(64,
+            "64 is the head width. With 64 earlier tokens *one* token costs 2KV, as a step of the loop does. The "
+            "question is about the sum."),
         "has half the length": Mistake(66,
             "Three ways lead to 66: the *last* token alone costs more than 2KV there, but the question is about the "
             "sum; T (T − 1) for the sum, which lacks its half; or KV for a step of the loop, which reads and writes.",

@@ -137,6 +137,9 @@ exercise(
         "normalizes the keys": Mistake(
             lambda k, beta: ut_system(torch.nn.functional.normalize(k, dim=-1), beta),
             "The overlap is k_tᵀk_i of the keys as they come. Normalizing is the layer's business, before this."),
+        "overlaps features, not tokens": Mistake(lambda k, beta: ((beta[:, None] * k).mT @ k).tril(-1),
+            "Kᵀ K is (K, K): it sums over tokens. Tokens are rows of K, so their overlaps are K Kᵀ, (C, C).",
+            "eq. 6.2"),
         "multiplies β in on both sides": Mistake(lambda k, beta: (beta[:, None] * (k @ k.mT) * beta).tril(-1),
             "β_t once, of the row. β_i of the earlier token is already inside its u_i.", "eq. 6.2"),
     },
@@ -487,7 +490,9 @@ exercise(
             "39 is the largest number of hops. There is one such path, and many shorter ones."),
         "leaves one token in between out": Mistake(2**37,
             "Between token 1 and token 40 there are 38 tokens, 2 to 39.", next="Try token 1 to token 3 first."),
-        "counts all tokens": Mistake(40, "40 is how many tokens there are. Each of those in between is visited or not.",
+        "counts all tokens, or lengths": Mistake(40,
+            "40 is how many tokens there are, and how many terms the series (6.6) has. Each token in between is "
+            "visited or not.",
             next="How many ways are there to choose?"),
         "counts pairs of the tokens but one": Mistake(math.comb(39, 2),
             "741 is the number of pairs among 39 tokens. A path is a whole chain of hops."),
