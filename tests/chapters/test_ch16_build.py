@@ -245,6 +245,7 @@ BUILD = {
         "never zeroes the gradients": [
             [("def train_mine", FIT.replace("        opt.zero_grad()\n", "") + "def train_mine")]],
         "makes another number of blocks": [[("32, 2, 2", "32, 2, 1")]],
+        "has other parameters than the model of the book": [[("32, 2, 2", "64, 2, 2")], [("32, 2, 2", "32, 4, 2")]],
     }),
 }
 BUILT = {id: {name: [written(code, *changes) for changes in answers] for name, answers in names.items()}

@@ -154,8 +154,8 @@ LAWS = {
         "From its own first weights the loop of stage 6, with the settings of the text, gives other losses. Check "
         "`check(\"16.18\", fit)`, and the settings.",
     "begins with another loss":
-        "Already its first loss, before anything is learned, is not the mean of the windows at `starts[0]`, with 64 "
-        "predictions each. Does it read other windows, or more than the loss of stage 3?",
+        "Its first loss is not the mean of the windows at `starts[0]`, 64 predictions each, with the weights it began "
+        "with. Does it read other windows, is the loss another, or has it learned before?",
     "returns another model than it has trained":
         "The model that came back was never called: its weights are those it was made with. Return the one that `fit` "
         "has trained.",
