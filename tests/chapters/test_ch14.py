@@ -163,7 +163,7 @@ ANSWERS = {
     "14.11": {
         "right": [Layer, DeltaNet],
         "forgets the tail between pieces": [Forgetful],
-        "changes the state that it is given": [InPlace],
+        "does not go back to a state that was kept": [InPlace],
         "keeps the state of the pieces in itself": [Own],
         "has another ε": [OwnEpsilon],
         "ignores cu_seqlens": [Unaware],

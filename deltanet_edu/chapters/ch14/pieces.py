@@ -102,6 +102,10 @@ SLIPS_OF_CONVOLVE = {
     "ignores the tail": Mistake(dict(pad=lambda z, tail, n: torch.zeros_like(tail)),
         "The first tokens of a piece must see the last ones of the piece before: put the tail in front, not zeros.",
         "eq. 14.2"),
+    "reads zeros where the tail belongs, and hands it on": Mistake(
+        dict(pad=lambda z, tail, n: torch.zeros_like(tail),
+             tail=lambda seen, z, y, n, entering: torch.cat([entering, z], 1)[:, z.shape[1]:]),
+        "What you hand on is right, and nobody reads it: put the tail in front of the piece, not zeros.", "eq. 14.2"),
     "repeats the first token in front": Mistake(dict(pad=lambda z, tail, n: z[:, :1].expand_as(tail)),
         "Before the text there is nothing: zeros. And before a later piece there is its tail.", "eq. 14.2"),
     "puts the tail in the wrong order": Mistake(dict(pad=lambda z, tail, n: tail.flip(1)),

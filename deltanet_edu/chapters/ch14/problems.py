@@ -503,6 +503,7 @@ MISCOUNTS = {
         "Each DeltaNet layer also keeps the last three inputs of its convolution, 9D numbers."),
     "counts attention in every second layer": (kept(6, 6),
         "That is `delta+sliding`. `delta+global` has attention in two layers, 2 and 7 of 12."),
+    "exchanges the two kinds": (kept(2, 10), "Ten layers are DeltaNet's, and two are attention."),
     "counts attention in every fourth layer": (kept(9, 3),
         "However many layers there are, two are attention: layers 2 and N/2 + 1 = 7."),
     "keeps keys only": (kept(token=512), "Attention keeps a key *and* a value for each token: 2D numbers."),

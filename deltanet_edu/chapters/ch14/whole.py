@@ -357,9 +357,10 @@ MISTAKES = alone_and_paired(layer_with, SLIPS_OF_THE_LAYER, TOGETHER)
 del MISTAKES["lets the convolution look over the border, and forgets the tail between pieces"]
 
 MISTAKES |= {
-    "changes the state that it is given": Mistake(ChangesTheState,
-        "Who kept that state, to return to it, finds another one there: `copy_` and `+=` write into it. Return new "
-        "tensors.", "eq. 14.8", next="One prefix, two continuations. What does the second one begin with?"),
+    "does not go back to a state that was kept": Mistake(ChangesTheState,
+        "Who returns to an earlier state gets another answer than the first time: `copy_` or `+=` has written into "
+        "it, or the layer goes on from a state of its own. Return new tensors, and begin with what is handed in.",
+        "eq. 14.8", next="One prefix, two continuations. What does the second one begin with?"),
     "keeps the state in itself": Mistake(KeepsItsState,
         "The state that is handed in says where to go on. Yours goes on where the layer was last, so nobody can go "
         "back, and a second text begins behind the first.", "eq. 14.8"),

@@ -95,8 +95,11 @@ exercise(
             "The first whole number of writes is asked.", "eq. 15.4"),
         "takes the exponential": Mistake(32 * math.log(2),
             "32 ln 2 = 22.2 is a good approximation. The first whole number with (31/32)ᵃ < ½ is asked.", "eq. 15.4"),
-        "takes the exponential, and rounds up": Mistake(23,
-            "Counted exactly, (31/32)²² = 49.7 % is below a half already.", "eq. 15.4"),
+        "waits one write too long": Mistake(23,
+            "(31/32)²² = 49.7 % is below a half already. 23 comes out if 32 ln 2 = 22.2 is rounded up, or if the write "
+            "of the item itself is counted.", "eq. 15.4"),
+        "takes half of the strength": Mistake(45,
+            "That is the first whole number with (63/64)ᵃ < ½: as if each write took away 1/64.", "eq. 15.4"),
         "halves the energy": Mistake(11,
             "Then the *square* of the signal is a half. The signal itself is 70.5 %.", "eq. 15.4"),
         "counts the square": Mistake(44, "Half a half: (31/32)⁴⁴ = 24.7 %.", "eq. 15.4"),

@@ -286,6 +286,8 @@ exercise(
         "tells all keys before all values": Mistake(written(tokens=in_blocks), "Pair by pair: k v k v ..."),
         "writes the filler before the question": Mistake(written(tokens=fillers_first),
             "First the key that is asked, then the filler."),
+        "asks behind a filler": Mistake(written(tokens=fillers_first, targets=lambda t, *rest: t.roll(1, 1)),
+            "First the key that is asked, then the filler; and the target stands at the key."),
         "leaves the fillers out": Mistake(without_fillers,
             "A filler, 0, stands behind each asked key: 2Q tokens of questions."),
         "asks before anything is told": Mistake(questions_first, "First all pairs are told, then all keys are asked."),
