@@ -619,8 +619,8 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 #   much larger than $K$ there is little to save, and at width 256 a memory does not fit into the registers of a program any more.
 # * **Small calls, eager.** Our passes launch more kernels, from Python. As a graph the same kernels are up to nine times faster: then
 #   attention wins no row, forward and backward together. A whole compiled model does not see the difference.
-# * **FlashQLA, forward and backward together, where heads are few and texts long.** (Forward alone it is behind, and where the card
-#   is full it is level.) It computes the inverse inside the sweep, and gradients inside the backward sweep, so that
+# * **FlashQLA, forward and backward together, where heads are few and texts long.** (Where the card is full both take nearly
+#   the same time, and forward alone it is behind in every row.) It computes the inverse inside the sweep, and gradients inside the backward sweep, so that
 #   memories never leave the chip: the last bar of the fusion figure. Its warps have different jobs, some load and some multiply, which
 #   the language it is written in makes possible on these chips.
 #
