@@ -32,10 +32,24 @@ class Assembler:
         try:
             exec(compile(source, file, "exec"), namespace)
         except SyntaxError as error:
+            if outside := self._outside(labels):
+                raise AnswerError(outside) from error
             where = (error.text or "").strip()
             raise AnswerError(f"in this order the lines are not Python: {error.msg} at `{where}`") from error
         namespace[self.name].labels = labels
         return namespace[self.name]
+
+    def _outside(self, labels):
+        """What is said of the first line that is indented more than the line above it allows, or ""."""
+        given = above = self.header.rstrip().splitlines()[-1]
+        for label in labels:
+            line = "    " + self.lines[label]
+            if _indent(line) > _indent(above) + 4 * _opens(above):
+                heads = [f"line {x}" for x, head in self.lines.items() if _opens(head)]
+                heads += [f"`{given.strip()}`"] * (_opens(given) and given[0] == " ")
+                return heads and f"line {label} is indented: it belongs into the block of {' or '.join(heads)}"
+            above = "    " + self.lines[label].splitlines()[-1]
+        return ""
 
     def objection(self, f):
         """(headline, parts, no name) if an assembled function has lines that do not belong; else None."""
@@ -183,6 +197,15 @@ def _makes(line, name):
         return False
     found = [node.ctx for node in nodes if isinstance(node, ast.Name) and node.id == name]
     return bool(found) and all(isinstance(context, ast.Store) for context in found)
+
+
+def _indent(line):
+    return len(line) - len(line.lstrip())
+
+
+def _opens(line):
+    """Whether a line is the head of a block."""
+    return line.split("#")[0].rstrip().endswith(":")
 
 
 def _lines(labels, line="line"):

@@ -69,6 +69,19 @@ def test_lines_that_are_not_python():
         order_the_lines({"A": "    s = 1", "B": "return s"}, header="def f(x):", name="f")("BA")
 
 
+@pytest.mark.parametrize("answer", ["BCA", "CAB"])
+def test_a_line_outside_of_its_block(answer):
+    loop = {"A": "return s", "B": "    s = s + x_t", "C": "for x_t in x:"}
+    with pytest.raises(AnswerError, match="line B is indented: it belongs into the block of line C"):
+        order_the_lines(loop, header="def f(x, s=0):", name="f")(answer)
+
+
+def test_a_line_outside_of_the_block_that_is_given():
+    inside = {"A": "return s", "B": "    s = s + x_t"}
+    with pytest.raises(AnswerError, match="line B is indented: it belongs into the block of `for x_t in x:`"):
+        order_the_lines(inside, header="def f(x, s=0):\n    for x_t in x:", name="f")("AB")
+
+
 def test_labels_are_validated_when_registered():
     with pytest.raises(ValueError, match="one capital letter"):
         order_the_lines({"first": "pass"}, header="def f():", name="f")
