@@ -13,6 +13,16 @@ def add_in_a_loop(S, v, k):
     return S
 
 
+def to_the_nearest_column(S, v, k):
+    S = S.clone()
+    S[:, int(torch.argmax(k))] = S[:, int(torch.argmax(k))] + v
+    return S
+
+
+def last_question(q, S):
+    return torch.einsum("bhk,bhvk->bhv", q[:, -1], S)[:, None].expand(-1, q.shape[1], -1, -1)
+
+
 def reshaped(q, S):
     B, T, H, K = q.shape
     return q.reshape(B, H, T, K) @ S.mT
@@ -48,12 +58,16 @@ ANSWERS = {
         "multiplies entry by entry": [lambda S, v, k: S + v * k],
         "writes without the value": [lambda S, v, k: S + k],
         "corrects instead of adding": [lambda S, v, k: S + torch.outer(v - S @ k, k)],
+        "writes into the column of the largest entry": [to_the_nearest_column],
+        "divides by the squared length of the key": [lambda S, v, k: S + torch.outer(v, k / k.norm() ** 2)],
+        "adds value and key": [lambda S, v, k: S + v.reshape(-1, 1) + k.reshape(1, -1)],
         "takes a mean": [lambda S, v, k: 0.5 * (S + torch.outer(v, k))],
     },
     "0.2": {
         "right": [token_by_token, lambda q, S: (S[:, None] @ q[..., None])[..., 0]],
         "reshapes where it should transpose": [reshaped],
         "reshapes where it should transpose, and transposes back": [viewed],
+        "reads only the last token": [last_question],
         "reshapes both ways": [viewed_both_ways],
         "drops the heads": [lambda q, S: torch.einsum("bthk,bhvk->bthv", q, S).sum(2)],
         "adds up the tokens": [lambda q, S: torch.einsum("bthk,bhvk->bthv", q, S).sum(1)],

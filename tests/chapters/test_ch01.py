@@ -54,6 +54,21 @@ def transposed_write(q, k, v, S):
     return (q @ k.T).tril() @ v + q @ S.T, S + k.T @ v
 
 
+def slow_waves(x):
+    directions = torch.eye(x.shape[1]).double()
+    return torch.cat([(x @ directions / 2).cos(), (x @ directions / 2).sin()], -1)
+
+
+def raw_queries(q, k, v):
+    scores = torch.tril(q @ (1 + elu(k)).T)
+    return (scores @ v) / scores.sum(1)[:, None]
+
+
+def at_least_one(q, k, v):
+    scores = features(q, k)
+    return (scores @ v) / torch.clamp(scores.sum(1), min=1.0)[:, None]
+
+
 ANSWERS = {
     "1.1": {
         "right": [-0.8, torch.tensor(-0.8), torch.tensor([-0.8]), np.float32(-0.8), Fraction(-4, 5)],
@@ -61,6 +76,9 @@ ANSWERS = {
         "takes the other entry of the key": [-0.6],
         "gives the memory instead of the answer": [(1.4, -0.8), [1.4, -0.8], torch.tensor([[1.4, -0.8]])],
         "corrects while it writes": [-1.76],
+        "averages with a softmax": [-0.0699],
+        "averages with a scaled softmax": [0.0867],
+        "adds the overlap of the two keys": [0.4],
     },
     "1.2": {
         "forgets what was in the memory when it answers": [lambda k, v, q, S: (q @ k.T @ v, S + v.T @ k)],
@@ -74,6 +92,8 @@ ANSWERS = {
             lambda q, k, v, S: (torch.stack([S @ q_t for q_t in q]), S + torch.einsum("tv,tk->vk", v, k))],
     },
     "1.4": {
+        "masks the product of K and V": [
+            lambda q, k, v, S: (torch.einsum("tk,kv->tv", q, (k.T @ v).tril()) + q @ S.T, S + v.T @ k)],
         "divides the scores by √K": [
             lambda q, k, v, S: ((q @ k.T / q.shape[1] ** 0.5).tril() @ v + q @ S.T, S + v.T @ k)],
         "divides all that is read by √K": [
@@ -88,6 +108,8 @@ ANSWERS = {
     "1.5": {
         "right": [masked_with_ones, with_eps(1e-6), with_eps(1e-8), with_eps(1e-12)],
         "masks before the feature map": [masked_too_early],
+        "drops the feature map of the queries": [raw_queries],
+        "clamps the divisor at 1": [at_least_one],
         "normalizes the features of each key": [normalized_keys],
         "divides columns by the sums of rows": [lambda q, k, v: features(q, k) / features(q, k).sum(-1) @ v],
         "adds 0.001 to the divisor": [with_eps(1e-3)],
@@ -103,7 +125,7 @@ ANSWERS = {
         "lets tokens see the rest of their chunk": ["DFGACEB"],
     },
     "1.7": {
-        "makes every overlap positive": [torch.relu, lambda x: torch.softmax(x, -1), lambda x: x * x],
+        "makes every overlap positive": [slow_waves, torch.relu, lambda x: torch.softmax(x, -1), lambda x: x * x],
         "has many features in K directions": [lambda x: x.repeat(1, x.shape[1])],
         "keeps K features": [torch.sin, lambda x: x],
         "returns a table for each key": [lambda x: torch.einsum("na,nb->nab", x, x)],

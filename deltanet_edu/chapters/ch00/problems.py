@@ -26,6 +26,12 @@ def write_into_columns(S, v, k):
     return columns
 
 
+def write_into_one_column(S, v, column):
+    S = S.clone()
+    S[:, column] += v
+    return S
+
+
 def write_cases(g):
     def numbers(*shape):
         return (torch.randn(*shape, generator=g, dtype=torch.float64) * 10).round() / 10
@@ -72,6 +78,19 @@ exercise(
         "writes nothing": Mistake(lambda S, v, k: S.clone(),
             "The memory comes back as it was: v and k leave no trace.", "eq. 0.1",
             next="What is `v[:, None] * k[None, :]`?"),
+        "divides by the squared length of the key": Mistake(lambda S, v, k: S + torch.outer(v, k) / (k @ k),
+            "With that the key itself reads v back, whatever its length. Here the write uses the key as it is.",
+            "eq. 0.1"),
+        "adds value and key": Mistake(lambda S, v, k: S + (v[:, None] + k),
+            "Entry (i, j) of v kᵀ is v_i *times* k_j, not their sum.", "eq. 0.1",
+            next="With v = 0, what should change?"),
+        "writes into the column of the largest entry": Mistake(lambda S, v, k: write_into_one_column(S, v, k.argmax()),
+            "The key is not an address. *Every* column j gets v, times the j-th entry of the key.", "eq. 0.1",
+            next="With the key (0.6, 0.8), what is written into the two columns?"),
+        "writes into the column of the entry farthest from 0": Mistake(
+            lambda S, v, k: write_into_one_column(S, v, k.abs().argmax()),
+            "The key is not an address. *Every* column j gets v, times the j-th entry of the key.", "eq. 0.1",
+            next="With the key (0.6, 0.8), what is written into the two columns?"),
         "changes the memory it was given": Mistake(lambda S, v, k: S.add_(torch.outer(v, k)),
             "The result is right, but the caller's S is overwritten: `+=` and `add_` write into the tensor itself. "
             "Return a new one.",
@@ -102,6 +121,10 @@ def read_all_heads(q, S):
 
 def read_first_token(q, S):
     return read(q[:, :1], S).repeat(1, q.shape[1], 1, 1)
+
+
+def read_last_token(q, S):
+    return read(q[:, -1:], S).repeat(1, q.shape[1], 1, 1)
 
 
 def read_reshaped(q, S):
@@ -188,6 +211,8 @@ exercise(
             "A letter missing from the output of `einsum` is summed over: h must be among them."),
         "reads only the first token": Mistake(read_first_token,
             "Every token has its own question q_t, and so its own answer."),
+        "reads only the last token": Mistake(read_last_token,
+            "Yours gives every token the answer to the last one's question. Each has its own q_t."),
     },
     hints=("For one token and one head it is a matrix times a vector: S q.",
            "`torch.einsum` takes one letter per dimension. Which letters do q, S and o share?",

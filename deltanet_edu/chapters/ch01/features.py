@@ -90,7 +90,8 @@ exercise(
             "something nonlinear into φ.", "eq. 1.7",
             next="What is the rank of `phi(keys)`?"),
         "makes every overlap positive": Mistake(lambda x: elu(x) + 1,
-            "With positive features no two terms of the crosstalk cancel: it grows like N, not like √N.", "eq. 1.6",
+            "Where every overlap is positive, no two terms of the crosstalk cancel: it grows like N, not like √N. "
+            "Features without signs do this, and so do waves that hardly change from one key to another.", "eq. 1.6",
             next="How can a feature of two different keys have different signs?"),
         "makes more features than K²": Mistake(cubic_features,
             "More room indeed, but the memory has a column per feature, and K² is what we can pay.", "eq. 1.7"),

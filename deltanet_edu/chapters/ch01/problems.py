@@ -1,4 +1,4 @@
-"""Exercises 1.1 to 1.6, in order: each with its solutions, mistakes and hints."""
+"""Exercises 1.1 to 1.5, in order: each with its solutions, mistakes and hints."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch.nn.functional import elu
 
 from deltanet_edu import ops
 
-from ...tutor import Case, Mistake, exercise, order_the_lines
+from ...tutor import Case, Mistake, exercise
 from ...tutor.cases import delta_inputs, normal, smallest_first, unit_keys
 from .. import by_hand
 from ..common import one_head
@@ -50,6 +50,15 @@ exercise(
             "added.", "eq. 1.2"),
         "asks with the second key": Mistake(0.2,
             "2 · 0.6 - 1 · 1 is what S says for the second key, (0.6, 0.8). The question is (0, 1).", "eq. 1.2"),
+        "averages with a softmax": Mistake((2 - math.exp(0.8)) / (1 + math.exp(0.8)),
+            "That is eq. 1.1: the weights exp(0) and exp(0.8), divided by their sum. This memory takes the plain "
+            "overlaps, 0 and 0.8.", "eq. 1.2"),
+        "averages with a scaled softmax": Mistake((2 - math.exp(0.8 / 2**0.5)) / (1 + math.exp(0.8 / 2**0.5)),
+            "That is eq. 1.1 with the overlaps divided by √2. This memory takes the plain overlaps, 0 and 0.8, and "
+            "divides by nothing.", "eq. 1.2"),
+        "adds the overlap of the two keys": Mistake(0.4,
+            "2 · 0.6 - 0.8: the overlap 0.6 is that of the two *keys*. A value counts by the overlap of its key with "
+            "the question, and (1, 0)·(0, 1) is 0.", "eq. 1.5"),
         "adds the two values": Mistake(1.0,
             "2 - 1 gives both values full weight. Their weights are the overlaps 0 and 0.8.", "eq. 1.5"),
     },
@@ -371,6 +380,11 @@ exercise(
             "eq. 1.3"),
         "reads the entering memory once": Mistake(entering_memory_once,
             "Only your first token reads what was in S. Every token can: a row of Q Sᵀ for each.", "eq. 1.4"),
+        "masks the product of K and V": Mistake(
+            lambda q, k, v, S: (q @ (k.T @ v).tril() + q @ S.T, S + v.T @ k),
+            "The mask belongs to the (T, T) scores: it says which tokens see which. Kᵀ V is (K, V), every token is "
+            "summed in it already, and there is nothing left to hide.", "eq. 1.3",
+            next="Which brackets leave a product to which the mask can be applied?"),
         "masks after multiplying with V": Mistake(lambda q, k, v, S: ((q @ k.T @ v).tril() + q @ S.T, S + v.T @ k),
             "The mask belongs to the (T, T) scores. After the product with V the future is already inside the sums.",
             "eq. 1.3"),
@@ -535,6 +549,13 @@ exercise(
         "drops the feature map of the keys": Mistake(lambda q, k, v: weighted(((elu(q) + 1) @ k.T).tril()) @ v,
             "φ acts on both, queries and keys. With one of them raw, a score can be negative and the sum zero.",
             "eq. 1.8"),
+        "drops the feature map of the queries": Mistake(lambda q, k, v: weighted((q @ (elu(k) + 1).T).tril()) @ v,
+            "φ acts on both, queries and keys. With one of them raw, a score can be negative and the sum zero.",
+            "eq. 1.8"),
+        "clamps the divisor at 1": Mistake(
+            lambda q, k, v: features(q, k).tril() / features(q, k).tril().sum(-1, keepdim=True).clamp(min=1) @ v,
+            "The sum is positive, and may well be smaller than 1: clamped, the weights of that row no longer add up to "
+            "one.", "eq. 1.8"),
         "drops the 1 of the feature map": Mistake(lambda q, k, v: weighted((elu(q) @ elu(k).T).tril()) @ v,
             "φ(x) = elu(x) + 1. elu alone reaches down to -1, so that scores can be negative and their sum zero.",
             "eq. 1.8"),
@@ -544,53 +565,4 @@ exercise(
     hints=("Run it with T = 2, change the last key, and look at the *first* row of the output. It should not move.",
            "Two operations on the (T, T) scores: a mask and a division. Their order matters.",
            "Call `.tril()` on the scores before they are summed and divided."),
-)
-
-# -- 1.6 A chunk in five lines -----------------------------------------------------------------------------------------
-
-chunk_lines = order_the_lines(
-    {"A": "    o_n = o_n + q_n @ S.T",
-     "B": "return torch.cat(o), S",
-     "C": "    S = S + v_n.T @ k_n",
-     "D": "    q_n, k_n, v_n = q[n:n + C], k[n:n + C], v[n:n + C]",
-     "E": "    o.append(o_n)",
-     "F": "    o_n = (q_n @ k_n.T).tril() @ v_n"},
-    "def linear_attention_by_chunks(q, k, v, S, C):\n    o = []\n    for n in range(0, len(q), C):",
-    "linear_attention_by_chunks",
-    distractors={"G": "    o_n = q_n @ k_n.T @ v_n"},
-)
-
-
-def chunks_by_recurrence(q, k, v, S, C):
-    return recurrent(q, k, v, S)
-
-
-exercise(
-    id="1.6", title="A chunk in five lines", kind="order", stars=2, minutes=10, equations=("1.4",),
-    reference="DFACEB", alternatives=("DFAECB", chunks_by_recurrence), prepare=chunk_lines,
-    cases=lambda g: delta_inputs(g, "q k v S C", T=(1, 3, 5), K=2, V=3, C=(1, 2, 8), keys=("random", "repeated"))
-    + delta_inputs(g, "q k v S C", T=(6,), K=3, V=3, C=(3,)),
-    mutants={
-        "updates the memory before reading it": Mistake("DFCAEB",
-            "The chunk's own tokens are then counted twice, once by the masked scores and once through S, and early "
-            "tokens see later ones. S must still be the memory that *entered* the chunk when it is read.", "eq. 1.4"),
-        "lets tokens see the rest of their chunk": Mistake("DGACEB",
-            "Line G has no mask: within the chunk, a token reads values from its own future.", "eq. 1.4"),
-        "never updates the memory": Mistake("DFAEB",
-            "The first chunk is right; every later one meets the memory as it was at the beginning.", "eq. 1.4",
-            next="Which line carries what this chunk has written to the next?"),
-        "loses what earlier chunks have written": Mistake("DFCEB",
-            "Each output sees its own chunk only. What the memory says must be added to it before it is stored.",
-            "eq. 1.4"),
-        "adds to an output that is not there yet": Mistake("DAFCEB",
-            "Line A adds to o_n, and F makes it: in the first round there is no o_n to add to.", "eq. 1.4"),
-        "uses the chunk before it is loaded": Mistake("FDACEB",
-            "F works on q_n, k_n and v_n, and only D makes them.", "eq. 1.4",
-            next="Which line needs nothing but the arguments?"),
-    },
-    hints=("Begin with what the other lines need, end with what the caller needs. Five lines are in the loop.",
-           "Load, within the chunk, across chunks, update, store. One of the two lines for *within* has no mask.",
-           "Across chunks reads the memory that entered, so it comes before the update: D F A ..."),
-    why="Load, within the chunk, across chunks, update, store: you will meet these five labels again, in the chunkwise "
-        "forms and in their kernels.",
 )
