@@ -62,6 +62,9 @@ ANSWERS = {
         "keeps only the new pair": [lambda S, k, v, beta: torch.outer(beta * v, k)],
         "writes with 1 - beta": [lambda S, k, v, beta: S - torch.outer(beta * (S @ k) - (1 - beta) * v, k)],
         "writes without the key": [lambda S, k, v, beta: S + beta * (v - S @ k)[:, None]],
+        "blends without erasing": [lambda S, k, v, beta: S + torch.outer(S @ k + beta * (v - S @ k), k)],
+        "takes the old value out twice": [
+            lambda S, k, v, beta: S - 2 * beta * torch.outer(S @ k, k) + beta * v[:, None] * k],
         "squares beta": [lambda S, k, v, beta: S - beta * torch.outer(beta * (S @ k - v), k)],
         "takes the mean over the entries of v": [by_mse_loss],
         "takes the root of beta into the key": [
@@ -79,10 +82,18 @@ ANSWERS = {
         "changes nothing": [10],
         "mirrors the error": [-2],
         "gives the size of the error": [3],
+        "gives the change": [9],
+        "gives the change, with its sign": [-9],
+        "climbs instead of descending": [19],
     },
     "2.4": {
         "multiplies from the left": [
             lambda S, k, v, beta: S - beta * torch.outer(k, k) @ S + beta * torch.outer(v, k)],
+        "takes the old value out twice": [
+            lambda S, k, v, beta: S - beta * torch.outer(S @ k, k) + torch.outer(beta * (v - S @ k), k)],
+        "scales the whole new memory": [
+            lambda S, k, v, beta: (S - beta * torch.outer(S @ k, k)) * beta + beta * torch.outer(v, k)],
+        "normalizes the key": [lambda S, k, v, beta: S + beta * torch.outer(v - S @ k / k.norm(), k / k.norm())],
         "fades the whole memory": [lambda S, k, v, beta: S * (1 - beta) + beta * v[:, None] * k],
         "takes the root of beta into the key": [
             lambda S, k, v, beta: S @ (torch.eye(len(k)) - beta * torch.outer(k, k)) + beta.sqrt() * torch.outer(v, k)],
@@ -92,6 +103,10 @@ ANSWERS = {
         "takes the error from S q": [run(error_of_the_query)],
         "starts every write from the first memory": [every_write_from_the_start],
         "fades the whole memory": [run(lambda S, q, k, v, beta: (1 - beta) * S + beta * torch.outer(v, k))],
+        "blends without erasing": [
+            run(lambda S, q, k, v, beta: S + torch.outer(S @ k + beta * (v - S @ k), k))],
+        "takes the old value out twice": [
+            run(lambda S, q, k, v, beta: S - beta * torch.outer(2 * S @ k - v, k))],
         "climbs instead of descending": [run(lambda S, q, k, v, beta: S + beta * torch.outer(S @ k - v, k))],
         "writes along the query": [run(lambda S, q, k, v, beta: S - beta * torch.outer(S @ k - v, q))],
         "scales only the write by beta": [run(lambda S, q, k, v, beta: S + torch.outer(beta * v - S @ k, k))],

@@ -42,6 +42,14 @@ def write_in_place(S, k, v, beta):
     return S
 
 
+def blended_without_erasing(S, k, v, beta):
+    return S + outer(beta * v + (1 - beta) * (S @ k), k)
+
+
+def erased_twice(S, k, v, beta):
+    return S @ transition(k, beta) + beta * outer(v - S @ k, k)
+
+
 def with_whole_memory_scaled(S, k, v, beta):
     return (1 - beta * (k @ k)) * S + beta * outer(v, k)
 
@@ -92,6 +100,13 @@ exercise(
             "β is the weight of the *new* value: β = 1 replaces, β = 0 leaves the memory "
             "alone. Yours does the opposite.",
             "eq. 2.5"),
+        "blends without erasing": Mistake(blended_without_erasing,
+            "The blend of v and the old value is right. It has to take the place of the old value, which must come out "
+            "first: yours comes on top of it.", "eq. 2.5",
+            next="If the memory already answers v, how much should change?"),
+        "takes the old value out twice": Mistake(erased_twice,
+            "I - β k kᵀ has taken out β S k already, and v - S k takes it out once more.", "eq. 2.6",
+            next="Either the transition and β v, or S and the error: not half of both."),
         "fades the whole memory and writes at full strength": Mistake(
             lambda S, k, v, beta: (1 - beta) * S + outer(v, k),
             "1 - β weakens what is stored under every key, and the write has no β at all.", "eq. 2.3",
@@ -125,8 +140,8 @@ exercise(
         "normalizes the key": Mistake(lambda S, k, v, beta: write(S, normalize(k, dim=-1), v, beta),
             "DeltaNet does this *before* it calls the rule. The rule itself takes the key as it comes.", "eq. 2.3"),
         "changes the memory it was given": Mistake(write_in_place,
-            "The value is right, but `+=` writes into the caller's tensor. Return a new one.",
-            next="Write `S = S + ...`."),
+            "The value is right, but `-=` and `+=` write into the caller's tensor. Return a new one.",
+            next="Write `S = S - ...`."),
     },
     hints=("First compute what the memory says about k, a vector with V entries.",
            "The error is that answer minus v. The change has the shape of S: "
@@ -199,6 +214,12 @@ exercise(
             "The new error is -3, and the question is what the memory says: the error plus v.", "eq. 2.8"),
         "mirrors the error": Mistake(-2.0,
             "4 - 6: that takes ‖k‖² = 2, a reflection. Here the fraction that is left is 1 - 1.5 = -0.5.", "eq. 2.8"),
+        "gives the change": Mistake(9.0,
+            "1.5 · 6 is how far the reading moves. The question is where it arrives: 10 - 9.", "eq. 2.8"),
+        "gives the change, with its sign": Mistake(-9.0,
+            "1.5 · (4 - 10) is how far the reading moves. The question is where it arrives: 10 - 9.", "eq. 2.8"),
+        "climbs instead of descending": Mistake(19.0,
+            "10 + 1.5 · 6: the reading moves by 9, but away from v. The error S k - v is *subtracted*.", "eq. 2.3"),
         "loses the sign of what is left": Mistake(7.0,
             "The remaining fraction is 1 - 1.5 = -0.5: *minus* half of the error. The read "
             "lands on the other side of v.", "eq. 2.8"),
@@ -229,6 +250,10 @@ def repaired(S, k, v, beta):
     return S @ (torch.eye(len(k), dtype=k.dtype) - beta * torch.outer(k, k)) + beta * torch.outer(v, k)
 
 
+def published(S, k, v, beta):
+    return S @ transition(k, beta) + outer(v, k)
+
+
 def bug_cases(g):
     square = delta_inputs(g, "S k v beta", T=None, K=4, V=4, betas=("one", "zero", "large"))
     return smallest_first(writes(g) + square)
@@ -238,7 +263,7 @@ exercise(
     id="2.4", title="A published formula", kind="bug", stars=2, minutes=10, equations=("2.6",),
     reference=repaired, alternatives=(transition_step, sgd_step, erase_then_write_step), cases=bug_cases,
     mutants={
-        "keeps the published slip": Mistake(lambda S, k, v, beta: S @ transition(k, beta) + outer(v, k),
+        "keeps the published slip": Mistake(published,
             "It erases the fraction β of the old value, yet writes all of the new one. Both halves of one gradient "
             "step carry the same β.", "eq. 2.6",
             next="Start from a memory that already answers v to a unit key. Whatever β is, it should stay as it is."),
@@ -274,6 +299,21 @@ exercise(
             lambda S, k, v, beta: (S + beta * outer(v, k)) @ transition(k, beta),
             "The new value goes through the erasure as well: it stands inside of the brackets. First erase, then add.",
             "eq. 2.6"),
+        "takes the old value out twice": Mistake(erased_twice,
+            "I - β k kᵀ has taken out β S k already, and v - S k takes it out once more.", "eq. 2.6",
+            next="Either the transition and β v, or S and the error: not half of both."),
+        "normalizes the key, and keeps the published slip": Mistake(
+            lambda S, k, v, beta: published(S, normalize(k, dim=-1), v, beta),
+            "The length of the key is not the trouble: the formula is wrong for unit keys, too. Compare what it erases "
+            "with what it writes.", "eq. 2.6",
+            next="Start from a memory that already answers v to a unit key. Whatever β is, it should stay as it is."),
+        "normalizes the key": Mistake(lambda S, k, v, beta: repaired(S, normalize(k, dim=-1), v, beta),
+            "The two β agree now. But the rule takes the key as it comes; DeltaNet normalizes it *before* it calls the "
+            "rule.", "eq. 2.6"),
+        "scales the whole new memory": Mistake(lambda S, k, v, beta: beta * published(S, k, v, beta),
+            "A β before the whole sum shrinks what is stored under other keys as well: with β = 0 yours forgets "
+            "everything.", "eq. 2.6",
+            next="A write of strength 0 must return S itself. Where can β stand, then?"),
         "scales the memory as well": Mistake(lambda S, k, v, beta: beta * (S @ transition(k, 1.0) + outer(v, k)),
             "β must not shrink what is stored under other keys: with β = 0 yours forgets everything.", "eq. 2.6",
             next="A write of strength 0 must return S itself. Where can β stand, then?"),
@@ -430,6 +470,13 @@ exercise(
             looped(lambda S, S_0, k, v, beta, t: with_root_of_beta(S, k, v, beta[t])),
             "√β at both keys is right for the erasure. But v is multiplied by one key only: it is written with √β in "
             "the place of β.", "eq. 2.6", next="Count the β in β v kᵀ."),
+        "blends without erasing": Mistake(
+            looped(lambda S, S_0, k, v, beta, t: blended_without_erasing(S, k, v, beta[t])),
+            "The blend of v and the old value is right. It has to take the place of the old value, which must come out "
+            "first: yours comes on top of it.", "eq. 2.5"),
+        "takes the old value out twice": Mistake(looped(lambda S, S_0, k, v, beta, t: erased_twice(S, k, v, beta[t])),
+            "I - β k kᵀ has taken out β S k already, and v - S k takes it out once more.", "eq. 2.6",
+            next="Either the transition and β v, or S and the error: not half of both."),
         "stops one write too early": Mistake(with_one_write_less,
             "Token t reads S_t, after its own write. Yours reads S_{t-1}, and the last token is never written: the "
             "memory that you return is S_{T-1}.", "eq. 2.4", next="How many writes do T tokens make?"),
@@ -468,7 +515,7 @@ exercise(
             "The state is (V, K) in this book: one row per value dimension. flash-linear-attention keeps its "
             "transpose.", "eq. 2.4"),
         "changes the memory it was given": Mistake(loop_in_place,
-            "The result is right, but `-=` writes into the caller's S: a second call would start elsewhere.",
+            "The result is right, but `-=` and `+=` write into the caller's S: a second call would start elsewhere.",
             next="Write `S = S - ...`."),
     },
     hints=("Start from your answer to 2.1. What does a loop add around it?",
