@@ -46,7 +46,8 @@ ANSWERS = {
     "3.5": {
         "right": [86, 86.0, torch.tensor(86)],
         "gives the memory too few bytes": [22],
-        "counts a number of the cache as one byte": [171],
+        "gives twice as many tokens": [171],
+        "multiplies the widths of the cache": [3],
     },
     "3.6": {
         "leaves out the read": [lambda K, V, C, n: 4 * K * V * C / (n * (2 * K * V + C * (2 * K + 2 * V + 1)))],

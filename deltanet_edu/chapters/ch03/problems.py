@@ -30,7 +30,8 @@ exercise(
             "That product belongs to dv. The derivative with respect to β is what β multiplies, without β itself.",
             "eq. 3.4"),
         "forgets the gradient that arrives": Mistake(-1.2,
-            "The output counts twice in the loss: do = 2, so dS = do qᵀ = (0, 2).", "eq. 3.2"),
+            "The output counts twice in the loss: do = 2, so dS = do qᵀ = (0, 2). Leaving out the error, which is 2 as "
+            "well, comes to the same.", "eq. 3.2"),
         "stops at the gradient of the memory": Mistake(1.2,
             "That is dS k. It still has to be multiplied with what β scales: minus the error.", "eq. 3.4"),
         "multiplies by beta and climbs": Mistake(0.6,
@@ -380,10 +381,15 @@ exercise(
             "Counting the memory's numbers as bytes, or swapping the two precisions, gives 22.", "eq. 3.11"),
         "takes the widths of the lesson": Mistake(128,
             "128 is where K = V = 128 break even in these precisions. Here V = 64.", "eq. 3.11"),
-        "counts a number of the cache as one byte": Mistake(171,
-            "That is 32,768 / 192. A token of the cache is 128 + 64 numbers of 2 bytes: 384.", "eq. 3.11"),
+        "gives twice as many tokens": Mistake(171,
+            "A token of the cache is 128 + 64 numbers of *2* bytes: 384 bytes, not 192. And the memory has 128 · 64 "
+            "numbers, not 128 · 128. Either slip gives 171.", "eq. 3.11"),
+        "multiplies the widths of the cache": Mistake(3,
+            "A token of the cache is a key *and* a value, 128 + 64 numbers. 128 · 64 are as many as a whole memory "
+            "has.", "eq. 3.11"),
         "caches keys only": Mistake(129,
-            "A cache holds a key *and* a value for each token: 128 + 64 numbers.", "eq. 3.11"),
+            "A cache holds a key *and* a value for each token: 128 + 64 numbers. And where the lesson's cache "
+            "overtakes, one token after 128, K and V are 128.", "eq. 3.11"),
         "caches the queries as well": Mistake(52,
             "A query is used once, by its own token. Only keys and values are kept: 128 + 64 numbers.", "eq. 3.11"),
         "caches values only": Mistake(257,

@@ -51,6 +51,8 @@ def hand_of(keys):
         if (lengths - 1).abs().max() > 1e-9:
             digits = "; they were computed in float32" if (lengths - 1).abs().max() < 1e-6 else ""
             given = ", ".join(f"{x:.8g}" for x in lengths.tolist())
+            if (k.norm(dim=0) - 1).abs().max() < 1e-6:
+                raise ValueError("a mirror with β = 2 needs keys of length 1: your columns have it, and your rows not")
             raise ValueError(f"a mirror with β = 2 needs keys of length 1, yours have {given}{digits}")
         S, shown = real([[1.0, 0.0]]), []
         for _ in range(n):
@@ -100,6 +102,21 @@ def without_bookkeeping(p):
     e = torch.eye(len(p), dtype=torch.float64)
     keys = [(e[i] - e[int(p[i])]) * math.sqrt(0.5) for i in range(len(p)) if i < int(p[i])]
     return torch.stack(keys) if keys else torch.zeros(0, len(p), dtype=torch.float64)
+
+
+def with_a_search_in_the_shuffle(p):
+    e, keys, where = torch.eye(len(p), dtype=torch.float64), [], list(range(len(p)))
+    for place in range(len(p)):
+        other = p.tolist().index(where[place])
+        if other != place:
+            keys.append((e[other] - e[place]) * math.sqrt(0.5))
+            where[place], where[other] = where[other], where[place]
+    return torch.stack(keys) if keys else torch.zeros(0, len(p), dtype=torch.float64)
+
+
+def with_one_mirror(p):
+    k = torch.arange(len(p), dtype=torch.float64) - p
+    return (k / k.norm())[None] if k.any() else torch.zeros(0, len(p), dtype=torch.float64)
 
 
 def with_a_swap_per_place(p):
@@ -156,6 +173,9 @@ exercise(
             "That is the clock with n − 1 hours.", "eq. 4.9", next="How far does the hand go in one of n equal steps?"),
         "takes the sine for the cosine": Mistake(turned(lambda n: math.pi / 2 - math.pi / n),
             "A key at angle a is (cos a, sin a). Yours stands at π/2 − π/n.", "eq. 4.9"),
+        "gives the keys as columns": Mistake(lambda n: clock(n).mT,
+            "Each key is a *row*: (cos a, sin a). Yours stand upright.", "eq. 4.9",
+            next="Along which dimension does your `stack` put the second key?"),
         "forgets π": Mistake(turned(lambda n: 1 / n),
             "Angles are in radians: half a turn is π, so the keys stand at π/n, not at 1/n.", "eq. 4.9"),
         "always turns by a right angle": Mistake(turned(lambda n: math.pi / 4),
@@ -307,6 +327,12 @@ exercise(
         "swaps once for every displaced place": Mistake(with_a_swap_per_place,
             "For p = [1, 0] those are two swaps of the same pair, and nothing has happened. After a swap, look again "
             "who stands where.", "eq. 4.14"),
+        "searches the shuffle": Mistake(with_a_search_in_the_shuffle,
+            "Which column is wanted is in p. Where it stands *by now* is not: search the list that you keep.",
+            "eq. 4.14", next="Follow [1, 0, 3, 2] by hand."),
+        "makes one mirror of the whole shuffle": Mistake(with_one_mirror,
+            "A mirror that moves whole columns swaps two of them: its key is (e_i − e_j)/√2. A cycle of n columns "
+            "takes n − 1 such mirrors, one after the other.", "eq. 4.14"),
         "leaves the keys too long": Mistake(lambda p: mirrors(p) * math.sqrt(2),
             "With β = 2 the key must have length 1. Yours has length √2, and the mirror stretches.", "eq. 4.13"),
         "finds nothing to do": Mistake(lambda p: torch.zeros(0, len(p), dtype=torch.float64),

@@ -36,9 +36,9 @@ exercise(
             "eq. 4.8"),
         "divides by the length of the key once": Mistake((1 - 2.4 / 5**0.5, 2 - 1.2 / 5**0.5),
             "You divided the key by its length at one of its two places. The matrix uses it as it comes.", "eq. 4.8"),
-        "reads crosswise": Mistake((-2.0, 0.5),
-            "S k pairs first with first and second with second: 1 · 2 + 2 · 1 = 4. Yours is 1 · 1 + 2 · 2 = 5.",
-            "eq. 4.8"),
+        "takes 5 for the read": Mistake((-2.0, 0.5),
+            "S k pairs first with first and second with second: 1 · 2 + 2 · 1 = 4. 5 is the crossed sum, "
+            "1 · 1 + 2 · 2, and it is also ‖k‖².", "eq. 4.8"),
         "takes the number from every entry": Mistake((-0.2, 0.8),
             "β S k = 1.2 is what is taken out along the *key*: 1.2 · (2, 1), not 1.2 from each entry.", "eq. 4.8"),
         "takes out the whole key": Mistake((-1.0, 1.0),
@@ -81,6 +81,10 @@ def mirrored_by_projection(X, k):
     return 2 * flat - X
 
 
+def believed(X, k):
+    return X - 2 * torch.outer(X @ k, k)
+
+
 def rows_and_key(g):
     made = [Case((real([[1.0, 2.0]]), real([0.6, 0.8])), "easy numbers, unit key"),
             Case((real([[1.0, 2.0]]), real([1.0, 1.0])), "easy numbers, unnormalized key")]
@@ -94,7 +98,7 @@ exercise(
     id="4.2", title="Find the bug: a mirror that stretches", kind="bug", stars=1, minutes=5, equations=("4.1",),
     reference=mirrored, alternatives=(mirrored_by_matrix, mirrored_by_projection), cases=rows_and_key,
     mutants={
-        "believes that β = 2 is always a mirror": Mistake(lambda X, k: X - 2 * (X @ k)[:, None] * k,
+        "believes that β = 2 is always a mirror": Mistake(believed,
             "The key enters twice, so its length enters squared. β = 2 is a mirror for unit keys; in general β‖k‖² "
             "must be 2.", "eq. 4.1",
             next="For k = (1, 1), which β gives β‖k‖² = 2?"),
@@ -130,6 +134,13 @@ exercise(
             next="Where should the key itself go?"),
         "normalizes the rows as well": Mistake(lambda X, k: mirrored(normalize(X, dim=-1), k),
             "The rows must keep their length; only the key is divided.", "eq. 4.2"),
+        "normalizes the rows in the place of the key": Mistake(
+            lambda X, k: believed(normalize(X, dim=-1), k),
+            "The rows must keep their length. It is the *key* whose length has to be divided out.", "eq. 4.1"),
+        "gives each row its length back": Mistake(
+            lambda X, k: normalize(believed(X, k), dim=-1) * X.norm(dim=-1, keepdim=True),
+            "A mirror keeps the length of a row, but yours still has the wrong direction: how much of the key is taken "
+            "away has not been repaired.", "eq. 4.1", next="For k = (1, 1), which β gives β‖k‖² = 2?"),
         "divides by the length of the rows": Mistake(
             lambda X, k: X - 2 / (X * X).sum(-1, keepdim=True) * (X @ k)[:, None] * k,
             "It is the *key* whose squared length counts.", "eq. 4.1"),
@@ -391,8 +402,9 @@ exercise(
     mutants=every_other_choice({
         "overlooks that β = 0 does nothing": Mistake("abd",
             "In e one of the matrices is the identity, and the identity commutes with everything.", "eq. 4.11"),
-        "thinks that equal strengths are enough": Mistake("abcdef",
-            "c and f have overlapping keys that are not parallel. Equal β do not help: try a row by hand.", "eq. 4.11",
+        "takes all of them": Mistake("abcdef",
+            "c and f have overlapping keys that are not parallel. It does not help that their β are equal, nor that "
+            "every M is symmetric: try a row by hand.", "eq. 4.11",
             next="Compute k₁ᵀk₂ for c."),
         "believes that mirrors always commute": Mistake("abdef",
             "Two mirrors make a turn from k₁ towards k₂; the other order turns the other way. They agree only for "
