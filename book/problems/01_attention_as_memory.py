@@ -6,6 +6,7 @@
 #
 # One sequence, no batch and no heads: `q` and `k` are (T, K), `v` is (T, V), the memory `S` is (V, K). K and V differ.
 # Everything is in float64, so a new tensor needs `dtype=v.dtype` or `torch.zeros_like(v)`.
+# Leave the tensors that you are given as they are.
 
 # %%
 import torch
@@ -99,7 +100,7 @@ check("1.5", normalized_attention)
 lines("1.6")
 
 # %% [markdown]
-# Give the labels in order, as one string. There is more than one right answer.
+# Give the labels in order, the `return` among them, as one string. There is more than one right answer.
 
 # %%
 answer = None
@@ -110,7 +111,8 @@ check("1.6", answer)
 # ## 1.7
 #
 # Design a feature map. For random unit keys of width K, it should leave room for at least twice as many pairs as the keys
-# themselves: the mean squared overlap of $\phi(k_i)$ and $\phi(k_j)$, relative to $\phi(k)^\top\phi(k)$, must be at most $1/(2K)$.
+# themselves: the overlaps of $\phi(k_i)$ and $\phi(k_j)$, divided by the mean of $\phi(k)^\top\phi(k)$, must have a mean square of
+# at most $1/(2K)$. Widths from $K = 8$ on are tried.
 # The memory has a column per feature, and you can pay for $K^2$.
 #
 # Any map that does this is right. It sees one key at a time and gives the same features in every call. There are very

@@ -3,7 +3,7 @@
 #
 # {exercises}. Change the code, run the cell, read the card. `hint("3.3")` gives a push.
 # Shapes are those of one head: `S` and `dS` are (V, K), `q` and `k` are (K,), `v` and `do` are (V,), `beta` is a number. The
-# scale is 1. Everything is in float64, and answers are compared in it.
+# scale is 1. Everything is in float64, and answers are compared in it. Leave the tensors that you are given as they are.
 
 # %%
 import torch
@@ -24,8 +24,8 @@ check("3.1", answer)
 # %% [markdown]
 # ## 3.2
 #
-# These lines take a gradient one token back. In: the memory `S` after this token's write, and `dS`, what *later* tokens have sent back for it.
-# Out: the gradients of `q` and `v`, and the gradient of the memory before the write. The lines are shuffled, and two do not belong.
+# These lines take a gradient one token back. In: the memory `S` after this token's write, and `dS`, what *later* tokens have
+# sent back for it, $dS_{t+1}M_{t+1}$. Out: the gradients of `q` and `v`, and the gradient of the memory before the write. The lines are shuffled, and two do not belong.
 # Give the labels in order, as one string. There is more than one right answer.
 
 # %%
@@ -114,7 +114,7 @@ check("3.6", intensity)
 # The hand-written backward pass runs the memory forward a second time. Could it run it *backward* instead, and undo the writes one by one? You are given the
 # memory *after* a write, and the token. Return the memory before it. $\beta\|k\|^2$ is never exactly 1 here.
 #
-# Then think: what happens at $\beta\|k\|^2 = 1$, and to rounding errors near it? Eq. 3.7 is about what a step takes from a matrix; the way back has to return it.
+# Then think: what happens at $\beta\|k\|^2 = 1$, and to rounding errors near it? Eq. 3.7 says how much a step forward takes from a matrix.
 
 # %%
 def unwrite(S, k, v, beta):

@@ -5,7 +5,7 @@
 # first of three hints.
 #
 # No batch and no heads: `S` is (V, K), the state stands on the left, and a product over tokens reads $S\,M_1 M_2 \cdots M_C$. Everything is in
-# float64.
+# float64. Leave the tensors that you are given as they are.
 
 # %%
 import math
@@ -17,7 +17,7 @@ from deltanet_edu.tutor import check, hint, lines, progress, solution
 # %% [markdown]
 # ## 4.1
 #
-# A memory $S = (1, 2)$, a key $k = (2, 1)$, and $\beta = 0.3$. What is $S\,(I - \beta kk^\top)$? Two numbers, from pencil and paper.
+# A memory $S = (1, 2)$, a key $k = (2, 1)$, and $\beta = 0.3$. What is $S\,(I - \beta kk^\top)$? Two numbers, `(a, b)`, from pencil and paper.
 
 # %%
 answer = None
@@ -81,7 +81,7 @@ check("4.4", through)
 # | e | (1, 0) | (0.6, 0.8) | 1 | 0 |
 # | f | (1, 0) | (0.6, 0.8) | 2 | 2 |
 #
-# For which pairs is $M_1M_2 = M_2M_1$? Give their letters, as one string.
+# For which pairs is $M_1M_2 = M_2M_1$? Give their letters, in any order, as one string.
 
 # %%
 answer = None
@@ -104,7 +104,7 @@ check("4.6", clock)
 # %% [markdown]
 # ## 4.7
 #
-# The columns of `S` are shuffled, one swap after the other; `swaps` is a list of pairs of places. These lines do it with one mirror a swap.
+# The columns of `S` are shuffled, one swap after the other; `swaps` holds pairs of places, (n, 2). These lines do it with one mirror a swap.
 # They are out of order, and two of them do not belong. Give the labels in order, as one string.
 
 # %%
@@ -123,7 +123,7 @@ check("4.7", order)
 
 # %%
 def mirrors(p):
-    """p: (K,), whole numbers. Returns m unit keys as rows, (m, K), in float64."""
+    """p: (K,), int64. Returns m unit keys as rows, (m, K), in float64; m may be 0."""
     raise NotImplementedError("4.8")
 
 check("4.8", mirrors)
