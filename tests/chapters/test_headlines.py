@@ -44,7 +44,7 @@ SAID = {
         ("4.7", "DCEB", "line A is missing"),
     ],
     "a step of a number's working": [
-        ("2.3", 19, "`k_squared`, which should be subtracted"), ("5.1", 2.0, "one gives `v1` itself"),
+        ("5.1", 6.44, "`u1 * overlap_13`, which should be subtracted"), ("5.1", 2.0, "one gives `v1` itself"),
         ("16.6", 9344, "gives what the layer keeps"), ("16.6", 1152, "one "), ("9.1", 5.76, "divides by β"),
         ("3.1", -9.6, "the factor β = 0.25"),
     ],
