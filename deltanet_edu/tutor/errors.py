@@ -4,6 +4,7 @@ import inspect
 import re
 
 FIT = "Is one of them transposed, or are two exchanged? K ≠ V shows what K = V hides."
+EMPTY = "it joins an empty list"
 CUT = "`detach`, `.item()`, `torch.tensor(...)` and `no_grad` cut it off, and so does copying data into a new tensor."
 
 # (pattern of the message, what is said of the answer, what usually causes it); groups fill the braces.
@@ -28,7 +29,7 @@ SAID = tuple((re.compile(pattern), headline, advice) for pattern, headline, advi
      "it joins tensors whose other dimensions differ", "Along all dimensions but the joined one they must agree."),
     (r"stack expects each tensor to be equal size", "it stacks tensors of different shapes", ""),
     (r"stack expects a non-empty|expected a non-empty list of Tensors|cat\(\): expected a non-empty",
-     "it joins an empty list", "Nothing was put into the list, in this case at least."),
+     EMPTY, "Nothing was put into the list, in this case at least."),
     (r"shape '(.*?)' is invalid for input of size (\d+)",
      "it reshapes {1} numbers to the shape {0}, which holds another number of them", ""),
     (r"Expected 1-?D|1D tensors expected|Expected 1-D argument", "it needs vectors where it has something else",

@@ -13,7 +13,7 @@ import torch
 from .arrangement import of_arrangement
 from .compare import as_tensor, as_wide, difference
 from .edits import loops
-from .errors import of_error
+from .errors import EMPTY, of_error
 from .formatting import argument_names, kind, number
 from .pattern import failure_pattern, where_it_fails
 from .repairs import of_repairs
@@ -38,6 +38,8 @@ def recognize(exercise, f, outcomes, wrong, smallest, is_right):
         headline, advice = said
     elif outcome.error is not None:
         headline, advice = of_error(f, case, expected, outcome.error)
+        if headline == EMPTY:                                            # what left it empty stands in another line
+            headline, advice = of_repairs(exercise, f, is_right) or (headline, advice)
     elif expected.error is not None:
         headline, advice = f"it accepts what it should refuse with a {type(expected.error).__name__}", []
     else:

@@ -87,6 +87,7 @@ class Exercise:
     sources: tuple = ()
     givens: dict = field(default_factory=dict)
     working: tuple = ()
+    free: tuple = ()
     module: str = field(default="", repr=False)
 
     @property
@@ -133,7 +134,7 @@ class Exercise:
 
     def run_on(self, f, args, i, **how):
         """The outcome of an answer on arguments like those of case i."""
-        return as_result(call(f, args, self.seed, **how), args, self.buffers(i))
+        return as_result(call(f, args, self.seed, **how), args, self.buffers(i), self.free)
 
     def mutant_outcome(self, name, i):
         """A mutant's outcome on case i, computed once."""
@@ -182,17 +183,16 @@ _patterns = {
 
 
 def exercise(*, id, title, kind, stars, minutes, equations=(), reference, alternatives=(), cases=None, mutants, hints,
-             prepare=None, tolerance=None, why="", sources=(), givens=None, working=()):
+             prepare=None, tolerance=None, why="", sources=(), givens=None, working=(), free=()):
     """Register an exercise.
 
     Args:
         id, title, stars (1-5), minutes, equations (ids): what the card says.
-        kind: "code", "predict", "bug", "order" or "open".
+        kind: "code", "predict", "bug", "order" or "open".    hints: three, of growing strength.
         reference: the right answer, a function; or a plain value when there are no cases (predict, open).
         alternatives: other right answers in another style, at least one for a function.
         cases: (g: torch.Generator) -> list[Case], smallest first; None when the answer is a value.
         mutants: {name: Mistake}, at least four. The name completes "it ...": "forgets beta", "sums over i ≤ t".
-        hints: three, of growing strength.
         prepare: maps an answer as the learner gives it to what is compared. Reference, alternatives and mutants go
             through it too. Raises AnswerError when the answer cannot be read.
         tolerance: largest difference accepted, relative to max(1, largest expected entry). If None, 1e-9 for functions
@@ -201,13 +201,13 @@ def exercise(*, id, title, kind, stars, minutes, equations=(), reference, altern
         givens: {name: number} of what a numeric question gives, such as {"β": 0.5}; a missing one is recognized.
         working: functions that work out the number step by step, their arguments the numbers that are given (with them
             as defaults); what comes out if one step is changed is recognized.
-        sources: functions that `solution` shows, the reference if empty; for a kernel and the function that launches
-        it.
+        sources: functions that `solution` shows, the reference if empty; a kernel, and the function that launches it.
+        free: positions of arguments that the answer may change in place.
     """
     near = _tolerance(reference, cases, prepare) if tolerance is None else tolerance
     entry = Exercise(id, title, kind, stars, minutes, tuple(equations), reference, tuple(alternatives), cases,
                      dict(mutants), tuple(hints), prepare, near, why, tuple(sources), dict(givens or {}),
-                     tuple(working), _caller())
+                     tuple(working), tuple(free), _caller())
     for wrong, fix in _faults(entry):
         if wrong:
             raise RegistrationError(f"exercise {id}: {fix}")

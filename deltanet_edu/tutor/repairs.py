@@ -284,8 +284,7 @@ def _across_a_loop(body, i):
     step, after = body[i], body[i + 1:]
     if isinstance(step, (ast.For, ast.If)) and len(step.body) > 1:
         last = step.body[-1]
-        said = _saying("takes the step {} inside of `" + ("for" if isinstance(step, ast.For) else "if")
-                       + "`, and it belongs after it", last)
+        said = _saying("takes the step {} inside of {}, and it belongs after it", last, step)
         shorter = type(step)(**{n: getattr(step, n) for n in step._fields} | {"body": step.body[:-1]})
         yield said, [*body[:i], shorter, last, *([] if isinstance(last, ast.Return) else after)]
     if isinstance(step, ast.For) and after and not isinstance(after[0], ast.Return):

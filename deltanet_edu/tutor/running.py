@@ -127,8 +127,12 @@ def effort(f, args):
     return seen[0]
 
 
-def as_result(outcome, args, buffers):
-    """The outcome of an answer that should write into the arguments at `buffers`: what is in them becomes its value."""
+def as_result(outcome, args, buffers, free=()):
+    """The outcome of an answer that should write into the arguments at `buffers`: what is in them becomes its value.
+
+    What it does to those at `free` is its own business.
+    """
+    outcome.changed = {i: after for i, after in outcome.changed.items() if i not in free}
     if not buffers or outcome.error is not None:
         return outcome
     written = tuple(outcome.changed.get(i, args[i]) for i in buffers)

@@ -136,7 +136,8 @@ def of_function(exercise, outcomes, wrong, alone=False):
 
 def judged(exercise):
     """Whether the cases are inputs of a judge, who calls the answer in its own way, and not the answer's own."""
-    return exercise.prepare is not None and not hasattr(exercise.prepare, "lines")
+    handed_on = hasattr(exercise.prepare, "lines") or getattr(exercise.prepare, "as_given", False)
+    return exercise.prepare is not None and not handed_on
 
 
 def _in_one(found):

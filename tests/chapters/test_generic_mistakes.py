@@ -12,13 +12,14 @@ from deltanet_edu.tutor.compare import difference
 from deltanet_edu.tutor.grading import agree, grade
 from deltanet_edu.tutor.rounding import NEAR, widened
 from deltanet_edu.tutor.running import call, settled
+from deltanet_edu.tutor.slips import judged
 
 from .generic_mistakes import generic_mistakes, generic_values
 
 EXERCISES = registry.all_exercises()
 # Where `prepare` is a judge, the cases are its arguments, not the answer's: a change of those is no answer anybody
 # writes.
-JUDGED = {e.id for e in EXERCISES if e.cases is not None and e.prepare and not hasattr(e.prepare, "lines")}
+JUDGED = {e.id for e in EXERCISES if e.cases is not None and judged(e)}
 KERNELS = {e.id for e in EXERCISES if getattr(e.prepare, "launches", False)}    # no function of PyTorch answers these
 FUNCTIONS = [pytest.param(e, id=e.id) for e in EXERCISES if e.cases is not None and e.id not in JUDGED | KERNELS]
 VALUES = [pytest.param(e, id=e.id) for e in EXERCISES if e.cases is None]

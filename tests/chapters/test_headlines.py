@@ -20,6 +20,16 @@ def loop(q, k, v, beta, S, rounds=lambda T: range(T), read=lambda S, o: (torch.s
     return read(S, o)
 
 
+def appends_in_the_inner_loop(k, v, beta):
+    u = []
+    for t in range(len(k)):
+        already = torch.zeros_like(v[t])
+        for i in range(t):
+            already = already + u[i] * (k[i] @ k[t])
+            u.append(beta[t] * (v[t] - already))
+    return torch.stack(u)
+
+
 def length_1(x):
     return x / (x.square().sum(-1, keepdim=True) + 1e-6).sqrt()
 
@@ -50,6 +60,7 @@ SAID = {
     ],
     "an exception's meaning": [
         ("0.1", lambda S, v, k: S + v @ k, "it takes the dot product of vectors that do not fit"),
+        ("5.2", appends_in_the_inner_loop, "inside of `for i in range(t)`, and it belongs after it"),
     ],
     "a mistake and a small epsilon": [
         ("16.3", lambda q, k, b: (length_1(q), length_1(k), b.sigmoid()), "it leaves SiLU out"),

@@ -78,7 +78,7 @@ def test_no_change_by_which_an_argument_is_not_looked_at():
 REPAIRED = [
     (keeps_what_it_should_erase, "it has `1 - beta[t]` where `beta[t]` belongs"),
     (from_the_second, "it has `range(1, len(k))` where `range(0, len(k))` belongs"),
-    (returns_early, "it takes the step `return (o, S)` inside of `for`, and it belongs after it"),
+    (returns_early, "it takes the step `return (o, S)` inside of `for t in range(len(k))`, and it belongs after it"),
     (squashes, "it has `torch.tanh(S @ q[t])` where `S @ q[t]` belongs"),
     (off_by_one_twice, "it has `t - 1` where `t` belongs, twice"),
 ]

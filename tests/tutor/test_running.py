@@ -87,6 +87,15 @@ def test_inputs_cannot_be_corrupted():
     assert grade(exercise, right)
 
 
+def test_an_argument_that_may_be_changed():
+    """Its change is no mistake, and hides none: the value is judged all the same."""
+    x = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    exercise = make(lambda x: 2 * x, mutants=MUTANTS, cases=lambda g: [Case((x,), "T = 2")], free=(0,))
+    assert grade(exercise, lambda x: x.add_(x))
+    assert not grade(exercise, lambda x: x.add_(x).add_(1))
+    assert "in place" not in grade(exercise, lambda x: x.add_(x).add_(1)).text
+
+
 def test_a_result_written_into_an_argument():
     """As a kernel does it: the reference fills a buffer, so the answer must, with the same numbers."""
     def fill(x, out):
