@@ -51,10 +51,11 @@ check("5.2", u_vectors)
 # ## 5.3
 #
 # Write the rows $w_t$ with $M_1 M_2 \cdots M_C = I - W^\top K$, without forming a $K \times K$ matrix. This time from an empty page.
+# (`wy_w`, from the first cell, is for 5.5 and 5.7.)
 
 # %%
 def w_vectors(k, beta):
-    """(C, K), (C,) -> (C, K)."""
+    """(C, K), (C,) -> (C, K). Forms no K x K matrix."""
     raise NotImplementedError("5.3")
 
 check("5.3", w_vectors)
@@ -83,7 +84,7 @@ check("5.4", order)
 def state_after(S, k, v, beta):
     """The memory after the chunk. S: (V, K), k: (C, K), v: (C, V), beta: (C,) -> (V, K)."""
     U = wy_u(k, v, beta)                                # (C, V)
-    raise NotImplementedError("5.5")            # delete this line, and repair the next one
+    raise NotImplementedError("5.5")            # delete this line, and repair the function
     return S + U.mT @ k
 
 check("5.5", state_after)
@@ -92,7 +93,8 @@ check("5.5", state_after)
 # ## 5.6
 #
 # Count multiplications, for $K = V = 64$. The token loop pays $KV$ for reading $S k_t$ and $KV$ for writing $u_t k_t^\top$. The recurrence
-# (5.4) pays, per earlier token, $K$ for the overlap and $V$ for the scaled $u_i$. (Neglect the factor $\beta_t$.)
+# (5.4) pays, per earlier token, $K$ for the overlap and $V$ for the scaled $u_i$. (Neglect the factor $\beta_t$,
+# and that only the loop has the state in the end.)
 #
 # From how many tokens $T$ on does the recurrence need *more* multiplications in total than the loop? Give the smallest such $T$; a draw is not more.
 # (The lesson's picture answers another question: the function that it shows computes all $T^2$ overlaps, those with later tokens included.)

@@ -99,7 +99,8 @@ check("6.5", w_and_u)
 # %% [markdown]
 # ## 6.6
 #
-# The lines of a recursive inverse of $I + A$ have been shuffled. Three lines compute a wrong corner and do not belong.
+# The lines of a recursive inverse of $I + A$ have been shuffled; `inverse` is given $A$, with zeros on its diagonal.
+# Three lines compute a wrong corner and do not belong.
 
 # %%
 lines("6.6")
@@ -129,7 +130,7 @@ check("6.7", count)
 # With the $y_t$ as the *columns* of $Y$, LAPACK writes $Q = I - Y\,T\,Y^\top$, and its routine `larft` computes the
 # $n \times n$ matrix $T$: LAPACK's, and not quite ours.
 #
-# Compute LAPACK's $T$, by a way of your own choice. It must work for any `tau`, zero included: where tau is zero, a row of $T$ is exactly zero.
+# Compute LAPACK's $T$, by a way of your own choice. It must work for any `tau`, zero included: where $\tau_t$ is zero, row $t$ and column $t$ of $T$ are exactly zero.
 
 # %%
 def larft(a, tau):

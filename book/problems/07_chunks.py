@@ -5,6 +5,7 @@
 # taken: scanning the delta rule.
 #
 # No batch and no heads here: `q`, `k` are (T, K), `v` is (T, V), `S` is (V, K). K and V differ, and T need not be a multiple of C.
+# Where a chunk is cut, its rows are called `Q`, `K`, `V`, as in the equations; in shapes K and V stay widths.
 # Everything is in float64, so a new matrix needs its dtype: `torch.eye(K, dtype=k.dtype)`.
 
 # %%
@@ -77,7 +78,7 @@ def printed(M1, X1, M2, X2):
 
 # %%
 def compose(M1, X1, M2, X2):
-    """M1, M2: (K, K), X1, X2: (V, K). A pair (M, X) stands for S -> S M + X. Returns the pair of both, first 1, then 2."""
+    """M1, M2: (K, K), X1, X2: (V, K), any numbers. A pair (M, X) stands for S -> S M + X. Returns that of 1, then 2."""
     raise NotImplementedError("7.4")
 
 check("7.4", compose)
@@ -88,7 +89,7 @@ check("7.4", compose)
 # A scan may group the tokens as it likes, so its operator must be associative. Prove that the printed one is not: find three
 # tokens for which $(1 \circ 2) \circ 3$ and $1 \circ (2 \circ 3)$, computed with the *printed* operator, differ.
 #
-# Here $K = V = 2$. The answer is a triple: three keys, three values, three strengths. Keys need not have length 1; every number lies
+# Here $K = V = 2$. The answer is a triple: three keys, three values, three strengths. Keys need not have length 1; all numbers, strengths too, lie
 # between −10 and 10, and the two results must differ by more than $10^{-6}$ in some entry. Many answers are right, but not all: think
 # about which tokens the slip does not hurt.
 

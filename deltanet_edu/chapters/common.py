@@ -5,9 +5,12 @@ import itertools
 from dataclasses import replace
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ..tutor import Case, Mistake
 from ..tutor.cases import delta_inputs
+from ..tutor.verdict import Part
 
 KEYS = ("random", "repeated", "unnormalized")                           # the kinds of keys that most checks draw
 
@@ -73,6 +76,45 @@ def standing_for(judge, answer):
     judge.__signature__ = inspect.signature(judge)
     judge.__wrapped__ = answer
     return judge
+
+
+class Shapes(TorchDispatchMode):
+    """The shapes of all tensors that are computed inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, operation, types, args=(), options=None):
+        result = operation(*args, **(options or {}))
+        self.seen |= {tuple(x.shape) for x in tree_leaves(result) if isinstance(x, torch.Tensor)}
+        return result
+
+
+class WithoutSquare:
+    """The `prepare` of an exercise whose text forbids a K × K matrix, which values do not tell.
+
+    name: of the mutant that forms one. args: of the answer, by name.
+    """
+
+    as_given = True
+
+    def __init__(self, name, args):
+        self.name, self.args = name, args
+
+    def __call__(self, answer):
+        return answer
+
+    def objection(self, f):
+        """K = 7 is no other length here."""
+        try:
+            with Shapes() as made:
+                f(*delta_inputs(torch.Generator().manual_seed(0), self.args, T=(3,), K=7, V=2)[0].args)
+        except Exception:                                                # right on all cases, and that is enough
+            return None
+        square = next((shape for shape in made.seen if shape.count(7) > 1), None)
+        said = Part(f"With three keys of 7 entries it makes a tensor of shape {square}.", "learner", True)
+        return (f"it {self.name}", [Part(""), said], self.name) if square else None
 
 
 def lapack_keys(a):

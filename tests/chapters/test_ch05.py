@@ -38,6 +38,44 @@ def first_token_only(S, k, v, beta):
     return S + wy_u(k, v, beta).mT @ k
 
 
+def first_row_only(S, k, v, beta):
+    U = wy_u(k, v, beta).clone()
+    U[0] -= beta[0] * (S @ k[0])
+    return S + U.mT @ k
+
+
+def rows_from(first):
+    """The recurrence of w_t, begun with a first row of its own."""
+    def f(k, beta):
+        w = [first(k, beta)]
+        for t in range(1, len(k)):
+            w.append(beta[t] * (k[t] - sum(w[i] * (k[i] @ k[t]) for i in range(t))))
+        return torch.stack(w)
+    return f
+
+
+def w_of_columns(k, beta):
+    A = (k @ k.mT * beta).tril(-1)
+    return torch.linalg.solve_triangular(torch.eye(len(k), dtype=k.dtype) + A, beta[:, None] * k, upper=False)
+
+
+def w_filled(k, beta):
+    """Rows into a tensor; the sum as a product, no matrix but (C, K)."""
+    W = torch.zeros_like(k)
+    for t in range(len(k)):
+        W[t] = beta[t] * (k[t] - W[:t].mT @ (k[:t] @ k[t]))
+    return W
+
+
+def q_with_r_above(a, tau):
+    Q = torch.eye(len(a), dtype=a.dtype)
+    for t in range(len(tau)):
+        y = a[:, t].clone()
+        y[t] = 1
+        Q = Q - tau[t] * torch.outer(Q @ y, y)
+    return Q
+
+
 @pytest.mark.parametrize("id, answer, name", [
     ("5.1", 2.3, "counts u₂ in full"),
     ("5.1", 2.56, "gives what the memory says"),
@@ -68,8 +106,18 @@ def first_token_only(S, k, v, beta):
     ("5.6", 66, "has half the length"),
     ("5.6", 6, "charges an earlier token KV"),
     ("5.6", 64, "gives the head width"),
-    ("5.6", 65, "compares the last token, and stops at a draw"),
-    ("5.6", 257, "leaves out one of the two, and stops at a draw"),
+    ("5.6", 65, "has half the length, or one less"),
+    ("5.6", 257, "has twice the length, and stops at a draw"),
+    ("5.6", 258, "has twice the length"),
+    ("5.6", 386, "takes 6KV for a step of the loop"),
+    ("5.2", u_by(lambda b, v, said: b * (v - said) if said.any() else v), "leaves β out of the first row"),
+    ("5.3", rows_from(lambda k, beta: k[0]), "leaves β out of the first row"),
+    ("5.3", rows_from(lambda k, beta: beta[0] * k[0]), "right"),
+    ("5.3", w_of_columns, "scales the overlaps by the earlier β"),
+    ("5.3", w_by(lambda left, k_t, k, w, b: left - torch.outer(w, k) @ k_t), "forms a K × K matrix"),
+    ("5.3", w_filled, "right"),
+    ("5.5", first_row_only, "corrects the first row of U only"),
+    ("5.7", q_with_r_above, "keeps the entries of R above the ones"),
     ("5.6", torch.tensor(130), "right"),
 ])
 def test_readers_answers(id, answer, name):

@@ -26,6 +26,36 @@ def by_rows(k, beta, step):
     return rows * beta
 
 
+def scaled_at_once(k, beta, first):
+    """The loop of 6.3 with beta_t on each row as it is finished, `first` on the first."""
+    A, rows = ut_system(k, beta), torch.eye(len(k), dtype=k.dtype)
+    rows[0] = rows[0] * first
+    for t in range(1, len(k)):
+        rows[t] = beta[t] * (rows[t] - A[t, :t] @ rows[:t])
+    return rows
+
+
+def by_weighted_rows(k, beta):
+    A, rows = ut_system(k, beta), torch.eye(len(k), dtype=k.dtype)
+    for t in range(1, len(k)):
+        rows[t] = rows[t] - beta[t] * (A[t, :t] @ rows[:t])
+    return rows * beta
+
+
+def larft_by_columns(a, tau):
+    """LAPACK's way, without τ_t in column t."""
+    T, overlaps = torch.diag(tau), lapack_overlaps(a)
+    for t in range(1, len(tau)):
+        T[:t, t] = -(T[:t, :t] @ overlaps[:t, t])
+    return T
+
+
+def larft_with_r_above(a, tau):
+    Y = a.clone()
+    Y.diagonal().fill_(1)
+    return ut_by_solve(Y.mT, tau).mT
+
+
 def lapack_overlaps(a):
     Y = a.tril(-1) + torch.eye(*a.shape)
     return Y.mT @ Y
@@ -49,6 +79,13 @@ def nan_where_tau_is_zero(a, tau):
     ("6.2", lambda k, beta: (beta[:, None] * (k @ k.T)).tril(1), "keeps one diagonal too many"),
     ("6.2", lambda k, beta: torch.tril(torch.diag(beta) @ k @ k.T, -1), "right"),
     ("6.2", lambda k, beta: (k.mT @ (beta[:, None] * k)).tril(-1), "overlaps features, not tokens"),
+    ("6.2", lambda k, beta: (beta[:, None] * k).tril(-1) @ k.T, "masks the keys, not their overlaps"),
+    ("6.3", lambda k, beta: scaled_at_once(k, beta, beta[0]), "brings β into the sum a second time"),
+    ("6.3", by_weighted_rows, "brings β into the sum a second time"),
+    ("6.3", lambda k, beta: scaled_at_once(k, beta, 1), "scales each row once it is finished"),
+    ("6.3", lambda k, beta: scaled_at_once(k, beta, 1) * beta, "scales each row at once, and the columns"),
+    ("6.4", lambda A: listing(A, torch.clone, torch.clone, lambda rows, eye: -(rows + eye)), "gives −(I − A)⁻¹"),
+    ("6.7", 6, "counts the factors of the series"),
     ("6.7", 40, "counts all tokens, or lengths"),
     ("6.3", lambda k, beta: by_rows(k, beta, lambda row, finished: finished), "keeps what should be taken off"),
     ("6.3", lambda k, beta: beta[:, None] * by_rows(k, beta, torch.sub), "scales rows and columns"),
@@ -75,6 +112,10 @@ def nan_where_tau_is_zero(a, tau):
     ("6.5", lambda k, v, beta: tuple(ut_by_solve(k, beta**0.5) @ (beta[:, None] ** 0.5 * x) for x in (k, v)),
      "shares β between both sides"),
     ("6.7", math.comb(38, 19), "counts paths with 19 stops"),
+    ("6.8", larft_by_columns, "leaves τ_t out of what is not on the diagonal"),
+    ("6.8", larft_with_r_above, "keeps the entries of R above the ones"),
+    ("6.8", lambda a, tau: torch.linalg.householder_product(
+        torch.nn.functional.pad(a, (0, a.shape[0] - a.shape[1])), tau), "gives Q"),
     ("6.8", nan_where_tau_is_zero, "gives NaN where a τ is zero"),
     ("6.8", lambda a, tau: torch.diag(tau) + lapack_overlaps(a).triu(1), "forgets to invert"),
     ("6.8", lambda a, tau: torch.linalg.inv(torch.eye(len(tau)) + lapack_overlaps(a).triu(1)) @ torch.diag(tau),

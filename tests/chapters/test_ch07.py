@@ -1,5 +1,7 @@
 """Readers' answers to the exercises of chapter 7: wrong ones have their own names, right ones are right."""
 
+import math
+
 import pytest
 import torch
 
@@ -21,6 +23,17 @@ def chunked(read):
     return f
 
 
+def in_place(read):
+    def f(q, k, v, S, C):
+        o = []
+        for start in range(0, len(k), C):
+            Q, K, V = (x[start:start + C] for x in (q, k, v))
+            o.append(read(Q, K, V, S))
+            S += V.T @ K
+        return torch.cat(o), S
+    return f
+
+
 def map_by_probes(k, v, beta):
     """M is read off what comes back from unit rows, X still in it."""
     def run(S):
@@ -33,7 +46,7 @@ def map_by_probes(k, v, beta):
 
 
 @pytest.mark.parametrize("id, answer, name", [
-    ("7.1", 17, "adds a chunk too many"),
+    ("7.1", 17, "adds a step too many"),
     ("7.1", 1024, "counts the tokens with their padding"),
     ("7.1", 40, "counts the tokens of the tail"),
     ("7.1", 80, "counts steps within the chunks"),
@@ -43,6 +56,8 @@ def map_by_probes(k, v, beta):
     ("7.2", chunked(lambda Q, K, V, S: Q @ S.T + (Q @ K.T).triu() @ V), "keeps the wrong triangle"),
     ("7.2", chunked(lambda Q, K, V, S: Q @ (S + V.T @ K).T), "lets tokens see later ones"),
     ("7.2", chunked(lambda Q, K, V, S: (S @ Q.T).T + torch.tril(Q @ K.T) @ V), "right"),
+    ("7.2", in_place(lambda Q, K, V, S: Q @ S.T + (Q @ K.T).tril() @ V), "right"),
+    ("7.2", in_place(lambda Q, K, V, S: Q @ S.T + (Q @ K.T) @ V), "lets tokens see later ones"),
     ("7.4", lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 @ M2 + X2), "sends the first write through both erasures"),
     ("7.2", chunked(lambda Q, K, V, S: Q @ S.T + (Q @ K.T @ V).tril()), "masks the outputs, not the overlaps"),
     ("7.4", lambda M1, X1, M2, X2: (M1 @ M2, (X1 @ M1 + X2) @ M2), "sends each write through its own erasure too"),
@@ -56,6 +71,7 @@ def map_by_probes(k, v, beta):
     ("7.5", ([(0.0, 0.0), *KEYS[1:]], VALUES, BETAS), "lets token 1 write nothing"),
     ("7.5", ([KEYS[0], (0.0, 0.0), KEYS[2]], VALUES, BETAS), "leaves token 2 or 3 without an erasure"),
     ("7.5", (KEYS, VALUES, [1.0, 1.0, 0.0]), "leaves token 2 or 3 without an erasure"),
+    ("7.5", ([VALUES[0], (0.0, 0.0), (0.0, 0.0)], KEYS, BETAS), "gives tokens 2 and 3 no keys"),
     ("7.5", (KEYS, VALUES, [1e-8, 1.0, 1.0]), "makes a difference too small to see"),
     ("7.5", (KEYS, [VALUES[0], (0.0, 0.0), (0.0, 0.0)], BETAS), "right"),
     ("7.5", tuple(map(torch.tensor, (KEYS, VALUES, BETAS))), "right"),
@@ -63,6 +79,9 @@ def map_by_probes(k, v, beta):
      "multiplies the transitions backwards"),
     ("7.6", lambda k, v, beta: (torch.eye(k.shape[1], dtype=k.dtype), v.mT @ k), "takes linear attention's map"),
     ("7.6", map_by_probes, "leaves X inside M"),
+    ("7.6", lambda k, v, beta: (wy_w(k, beta), wy_u(k, v, beta)), "returns W and U"),
+    ("7.7", lambda T, K, V, size: (T * K * K + K * V) * size, "keeps one X for all tokens"),
+    ("7.7", lambda T, K, V, size: T * K * (K + V) * size * math.ceil(math.log2(T)), "counts every round of the scan"),
     ("7.7", lambda T, K, V, size: T * (K * K + V) * size, "takes X for a vector"),
     ("7.7", lambda T, K, V, size: T * (2 * K**3 + 2 * V * K**2) * size, "counts the FLOPs of a composition"),
     ("7.7", lambda T, K, V, size: 8 * T * K * (K + V) * size, "counts bits"),

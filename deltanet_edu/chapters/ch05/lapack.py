@@ -5,6 +5,7 @@ import torch
 from ...ops.delta_rule.householder import wy_w
 from ...tutor import Mistake, exercise
 from ..common import lapack_cases, lapack_keys
+from .problems import scales_columns, u_inclusive, w_by
 
 
 def q_from_lapack(a, tau):
@@ -31,6 +32,11 @@ def keys_from_r(a):
 
 def q_with_keys(a, tau, k):
     return torch.eye(a.shape[0], dtype=a.dtype) - wy_w(k, tau).mT @ k
+
+
+def q_with(rows):
+    """A wrong answer that makes W by rows(k, beta)."""
+    return lambda a, tau: torch.eye(len(a), dtype=a.dtype) - rows(lapack_keys(a), tau).mT @ lapack_keys(a)
 
 
 exercise(
@@ -70,6 +76,20 @@ exercise(
         "uses `a` as it is": Mistake(lambda a, tau: q_with_keys(a, tau, a.mT.contiguous()),
             "On and above its diagonal `a` holds R, which belongs to no vector.",
             next="`tril(-1)`, then add the ones."),
+        "keeps the entries of R above the ones": Mistake(
+            lambda a, tau: q_with_keys(a, tau, (a.triu(1) + lapack_keys(a).mT).mT.contiguous()),
+            "The 1 is in its place, but above position t a vector is zero. What `a` holds there belongs to R.",
+            next="`tril(-1)`, then add the ones."),
+        "subtracts raw vectors instead of w": Mistake(q_with(w_by(lambda t: t.beta * (t.v - t.overlaps @ t.values))),
+            "W is a recurrence: the sum of w_t is over the w_i found so far, not over the raw vectors.", "eq. 5.3"),
+        "uses tau y in the place of w": Mistake(
+            q_with(w_by(lambda t: t.beta * (t.v - (t.overlaps * t.betas) @ t.values))),
+            "w_i is tau_i y_i for the first vector only. Later ones have been corrected, and the sum needs them as "
+            "they came out: two vectors do not show it.", "eq. 5.3"),
+        "scales the overlaps by the earlier tau": Mistake(q_with(lambda k, beta: scales_columns(k, k, beta)),
+            "Row t of the system is scaled by tau_t, the strength of the later vector. Yours has tau_i.", "eq. 5.3"),
+        "sums over i ≤ t": Mistake(q_with(lambda k, beta: u_inclusive(k, k, beta)),
+            "The sum of w_t runs over *earlier* vectors only; yours includes vector t itself.", "eq. 5.3"),
         "reads the vectors above the diagonal": Mistake(lambda a, tau: q_with_keys(a, tau, keys_from_r(a)),
             "Above its diagonal `a` holds R. The vectors stand *below* it, in columns.",
             next="`tril(-1)`, not `triu(1)`."),

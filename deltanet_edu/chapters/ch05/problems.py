@@ -8,7 +8,7 @@ from ...ops import delta_rule_recurrent
 from ...ops.delta_rule.householder import householder_product, wy_u, wy_w
 from ...tutor import Mistake, exercise, order_the_lines
 from .. import by_hand
-from ..common import cases, eye_like, one_head
+from ..common import WithoutSquare, cases, eye_like, one_head
 
 
 # -- 5.1 ---------------------------------------------------------------------------------------------------------------
@@ -178,6 +178,9 @@ exercise(
         "writes nothing": Mistake(u_by(lambda t: t.beta * t.said),
             "Yours writes what the memory says already, and an empty memory says nothing: all rows stay zero. "
             "v_t must come in.", "eq. 5.4"),
+        "leaves β out of the first row": Mistake(u_by(lambda t: t.beta * (t.v - t.said) if len(t.u) else t.v),
+            "The first token has no earlier ones, and its sum is zero. Its β stands before the bracket all the same: "
+            "u₁ = β₁ v₁.", "eq. 5.4"),
         "ignores the earlier tokens": Mistake(u_by(lambda t: t.beta * t.v),
             "β_t v_t is what linear attention would write. What the earlier writes return for k_t must be taken off.",
             "eq. 5.4"),
@@ -234,6 +237,9 @@ def w_gram_schmidt(t):
     return t.beta * (t.v - (t.overlaps / (t.values * t.values).sum(-1)) @ t.u)
 
 
+SQUARE = "forms a K × K matrix"
+
+
 def w_with_running_overlap(k, beta):
     w = []
     for k_t, beta_t in zip(k, beta):
@@ -246,9 +252,19 @@ def w_with_running_overlap(k, beta):
 
 exercise(
     id="5.3", title="The w vectors", kind="code", stars=3, minutes=15, equations=("5.2", "5.3"),
-    reference=w_vectors, alternatives=(wy_w, w_by_product, w_by_triangular_solve),
+    reference=w_vectors, alternatives=(wy_w, w_by_triangular_solve), prepare=WithoutSquare(SQUARE, "k beta"),
     cases=cases("k beta", T=(1, 2, 7), betas=("random", "zero", "large")),
     mutants={
+        SQUARE: Mistake(w_by_product,
+            "The rows are right. But the product as a matrix is what W is to spare you: K² numbers for every token, "
+            "and work to match. P_{t−1}k_t = k_t − Σ w_i (k_iᵀk_t) takes vectors only.", "eq. 5.3",
+            next="Which sum is P_{t−1}k_t, if P_{t−1} = I − Σ w_i k_iᵀ?"),
+        "leaves β out of the first row": Mistake(w_by(lambda t: t.beta * (t.v - t.said) if len(t.u) else t.v),
+            "The first token has no earlier ones, and its sum is zero. Its β stands before the bracket all the same: "
+            "w₁ = β₁ k₁.", "eq. 5.3"),
+        "scales the overlaps by the earlier β": Mistake(lambda k, beta: scales_columns(k, k, beta),
+            "w_t = β_t k_t − Σ w_i β_t (k_iᵀk_t): the overlaps are scaled by β_t, the strength of the later token. "
+            "Yours has β_i.", "eq. 5.3"),
         "forgets beta": Mistake(lambda k, beta: w_by_product(k, torch.ones_like(beta)),
             "Each w_t is scaled by its own β_t. Yours is right for β = 1 only.", "eq. 5.3"),
         "subtracts keys instead of w": Mistake(w_by(lambda t: t.beta * (t.v - t.overlaps @ t.values)),
@@ -407,6 +423,11 @@ def state_by_product(S, k, v, beta):
     return S @ householder_product(k, beta) + wy_u(k, v, beta).mT @ k
 
 
+def corrects_the_first_row(S, k, v, beta):
+    U = wy_u(k, v, beta)
+    return S + torch.cat([U[:1] - beta[:1, None] * (k[:1] @ S.mT), U[1:]]).mT @ k
+
+
 exercise(
     id="5.5", title="Find the bug: a memory that was not empty", kind="bug", stars=2, minutes=15, equations=("5.5",),
     reference=state_after, alternatives=(state_by_loop, state_by_writes, state_by_product),
@@ -448,6 +469,9 @@ exercise(
             lambda S, k, v, beta: S + wy_u(k, torch.cat([v[:1] - k[:1] @ S.mT, v[1:]]), beta).mT @ k,
             "Token 1 takes off what the old memory says for its key. The other keys hear the old memory too, in what "
             "the tokens before them have left of it.", "eq. 5.6", next="What is w_t for the later tokens?"),
+        "corrects the first row of U only": Mistake(corrects_the_first_row,
+            "Only the first row of U has become u_t − S₀ w_t. Every token hears the old memory, the later ones in what "
+            "the tokens before them have left of it.", "eq. 5.6", next="What is w_t for the later tokens?"),
         "lets all tokens look at the old memory": Mistake(
             lambda S, k, v, beta: S + (beta[:, None] * (v - k @ S.mT)).mT @ k,
             "Every token corrects against S₀, as at the start of the lesson. It has to see what the earlier ones "
@@ -488,8 +512,8 @@ exercise(
     working=(by_hand.tokens_until_the_loop_is_cheaper,),
     mutants={
         "gives the head width": Mistake(64,
-            "64 is the head width. With 64 earlier tokens *one* token costs 2KV, as a step of the loop does. The "
-            "question is about the sum."),
+            "64 is the head width. With 64 earlier tokens *one* token costs 2KV, as a step of the loop does; and so "
+            "does a token on average, if the sum is taken to be T². It is T (T − 1) / 2."),
         "has half the length": Mistake(66,
             "Three ways lead to 66: the *last* token alone costs more than 2KV there, but the question is about the "
             "sum; T (T − 1) for the sum, which lacks its half; or KV for a step of the loop, which reads and writes.",
@@ -506,9 +530,16 @@ exercise(
         "charges an earlier token KV, and stops at a draw": Mistake(5,
             "An earlier token costs a dot product of length K and a scaled vector of length V: K + V multiplications, "
             "not KV; and the question asks for *more*."),
-        "compares the last token, and stops at a draw": Mistake(65,
-            "At token 65 *that* token costs 2KV, as a step of the loop does. The question is about the sum, and about "
-            "more."),
+        "has half the length, or one less": Mistake(65,
+            "Two ways lead to 65: T² for the sum, which counts every token with every other, later ones included; or "
+            "a draw of the *last* token with a step of the loop, where the question is about the sum.",
+            next="Sum (t − 1)(K + V) over t = 1 … T."),
+        "takes 6KV for a step of the loop": Mistake(386,
+            "6KV are the FLOPs of a whole step, additions and the read of the output included. Here multiplications "
+            "count, and a step pays 2KV: KV to read S k_t, KV to write."),
+        "takes 6KV for a step of the loop, and stops at a draw": Mistake(385,
+            "6KV are the FLOPs of a whole step, additions and the read of the output included. Here multiplications "
+            "count, and a step pays 2KV; and the question asks for *more*."),
         "has three too few": Mistake(127,
             "One gets 127 from T (T + 1) / 2 at a draw, or from T − 1 > 128 with the 1 taken off once more: T is more "
             "than 128 *plus* 1. The sum is T (T − 1) / 2, and the question asks for *more*."),
@@ -518,12 +549,12 @@ exercise(
         "takes the token after the crossing of the lesson's picture": Mistake(86,
             "The package's function computes all T² overlaps at once, those with later tokens included, so its lines "
             "cross earlier. Here only overlaps with earlier tokens are paid for."),
-        "leaves out one of the two, and stops at a draw": Mistake(257,
-            "An earlier token costs a dot product of length K *and* a scaled vector of length V; and the question asks "
-            "for *more*."),
-        "leaves out one of the two": Mistake(258,
-            "An earlier token costs a dot product of length K *and* a scaled vector of length V. You counted only one "
-            "of the two."),
+        "has twice the length, and stops at a draw": Mistake(257,
+            "An earlier token costs a dot product of length K *and* a scaled vector of length V, a step of the loop "
+            "2KV without additions: one side is off by a factor of 2. And the question asks for *more*."),
+        "has twice the length": Mistake(258,
+            "Two ways lead to 258: only one of K and V for an earlier token, which costs a dot product of length K "
+            "*and* a scaled vector of length V; or 4KV for a step of the loop, its additions included."),
     },
     hints=("The loop costs 2KV per token, whatever t is.",
            "Token t of the recurrence costs (t − 1)(K + V); sum it over t = 1 … T.",

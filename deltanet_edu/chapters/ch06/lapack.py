@@ -14,6 +14,15 @@ def larft(a, tau):
     return ut_by_solve(keys, tau).mT                                     # Q = I - K^T UT^T K, and Y = K^T
 
 
+def larft_of(A, tau):
+    """A wrong answer's T from another A than that of the exercise."""
+    return (torch.linalg.inv(eye_like(A) + A) * tau).mT.contiguous()
+
+
+def q_of(a, tau):
+    return torch.eye(len(a), dtype=a.dtype) - lapack_keys(a).mT @ larft(a, tau) @ lapack_keys(a)
+
+
 def overlaps(a):
     """Of LAPACK's vectors with each other: (n, n)."""
     return lapack_keys(a) @ lapack_keys(a).mT
@@ -66,6 +75,21 @@ exercise(
         "uses `a` as it is": Mistake(lambda a, tau: ut_by_solve(a.mT.contiguous(), tau).mT.contiguous(),
             "On and above its diagonal `a` holds R, which belongs to no vector.",
             next="`a.tril(-1)`, plus an identity."),
+        "keeps the entries of R above the ones": Mistake(
+            lambda a, tau: ut_by_solve((a.triu(1) + lapack_keys(a).mT).mT.contiguous(), tau).mT.contiguous(),
+            "The 1 is in its place, but above position t a vector is zero. What `a` holds there belongs to R.",
+            next="`a.tril(-1)`, plus an identity."),
+        "gives Q": Mistake(q_of, "Q = I − Y T Yᵀ is (m, m). The small matrix in its middle is asked for, (n, n)."),
+        "leaves τ_t out of what is not on the diagonal": Mistake(
+            lambda a, tau: larft_of(overlaps(a).tril(-1), tau),
+            "Vector t counts with its τ_t everywhere: A = stril(diag(β) K Kᵀ) has β_t in row t, and so T has it in "
+            "column t, above the diagonal too. Yours takes the overlaps as they are.", "eq. 6.2"),
+        "scales the overlaps by the earlier τ": Mistake(
+            lambda a, tau: larft_of((overlaps(a) * tau).tril(-1), tau),
+            "Row t of A is scaled by τ_t, the strength of the later vector. Yours has τ_i.", "eq. 6.2"),
+        "keeps the diagonal of the overlaps": Mistake(
+            lambda a, tau: larft_of((tau[:, None] * overlaps(a)).tril(), tau),
+            "A is *strictly* lower: no vector meets itself. `tril(-1)`, or `triu(1)` of the transpose.", "eq. 6.2"),
         "has the wrong sign off the diagonal": Mistake(
             lambda a, tau: (inverse_by_substitution(-ut_system(lapack_keys(a), tau)) * tau).mT.contiguous(),
             "That comes from inverting I − A.", "eq. 6.1"),

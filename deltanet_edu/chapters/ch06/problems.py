@@ -132,6 +132,13 @@ exercise(
             "stays.", "eq. 6.2"),
         "divides by the root of the key width": Mistake(lambda k, beta: ut_system(k, beta) / k.shape[1] ** 0.5,
             "There is no scale in A: the overlap is k_tᵀk_i as it is. 1/√K belongs to softmax attention.", "eq. 6.2"),
+        "masks the keys, not their overlaps": Mistake(lambda k, beta: (beta[:, None] * k).tril(-1) @ k.mT,
+            "The mask belongs on K Kᵀ, whose entries are pairs of tokens. In K it deletes entries of the keys, and all "
+            "pairs stay.", "eq. 6.2"),
+        "masks the keys of the columns, not the overlaps": Mistake(
+            lambda k, beta: beta[:, None] * k @ k.tril(-1).mT,
+            "The mask belongs on K Kᵀ, whose entries are pairs of tokens. In K it deletes entries of the keys, and all "
+            "pairs stay.", "eq. 6.2"),
         "adds the identity": Mistake(lambda k, beta: eye_like(beta) + ut_system(k, beta),
             "That is I + A, the matrix of the system. A itself has zeros on its diagonal.", "eq. 6.1"),
         "normalizes the keys": Mistake(
@@ -172,13 +179,13 @@ def UT_by_columns(k, beta):
     return UT
 
 
-def UT_by_rows(k, beta, row):
+def UT_by_rows(k, beta, row, scale=True):
     """Rows of (I + A)^-1 by `row(t, e_t, coefficients A[t, :t], finished rows)`, times diag(beta)."""
     A = ut_system(k, beta)
     rows = torch.zeros_like(A)
     for t, e_t in enumerate(eye_like(A)):
         rows[t] = row(t, e_t, A[t, :t], rows[:t])
-    return rows * beta
+    return rows * beta if scale else rows
 
 
 def UT_taken_off_all_rows(k, beta):
@@ -229,9 +236,18 @@ exercise(
             "Row t starts as e_t. Yours replaces it by the correction alone, so every 1 on the diagonal but the first "
             "is lost.", "eq. 6.4"),
         "scales each row once it is finished": Mistake(
-            lambda k, beta: UT_by_rows(k, beta, lambda t, e, a, rows: beta[t] * (e - a @ rows) if t else e) / beta,
+            lambda k, beta: UT_by_rows(k, beta, lambda t, e, a, rows: beta[t] * (e - a @ rows) if t else e, False),
             "Rows above that already carry a β pass it on a second time: A has it. diag(β) comes last, and scales the "
             "columns.", "eq. 6.3"),
+        "brings β into the sum a second time": Mistake(
+            lambda k, beta: UT_by_rows(k, beta, lambda t, e, a, rows: e - beta[t] * (a @ rows)),
+            "A has β_t already, unlike the sums of u and w. One more comes in by β_t before `finished`, or by rows "
+            "that are scaled in the loop: row t is e_t − `finished`, and diag(β) scales the columns at the end.",
+            "eq. 6.4"),
+        "scales each row at once, and the columns": Mistake(
+            lambda k, beta: UT_by_rows(k, beta, lambda t, e, a, rows: beta[t] * (e - a @ rows) if t else e),
+            "The columns are right. But the rows take no β in the loop: A has it, and rows that carry one more pass it "
+            "on.", "eq. 6.4"),
         "forgets to invert": Mistake(lambda k, beta: (eye_like(beta) + ut_system(k, beta)) * beta,
             "That is (I + A) diag(β). The inverse of I + A is asked for.", "eq. 6.3"),
         "takes it off the rows above as well": Mistake(UT_taken_off_all_rows,
@@ -285,6 +301,10 @@ exercise(
             "Yours is I − A − A² − A³ − …: every path counts minus, by a second sign in the loop or by one before the "
             "result. Each hop brings a minus, so two hops make a plus: only the sign where `rows` starts is to change.",
             "eq. 6.7"),
+        "gives −(I − A)⁻¹": Mistake(lambda A: -listing(A, sign=1),
+            "In yours the identity counts minus, and every path too. In (I + A)⁻¹ the identity counts plus, and so "
+            "does each path of two hops.", "eq. 6.7",
+            next="Where must a minus stand so that A has it once, and A² twice?"),
         "subtracts the identity": Mistake(lambda A: listing(A) - 2 * eye_like(A),
             "The loop ends with (I + A)⁻¹ − I. The identity is to be *added*.", "eq. 6.4"),
         "adds the identity twice": Mistake(lambda A: listing(A, identity="before") + eye_like(A),
@@ -494,6 +514,12 @@ exercise(
             "40 is how many tokens there are, and how many terms the series (6.6) has. Each token in between is "
             "visited or not.",
             next="How many ways are there to choose?"),
+        "counts the factors of the series": Mistake(6,
+            "(6.6) has six factors for 40 tokens. Multiplied out they are one sum over hops, and each power of A holds "
+            "many paths.", "eq. 6.6", next="How many ways are there to choose the stops?"),
+        "stops at paths of three hops": Mistake(1 + 38 + math.comb(38, 2),
+            "742 = 1 + 38 + 703 are the paths with no stop, one stop, or two. A path may stop at any number of the "
+            "tokens in between, up to all 38.", "eq. 6.7"),
         "counts pairs of the tokens but one": Mistake(math.comb(39, 2),
             "741 is the number of pairs among 39 tokens. A path is a whole chain of hops."),
         "counts pairs of tokens": Mistake(math.comb(40, 2),

@@ -1,4 +1,4 @@
-"""Exercises 7.4 to 7.7: tokens of the delta rule as maps S -> S M + X, which a scan composes."""
+"""Exercises 7.5 to 7.7: tokens of the delta rule as maps S -> S M + X, which a scan composes."""
 
 import torch
 
@@ -6,108 +6,8 @@ from ...ops import delta_rule_recurrent
 from ...ops.delta_rule.householder import householder, householder_product, wy_u, wy_w
 from ...ops.delta_rule.scan import compose, inclusive_scan
 from ...tutor import AnswerError, Case, Mistake, exercise
-from ...tutor.cases import delta_inputs, normal, smallest_first
+from ...tutor.cases import delta_inputs, smallest_first
 from ..common import eye_like, numbers, one_head, real
-
-# -- 7.4 A published operator ------------------------------------------------------------------------------------------
-
-def joined(M1, X1, M2, X2):
-    return M1 @ M2, X1 @ M2 + X2                                         # (K, K), (V, K)
-
-
-def joined_by_package(M1, X1, M2, X2):
-    return compose((M1, X1), (M2, X2))
-
-
-def joined_by_blocks(M1, X1, M2, X2):
-    """As one matrix product: a map is the block matrix [[M, 0], [X, I]]."""
-    K, V = M1.shape[0], X1.shape[0]
-
-    def block(M, X):
-        return torch.cat([torch.cat([M, M.new_zeros(K, V)], 1), torch.cat([X, torch.eye(V, dtype=X.dtype)], 1)], 0)
-    product = block(M1, X1) @ block(M2, X2)
-    return product[:K, :K], product[K:, :K]
-
-
-def joined_by_probing(M1, X1, M2, X2):
-    """Run both maps on the zero memory, which shows X, and on every unit row, which shows M."""
-    def run(S):
-        return (S @ M1 + X1) @ M2 + X2
-    X = run(torch.zeros_like(X1))
-    unit_rows = torch.eye(len(M1), dtype=M1.dtype)
-    return torch.stack([(run(row.expand_as(X1)) - X)[0] for row in unit_rows]), X
-
-
-def pair_cases(g):
-    def token(V, K):
-        k, v, beta = normal(g, K), normal(g, V), torch.rand((), generator=g, dtype=torch.float64)
-        return householder(k, beta), beta * torch.outer(v, k)
-    cases = [Case((real([[2.0]]), real([[1.0]]), real([[3.0]]), real([[5.0]])), "K = V = 1")]
-    for K, V in ((2, 2), (3, 3), (3, 1), (2, 3)):
-        note = "K = V = 2" if K == V else f"K = {K}, V = {V}"
-        cases.append(Case((normal(g, K, K), normal(g, V, K), normal(g, K, K), normal(g, V, K)), note))
-    return smallest_first([*cases, Case((*token(3, 3), *token(3, 3)), "two tokens of the delta rule")])
-
-
-exercise(
-    id="7.4", title="A published operator", kind="bug", stars=2, minutes=15, equations=("7.6",),
-    reference=joined, alternatives=(joined_by_package, joined_by_blocks, joined_by_probing), cases=pair_cases,
-    mutants={
-        "keeps the published slip": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, M2 @ X1 + X2),
-            "The second map takes what the first one has written and multiplies it by M₂ *from the right*, like "
-            "everything else in S.", "eq. 7.6",
-            next="Write out (S M₁ + X₁) M₂ + X₂."),
-        "swaps the product of the transitions": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, X1 @ M2 + X2),
-            "X is right. But S meets M₁ first, and S stands on the left: S M₁ M₂.", "eq. 7.6"),
-        "does the second map first": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, X2 @ M1 + X1),
-            "Composition of maps does not commute. The first token comes first.", "eq. 7.6"),
-        "turns the other product around as well": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, M2 @ X1 + X2),
-            "Consistent, but for a memory that stands on the *right*, S -> M S + X, as where the state is transposed. "
-            "Here S stands on the left.", "eq. 7.6", next="Write out (S M₁ + X₁) M₂ + X₂."),
-        "sends the first write through both erasures": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 @ M2 + X2),
-            "X₁ is written after M₁ has acted. Of the two erasures it meets only M₂.", "eq. 7.6"),
-        "erases the second write, and not the first": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2 @ M2),
-            "M₂ acts on what was there before token 2, which is what token 1 wrote. X₂ is added after it.", "eq. 7.6"),
-        "forgets the first write": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X2),
-            "What token 1 wrote is gone. It passes through M₂ and stays.", "eq. 7.6"),
-        "adds the transitions": Mistake(lambda M1, X1, M2, X2: (M1 + M2, X1 @ M2 + X2),
-            "X is right. One map after the other *multiplies* what multiplies S.", "eq. 7.6"),
-        "sends each write through its own erasure": Mistake(
-            lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 + X2 @ M2),
-            "M_t acts on what was there *before* token t, and X_t is added after it. So X₁ meets M₂ only, and X₂ "
-            "nothing.",
-            "eq. 7.6"),
-        "sends each write through its own erasure too": Mistake(
-            lambda M1, X1, M2, X2: (M1 @ M2, (X1 @ M1 + X2) @ M2),
-            "X₁ meets M₂, as it should, but not M₁ before it; and X₂ meets nothing.", "eq. 7.6"),
-        "sends each write through the other's erasure": Mistake(
-            lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M2 + X2 @ M1),
-            "X₁ is right. But M₁ is over before X₂ is written.", "eq. 7.6"),
-        "returns X before M": Mistake(lambda M1, X1, M2, X2: (X1 @ M2 + X2, M1 @ M2),
-            "Both are right, in the wrong order: first M, (K, K), then X, (V, K).", "eq. 7.6"),
-        "multiplies entry by entry": Mistake(lambda M1, X1, M2, X2: (M1 * M2, X1 @ M2 + X2),
-            "X is right. `*` multiplies entry by entry; the product of two matrices is `@`.", "eq. 7.6"),
-        "forgets the second write": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M2),
-            "What the first token wrote is right. What the second one writes, X₂, is added to it.", "eq. 7.6"),
-        "sends the second write through the first erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2 @ M1),
-            "M₁ is over before X₂ is written. It is X₁ that still meets an erasure: M₂.", "eq. 7.6"),
-        "adds the writes untouched": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2),
-            "What the first token wrote passes through the erasure of the second. That is what makes it the delta "
-            "rule.", "eq. 7.6",
-            next="Same key twice, β = 1: is the first value still there?"),
-        "sends the second write through its own erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, (X1 + X2) @ M2),
-            "M₂ acts on what was there before token 2; X₂ is added after it.", "eq. 7.6"),
-        "sends the first write through its own erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 + X2),
-            "M₁ acts on what was there before token 1. Its write meets M₂ next.", "eq. 7.6"),
-        "transposes the second transition": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M2.T + X2),
-            "For a single token M is symmetric and this goes unnoticed. A product of several is not, and a scan meets "
-            "those.", "eq. 7.6"),
-    },
-    hints=("A pair (M, X) is a map: it sends S to S M + X. Apply the first, then the second, to a letter S.",
-           "(S M₁ + X₁) M₂ + X₂. Multiply out.",
-           "S M₁M₂ + X₁M₂ + X₂: read off what multiplies S and what does not."),
-)
-
 
 # -- 7.5 A witness -----------------------------------------------------------------------------------------------------
 
@@ -143,7 +43,7 @@ def groupings(answer):
         return "the two groupings differ"
     overlap, lengths = (k[1] @ k[2]).abs(), k[1].norm() * k[2].norm()
     reasons = {"all values are zero": (v == 0).all(), "all strengths are zero": (beta == 0).all(),
-               "token 1 writes nothing": (a[1] == 0).all(),
+               "keys 2 and 3 are zero": (k[1:] == 0).all(), "token 1 writes nothing": (a[1] == 0).all(),
                "token 2 or 3 erases nothing": beta[1] * lengths == 0 or beta[2] * lengths == 0,
                "keys 2 and 3 are parallel": (lengths - overlap).abs() < 1e-9,
                "keys 2 and 3 are orthogonal": overlap < 1e-9}
@@ -177,6 +77,9 @@ exercise(
         "leaves token 2 or 3 without an erasure": Mistake(witness(beta=[0.5, 0.0, 0.5]),
             "M₂ or M₃ is the identity, by a strength or a key of zero, and the identity commutes with everything.",
             "eq. 4.11", next="Let tokens 2 and 3 both erase."),
+        "gives tokens 2 and 3 no keys": Mistake(witness(k=[(1.0, 0.0), (0.0, 0.0), (0.0, 0.0)]),
+            "Both keys are zero, so M₂ and M₃ are the identity, which commutes with everything.", "eq. 4.11",
+            next="Is the order (k, v, beta)? Keys come first."),
         "lets token 1 write nothing": Mistake(witness(v=[(0.0, 0.0), (0.0, 1.0), (3.0, 0.0)]),
             "X₁ = β₁ v₁ k₁ᵀ is zero. The slip is in how the write of token 1 passes through M₂ and M₃; the later "
             "writes pass "
@@ -306,6 +209,9 @@ exercise(
             lambda k, v, beta: (sum_of_erasures(k, beta), sum_of_writes(k, v, beta)),
             "As if every token met the memory from before the chunk. Transitions are multiplied, and a write passes "
             "through later erasures.", "eq. 7.6"),
+        "returns W and U": Mistake(lambda k, v, beta: (wy_w(k, beta), wy_u(k, v, beta)),
+            "Those are the factors, of one row a token. M = I − WᵀK is (K, K), and X = UᵀK is (V, K), however long "
+            "the chunk.", "eq. 7.6"),
         "returns only the last token": Mistake(lambda k, v, beta: chunk_map(k[-1:], v[-1:], beta[-1:]),
             "The composition is thrown away in each round: keep it in a variable and go on from there.", "eq. 7.6"),
         "erases nothing": Mistake(lambda k, v, beta: (eye_like(k), sum_of_writes(k, v, beta)),
@@ -382,6 +288,14 @@ exercise(
             lambda T, K, V, size: T * (2 * K**3 + 2 * V * K**2) * size,
             "2K³ + 2VK² is the work of joining two pairs. What is asked for is the room that the pairs take.",
             "eq. 7.8"),
+        "keeps one X for all tokens": Mistake(lambda T, K, V, size: (T * K * K + V * K) * size,
+            "The loop has one memory. The scan needs the X of *every* token, as it needs every M: they all live at the "
+            "same time.", "eq. 7.8"),
+        "keeps one M for all tokens": Mistake(lambda T, K, V, size: (K * K + T * V * K) * size,
+            "M_t = I − β_t k_t k_tᵀ is another matrix for each token, as X_t is.", "eq. 7.8"),
+        "counts every round of the scan": Mistake(
+            lambda T, K, V, size: T * K * (K + V) * size * (T - 1).bit_length(),
+            "The rounds need not be kept. What is asked for is the room of the T pairs alone.", "eq. 7.8"),
         "counts bits": Mistake(lambda T, K, V, size: 8 * T * K * (K + V) * size,
             "`size` is in bytes already.", "eq. 7.8"),
         "counts what the tokens bring": Mistake(lambda T, K, V, size: T * (K + V) * size,

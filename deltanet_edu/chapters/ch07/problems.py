@@ -1,12 +1,14 @@
-"""The exercises of chapter 7, in order: each with its solutions, mistakes and hints. 7.4 to 7.7 are in maps.py."""
+"""The exercises of chapter 7, in order: each with its solutions, mistakes and hints. 7.5 to 7.7 are in maps.py."""
 
 from typing import NamedTuple
 
 import torch
 
 from ...ops import linear_attention_chunkwise, linear_attention_recurrent
+from ...ops.delta_rule.householder import householder
+from ...ops.delta_rule.scan import compose
 from ...tutor import Case, Mistake, exercise, order_the_lines
-from ...tutor.cases import delta_inputs, smallest_first
+from ...tutor.cases import delta_inputs, normal, smallest_first
 from .. import by_hand
 from ..common import one_head, real
 
@@ -22,7 +24,9 @@ exercise(
             "eq. 7.2"),
         "counts the tokens of a chunk": Mistake(64,
             "Within a chunk nothing waits: its 64 tokens are rows of the same matrix product.", "eq. 7.3"),
-        "adds a chunk too many": Mistake(17, "16 chunks of 64 hold 1,024 tokens, and 1,000 fit into them.", "eq. 7.2"),
+        "adds a step too many": Mistake(17,
+            "16 chunks of 64 hold 1,024 tokens, and 1,000 fit into them. The state that enters is no step of its own.",
+            "eq. 7.2"),
         "counts the rounds of a tree over tokens": Mistake(10,
             "log₂ 1,000 is what a scan would need, with products of whole matrices in each round. Here the state goes "
             "from "
@@ -146,6 +150,7 @@ def chunk_cases(g):
 exercise(
     id="7.2", title="Chunk by chunk", kind="code", stars=2, minutes=10, equations=("7.2", "7.3"),
     reference=chunk_by_chunk, alternatives=(chunk_by_package, token_by_token, all_at_once), cases=chunk_cases,
+    free=(3,),                                                           # S, as the text says
     mutants={
         "forgets the entering state": Mistake(chunked(lambda x: (x.Q @ x.K.T).tril() @ x.V),
             "Each chunk sees only itself. What earlier chunks stored reaches it through Q Sᵀ.", "eq. 7.3",
@@ -275,4 +280,104 @@ exercise(
     why="Only the cumulative sum runs along the chunks. Everything before and after it is one batched product over all "
         "of them: the way GPU kernels divide "
         "the work, states first and outputs afterwards.",
+)
+
+
+# -- 7.4 A published operator ------------------------------------------------------------------------------------------
+
+def joined(M1, X1, M2, X2):
+    return M1 @ M2, X1 @ M2 + X2                                         # (K, K), (V, K)
+
+
+def joined_by_package(M1, X1, M2, X2):
+    return compose((M1, X1), (M2, X2))
+
+
+def joined_by_blocks(M1, X1, M2, X2):
+    """As one matrix product: a map is the block matrix [[M, 0], [X, I]]."""
+    K, V = M1.shape[0], X1.shape[0]
+
+    def block(M, X):
+        return torch.cat([torch.cat([M, M.new_zeros(K, V)], 1), torch.cat([X, torch.eye(V, dtype=X.dtype)], 1)], 0)
+    product = block(M1, X1) @ block(M2, X2)
+    return product[:K, :K], product[K:, :K]
+
+
+def joined_by_probing(M1, X1, M2, X2):
+    """Run both maps on the zero memory, which shows X, and on every unit row, which shows M."""
+    def run(S):
+        return (S @ M1 + X1) @ M2 + X2
+    X = run(torch.zeros_like(X1))
+    unit_rows = torch.eye(len(M1), dtype=M1.dtype)
+    return torch.stack([(run(row.expand_as(X1)) - X)[0] for row in unit_rows]), X
+
+
+def pair_cases(g):
+    def token(V, K):
+        k, v, beta = normal(g, K), normal(g, V), torch.rand((), generator=g, dtype=torch.float64)
+        return householder(k, beta), beta * torch.outer(v, k)
+    cases = [Case((real([[2.0]]), real([[1.0]]), real([[3.0]]), real([[5.0]])), "K = V = 1")]
+    for K, V in ((2, 2), (3, 3), (3, 1), (2, 3)):
+        note = "K = V = 2" if K == V else f"K = {K}, V = {V}"
+        cases.append(Case((normal(g, K, K), normal(g, V, K), normal(g, K, K), normal(g, V, K)), note))
+    return smallest_first([*cases, Case((*token(3, 3), *token(3, 3)), "two tokens of the delta rule")])
+
+
+exercise(
+    id="7.4", title="A published operator", kind="bug", stars=2, minutes=15, equations=("7.6",),
+    reference=joined, alternatives=(joined_by_package, joined_by_blocks, joined_by_probing), cases=pair_cases,
+    mutants={
+        "keeps the published slip": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, M2 @ X1 + X2),
+            "The second map takes what the first one has written and multiplies it by M₂ *from the right*, like "
+            "everything else in S.", "eq. 7.6",
+            next="Write out (S M₁ + X₁) M₂ + X₂."),
+        "swaps the product of the transitions": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, X1 @ M2 + X2),
+            "X is right. But S meets M₁ first, and S stands on the left: S M₁ M₂.", "eq. 7.6"),
+        "does the second map first": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, X2 @ M1 + X1),
+            "Composition of maps does not commute. The first token comes first.", "eq. 7.6"),
+        "turns the other product around as well": Mistake(lambda M1, X1, M2, X2: (M2 @ M1, M2 @ X1 + X2),
+            "Consistent, but for a memory that stands on the *right*, S -> M S + X, as where the state is transposed. "
+            "Here S stands on the left.", "eq. 7.6", next="Write out (S M₁ + X₁) M₂ + X₂."),
+        "sends the first write through both erasures": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 @ M2 + X2),
+            "X₁ is written after M₁ has acted. Of the two erasures it meets only M₂.", "eq. 7.6"),
+        "erases the second write, and not the first": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2 @ M2),
+            "M₂ acts on what was there before token 2, which is what token 1 wrote. X₂ is added after it.", "eq. 7.6"),
+        "forgets the first write": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X2),
+            "What token 1 wrote is gone. It passes through M₂ and stays.", "eq. 7.6"),
+        "adds the transitions": Mistake(lambda M1, X1, M2, X2: (M1 + M2, X1 @ M2 + X2),
+            "X is right. One map after the other *multiplies* what multiplies S.", "eq. 7.6"),
+        "sends each write through its own erasure": Mistake(
+            lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 + X2 @ M2),
+            "M_t acts on what was there *before* token t, and X_t is added after it. So X₁ meets M₂ only, and X₂ "
+            "nothing.",
+            "eq. 7.6"),
+        "sends each write through its own erasure too": Mistake(
+            lambda M1, X1, M2, X2: (M1 @ M2, (X1 @ M1 + X2) @ M2),
+            "X₁ meets M₂, as it should, but not M₁ before it; and X₂ meets nothing.", "eq. 7.6"),
+        "sends each write through the other's erasure": Mistake(
+            lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M2 + X2 @ M1),
+            "X₁ is right. But M₁ is over before X₂ is written.", "eq. 7.6"),
+        "returns X before M": Mistake(lambda M1, X1, M2, X2: (X1 @ M2 + X2, M1 @ M2),
+            "Both are right, in the wrong order: first M, (K, K), then X, (V, K).", "eq. 7.6"),
+        "multiplies entry by entry": Mistake(lambda M1, X1, M2, X2: (M1 * M2, X1 @ M2 + X2),
+            "X is right. `*` multiplies entry by entry; the product of two matrices is `@`.", "eq. 7.6"),
+        "forgets the second write": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M2),
+            "What the first token wrote is right. What the second one writes, X₂, is added to it.", "eq. 7.6"),
+        "sends the second write through the first erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2 @ M1),
+            "M₁ is over before X₂ is written. It is X₁ that still meets an erasure: M₂.", "eq. 7.6"),
+        "adds the writes untouched": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 + X2),
+            "What the first token wrote passes through the erasure of the second. That is what makes it the delta "
+            "rule.", "eq. 7.6",
+            next="Same key twice, β = 1: is the first value still there?"),
+        "sends the second write through its own erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, (X1 + X2) @ M2),
+            "M₂ acts on what was there before token 2; X₂ is added after it.", "eq. 7.6"),
+        "sends the first write through its own erasure": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 + X2),
+            "M₁ acts on what was there before token 1. Its write meets M₂ next.", "eq. 7.6"),
+        "transposes the second transition": Mistake(lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M2.T + X2),
+            "For a single token M is symmetric and this goes unnoticed. A product of several is not, and a scan meets "
+            "those.", "eq. 7.6"),
+    },
+    hints=("A pair (M, X) is a map: it sends S to S M + X. Apply the first, then the second, to a letter S.",
+           "(S M₁ + X₁) M₂ + X₂. Multiply out.",
+           "S M₁M₂ + X₁M₂ + X₂: read off what multiplies S and what does not."),
 )
