@@ -6,6 +6,7 @@ Python number, a scalar without `dtype=`, an epsilon in a divisor. Float32 that 
 without `dtype=`, does not.
 """
 
+import inspect
 import linecache
 import sys
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class Watch(TorchDispatchMode):
 
     def __init__(self, f, wide=False, bare=False):
         super().__init__()
-        self.file = getattr(getattr(f, "__code__", None), "co_filename", "")
+        self.file = getattr(getattr(inspect.unwrap(f), "__code__", None), "co_filename", "")
         self.wide, self.bare = wide, bare
         self.births, self.epsilons = [], []
         self.twins = {}                                                  # id -> (divisor with epsilon, without)
