@@ -97,8 +97,9 @@ ANSWERS = {
              "counts the separator as a letter": [(1.56, 27.3, 10.5)],
              "takes the last value out of the 32": [(1.56, 27.4, 11.1), (1.563, 27.42, 11.11)]},
     "15.2": {"right": [22, 22.0], "fades in a straight line": [16], "stops one write early": [21],
-             "takes the exponential": [22.18]},
-    "15.3": {"right": [121, 121.1, 121.11], "counts the sign as a symbol": [124], "counts nats": [83.9],
+             "takes the exponential": [22.18], "lets one write erase nearly all": [1],
+             "waits for as many writes as the memory is wide": [32]},
+    "15.3": {"right": [121, 121.1, 121.11], "takes four bits for a token": [124], "counts nats": [83.9],
              "counts the sign as a token to hold": [125], "multiplies tokens and symbols": [465],
              "counts bytes": [15.1, 15.14], "takes two symbols away": [118, 118.0]},
     "15.4": {
@@ -112,6 +113,10 @@ ANSWERS = {
         "takes 0 for the mark": [share(asked="targets != 0")],
         "counts where something is said": [share(asked="logits.argmax(-1) > 0")],
         "counts only what is not asked": [share(asked="targets == -100")],
+        "asks for whole sequences, of those that are asked": [
+            share("((said == targets) | ~asked).all(1)[asked.any(1)].double().mean().item() if asked.any() else 0")],
+        "looks along the wrong dimension, and picks what is asked": [
+            share("(said == targets)[asked].double().mean().item() if asked.any() else 0", said="logits.argmax(1)")],
         "takes the share from one": [share("1 - ((said == targets) & asked).sum().item()"
                                            " / max(1, asked.sum().item())")],
     },
@@ -123,6 +128,11 @@ ANSWERS = {
         "trains on every filler": [pairs("targets = torch.zeros_like(tokens).scatter_(1, where, values)")],
         "asks for the key": [pairs("targets.scatter_(1, where, keys)")],
         "begins with a copy of the tokens": [pairs("targets = tokens.clone().scatter_(1, where, values)")],
+        "begins with a copy of the tokens that are not 0": [
+            pairs("targets = torch.where(tokens > 0, tokens, -100).scatter_(1, where, values)")],
+        "begins with every next token": [pairs("targets = tokens.roll(-1, 1).scatter_(1, where, values)")],
+        "writes into every row at the places of all": [pairs("targets[:, where] = values")],
+        "lets the targets begin at the front": [pairs("targets.scatter_(1, 2 * slots, values)")],
         "takes a slot for one token": [pairs("targets.scatter_(1, where, values)", "2 * P + slots")],
         "asks at the told values": [pairs("targets[:, 1:2 * P:2] = values\ntargets.scatter_(1, where, values)")],
     },
@@ -134,6 +144,9 @@ ANSWERS = {
         "adds up all values": [last("[sum(y for z, y in zip(k, v) if z == x) for x in a]")],
         "gives the place": [last("[len(k) - 1 - k[::-1].index(x) for x in a]")],
         "counts the place from the end": [last("[v[k[::-1].index(x)] for x in a]")],
+        "is one place too far": [last("[v[min(len(k) - k[::-1].index(x), len(k) - 1)] for x in a]")],
+        "answers in the order of telling": [lambda k, v, a: v[:, -a.shape[1]:]],
+        "answers for the keys as they were told": [last("[*dict(zip(k, v)).values()][:len(a)]")],
         "sorts the questions": [last("[dict(zip(k, v))[x] for x in sorted(a)]")],
     },
     "15.7": {
@@ -160,6 +173,11 @@ ANSWERS = {
         "tells all sequences in one order": [
             task(told="mine.repeat(1, writes)[:, torch.randperm(keys * writes, generator=g)]")],
         "asks in the order of the numbers": [task(asked="mine.sort(1).values")],
+        "asks all sequences in one order": [
+            task(asked="mine.sort(1).values[:, torch.randperm(keys, generator=g)]")],
+        "prefers some orders of the questions": [
+            task(asked="torch.where(torch.rand(n, 1, generator=g) < 0.5, mine.sort(1).values,\n"
+                       "                    mine.sort(1, descending=True).values)")],
         "asks a key twice, or one not at all": [task(asked="told[:, :keys]")],
     },
     "15.9": {
@@ -189,6 +207,17 @@ def test_verdicts(id, answer, name):
 
 @pytest.mark.parametrize("answer, said", [
     (number("seed * 2 + test + 2 * n * 1000"), "training batch"), (number("-1"), "range from 0"),
+    (number("7"), "training batch"), (number("seed + n + test * 2**50"), "lets the seeds overlap"),
+    (number("(seed + 1) * (n + 1) * 2 + test"), "cannot tell the seed from the batch"),
+    (number("(seed ^ n) * 2 + test"), "cannot tell the seed from the batch"),
+    (number("int(seed * 1e14 + test * 1e13 + n)"), "in floating point"),
+    (number("(seed + test) * 2**30 + n"), "gives the test the next seed"),
+    (number("seed * 2**40 + n + test"), "no room for batch 1"),
+    (number("seed << 22 | test << 21 | n"), "no room for batch 2,097,152"),
+    (number("seed * 2**40 + test * 10**7 + n"), "no room for batch 10,000,000"),
+    (number("seed * 2**20 + test * 2**60 + n"), "no room for batch 1,048,576"),
+    (number("seed * 5_000_000 + test * 2**60 + n"), "no room for batch 5,000,000"),
+    (number("seed * 2**40 + test * 1_234_567 + n"), "no room for batch 1,234,567"),
     (number("2**seed * 3**test * 5**n"), "range from 0"),
     (number("seed * 1009 + test * 9176 + n * 31"), "too few numbers"),
     (number("hash((seed, test, n)) % 2**32"), "too few numbers"),
@@ -196,6 +225,25 @@ def test_verdicts(id, answer, name):
 def test_streams_that_meet_are_named(answer, said):
     verdict = grade(find("exercise", "15.9"), answer)
     assert verdict.state == "fail" and said in verdict.headline, verdict.text
+
+
+def test_one_order_for_all_is_not_taken_for_one_that_it_happens_to_be():
+    """One permutation is sorted once in six batches of three keys, and a third of the small seeds show it."""
+    exercise = find("exercise", "15.8")
+    told = "mine.repeat(1, writes)[:, torch.randperm(keys * writes, generator=g)]"
+    asked = "mine.sort(1).values[:, torch.randperm(keys, generator=g)]"
+    for skipped in range(12):
+        before = f"torch.rand({skipped + 1}, generator=g)"
+        assert grade(exercise, task(before=before, asked=asked)).mistake == "asks all sequences in one order"
+        assert grade(exercise, task(before=before, told=told)).mistake == "tells all sequences in one order"
+
+
+def test_the_line_that_loses_precision_is_the_learners():
+    def swap(i, j, n):
+        k = torch.zeros(n)
+        k[i], k[j] = 0.5**0.5, -(0.5**0.5)
+        return k, 2.0
+    assert "k = torch.zeros(n)" in grade(find("exercise", "15.11"), swap).text
 
 
 def test_a_step_that_does_not_belong_is_no_factor_in_an_index():

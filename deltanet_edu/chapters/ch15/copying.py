@@ -159,7 +159,7 @@ exercise(
     mutants={
         "erases the difference": Mistake(keyed(unit_difference, 1.0),
             "β‖k‖² = 1: the difference of the two entries is erased, so both become their mean. Erase twice as much "
-            "and each lands on the other's place.", "eq. 15.8", next="β = 2."),
+            "and each lands on the other's place.", "eq. 15.8", next="β‖k‖² = 2."),
         "goes twice as far as it should": Mistake(keyed(lambda a, b: a - b, 2.0),
             "The key is not of length 1: its squared length is 2, so β = 2 erases four times. Then 1 − β‖k‖² = −3.",
             "eq. 15.8", next="A unit key and β = 2, or this key and β = 1."),

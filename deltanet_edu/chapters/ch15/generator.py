@@ -6,6 +6,7 @@ from ...tasks import IGNORED, Overwrite
 from ...tasks.definition import draw_distinct, last_match
 from ...tutor import Case, Mistake, exercise
 from ..common import standing_for
+from .chance import WEAKER, chance_broken
 from .told import as_sequence
 
 class Unlawful(ValueError):
@@ -77,13 +78,10 @@ LAWS = {
     "tells all sequences in one order": "One permutation for the whole batch. Each sequence draws its own.",
     "asks in the order of telling": "The order of the questions must not depend on the order of telling.",
     "asks in the order of the numbers": "The questions are sorted. Ask in random order.",
+    "asks all sequences in one order": "One permutation of the questions for the whole batch: the smallest key, say, "
+                                       "is always asked second. Each sequence draws its own.",
+    "prefers some orders of the questions": "All orders of the questions must be as likely, whatever the keys are.",
 }
-
-
-def uneven(counts):
-    """Whether counts are too different to be equally likely: by Pearson's statistic, wrong once in a million times."""
-    expected, free = counts.sum().item() / len(counts), len(counts) - 1
-    return ((counts - expected) ** 2 / expected).sum().item() > free + 5.5 * (2 * free) ** 0.5 + 14
 
 
 def law_broken(batch, n, keys, writes, vocab):
@@ -119,79 +117,6 @@ def law_broken(batch, n, keys, writes, vocab):
         "asks for a value that is not the last"
 
 
-def chance_broken(tokens, n, keys, writes, vocab):
-    """The first law of chance that many sequences break, or ""."""
-    N, half = keys * writes, vocab // 2
-    told, values, asked = tokens[:, :2 * N:2], tokens[:, 1:2 * N:2], tokens[:, 2 * N::2]
-    return (drawn_unevenly(values, asked, half, vocab) or values_broken(told, values, asked, n, keys, writes)
-            or order_broken(told, asked, n, keys, writes))
-
-
-def drawn_unevenly(values, asked, half, vocab):
-    """Keys and values: are all of them drawn, and equally often?"""
-    chosen = asked.sort(1).values
-    if (chosen == chosen[:1]).all():
-        return "uses the same keys in every sequence"
-    for name, drawn, low, high in (("keys", asked, 1, half), ("values", values, half, vocab),
-                                   ("values", values[:, 0], half, vocab)):
-        counts = drawn.flatten().bincount(minlength=high)[low:]
-        rare = len(counts) * (1 - 1 / len(counts)) ** drawn.numel()      # how likely it is that one is never drawn
-        if not counts.all() and rare < 1e-6:
-            return f"leaves some {name} out"
-        if uneven(counts):
-            return f"prefers some {name}"
-        if name == "keys" and uneven(of_two(chosen, half)):
-            return "prefers some keys together"
-    return ""
-
-
-def of_two(chosen, half):
-    """How often each two keys are drawn together: chosen (n, keys), sorted -> a count for each two of 1 to half - 1."""
-    a, b = torch.combinations(torch.arange(chosen.shape[1])).mT
-    together = (chosen[:, a] * half + chosen[:, b]).flatten().bincount(minlength=half * half).view(half, half)
-    low, high = torch.combinations(torch.arange(1, half)).mT
-    return together[low, high]
-
-
-def values_broken(told, values, asked, n, keys, writes):
-    """The values that one key is given: independent of each other?"""
-    each = [values[told == asked[:, k, None]].view(n, writes) for k in range(keys)]      # (n, writes) for each key
-    if writes == 1:
-        return ""
-    again = torch.stack([(v[:, 0] == v[:, 1]).double().mean() for v in each]).mean()
-    return "gives a key the same value every time" if again > 0.9 else \
-        "never gives a key the same value twice" if again == 0 else ""
-
-
-def order_broken(told, asked, n, keys, writes):
-    """The order of telling and that of asking: random, and independent of each other?"""
-    rank = (told[:, :, None] == asked.sort(1).values[:, None, :]).int().argmax(-1)       # (n, N)  0 is the smallest key
-    if writes > 1 and (rank.view(n, writes, keys).sort(2).values == torch.arange(keys)).all():
-        return "tells the keys in rounds"
-    if writes > 1 and ((told[:, 1:] != told[:, :-1]).sum(1) == keys - 1).all():
-        return "tells one key after the other"
-    pattern = (told[:, :, None] == told[:, None, :]).flatten(1)                          # where a key comes again
-    if writes > 1 and (pattern == pattern[:1]).all():
-        return "tells all sequences in one order"
-    if any(uneven(rank[:, t].bincount(minlength=keys)) for t in (0, -1)) or writes > 1 and far_from_mixed(rank, keys):
-        return "prefers some orders"
-    places = (asked[:, :, None] == told[:, None, :]).int()                               # (n, keys, N)
-    for when in (places.argmax(-1), -places.flip(2).argmax(-1)):                         # told first, told last
-        if (when[:, 1:] > when[:, :-1]).all() or (when[:, 1:] < when[:, :-1]).all():
-            return "asks in the order of telling"
-    sorted_ = (asked[:, 1:] > asked[:, :-1]).all() or (asked[:, 1:] < asked[:, :-1]).all()
-    return "asks in the order of the numbers" if sorted_ or uneven(
-        (asked[:, :1] > asked).sum(1).bincount(minlength=keys)) else ""
-
-
-def far_from_mixed(number, keys):
-    """Whether neighbors are equal much more or less often than in a random order: (n, N) numbers, each as often."""
-    n, N = number.shape
-    chance = (N / keys - 1) / (N - 1)                                    # that the next pair is of the same key
-    seen = (number[:, 1:] == number[:, :-1]).double().mean().item()
-    return abs(seen - chance) > 5 * (chance * (1 - chance) / (n * (N - 1))) ** 0.5 + 0.02
-
-
 class Lawful:
     """The judge (`prepare`): calls a generator several times, and raises the name of the first law that is broken."""
 
@@ -212,7 +137,8 @@ class Lawful:
                 if broken:
                     raise Unlawful(f"it {law}")
             if large and (broken := chance_broken(tokens, n, keys, writes, vocab)):
-                raise Unlawful(f"it {broken}")
+                others = broken in WEAKER and {chance_broken(made(g), n, keys, writes, vocab) for _ in range(6)}
+                raise Unlawful(f"it {WEAKER[broken] if others and WEAKER[broken] in others else broken}")
             return {"sequences": n, "tokens": tokens.shape[1], "oracle": 1.0}
         return standing_for(judged, f)
 
@@ -309,6 +235,16 @@ def random_order(n, keys, writes, g):
     return torch.randint(keys, (n, keys * writes), generator=g)
 
 
+def in_one_order(mine, told, g):
+    """The keys of each sequence in one order of their sizes, which is not the sorted one."""
+    return mine.sort(1).values.roll(1, 1)
+
+
+def smallest_first(mine, told, g):
+    asked = asked_of(mine, told, g)
+    return asked.gather(1, (asked != asked.amin(1, keepdim=True)).int().argsort(1, stable=True))
+
+
 def by_first_telling(mine, told, g):
     when = (mine[:, :, None] == told[:, None, :]).int().argmax(-1)       # (n, keys)
     return mine.gather(1, when.argsort(1))
@@ -376,6 +312,8 @@ ANSWERS = {
     "tells all sequences in one order": drawn(order=one_order),
     "asks in the order of telling": drawn(asked=by_first_telling),
     "asks in the order of the numbers": drawn(asked=lambda mine, told, g: mine.sort(1).values),
+    "asks all sequences in one order": drawn(asked=in_one_order),
+    "prefers some orders of the questions": drawn(asked=smallest_first),
 }
 
 exercise(

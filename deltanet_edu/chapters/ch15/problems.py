@@ -20,6 +20,7 @@ SLIPS = (
      "leaves the last pair out of the questions": (100 / 63, "All 64 keys are asked, the last one too."),
      "counts tokens instead of pairs": (100 / 128, "64 pairs are 128 tokens, but 64 questions."),
      "divides by the length of the sequence": (100 / 512, "Only the 64 questions count, not all 512 positions."),
+     "takes the eight pairs of the lesson": (100 / 8, "64 pairs are asked here. The lesson's first task has eight."),
      "counts each pair twice": (200 / 64, "64 questions, and for one of them the answer is right."),
      "takes the answer for always right": (100.0, "It says one and the same value to all 64 questions."),
      "takes the answer for always wrong": (0.0, "Its own key is asked as well, once. Then it is right.")},
@@ -88,8 +89,14 @@ exercise(
         "fades in a straight line": Mistake(16,
             "Half of 32, as if each write took away 1/32 of what was there in the beginning. Each takes 1/32 of what "
             "is *left*.", "eq. 15.4"),
-        "empties the memory": Mistake(32,
-            "After 32 writes (31/32)³² = 36 % is left. Half is left much earlier.", "eq. 15.4"),
+        "waits for as many writes as the memory is wide": Mistake(32,
+            "After 32 writes (31/32)³² = 36 % is left, about one part in e. Half is left much earlier.", "eq. 15.4"),
+        "waits for one write more than the memory is wide": Mistake(33,
+            "Nothing is pushed out when 32 items are in: each write takes 1/32 of what is left, from the first on. "
+            "After 33 it is (31/32)³³ = 35 %.", "eq. 15.4"),
+        "takes the overlap for its square": Mistake(4,
+            "Two random keys overlap by about 1/√32, but a write takes away k kᵀ: the *square* of the overlap, 1/32.",
+            "eq. 15.4"),
         "stops one write early": Mistake(21, "(31/32)²¹ = 51.3 %, which is still more than half.", "eq. 15.4"),
         "does not round up": Mistake(math.log(0.5) / math.log(31 / 32),
             "The first whole number of writes is asked.", "eq. 15.4"),
@@ -111,7 +118,9 @@ exercise(
         "doubles the width": Mistake(64, "(31/32)⁶⁴ = 13 %. Half is left much earlier.", "eq. 15.4"),
         "halves at each write": Mistake(5,
             "32 can be halved five times, but a write takes a 32nd, not a half.", "eq. 15.4"),
-        "takes 1/32 for what is left": Mistake(1, "After one write 31/32 is left, 1/32 is gone.", "eq. 15.4"),
+        "lets one write erase nearly all": Mistake(1,
+            "A write with β = 1 erases what is stored along *its own* key. Of an item with another key 31/32 is left, "
+            "on average.", "eq. 15.4"),
     },
     hints=("What is left after one write? After two?",
            "(31/32)ᵃ < ½. Take logarithms; both are negative.",
@@ -131,8 +140,9 @@ exercise(
     id="15.3", title="How much is there to hold?", kind="predict", stars=1, minutes=8, equations=("15.10",),
     reference=bits_to_hold(), tolerance=2e-3, working=(bits_to_hold,), givens={"T": 32.0},
     mutants={
-        "counts the sign as a symbol": Mistake(31 * 4.0, "The sign never stands among the symbols: there are 15, and "
-                                                         "log₂ 15 is 3.91.", "eq. 15.10"),
+        "takes four bits for a token": Mistake(31 * 4.0,
+            "Without the sign there are 15 symbols, and log₂ 15 is 3.91. All tokens are held together, so the bits of "
+            "each need not be whole.", "eq. 15.10"),
         "counts the sign as a token to hold": Mistake(32 * math.log2(15),
             "The last token is the sign, the same in every sequence. 31 are to be held.", "eq. 15.10"),
         "counts the sign twice over": Mistake(128.0, "One token and one symbol less: 31 tokens, 15 symbols.",
@@ -159,6 +169,8 @@ exercise(
         "counts orders": Mistake(math.log2(math.factorial(31)),
             "That tells the orders of 31 different things apart. Here each of 31 places holds any of 15 symbols.",
             "eq. 15.10"),
+        "counts how often each symbol comes": Mistake(math.log2(math.comb(45, 14)),
+            "That leaves the order out. All tokens are to be told, each at its place: 15³¹ sequences.", "eq. 15.10"),
         "counts the sequences": Mistake(15.0**31,
             "So many sequences there are. How many bits tell one of them? The logarithm.", "eq. 15.10"),
         "loses a token": Mistake(30 * math.log2(15), "31 tokens stand before the sign.", "eq. 15.10"),

@@ -67,6 +67,29 @@ def retargeted(keys, values, slots, T, where, what):
     return tokens, targets
 
 
+def every_row(keys, values, slots, T):
+    """`targets[:, where]` is the places of all sequences, in each of them."""
+    tokens, targets = mqar(keys, values, slots, T)
+    targets[:, 2 * keys.shape[1] + 2 * slots] = values
+    return tokens, targets
+
+
+def answers_in(fill):
+    """A mutant: the right answers, written into targets that are made of the tokens: fill(tokens)."""
+    def f(*x):
+        tokens, targets = mqar(*x)
+        return tokens, torch.where(targets >= 0, targets, fill(tokens))
+    return f
+
+
+def asked_at(where):
+    """A mutant: right tokens, and targets at where(P, slots)."""
+    def f(keys, values, slots, T):
+        targets = torch.full((len(keys), T), -100).scatter(1, where(keys.shape[1], slots), values)
+        return mqar(keys, values, slots, T)[0], targets
+    return f
+
+
 def mqar_cases(g):
     def case(note, n, P, T, half):
         keys = 1 + torch.rand(n, half - 1, generator=g).topk(P, 1).indices
@@ -106,6 +129,13 @@ exercise(
             "A slot is two tokens wide: slot s begins at 2P + 2s."),
         "lets the slots begin at the front": Mistake(laid_out(slot=lambda P, slots: 2 * slots),
             "The first 2P tokens are the pairs; slot 0 begins behind them, at 2P.", next="2P + 2s."),
+        "lets the targets begin at the front": Mistake(asked_at(lambda P, slots: 2 * slots),
+            "The keys stand rightly, but the targets count from the first token, where the pairs are told. The slots "
+            "come behind them.", next="`where` is for keys and targets."),
+        "counts pairs, not tokens, for the targets": Mistake(asked_at(lambda P, slots: P + 2 * slots),
+            "P pairs are 2P tokens: a target stands where its key stands, at 2P + 2s."),
+        "takes a slot for one token, for the targets": Mistake(asked_at(lambda P, slots: 2 * P + slots),
+            "A slot is two tokens wide: the target of slot s stands at its key, 2P + 2s."),
         "counts pairs, not tokens": Mistake(laid_out(slot=lambda P, slots: P + 2 * slots),
             "P pairs are 2P tokens."),
         "tells the value before its key": Mistake(laid_out(order="vk"),
@@ -119,9 +149,20 @@ exercise(
         "asks at the told values": Mistake(
             lambda keys, values, slots, T: retargeted(keys, values, slots, T, slice(1, 2 * keys.shape[1], 2), values),
             "A value that is being told is not asked for. Only the keys in the slots have targets."),
-        "begins with a copy of the tokens": Mistake(
-            lambda *x: (mqar(*x)[0], torch.where(mqar(*x)[1] >= 0, mqar(*x)[1], mqar(*x)[0])),
+        "begins with a copy of the tokens": Mistake(answers_in(lambda tokens: tokens),
             "Where nothing is asked the target is −100. Yours asks for the token that has just been read."),
+        "begins with a copy of the tokens that are not 0": Mistake(
+            answers_in(lambda tokens: tokens.masked_fill(tokens == 0, -100)),
+            "Not only the fillers are not asked: a pair that is being told is not, either. Everywhere but at the keys "
+            "in the slots the target is −100."),
+        "begins with every next token": Mistake(answers_in(lambda tokens: tokens.roll(-1, 1)),
+            "The answers stand rightly, but elsewhere are the targets of text. Where nothing is asked it is −100."),
+        "begins with every next token, and nothing behind the last": Mistake(
+            answers_in(lambda tokens: torch.nn.functional.pad(tokens[:, 1:], (0, 1), value=-100)),
+            "The answers stand rightly, but elsewhere are the targets of text. Where nothing is asked it is −100."),
+        "writes into every row at the places of all": Mistake(every_row,
+            "`targets[:, where]` means the places of *all* sequences, in each of them. `scatter_(1, where, values)` "
+            "gives each row its own, and so does `targets[torch.arange(n)[:, None], where]`."),
         "fills the tokens with −100": Mistake(laid_out(filler=-100),
             "−100 marks a *target* that is not asked. A token that says nothing is 0."),
         "sorts the values": Mistake(

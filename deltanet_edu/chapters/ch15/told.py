@@ -76,6 +76,12 @@ def fillers_last(keys, values, asked):
     return tokens, targets
 
 
+def in_order_of_telling(keys, values, asked):
+    """The last values in the order in which the keys came first, whichever are asked."""
+    known = [list(dict(zip(k, v)).values()) for k, v in zip(keys.tolist(), values.tolist())]
+    return torch.tensor([row[:asked.shape[1]] for row in known])
+
+
 def mixed(keys, values, asked):
     known = dict(zip(keys.flatten().tolist(), values.flatten().tolist()))
     return torch.tensor([[known[key] for key in row] for row in asked.tolist()])
@@ -140,7 +146,8 @@ exercise(
             "N − 1 − place."),
         "is one place too far": Mistake(
             chosen(lambda same: (same.shape[2] - same.flip(2).int().argmax(-1)).clamp(max=same.shape[2] - 1)),
-            "N − place is one too many: places count from 0, so it is N − 1 − place."),
+            "Places count from 0. From behind the last one is N − 1 − place; and where places were counted from 1, to "
+            "tell them from 0 for another key, that 1 has to go again."),
         "takes the key for a place": Mistake(lambda k, v, a: v.gather(1, a.clamp(max=k.shape[1] - 1)),
             "The key's number is not its place in the sequence. Look where the key was told."),
         "sorts the questions": Mistake(lambda k, v, a: last_told(k, v, a.sort(1).values),
@@ -150,9 +157,11 @@ exercise(
             lambda k, v, a: last_told(k, v.roll(-1, 1), a), "The value at the key's own place, not at the next one."),
         "looks one place too early": Mistake(
             lambda k, v, a: last_told(k, v.roll(1, 1), a), "The value at the key's own place, not at the one before."),
-        "answers in the order of telling": Mistake(
-            lambda k, v, a: v[:, -a.shape[1]:].clone() if v.shape[1] >= a.shape[1] else a.clone(),
+        "answers in the order of telling": Mistake(lambda k, v, a: v[:, -a.shape[1]:].clone(),
             "The last Q values as they were told. Each question has its own key."),
+        "answers for the keys as they were told": Mistake(in_order_of_telling,
+            "The last values are right, but in the order in which the keys were told. Look up each key that is asked: "
+            "one may be asked twice, and another not at all."),
     },
     hints=("Compare every asked key with every told one: a table (n, Q, N) of True and False.",
            "Of the places where it is True, the last one counts. `argmax` prefers the first of equal entries, so make "
