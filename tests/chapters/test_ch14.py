@@ -55,10 +55,22 @@ def packed(see):
     return packed_convolution
 
 
+def rolled(z, w, ends):
+    """14.3 with `roll`, and a mask of the documents."""
+    document = torch.zeros(len(z), dtype=torch.long)
+    for border in ends[1:-1]:
+        document[border:] += 1
+    n, y = len(w), torch.zeros_like(z)
+    for i in range(n):
+        same = document.roll(n - 1 - i) == document
+        y = y + w[i] * torch.where(same[:, None], z.roll(n - 1 - i, 0), 0)
+    return y
+
+
 class Layer(nn.Module):
     """A reader's layer: the memory and the tail in a dict."""
 
-    scale, eps, kept = 1.0, 1e-5, ("tail", "S")
+    scale, eps, kept, gated = 1.0, 1e-5, ("tail", "S"), False
 
     def __init__(self, D, H):
         super().__init__()
@@ -75,7 +87,7 @@ class Layer(nn.Module):
         q, k, v, beta = rule_inputs(z, self.beta(x), self.H, K, K, 1.0)
         o, S = delta_rule(self.scale * q, k, v, beta, initial_state=state.get("S"))
         kept = {name: part for name, part in dict(tail=tail, S=S).items() if name in self.kept}
-        return read_out(o, None, self.gain, self.out.weight, self.eps), kept
+        return read_out(o, x if self.gated else None, self.gain, self.out.weight, self.eps), kept
 
 
 class Forgetful(Layer):
@@ -90,6 +102,46 @@ class InPlace(Layer):
         for name, old in (state or {}).items():
             old.copy_(after[name])
         return y, state or after
+
+
+class MemoryInPlace(Layer):
+    """Writes the new memory into the one that came in, and hands on a new tail."""
+
+    def forward(self, x, state=None, cu_seqlens=None):
+        y, after = super().forward(x, state, cu_seqlens)
+        if state:
+            after["S"] = state["S"].copy_(after["S"])
+        return y, after
+
+
+class SameDict(Layer):
+    """New tensors, in the dict that came in."""
+
+    def forward(self, x, state=None, cu_seqlens=None):
+        y, after = super().forward(x, state, cu_seqlens)
+        state = {} if state is None else state
+        state.update(after or {})
+        return y, state
+
+
+class TokenByToken(Layer):
+    def forward(self, x, state=None, cu_seqlens=None):
+        return super().forward(x, state if x.shape[1] == 1 else None, cu_seqlens)
+
+
+class Lengths(Layer):
+    """Takes [0, 3, 8] for documents of 3 and 8 tokens."""
+
+    def forward(self, x, state=None, cu_seqlens=None):
+        if cu_seqlens is None:
+            return super().forward(x, state)
+        ends = cu_seqlens.cumsum(0).tolist()
+        pieces = [x[:, a:b] for a, b in zip(ends, ends[1:]) if a < x.shape[1]]
+        return torch.cat([super(Lengths, self).forward(piece)[0] for piece in pieces], 1), None
+
+
+class Gated(Layer):
+    gated = True
 
 
 class Own(Layer):
@@ -130,6 +182,10 @@ ANSWERS = {
     "14.1": {"right": [15, 15.0], "counts all pairs": [60], "counts the parts": [16]},
     "14.3": {
         "right": [packed(lambda z, start, n: torch.zeros_like(z[:1]).repeat(n - 1, 1))],
+        "lets the end of the row wrap round to its start": [rolled],
+        "mends the first border only": [lambda z, w, ends: torch.cat([
+            packed(lambda z, start, n: torch.zeros_like(z[:1]).repeat(n - 1, 1))(piece, w, [0, len(piece)])
+            for piece in (z[:ends[1]], z[ends[1]:]) if len(piece)])],
         "ignores the borders": [packed(lambda z, start, n: F.pad(z, (0, 0, n - 1, 0))[start:start + n - 1])],
     },
     "14.5": {
@@ -141,10 +197,13 @@ ANSWERS = {
     },
     "14.6": {"right": [64, 64.0], "takes the scale for its square": [8]},
     "14.7": {"right": [2_749_440], "forgets the convolution": [2_703_360],
+             "keeps a memory and a convolution for each token": [703_488_000],
              "keeps a convolution in every layer": [2_758_656], "keeps four inputs of the convolution": [2_764_800]},
     "14.8": {
         "right": [in_pieces(lambda seen, z, n: seen[:, z.shape[1]:])],
         "takes the tail from this piece alone": [in_pieces(lambda seen, z, n: z[:, -(n - 1):])],
+        "forgets a short piece": [in_pieces(lambda seen, z, n: seen[:, z.shape[1]:] if z.shape[1] >= n - 1
+                                            else seen[:, :n - 1])],
         "keeps one input too many": [in_pieces(lambda seen, z, n: seen[:, -n:])],
         "keeps everything, if there is one tap": [in_pieces(lambda seen, z, n: seen[:, 1 - n:])],
     },
@@ -152,6 +211,7 @@ ANSWERS = {
         "right": [given(), given(lambda x: F.normalize(F.silu(x), dim=-1))],
         "normalizes along the tokens": [given(lambda x: F.normalize(F.silu(x)))],    # its default is dim=1
         "leaves SiLU out, and leaves the values without SiLU": [given(under_the_root, lambda v: v)],
+        "cuts b off": [given(beta=lambda b, top: b.clamp(min=0).clamp(max=top))],
         "takes b for β": [given(beta=lambda b, top: b)],
         "divides zeros by their length": [given(lambda x: F.silu(x) / F.silu(x).norm(dim=-1, keepdim=True))],
     },
@@ -163,7 +223,11 @@ ANSWERS = {
     "14.11": {
         "right": [Layer, DeltaNet],
         "forgets the tail between pieces": [Forgetful],
-        "does not go back to a state that was kept": [InPlace],
+        "does not go back to a state that was kept": [InPlace, SameDict],
+        "does not go back to a memory that was kept": [MemoryInPlace],
+        "continues only token by token": [TokenByToken],
+        "takes cu_seqlens for lengths": [Lengths],
+        "gates with its input": [Gated],
         "keeps the state of the pieces in itself": [Own],
         "has another ε": [OwnEpsilon],
         "ignores cu_seqlens": [Unaware],

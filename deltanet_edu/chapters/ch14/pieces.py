@@ -70,7 +70,7 @@ def padded_tail_of_the_piece(seen, z, y, n, entering, behind=False):
 
 
 def tail_of_a_long_piece(seen, z, y, n, entering):
-    return z[:, -(n - 1):] if z.shape[1] >= n - 1 else entering
+    return seen[:, z.shape[1]:] if z.shape[1] >= n - 1 else entering
 
 
 def outputs_of_the_piece(seen, z, y, n, entering):
@@ -85,6 +85,10 @@ def expecting_a_tail(z, tail, w):
 def mixed(seen, w, T):
     y = sum(w[i] * seen[:, i:i + T] for i in range(len(w)))
     return y.sum(-1, keepdim=True).expand_as(y).clone()
+
+
+def repeated_at_the_start(z, tail, w):
+    return convolve(z, z[:, :1].expand(-1, len(w) - 1, -1) if tail is None else tail, w)
 
 
 def same_size(z, tail, w):
@@ -177,6 +181,8 @@ LIKELY = ("ignores the tail", "meets the taps in the wrong order", "applies SiLU
 MISTAKES_OF_CONVOLVE = alone_and_paired(convolve_with, SLIPS_OF_CONVOLVE, LIKELY) | {
     "expects a tail at the start": Mistake(expecting_a_tail,
         "At the start of a text `tail` is None: put n − 1 rows of zeros in front then.", "eq. 14.2"),
+    "repeats the first token at the start of a text": Mistake(repeated_at_the_start,
+        "Before a text there is nothing: n − 1 rows of zeros, not its first token again.", "eq. 14.2"),
     "pads on both sides": Mistake(same_size,
         "Zeros on both sides center the window, and token t sees later ones. All n − 1 belong in front, and where "
         "there is a tail, it stands there instead.", "eq. 14.2"),
