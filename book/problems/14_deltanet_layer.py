@@ -2,7 +2,8 @@
 # # 14. The DeltaNet layer and its rivals: exercises
 #
 # {exercises}. `hint("14.3")` gives a push, `solution("14.3")` a solution. The last four are a build: from 14.8 to 14.11 you write the whole
-# layer, and the package's, with the same weights, is what it is compared with. Everything is in float64.
+# layer, and the package's, with the same weights, is what it is compared with. Everything is in float64, and what a
+# function is given stays as it is.
 
 # %%
 import torch
@@ -59,8 +60,8 @@ check("14.3", packed_convolution)
 # %% [markdown]
 # ## 14.4
 #
-# One token of attention in a window of `w` tokens, itself included. The cache holds keys that are turned to their positions (RoPE), values, the newest
-# last, and how many tokens were seen so far. Put the lines in order and give their labels as one string. Two do not belong.
+# One token of attention in a window of `w` tokens, itself included. The cache holds at most `w` keys, turned to their positions (RoPE), and their values,
+# both with the newest last, and how many tokens were seen so far. Put the lines in order and give their labels as one string. Two do not belong.
 
 # %%
 lines("14.4")
@@ -121,9 +122,9 @@ check("14.8", convolve)
 # %% [markdown]
 # ## 14.9
 #
-# What comes out of the convolution is cut into queries, keys and values, these into heads, and made what the rule expects. In `z` stand the queries of all heads,
-# then the keys of all heads, then the values. `b` is $W_\beta x$. A token of zeros has to stay zeros: what keeps the divisor from zero may stand anywhere in it, if it
-# is as small as the package's $10^{-6}$.
+# What comes out of the convolution, values included, goes through SiLU, and is cut into queries, keys and values, and these into heads. Queries and keys get length 1,
+# and $\beta$ reaches up to `beta_max`. In `z` stand the queries of all heads, then the keys of all heads, then the values. `b` is $W_\beta x$. A token of zeros has to
+# stay zeros: what keeps the divisor from zero may stand anywhere in it, if it is as small as the package's $10^{-6}$.
 
 # %%
 def rule_inputs(z, b, H, K, V, beta_max):

@@ -19,7 +19,7 @@ from deltanet_edu.tutor import check, hint, lines, progress, solution
 #
 # 1. MQAR with 64 pairs, each key asked once, all values different: the answer is always the value that was told last.
 # 2. Overwriting, four values a key, drawn one by one from 32 and possibly equal: the answer is one of the four values
-#    of the key that is asked, picked at random.
+#    of the key that is asked, each of the four with chance ¼.
 # 3. RegBench with 18 letters. In each state one, two or three letters may come, all three cases equally often: the
 #    answer is a random letter.
 
@@ -92,8 +92,8 @@ check("15.5", mqar)
 # %% [markdown]
 # ## 15.6
 #
-# Now a task of your own: keys are told several times, each time with another value, and then asked for. We begin with
-# the answers.
+# Now a task of your own: keys are told several times, each time with a value that is drawn anew, and then asked for. We
+# begin with the answers.
 #
 # `keys[b, i]` was told with `values[b, i]`, in the order i = 0, 1, ... What was the last value that each of the
 # `asked` keys was told? Each asked key was told at least once.
@@ -125,11 +125,12 @@ check("15.7", as_sequence)
 #
 # * each has `keys` different keys of its own, from 1 to vocab/2 − 1, every choice as likely;
 # * each of them is told `writes` times; all pairs of a sequence are in random order;
-# * each time with a new random value, vocab/2 to vocab − 1, all as likely;
+# * each time with a random value, vocab/2 to vocab − 1, all as likely, perhaps the same as before;
 # * then each key is asked once, in random order.
 #
-# Your numbers need not be ours: the check reads your sequences, asks an oracle, and tests the laws above. `g` alone
-# decides, and a second call with the same `g` goes on drawing. You may use your `as_sequence`.
+# Each draw is independent of all others, in the sequence and in the batch. Your numbers need not be ours: the check
+# reads your sequences, asks an oracle, and tests the laws above. `g` alone decides, and a second call with the same `g`
+# goes on drawing. You may use your `as_sequence`.
 
 # %% tags=["nbval-check-output"]
 def overwrite(n, keys, writes, vocab, g):
@@ -164,8 +165,8 @@ def train_on_mine(steps=300):
 #
 # A run draws training batch n = 0, 1, 2, ... and test batch n = 0, 1, 2, ... from generators that are seeded with
 # `stream(seed, test, n)`. Below, training and test use the same numbers, so the test asks what was trained on. Write
-# it so that no two of all (seed, test, n) meet, for seeds below 100,000 and n up to 10,000,000, and so that the same
-# three give the same whole number, from 0 to 2⁶⁴ − 1, in every process.
+# it so that no two of all (seed, test, n) meet, for seeds below 100,000 and n up to and with 10,000,000, and so that the
+# same three give the same whole number, from 0 to 2⁶⁴ − 1, in every process.
 
 # %% tags=["nbval-check-output"]
 def stream(seed, test, n):
@@ -183,7 +184,7 @@ check("15.9", stream)
 # the sign; the others stand at the places in `free`, (n, count − 1), which are different but in no order. `blank` is
 # the blank's token, `blank + 1` the sign.
 #
-# Put the lines in order. Three of them do not belong. Give the labels as a string.
+# Put the lines in an order that works. Three of them do not belong. Give the labels as a string.
 
 # %%
 lines("15.10")
