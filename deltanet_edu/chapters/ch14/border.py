@@ -190,8 +190,8 @@ exercise(
             "A row may hold more than two documents: `ends[1:-1]` are all the borders.", "eq. 14.2"),
         "takes all documents for as long as the first": Mistake(
             lambda z, w, ends: convolved(z, w, lambda t: t - t % ends[1]),
-            "A token's place in its document is t − start, with the start of its own. `t % ends[1]` is that only if all "
-            "documents are equally long.", "eq. 14.2"),
+            "A token's place in its document is t − start, with the start of its own. `t % ends[1]` is that only if "
+            "all documents are equally long.", "eq. 14.2"),
         "lets the end of the row wrap round to its start": Mistake(rolled,
             "`roll` brings the last tokens of the row to its front, and if they are of the same document nothing masks "
             "them. In front of the first token stand zeros: `F.pad`.", "eq. 14.2"),

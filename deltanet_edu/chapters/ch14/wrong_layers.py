@@ -256,7 +256,8 @@ SLIPS_OF_THE_LAYER = {
         "A piece of one or two tokens does not fill the tail: the rest comes from the tail before (14.8).", "eq. 14.2",
         next="A text arrives token by token. How many rows has your tail?"),
     "hands on outputs of the convolution": Mistake(dict(conv=outputs_as_tail),
-        "The tail holds *inputs* of the convolution. With outputs in it this is another, recurrent filter.", "eq. 14.2"),
+        "The tail holds *inputs* of the convolution. With outputs in it this is another, recurrent filter.",
+        "eq. 14.2"),
     "gates with its input": Mistake(dict(gated=True),
         "This layer has no gate: `g` is None, not x.", "eq. 14.7"),
     "multiplies by W_O from the wrong side": Mistake(

@@ -107,8 +107,9 @@ def no_room(f):
                 ("training batch {} of a seed", "training batch 0 of the next seed",
                  lambda s: f(s, False, d) == f(s + 1, False, 0))):
             if all(map(meet, SEEDS)):
+                first = what.format(f"{d:,}").capitalize()
                 return f"it leaves no room for batch {d:,}", [
-                    f"{what.format(f'{d:,}').capitalize()} and {other} get the same number, and n goes up to 10,000,000."]
+                    f"{first} and {other} get the same number, and n goes up to 10,000,000."]
     return None
 
 
