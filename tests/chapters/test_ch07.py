@@ -34,6 +34,14 @@ def in_place(read):
     return f
 
 
+def map_from_the_left(k, v, beta):
+    M, X = torch.eye(k.shape[1], dtype=k.dtype), torch.zeros(v.shape[1], k.shape[1], dtype=k.dtype)
+    for k_t, v_t, beta_t in zip(k, v, beta):
+        M_t = torch.eye(k.shape[1], dtype=k.dtype) - beta_t * torch.outer(k_t, k_t)
+        M, X = M @ M_t, M_t @ X + beta_t * torch.outer(v_t, k_t)
+    return M, X
+
+
 def map_by_probes(k, v, beta):
     """M is read off what comes back from unit rows, X still in it."""
     def run(S):
@@ -57,6 +65,7 @@ def map_by_probes(k, v, beta):
     ("7.2", chunked(lambda Q, K, V, S: Q @ (S + V.T @ K).T), "lets tokens see later ones"),
     ("7.2", chunked(lambda Q, K, V, S: (S @ Q.T).T + torch.tril(Q @ K.T) @ V), "right"),
     ("7.2", in_place(lambda Q, K, V, S: Q @ S.T + (Q @ K.T).tril() @ V), "right"),
+    ("7.2", chunked(lambda Q, K, V, S: torch.tril(Q @ K.T) @ V + Q @ S), "leaves the state untransposed"),
     ("7.2", in_place(lambda Q, K, V, S: Q @ S.T + (Q @ K.T) @ V), "lets tokens see later ones"),
     ("7.4", lambda M1, X1, M2, X2: (M1 @ M2, X1 @ M1 @ M2 + X2), "sends the first write through both erasures"),
     ("7.2", chunked(lambda Q, K, V, S: Q @ S.T + (Q @ K.T @ V).tril()), "masks the outputs, not the overlaps"),
@@ -79,6 +88,7 @@ def map_by_probes(k, v, beta):
      "multiplies the transitions backwards"),
     ("7.6", lambda k, v, beta: (torch.eye(k.shape[1], dtype=k.dtype), v.mT @ k), "takes linear attention's map"),
     ("7.6", map_by_probes, "leaves X inside M"),
+    ("7.6", map_from_the_left, "multiplies with M_t on the left"),
     ("7.6", lambda k, v, beta: (wy_w(k, beta), wy_u(k, v, beta)), "returns W and U"),
     ("7.7", lambda T, K, V, size: (T * K * K + K * V) * size, "keeps one X for all tokens"),
     ("7.7", lambda T, K, V, size: T * K * (K + V) * size * math.ceil(math.log2(T)), "counts every round of the scan"),

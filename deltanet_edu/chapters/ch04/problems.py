@@ -9,7 +9,7 @@ from ...ops.delta_rule import delta_rule_recurrent, householder
 from ...tutor import AnswerError, Case, Mistake, exercise
 from ...tutor.cases import delta_inputs, normal, smallest_first, unit_keys
 from .. import by_hand
-from ..common import KEYS, eye_like, one_head, real
+from ..common import KEYS, WithoutSquare, eye_like, one_head, real
 
 
 def M(k, beta):
@@ -317,8 +317,13 @@ def many_tokens(g):
 
 exercise(
     id="4.4", title="Through many tokens", kind="code", stars=1, minutes=10, equations=("4.8",),
-    reference=through, alternatives=(through_by_matrices, through_by_wy, through_by_rule), cases=many_tokens,
+    reference=through, alternatives=(through_by_wy, through_by_rule), cases=many_tokens,
+    prepare=WithoutSquare("forms a K × K matrix", "S k beta"),
     mutants={
+        "forms a K × K matrix": Mistake(through_by_matrices,
+            "The memory is right. But S M_t as a product of matrices costs 2VK² FLOPs, and no token needs it: what M_t "
+            "takes out of S is the read, along the key.", "eq. 4.8",
+            next="How much of the key does each row of S hold?"),
         "goes backwards": Mistake(lambda S, k, beta: through(S, k.flip(0), beta.flip(0)),
             "Yours is S M_C … M₁. The state stands on the left, so the first token is met first.", "eq. 4.8",
             next="Which M_t stands next to S₀?"),

@@ -209,6 +209,9 @@ exercise(
             lambda k, v, beta: (sum_of_erasures(k, beta), sum_of_writes(k, v, beta)),
             "As if every token met the memory from before the chunk. Transitions are multiplied, and a write passes "
             "through later erasures.", "eq. 7.6"),
+        "multiplies with M_t on the left": Mistake(chunk_map_by(lambda X, M, M_t, X_t: M_t @ X + X_t),
+            "A write has the shape of the memory, (V, K), and meets M_t from the right, as S does. M_t X is the "
+            "published slip of 7.4, and K ≠ V shows it.", "eq. 7.6"),
         "returns W and U": Mistake(lambda k, v, beta: (wy_w(k, beta), wy_u(k, v, beta)),
             "Those are the factors, of one row a token. M = I − WᵀK is (K, K), and X = UᵀK is (V, K), however long "
             "the chunk.", "eq. 7.6"),

@@ -197,6 +197,9 @@ exercise(
             chunked(lambda x: x.Q @ x.before.T + (x.Q @ x.K.T).tril(1) @ x.V),
             "`tril(1)` keeps one diagonal above the main one, the next token. `tril()` ends at the token itself.",
             "eq. 7.3"),
+        "leaves the state untransposed": Mistake(chunked(lambda x: x.Q @ x.before + (x.Q @ x.K.T).tril() @ x.V),
+            "S is (V, K), and its rows meet the rows of Q: Q Sᵀ, (C, V). With K = V the product without the transpose "
+            "would run, and be wrong.", "eq. 7.3"),
         "overlaps keys with keys": Mistake(chunked(lambda x: x.Q @ x.before.T + (x.K @ x.K.T).tril() @ x.V),
             "The reader asks with its *query*: Q Kᵀ.", "eq. 7.3"),
         "reads the state with keys": Mistake(chunked(lambda x: x.K @ x.before.T + (x.Q @ x.K.T).tril() @ x.V),
