@@ -54,7 +54,7 @@ check("8.2", one_chunk)
 # ## 8.3
 #
 # The whole sequence in chunks of `C` tokens. T need not be a multiple of C; it may even be smaller. You may call your
-# `one_chunk`, or start from an empty page.
+# `one_chunk`, or start from an empty page. Leave `S` itself as it came: its owner still needs it.
 
 # %%
 def chunkwise(q, k, v, beta, S, C):
@@ -66,7 +66,8 @@ check("8.3", chunkwise)
 # %% [markdown]
 # ## 8.4
 #
-# Put the lines in order. Two of them do not belong. Give the labels as a string; spaces, commas and small letters are welcome.
+# Put the lines in order. Two of them do not belong, and more than one order is right. Give the labels as a string; spaces, commas
+# and small letters are welcome.
 
 # %%
 lines("8.4")
@@ -109,7 +110,7 @@ check("8.5", cost_per_token)
 #
 # Softmax weights are positive. Linear attention's are never negative as long as no entry of a key or a query is. DeltaNet's are not.
 #
-# Find one to four keys with two nonnegative entries each (of any length), write strengths between 0 and 1, and a nonnegative query for the
+# Find up to four keys with two nonnegative entries each (of any length), write strengths from 0 to 1, and a nonnegative query for the
 # *last* token, such that one of the last token's attention weights is negative. Try it with pencil and paper first: two tokens
 # are enough.
 
@@ -121,7 +122,7 @@ check("8.6", answer)
 # %% [markdown]
 # ## 8.7
 #
-# A simple model of a machine: each sequential step costs `step` seconds, whatever it does, and on top of that every FLOP costs
+# A simple model of a machine: each sequential step costs `step` seconds (perhaps 0), whatever it does, and on top of that every FLOP costs
 # `flop` seconds. There is one step for each chunk, a shorter last one included; the FLOPs are those of eq. 8.9 for the T tokens
 # that are there (what pads the last chunk is not charged). Which chunk length, out of the powers of two that are not longer than
 # the sequence, is fastest? If two are equally fast, return the smaller.

@@ -75,8 +75,31 @@ def chunks(start, stop, step, end="n + C"):
     return chunkwise
 
 
+def tail_by_a_negative_index(q, k, v, beta, S, C):
+    o, whole = [v[:0]], len(k) // C
+    ends = [slice(n * C, (n + 1) * C) for n in range(whole)] + [slice(-(len(k) - whole * C), None)]
+    for rows in ends:
+        O, S = one_chunk(q[rows], k[rows], v[rows], beta[rows], S)
+        o.append(O)
+    return torch.cat(o), S
+
+
+def returns_the_memory_before(q, k, v, beta, S, C):
+    o, states = [], [S]
+    for n in range(0, len(k), C):
+        O, S = one_chunk(q[n:n + C], k[n:n + C], v[n:n + C], beta[n:n + C], states[-1])
+        o.append(O)
+        states.append(S)
+    return torch.cat(o), states[-2]
+
+
 def last(x, n):
     return x[-1:].expand(n, *x.shape[1:])
+
+
+def next_to_a_root(step, flop, T, K, V):
+    C = (step / flop / (6 * K + 4 * V)) ** 0.5
+    return min((2**i for i in range(T.bit_length())), key=lambda n: abs(math.log2(n) - math.log2(max(C, 1))))
 
 
 def best(sizes="[2**i for i in range(T.bit_length())]", steps="math.ceil(T / C)", work="T * cost(C, K, V)"):
@@ -126,11 +149,17 @@ ANSWERS = {
         "cuts chunks that are too short": [chunks("0", "T", "C", "n + C - 1")],
         "cuts chunks that are too long": [chunks("0", "T", "C", "n + C + 1")],
         "stops after the first chunk": [chunks("0", "T", "C", "C")],
+        "reads everything again as the tail where there is none": [tail_by_a_negative_index],
+        "returns the memory that entered the last chunk": [returns_the_memory_before],
     },
     "8.4": {"right": ["DFAHCE", "fdahce"], "falls for both decoys": ["DBGCE"], "updates before it reads": ["DFACHE"]},
     "8.5": {"right": [lambda C, K, V: 6 * K * V + C * (6 * K + 4 * V + C)],
             "counts to the last operation": [lambda C, K, V: 6 * K * V + C * (6 * K + 4 * V) + C * (C - 1)],
             "charges the solve to the value width": [lambda C, K, V: 6 * K * V + C * (6 * K + 5 * V)],
+            "adds K V for the solve": [lambda C, K, V: 6 * K * V + C * (6 * K + 4 * V) + K * V],
+            "leaves out one product of tokens with keys": [lambda C, K, V: 6 * K * V + 4 * C * (K + V) + C**2],
+            "counts half of every masked product, and of the solve": [
+                lambda C, K, V: 6 * K * V + C * (6 * K + 4 * V + C) / 2],
             "counts the solve twice": [lambda C, K, V: 6 * K * V + C * (6 * K + 4 * V) + 2 * C**2],
             "halves the masked products instead of adding the solve": [
                 lambda C, K, V: 6 * K * V + C * (6 * K + 4 * V) / 2]},
@@ -150,6 +179,7 @@ ANSWERS = {
         "takes lengths that are no powers of two": [best("range(1, T + 1)")],
         "always chooses C = 1": [best(steps="T"), best(steps="C")],
         "counts C steps for each solve": [best(steps="C + math.ceil(T / C)")],
+        "takes the power of two next to a root": [next_to_a_root],
         "takes only lengths that divide the sequence": [best("[2**i for i in range(T.bit_length()) if T % 2**i == 0]")],
     },
 }

@@ -80,6 +80,16 @@ exercise(
             lambda C, K, V: 6 * K * V + C * (3 * K + 2 * V),
             "`@` multiplies zeros as well, so the rows cost what they did. What the formula leaves out is no product: "
             "the triangular solve.", "eq. 8.9"),
+        "counts half of every masked product, and of the solve": Mistake(
+            lambda C, K, V: 6 * K * V + C * (3 * K + 2 * V) + C * C / 2,
+            "A kernel that skips zeros would get by with half. `@` multiplies them, `solve_triangular` works through "
+            "all C columns, and the counter counts what is executed.", "eq. 8.9"),
+        "leaves out one product of tokens with keys": Mistake(lambda C, K, V: 6 * K * V + C * (4 * K + 4 * V) + C * C,
+            "The solve is right, but 2CK is missing. K Kᵀ, Q Kᵀ and UT K cost that much each: the package forms W = "
+            "UT K, which eq. 8.6 does without.", "eq. 8.9"),
+        "adds K V for the solve": Mistake(solve_costs(lambda C, K, V: K * V),
+            "The solve works on C × C numbers and sees no key and no value. In the table the gap grows with C.",
+            "eq. 8.9", next="By which factor does the gap grow when C does by 8?"),
         "fits the widths that were printed": Mistake(solve_costs(lambda C, K, V: C * C * K * V / 64**2),
             "At K = V = 64, as printed, that is C². But the solve works on C × C numbers and sees no key and no value.",
             "eq. 8.9"),
@@ -136,6 +146,14 @@ def with_work(work):
 def with_steps(steps):
     """A mutant: steps(T, C) steps, and the right work."""
     return fastest(lambda C, step, flop, T, K, V: steps(T, C) * step + T * cost_per_token(C, K, V) * flop)
+
+
+def at_the_root(rounded):
+    """A mutant: where the derivative of the time without C² is zero, rounded to a power of two."""
+    def f(step, flop, T, K, V):
+        C = math.sqrt(step / (flop * (6 * K + 4 * V)))
+        return 2 ** min(rounded(math.log2(max(C, 1))), T.bit_length() - 1)
+    return f
 
 
 def shortest_time(step, flop, T, K, V):
@@ -195,6 +213,10 @@ exercise(
         "takes the root of the length": Mistake(lambda step, flop, T, K, V: 2 ** int(math.log2(math.sqrt(T))),
             "√T is where C + T / C is smallest, and it knows no machine. Here steps and FLOPs have their prices: "
             "compare the times.", "eq. 8.9"),
+        **{f"takes the power of two {where} a root": Mistake(at_the_root(rounded),
+            "√(step / (flop (6K + 4V))) is where the derivative is zero if C² and the rounding of ⌈T / C⌉ are left "
+            "out. Compare the times of all powers of two.", "eq. 8.9")
+           for where, rounded in (("next to", round), ("below", math.floor), ("above", math.ceil))},
         "takes a chunk longer than the sequence": Mistake(
             fastest(sizes=lambda T: [*powers_of_two(T), 2**T.bit_length()]),
             "Only powers of two that are not longer than the sequence are asked for.",

@@ -97,7 +97,7 @@ SLIPS = {
     "reads the entering memory only": Mistake(dict(read=lambda Q, K, S, X: Q @ S.T),
         "Your tokens do not see what this chunk writes, not even what they write themselves.", "eq. 8.3"),
     "updates before it reads": Mistake(dict(read=after_the_update),
-        "S was overwritten with the memory that leaves before the outputs were read from it. So every write counts "
+        "The outputs are read from the memory that *leaves*, and tril(Q Kᵀ) X is added to that. So every write counts "
         "once too often, even those of later tokens. The S in eq. 8.5 is the one that *enters*.",
         "eq. 8.5", next="Compute O first."),
     "takes away what the chunk writes": Mistake(dict(read=lambda Q, K, S, X: Q @ S.T - (Q @ K.T).tril() @ X),
@@ -330,6 +330,26 @@ def states_one_chunk_late(q, k, v, beta, S, C):
     return torch.cat(o), S_new
 
 
+def returning_what_entered_the_last(q, k, v, beta, S, C):
+    return chunkwise(q, k, v, beta, S, C)[0], loop(q, k, v, beta, S)[1][(len(k) - 1) // C * C]
+
+
+def with_a_tail_from_the_end(q, k, v, beta, S, C):
+    """The tail is x[-r:], and -0 is the beginning."""
+    o, S = starting_at(whole_chunks, no_rows)(q, k, v, beta, S, C)
+    tail, S = one_chunk(*(x[-(len(x) % C):] for x in (q, k, v, beta)), S)
+    return torch.cat([o, tail]), S
+
+
+def with_a_last_chunk_moved_back(q, k, v, beta, S, C):
+    o = []
+    for n in range(0, len(k), C):
+        start = max(0, min(n, len(k) - C))
+        O, S = one_chunk(*(x[start:start + C] for x in (q, k, v, beta)), S)
+        o.append(O[n - start:])
+    return torch.cat(o), S
+
+
 def without_the_last_write(q, k, v, beta, S, C):
     o, _ = chunkwise(q, k, v, beta, S, C)
     return o, loop(q, k, v, beta, S)[1][-2]
@@ -382,6 +402,15 @@ exercise(
         "loses what the tail writes": Mistake(without_the_writes_of_the_tail,
             "The outputs are right. But the last, shorter chunk writes as well, and the memory that you return was "
             "taken before it.", "eq. 8.4"),
+        "returns the memory that entered the last chunk": Mistake(returning_what_entered_the_last,
+            "The outputs are right, and so was the memory with which the last chunk began. It writes as well: return "
+            "what *leaves* it.", "eq. 8.4"),
+        "reads everything again as the tail where there is none": Mistake(with_a_tail_from_the_end,
+            "A tail of r tokens is x[-r:]. But where T is a multiple of C, r is 0, and x[-0:] is the whole sequence: "
+            "it is read and written a second time.", next="Which entries has `k[-0:]`?"),
+        "moves the last chunk back until it is full": Mistake(with_a_last_chunk_moved_back,
+            "Then the last chunk overlaps the one before it, and the tokens in both are written twice. The last chunk "
+            "may be shorter than C.", "eq. 8.4"),
         "runs through the chunks from the end": Mistake(from_the_end,
             "Each chunk starts from the memory that the chunk *before* it has left, so the first one comes first.",
             "eq. 8.4"),
@@ -404,7 +433,8 @@ exercise(
             "The memory is handed on as it should be, but nobody reads it: Q Sᵀ is missing from the outputs.",
             "eq. 8.5"),
         "updates before it reads": Mistake(by_chunks(chunk_with(read=after_the_update)),
-            "The outputs of a chunk need the memory that *enters* it. Yours is overwritten one line too early.",
+            "The outputs of a chunk need the memory that *enters* it. Yours read the one that leaves, and count the "
+            "chunk's writes once more.",
             "eq. 8.5"),
         "scales the outputs by 1/√K": Mistake(by_chunks(chunk_with(read=all_scaled)),
             "Softmax attention divides by √K. Here the scale is 1, as the head of this page says.", "eq. 8.5"),
