@@ -98,7 +98,7 @@ check("9.5", order)
 # ## 9.6
 #
 # Write a `torch.autograd.Function` for one chunk that keeps its five inputs, the tensors themselves, by `ctx.save_for_backward`, and nothing else.
-# The check looks at the results, at all five gradients, and at how many numbers stay in memory, there or as attributes of `ctx`. What you need of the lesson:
+# The check looks at the results, at all five gradients, and at how many numbers stay in memory, there or as attributes of `ctx`. What you need of the lesson (`inverse` is in 9.4):
 
 # %%
 def forward_chunk(Q, K, V, beta, S):
@@ -138,7 +138,7 @@ check("9.6", Chunk)
 # query such that $v$ gets a gradient and $\beta$ gets none.
 
 # %%
-answer = None                                             # ((.., ..), (.., ..), .., .., (.., ..))
+answer = None                                 # (S, key, value, strength, query): ((.., ..), (.., ..), .., .., (.., ..))
 
 check("9.7", answer)
 
@@ -177,8 +177,8 @@ check("9.9", join)
 # %% [markdown]
 # ## 9.10
 #
-# One head with K = 96 and V = 128 reads 8,192 tokens in chunks of 32, in float32. Its backward pass needs the memory that entered each
-# chunk. How many MiB (1,048,576 bytes) do these memories take?
+# One head with K = 96 and V = 128 reads 8,192 tokens in chunks of 32, in float32. For its backward pass the memory that entered each
+# chunk is kept. How many MiB (1,048,576 bytes) do these memories take?
 
 # %%
 mib = None

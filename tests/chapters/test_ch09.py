@@ -56,6 +56,14 @@ def with_gradients(change):
     return type("Chunk", (Chunk,), {"backward": staticmethod(lambda ctx, dO, dS: change(right(ctx, dO, dS), dS))})
 
 
+class MemoryFirst(Chunk):
+    """The gradients come in the order of the results, and these in the wrong one."""
+    @staticmethod
+    def forward(ctx, *inputs):
+        O, S_out = Chunk.forward(ctx, *inputs)
+        return S_out, O
+
+
 class SavesOutputs(Chunk):
     @staticmethod
     def forward(ctx, *inputs):
@@ -119,7 +127,7 @@ def translated(X, o="scale * (q @ h + (q @ k.mT).tril() @ X)", out="h + k.mT @ X
 ANSWERS = {
     "9.1": {"right": [1.44], "asks the memory with the query": [3.6], "gives the gradient of the write": [1.8],
             "gives the error": [0.8], "gives the output": [1.12], "takes the write for the error": [0.36],
-            "takes the other entry of the key": [1.92]},
+            "takes the other entry of the key": [1.92], "says that β changes nothing": [0, 0.0]},
     "9.2": {
         "right": [through_the_solve("-(dZ @ X.mT).tril(-1)"),
                   through_the_solve("-(inv.mT @ dX @ Z.mT @ inv.mT).tril(-1)")],
@@ -156,16 +164,26 @@ ANSWERS = {
         "saves the outputs too": [SavesOutputs],
         "saves as many numbers too as V has": [saves_one_more(0), saves_one_more(1)],
         "takes the memory that entered for empty": [ForgetsTheMemory],
+        "returns the memory first": [MemoryFirst],
         "returns too few gradients": [with_gradients(lambda gradients, dS: gradients[:4])],
         "passes the gradient of the memory on unchanged": [with_gradients(lambda gradients, dS: (*gradients[:4], dS))],
     },
     "9.7": {"right": [((0, 0), (1, 1), 0, 1, (1, 0)), (torch.tensor([1.0, 2]), (0.6, 0.8), 2.2, 0.5, [1, 1])],
-            "starts from a memory that says nothing": [((0, 0), (1, 0), 1, 1, (1, 0))]},
+            "starts from a memory that says nothing": [((0, 0), (1, 0), 1, 1, (1, 0))],
+            "switches the token off": [((1, 2), (1, 0), 3, 0, (1, 0))],
+            "switches the token off, though the memory knows its value": [((1, 2), (1, 0), 1, 0, (1, 0))],
+            "writes along a key of zeros": [((1, 2), (0, 0), 0, 0.5, (1, 0)), ((1, 2), (0, 0), 1, 0, (1, 0))],
+            "asks the memory with the query": [((1, 2), (1, 0), 3, 0.5, (1, 1))],
+            "surprises the memory": [((1, 2), (1, 0), 5, 1, (1, 0)), ((1, 2), (1, 1), 1.5, 0.5, (1, 0))],
+            "has the sign wrong": [((1, 2), (1, 0), -1, 0.5, (1, 0))],
+            "takes a value of zero for nothing to write": [((1, 2), (1, 0), 0, 0.5, (1, 0))]},
     "9.8": {
         "right": [fading(lambda b, i: b[i] * (1 - b)[i + 1:].prod())],
         "fades by all other writes": [fading(lambda b, i: b[i] * torch.cat([1 - b[:i], 1 - b[i + 1:]]).prod())],
         "fades with its own strength": [fading(lambda b, i: b[i] * (1 - b[i]) ** (len(b) - i - 1))],
         "fades by its own and the earlier strengths": [lambda b: b * (1 - b).cumprod(0)],
+        "gives what the last token writes": [
+            lambda b: (torch.linalg.inv(torch.eye(len(b)) + b[:, None].expand(-1, len(b)).tril(-1)) * b)[-1]],
         "fades by its own strength only": [lambda b: b * (1 - b)],
         "counts from the end": [lambda b: torch.stack([b[i] * (1 - b[i + 1:]).prod() for i in range(len(b))][::-1])],
     },
@@ -181,7 +199,8 @@ ANSWERS = {
     },
     "9.10": {"right": [12, 12.0], "takes twice as much": [24], "takes a memory for a vector": [0.125],
              "stores one memory, and counts its numbers": [96 * 128 / 2**20],
-             "counts keys and values": [8192 * (96 + 128) * 4 / 2**20], "counts in bits": [96]},
+             "counts keys and values": [8192 * (96 + 128) * 4 / 2**20], "counts in bits": [96],
+             "counts 32 memories": [32 * 96 * 128 * 4 / 2**20]},
     "9.11": {
         "right": [translated("UT1 @ (b * (v - k @ h))"), translated("UT1 @ (b * v) - UT1 @ (b * k) @ h")],
         "repairs the layout only": [translated("UT1 @ v - UT1 @ k @ h", "q @ h + scale * (q @ k.mT).tril() @ X")],

@@ -124,6 +124,17 @@ def save_copies(ctx, inputs, outputs, results):
     ctx.save_for_backward(*(x.clone() for x in inputs))
 
 
+class ReturnsTheMemoryFirst(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *inputs):
+        ctx.save_for_backward(*inputs)
+        return forward_chunk(*inputs)[1::-1]
+
+    @staticmethod
+    def backward(ctx, dS, dO):
+        return backward_chunk(*ctx.saved_tensors, forward_chunk(*ctx.saved_tensors)[2], dO, dS)
+
+
 class KeepsInputsAsAttributes(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *inputs):
@@ -227,6 +238,9 @@ exercise(
             function_that(rerun=lambda *inputs: (*inputs[:4], torch.zeros_like(inputs[4]))),
             "The backward pass runs the chunk again, from the memory that entered it. Yours takes zeros there.",
             "eq. 8.6"),
+        "returns the memory first": Mistake(ReturnsTheMemoryFirst,
+            "The first result of `forward` has the shape of a memory, (V, K). O is the first, (C, V), and the memory "
+            "that leaves the second.", "eq. 8.5"),
         "takes the gradients in the other order": Mistake(function_that(receive=lambda dO, dS: (dS, dO)),
             "`backward` gets one gradient for each result of `forward`, in the same order: dO first, then dS.",
             "eq. 9.4"),

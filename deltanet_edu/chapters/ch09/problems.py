@@ -50,8 +50,15 @@ exercise(
             "0.8 + 0.6 is no overlap: the query (0, 1) meets the second entry only, qᵀk = 0.6.", "eq. 9.4"),
         "multiplies by the overlap twice": Mistake(0.864,
             "The write ends in k, and the query reads it there: qᵀk = 0.6 comes in once.", "eq. 9.4"),
+        "says that β changes nothing": Mistake(0,
+            "0 would be right if the token read before it wrote, if its query missed its key, or if the memory knew "
+            "its value. It reads after its write, qᵀk = 0.6, and the error is v − S k = 0.8.", "eq. 9.7"),
         "divides by β": Mistake(5.76,
             "β does not occur: x = β e, so ∂x/∂β is e itself, not x/β² or e/β.", "eq. 9.7"),
+        "gives the write": Mistake(0.2,
+            "0.2 is x = β e, what is written. Asked for is how the loss changes if β does.", "eq. 9.7"),
+        "gives what the memory says": Mistake(2.2,
+            "2.2 = S k is what the memory says about the key. From it comes the error, v − S k.", "eq. 9.7"),
         "gives the error": Mistake(0.8,
             "0.8 is the error. Two factors are missing: how far a write reaches the output, and the gradient that "
             "arrives there.", "eq. 9.7"),
@@ -495,13 +502,26 @@ def what_beta_learns(answer):
     def read(q, k, v, beta, S):
         return token_loop(q[None], k[None], v[None], beta[None], S)[0][0]
     _, _, dv, dbeta, _ = by_autograd(read, (q, k, v, beta, S), (torch.ones_like(v),))
+    if not k.any():
+        return "the key is zero: nothing is written, and neither v nor β learns"
     if (k @ q).abs() < 1e-9:
         return "the query does not see the key: nothing learns, neither v nor β"
     if beta.abs() < 1e-9:
-        return "β is zero: v has no gradient"
+        return "β is zero: v has no gradient" + (", and β has none either" if dbeta.abs() < 1e-9 else "")
     if dbeta.abs() > 1e-9:
-        return "β has a gradient" if (S @ k).abs() > 1e-9 else "β has a gradient, because the memory says 0"
+        return _why_beta_learns(S, k, v, q)
     return "v has a gradient and β has none" if dv.abs() > 1e-9 else "nothing learns"
+
+
+def _why_beta_learns(S, k, v, q):
+    """Which value was given instead of S k, as far as it can be told."""
+    if (S @ k).abs() < 1e-9:
+        return "β has a gradient, because the memory says 0"
+    if not v.any():
+        return "β has a gradient: v is 0, and the memory says something else"
+    if (v + S @ k).abs() < 1e-9:
+        return "β has a gradient: v is −S k"
+    return "β has a gradient: v is S q, not S k" if (v - S @ q).abs() < 1e-9 else "β has a gradient"
 
 
 exercise(
@@ -515,6 +535,21 @@ exercise(
         "switches the token off": Mistake(((1.0, 2.0), (0.6, 0.8), 5.0, 0.0, (1.0, 0.0)),
             "With β = 0 it is v that has no gradient, while β has one: dβ = dx · e.",
             "eq. 9.7", next="Leave β alone. Which factor of dβ can be zero?"),
+        "switches the token off, though the memory knows its value": Mistake(
+            ((1.0, 2.0), (0.6, 0.8), 2.2, 0.0, (1.0, 0.0)),
+            "v = S k is all that β needs to have no gradient. But with β = 0 the value has none either: dv = β dx.",
+            "eq. 9.7", next="Which other strengths are possible?"),
+        "writes along a key of zeros": Mistake(((1.0, 2.0), (0.0, 0.0), 5.0, 0.5, (1.0, 0.0)),
+            "x kᵀ is zero then: nothing is written, whatever v and β are, so neither gets a gradient.", "eq. 9.4"),
+        "asks the memory with the query": Mistake(((1.0, 2.0), (0.6, 0.8), 1.0, 0.5, (1.0, 0.0)),
+            "Your v is S q, what the query read before the write. The token compares its value with what the memory "
+            "says about its *key*, S k.", "eq. 9.7"),
+        "has the sign wrong": Mistake(((1.0, 2.0), (0.6, 0.8), -2.2, 0.5, (1.0, 0.0)),
+            "Your v is −S k. The error is the value *minus* what the memory says, v − S k, so the two must be equal.",
+            "eq. 9.7"),
+        "takes a value of zero for nothing to write": Mistake(((1.0, 2.0), (0.6, 0.8), 0.0, 0.5, (1.0, 0.0)),
+            "To store 0 where the memory says something else is a write as well: the error is −S k.", "eq. 9.7",
+            next="Which v does the memory already know?"),
         "surprises the memory": Mistake(((1.0, 2.0), (0.6, 0.8), 5.0, 0.5, (1.0, 0.0)),
             "The memory says S k and the token says v, and they differ. So it matters how strongly the token writes.",
             "eq. 9.7",

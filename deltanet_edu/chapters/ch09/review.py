@@ -49,6 +49,11 @@ def normalized(beta):
     return weights_of_one_key(beta) / weights_of_one_key(beta).sum()
 
 
+def last_write(beta):
+    before = weights_of_one_key(beta[:-1]) if len(beta) > 1 else beta[:0]
+    return torch.cat([-beta[-1] * before, beta[-1:]])
+
+
 def strength_cases(g):
     for T in (1, 2, 3, 6):
         for kind, note in (("random", "random β"), ("large", "1 < β < 2")):
@@ -95,6 +100,9 @@ exercise(
             "A write does not fade itself, and every later one fades it: a product of 1 − β_j over j > i.", "eq. 2.5"),
         "keeps the last value only": Mistake(lambda beta: torch.cat([torch.zeros_like(beta[:-1]), beta[-1:]]),
             "Only a write with β = 1 replaces all that was there. A weaker one leaves the share 1 − β.", "eq. 2.5"),
+        "gives what the last token writes": Mistake(last_write,
+            "That is the last row of 𝐓: how the *last* write is made of the values. What is read afterwards is the sum "
+            "of all writes.", "eq. 8.7", next="After two writes with β = 0.5, how much of v₁ is left?"),
         "makes the weights sum to 1": Mistake(normalized,
             "They need not sum to 1: what is missing is the share of the memory that was there before, Π(1 − β).",
             "eq. 8.7"),
@@ -322,9 +330,11 @@ exercise(
         "counts two bytes a number": Mistake(6, "That would be half precision. float32 takes four bytes a number.",
                                                 "eq. 9.9"),
         "takes twice as much": Mistake(24,
-            "24 comes out with eight bytes a number, and with the gradients of the memories counted too. A number "
+            "24 comes out with eight bytes a number, or if the gradients of the memories are counted too. A number "
             "takes four bytes in float32, and gradients are computed in the backward pass: nobody stores them before.",
             "eq. 9.9"),
+        "counts 32 memories": Mistake(1.5,
+            "1.5 MiB are 32 memories. 32 is how many tokens a chunk has; how many chunks are there?", "eq. 9.9"),
         "takes a memory for a vector": Mistake(0.125,
             "256 vectors of 128 numbers. A memory is a matrix, V × K = 128 · 96 numbers.", "eq. 9.9"),
         "takes a memory for a vector of K numbers": Mistake(0.09375,
