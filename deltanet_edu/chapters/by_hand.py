@@ -1,7 +1,8 @@
 """The numbers that the exercises ask to be worked out by hand, one step a line.
 
-The arguments are what the question gives. A check changes one step at a time, and so recognizes where a number that is
-not the right one may have come from. Where one works it out in two ways, both are here.
+The arguments are what the question gives; x_j is an entry of x, because a check says these names. It changes one step
+at a time, and so recognizes where a number that is not the right one may have come from. Where one works it out in two
+ways, both are here.
 """
 
 import math
@@ -9,8 +10,8 @@ import math
 
 def first_reading(v1=2.0, v2=-1.0, k1=(1.0, 0.0), k2=(0.6, 0.8), q=(0.0, 1.0)):
     """1.1."""
-    S = [v1 * a + v2 * b for a, b in zip(k1, k2)]
-    return sum(s * x for s, x in zip(S, q))
+    S = [v1 * k1_j + v2 * k2_j for k1_j, k2_j in zip(k1, k2)]
+    return sum(S_j * q_j for S_j, q_j in zip(S, q))
 
 
 def reading_after_a_long_key(v=4.0, old=10.0, k_squared=1.5):
@@ -27,9 +28,9 @@ def reading_after_a_correction(v=4.0, old=10.0, k_squared=1.5):
 
 def gradient_of_beta(S=(2.0, 1.0), k=(0.8, 0.6), q=(0.0, 1.0), v=0.2, do=2.0, beta=0.25):
     """3.1."""
-    error = sum(s * x for s, x in zip(S, k)) - v
-    dS = [do * x for x in q]
-    dS_k = sum(d * x for d, x in zip(dS, k))
+    error = sum(S_j * k_j for S_j, k_j in zip(S, k)) - v
+    dS = [do * q_j for q_j in q]
+    dS_k = sum(dS_j * k_j for dS_j, k_j in zip(dS, k))
     return -dS_k * error
 
 
@@ -42,8 +43,8 @@ def tokens_that_fill_a_memory(K=128, V=64, cache_bytes=2, memory_bytes=4):
 
 def memory_after_one_key(S=(1.0, 2.0), k=(2.0, 1.0), beta=0.3):
     """4.1."""
-    read = sum(s * x for s, x in zip(S, k))
-    return tuple(s - beta * read * x for s, x in zip(S, k))
+    read = sum(S_j * k_j for S_j, k_j in zip(S, k))
+    return tuple(S_j - beta * read * k_j for S_j, k_j in zip(S, k))
 
 
 def third_write(v1=2.0, v2=3.0, v3=5.0, beta_2=0.5, overlap_12=0.8, overlap_13=1.0, overlap_23=0.8):
@@ -79,24 +80,24 @@ def chunks(T=1000, C=64):
 
 def second_write_by_the_loop(S=(1.0, 2.0), k1=(1.0, 0.0), k2=(0.8, 0.6), v1=3.0, v2=5.0, beta_2=0.5):
     """8.1."""
-    x1 = v1 - sum(s * a for s, a in zip(S, k1))
-    S1 = [s + x1 * a for s, a in zip(S, k1)]
-    read = sum(s * b for s, b in zip(S1, k2))
+    x1 = v1 - sum(S_j * k1_j for S_j, k1_j in zip(S, k1))
+    S1 = [S_j + x1 * k1_j for S_j, k1_j in zip(S, k1)]
+    read = sum(S1_j * k2_j for S1_j, k2_j in zip(S1, k2))
     return beta_2 * (v2 - read)
 
 
 def second_write_by_u_and_w(S=(1.0, 2.0), k1=(1.0, 0.0), k2=(0.8, 0.6), v1=3.0, v2=5.0, beta_2=0.5):
     """8.1: with u and w."""
-    overlap = sum(a * b for a, b in zip(k1, k2))
+    overlap = sum(k1_j * k2_j for k1_j, k2_j in zip(k1, k2))
     u2 = beta_2 * (v2 - overlap * v1)
-    w2 = [beta_2 * (b - overlap * a) for a, b in zip(k1, k2)]
-    return u2 - sum(s * w for s, w in zip(S, w2))
+    w2 = [beta_2 * (k2_j - overlap * k1_j) for k1_j, k2_j in zip(k1, k2)]
+    return u2 - sum(S_j * w2_j for S_j, w2_j in zip(S, w2))
 
 
 def gradient_of_a_write_strength(S=(2.0, 1.0), k=(0.8, 0.6), q=(0.0, 1.0), v=3.0, do=3.0, beta=0.25):
     """9.1."""
-    error = v - sum(s * x for s, x in zip(S, k))
-    overlap = sum(a * b for a, b in zip(q, k))
+    error = v - sum(S_j * k_j for S_j, k_j in zip(S, k))
+    overlap = sum(q_j * k_j for q_j, k_j in zip(q, k))
     dx = do * overlap
     return dx * error
 

@@ -49,8 +49,11 @@ def of_variants(exercise, outcomes, wrong, loops=True):
 def of_number(workings, answer, tolerance):
     """(headline, advice) for a number that comes out if one step of a working is changed; else None.
 
-    Two steps would explain nearly any number.
+    Two steps would explain nearly any number, and one step may lead to zero from anywhere.
     """
+    if isinstance(answer, (int, float)) and answer == 0:
+        return None
+
     def same(value):
         return difference(value, answer, tolerance) is None
 

@@ -122,6 +122,15 @@ def test_a_number_that_comes_from_nowhere_is_not_named():
     assert grade(value(10.0, tolerance=1e-3, working=(area,)), 7.77).headline == "not yet"
 
 
+def test_zero_is_not_traced_to_a_step():
+    """One step may lead to zero from anywhere: here height may have been forgotten, or taken for zero."""
+    def working(width=3, height=4):
+        return width - 3 + height
+
+    assert variants.of_number([working], 0, 1e-9) is None
+    assert variants.of_number([working], 3 - 3 - 4, 1e-9) is not None
+
+
 def test_a_working_comes_to_the_reference():
     with pytest.raises(RegistrationError, match="its working area comes to 10.0, not to the reference 11.0"):
         from deltanet_edu.tutor import exercise
