@@ -97,7 +97,7 @@ check("16.6", answer)
 # ## 16.7
 #
 # From the scores of all tokens to the probabilities of the draw: only the `top_k` best may be drawn, and a temperature below 1 makes the best
-# of them more likely still. All scores are different.
+# of them more likely still. All scores are different, and the temperature is above 0.
 
 # %%
 def chances(logits, temperature, top_k):
@@ -187,8 +187,8 @@ check("16.12", in_standard_errors)
 #
 # It begins with the mixer. 16.2 to 16.4 did it for one token; here a whole text comes at once, and every memory begins empty. Project (`W_qkv`: first the
 # rows of all queries, then of all keys, then of all values, heads side by side), convolve each channel with its own last three values, SiLU, cut into
-# heads, length 1 for queries and keys, the delta rule with $\beta = \sigma(W_\beta x)$, an RMSNorm of each head with `weight` and $\varepsilon = 10^{-5}$, and $W_O$.
-# The package's `delta_rule(q, k, v, beta)` returns `o` and the memory; a loop of your own is as good.
+# heads, length 1 for queries and keys (as in 16.3), the delta rule with $\beta = \sigma(W_\beta x)$, an RMSNorm of each head with `weight` and $\varepsilon = 10^{-5}$, and $W_O$.
+# The package's `delta_rule(q, k, v, beta)` takes (B, T, H, D/H), with β (B, T, H), and returns `o` and the memory; a loop of your own is as good.
 
 # %%
 def mixer(x, W_qkv, taps, W_beta, weight, W_O):
@@ -213,8 +213,8 @@ check("16.13", mixer)
 # (D/H,) and (D, D) for the mixer, (4D, D) or two of (2D, D) for $W_{\text{up}}$, (D, 2D) for $W_{\text{down}}$, and two of (D,) for the norms. The model adds (vocab, D)
 # twice, and (D,).
 #
-# All matrices begin normal with standard deviation 0.02, the embedding included; norms begin at 1, the last row of the taps at 1, and
-# the rows before it near 0, such as `0.1 * torch.randn(3, 3 * D)`.
+# All matrices but the taps begin normal with standard deviation 0.02, the embedding included; norms begin at 1, those of the heads too, the last
+# row of the taps at 1, and the rows before it near 0, such as `0.1 * torch.randn(3, 3 * D)`.
 
 # %%
 class MyBlock(nn.Module):
@@ -241,11 +241,11 @@ check("16.14", MyModel)
 # ## 16.15
 #
 # Stage 3: the loss. `text` is one long row of tokens. For each of `starts`, a window begins at that token: the model reads T tokens, and for each of
-# them is asked which token follows. Return the mean of all B · T losses, in nats.
+# them is asked which token follows. Return the mean of all B · T losses, in nats, as a tensor that stage 6 can go backward from.
 
 # %%
 def loss_of(model, text, starts, T):
-    """model: (B, T) tokens -> (B, T, vocab) logits, text: (N,), starts: (B,). A number."""
+    """model: (B, T) tokens -> (B, T, vocab) logits, text: (N,), starts: (B,). A tensor of one number."""
     raise NotImplementedError("16.15")
 
 check("16.15", loss_of)
@@ -298,7 +298,8 @@ check("16.18", fit)
 # clipping at 1, and a warmup of a tenth of the steps, rounded down, but at least one step. Make the model, train it, and return both it and its losses.
 #
 # The check first makes a few short runs. Then it trains your model for 120 steps, gives the book's model the first weights of yours, trains it on the same windows, and
-# compares the two curves, tenth by tenth: ten seconds for each on a quiet machine, in float64, so that rounding does not part them.
+# compares the two curves, tenth by tenth: ten seconds for each on a quiet machine. While it runs, new tensors are in float64, so that rounding does
+# not part the curves. Your random numbers may be any: the first weights are read off your model as it is first called.
 
 # %%
 def train_mine(text, vocab, starts):

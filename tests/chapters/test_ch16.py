@@ -26,10 +26,18 @@ def like_the_layer(x):
     return x / (x.square().sum(-1, keepdim=True) + 1e-6).sqrt()
 
 
-def decoded(norm, write=lambda v, old, b: b * (v - old)):
+def over_sum(square, size):
+    def shape(x):
+        x = F.silu(x)
+        return x / size(square(x).sum(-1, keepdim=True))
+    return shape
+
+
+def decoded(norm, write=lambda v, old, b: b * (v - old), summed=False):
     def decode_step(q, k, v, beta, S):
         old = torch.einsum("hvk,hk->hv", S, k)
-        S = S + torch.einsum("hv,hk->hvk", write(v, old, beta[:, None]), k)
+        written = torch.einsum("hv,hk->hvk", write(v, old, beta[:, None]), k)
+        S = S + (written.sum(0) if summed else written)
         return norm(torch.einsum("hvk,hk->hv", S, q)), S
     return decode_step
 
@@ -64,6 +72,13 @@ def masked(where):
         targets[where(cu_seqlens)] = -100
         return targets
     return packed_targets
+
+
+def masked_with_zero(tokens, cu_seqlens):
+    targets = torch.cat([tokens[1:], torch.tensor([-100])])
+    for end in cu_seqlens[1:-1]:
+        targets[end - 1] = 0
+    return targets
 
 
 def looked_up(held_out_step=1, train_step=1, unique=False):
@@ -102,6 +117,11 @@ ANSWERS = {
         "normalizes along the heads": [prepared(lambda x: F.normalize(F.silu(x)))],  # its default is dim=1
         "normalizes along the tokens": [prepared(lambda x: F.normalize(F.silu(x), dim=0))],
         "divides by the length of everything": [prepared(lambda x: F.silu(x) / F.silu(x).norm())],
+        "divides by the squared length": [prepared(over_sum(lambda x: x * x, lambda size: size + 1e-6))],
+        "divides by the squared length, zeros too": [prepared(over_sum(lambda x: x * x, lambda size: size))],
+        "divides by the root of the mean square": [
+            prepared(over_sum(lambda x: x * x / x.shape[-1], lambda size: (size + 1e-6).sqrt()))],
+        "takes σ(x) for SiLU": [prepared(lambda x: F.normalize(1 / (1 + torch.exp(-x)), dim=-1))],
         "doubles β": [prepared(beta=lambda b: 2 * b.sigmoid())],
         "leaves SiLU out, and lets β be any number": [prepared(lambda x: F.normalize(x, dim=-1), lambda b: b)],
     },
@@ -111,6 +131,8 @@ ANSWERS = {
         "takes an ε of 10⁻⁶": [decoded(lambda o: F.rms_norm(o, o.shape[-1:], eps=1e-6))],
         "divides by the 2-norm, without ε": [decoded(lambda o: F.normalize(o, dim=-1))],
         "fades the whole memory": [faded],
+        "adds what all heads write to each": [decoded(
+            lambda o: F.rms_norm(o, o.shape[-1:], eps=1e-5), summed=True)],
         "only adds, and forgets the RMSNorm": [decoded(lambda o: o, lambda v, old, b: b * v)],
     },
     "16.5": {
@@ -122,7 +144,7 @@ ANSWERS = {
             lambda logits, tokens: F.cross_entropy(logits.reshape(-1, logits.shape[-1])[:-1], tokens.reshape(-1)[1:])],
     },
     "16.6": {"right": [37, torch.tensor(37), 37.0], "does not round up": [36.5],
-             "counts half of what attention keeps": [74],
+             "counts half of what attention keeps": [74], "compares with the layer's weights": [264],
              "forgets the convolution, and stops where both are equal": [32]},
     "16.7": {
         "right": [chosen(lambda logits, smallest: logits >= smallest)],
@@ -130,6 +152,9 @@ ANSWERS = {
         "keeps the best one only": [chosen(lambda logits, smallest: logits == logits.max())],
         "returns the best only": [
             lambda logits, temperature, top_k: (logits.topk(top_k).values / temperature).softmax(-1)],
+        "takes a softmax of probabilities": [
+            lambda logits, temperature, top_k: chosen(lambda x, smallest: x >= smallest)(
+                chosen(lambda x, smallest: x >= smallest)(logits, 1.0, top_k), temperature, top_k)],
         "ignores top-k and temperature": [lambda logits, temperature, top_k: logits.softmax(0)],
     },
     "16.8": {
@@ -137,12 +162,17 @@ ANSWERS = {
                   lambda bits, chars, tokens: torch.tensor(2.0, dtype=torch.float64) ** (bits * chars / tokens)],
         "is the perplexity of a character": [lambda bits, chars, tokens: math.exp(bits * math.log(2))],
         "takes bits for nats": [lambda bits, chars, tokens: math.e ** (bits / tokens * chars)],
+        "is the perplexity of the whole text": [lambda bits, chars, tokens: (2.0 ** bits) ** chars],
+        "gives the probability of a token": [lambda bits, chars, tokens: 1 / 2.0 ** (bits * chars / tokens)],
         "stops at the cost of a token": [lambda bits, chars, tokens: bits / (tokens / chars)],
     },
     "16.9": {
         "right": [masked(lambda ends: ends[1:] - 1), masked(lambda ends: ends - 1)],  # -1, the last, is an end as well
         "predicts across the borders": [lambda tokens, cu_seqlens: F.pad(tokens[1:], (0, 1), value=-100)],
         "masks the first token of each text": [masked(lambda ends: ends[:-1])],
+        "asks for token 0 between texts": [masked_with_zero],
+        "predicts the token it has just read, but for the first": [
+            lambda tokens, cu_seqlens: tokens.index_fill(0, cu_seqlens[:-1], -100)],
         "masks one too late": [masked(lambda ends: ends[1:-1])],
     },
     "16.10": {
@@ -150,12 +180,18 @@ ANSWERS = {
         "cuts both into pieces": [lambda train, held_out, n: looked_up(n, n)(train, held_out, n)],
         "cuts the training text into pieces": [lambda train, held_out, n: looked_up(1, n)(train, held_out, n)],
         "counts each different run once": [looked_up(unique=True)],
+        "asks for the tokens of a run one by one": [
+            lambda train, held_out, n: torch.isin(held_out, train).unfold(0, n, 1).all(-1).double().mean()],
+        "compares sums": [lambda train, held_out, n: torch.isin(
+            held_out.unfold(0, n, 1).sum(-1), train.unfold(0, n, 1).sum(-1)).double().mean()],
+        "says only whether there is a leak": [lambda train, held_out, n: float(looked_up()(train, held_out, n) > 0)],
         "looks up digits": [lambda train, held_out, n: sum(
             "".join(map(str, run)) in "".join(map(str, train.tolist())) for run in held_out.unfold(0, n, 1).tolist())
             / (len(held_out) - n + 1)],
     },
     "16.11": {"right": [521, 521.0112, 521.5], "counts in mebibytes": [496.9], "serves one text": [26.05],
               "keeps everything in two bytes": [269.35], "forgets the convolution": [503.3],
+              "multiplies by the length": [8.536e6], "counts numbers": [134.7],
               "keeps four inputs of the convolution": [526.9], "exchanges the two dtypes": [287.05]},
     "16.12": {
         "right": [welch(lambda a, b: (a.std() ** 2 / len(a) + b.std() ** 2 / len(b)) ** 0.5)],
@@ -163,6 +199,9 @@ ANSWERS = {
         "forgets that n − 1 are free": [
             welch(lambda a, b: math.sqrt(a.numpy().var() / len(a) + b.numpy().var() / len(b)))],
         "does not divide": [welch(lambda a, b: 1)],
+        "divides by n − 1 twice": [welch(lambda a, b: math.hypot(a.std() / (len(a) - 1) ** 0.5,
+                                                                 b.std() / (len(b) - 1) ** 0.5))],
+        "compares the best runs": [lambda a, b: (max(b) - max(a)) / math.sqrt(a.var() / len(a) + b.var() / len(b))],
     },
 }
 

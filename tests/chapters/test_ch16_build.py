@@ -151,6 +151,18 @@ BUILD = {
                                    ("taps[3] * z[:, 3:]", "taps[0] * z[:, 3:]")]],
         "leaves the weights of the norm out": [[("+ 1e-5) * weight", "+ 1e-5)")]],
         "leaves SiLU out": [[("y = F.silu(y)", "y = y")]],
+        "wraps the convolution around": [[
+            ("    z = torch.cat([torch.zeros(B, 3, 3 * D, dtype=x.dtype), z], 1)\n", ""),
+            ("taps[0] * z[:, :T] + taps[1] * z[:, 1:T + 1] + taps[2] * z[:, 2:T + 2] + taps[3] * z[:, 3:]",
+             "sum(taps[3 - back] * torch.roll(z, back, 1) for back in range(4))")]],
+        "leaves the values out of the convolution": [[("    y = F.silu(y)", "    y[..., 2 * D:] = z[:, 3:, 2 * D:]\n"
+                                                                            "    y = F.silu(y)")]],
+        "carries the memory from text to text": [[("    o, S = delta_rule(q, k, v, beta)", '''
+    S, rows = torch.zeros(1, H, D // H, D // H, dtype=x.dtype), []
+    for b in range(B):
+        o, S = delta_rule(q[b:b + 1], k[b:b + 1], v[b:b + 1], beta[b:b + 1], initial_state=S)
+        rows.append(o)
+    o = torch.cat(rows)''')]],
         "multiplies by W_O from the wrong side": [[("@ W_O.T", "@ W_O")]],
         "scales what is read": [[("(q, k, v, beta)", "(q, k, v, beta, scale=q.shape[-1]**-0.5)")]],
     }),
@@ -175,6 +187,22 @@ BUILD = {
         "begins with matrices of another size": [[("0.02", "0.2")]],
         "begins with taps that do not pass the present through": [[("self.taps[3] = 1", "pass")],
                                                                   [("self.taps[3] = 1", "self.taps[0] = 1")]],
+        "puts the product of both halves through SiLU": [[("F.silu(self.g(y)) * self.u(y)",
+                                                           "F.silu(self.g(y) * self.u(y))")]],
+        "takes LayerNorms": [[("class Layer(nn.Module)", '''
+class Norm(nn.Module):
+    def __init__(self, D, eps):
+        super().__init__()
+        self.w, self.eps = nn.Parameter(torch.ones(D)), eps
+
+    def forward(self, x):
+        x = x - x.mean(-1, keepdim=True)
+        return x / (x.square().mean(-1, keepdim=True) + self.eps).sqrt() * self.w
+
+
+class Layer(nn.Module)'''), ("nn.RMSNorm", "Norm")]],
+        "has another size than it was given": [[("nn.Embedding(vocab, D)", "nn.Embedding(52, D)"),
+                                                ("nn.Linear(D, vocab", "nn.Linear(D, 52")]],
         "gates with a ReLU": [[("F.silu(self.g", "F.relu(self.g")]],
         "is random in training": [[("self.d(F.silu", "F.dropout(self.d(F.silu"),
                                    ("* self.u(y))", "* self.u(y)), 0.1, self.training)")]],
@@ -187,6 +215,8 @@ BUILD = {
         "adds up instead of averaging": [[("y.reshape(-1))", "y.reshape(-1), reduction='sum')")]],
         "pairs logits with the wrong targets": [[("y.reshape(-1))", "y.T.reshape(-1))")]],
         "softmaxes twice": [[("logits = model(x)", "logits = model(x).softmax(-1)")]],
+        "returns a loss without its gradient": [[("y.reshape(-1))", "y.reshape(-1)).item()")],
+                                                [("y.reshape(-1))", "y.reshape(-1)).detach()")]],
     }),
     "16.16": (RATE, {
         "right": [[]],
@@ -194,6 +224,10 @@ BUILD = {
         "adds the floor to the whole cosine": [[("0.5 * (1 - 0.05)", "0.5")]],
         "begins the fall with the warmup": [[("(step - warmup) / (steps - warmup)", "step / steps")]],
         "goes through a whole cosine": [[("math.pi * t", "2 * math.pi * t")]],
+        "begins the fall one step late": [[("(step - warmup) / (steps - warmup)",
+                                            "(step - warmup - 1) / max(1, steps - warmup - 1)")]],
+        "has no warmup": [[("    if step < warmup:\n        return step / warmup\n", ""),
+                           ("(step - warmup) / (steps - warmup)", "(step - 1) / (steps - 1)")]],
         "counts steps from 0": [[("    if step", "    step = step - 1\n    if step")]],
     }),
     "16.17": (GROUPS, {
@@ -204,6 +238,8 @@ BUILD = {
                                  ("small, \"weight_decay\": 0.0", "small, \"weight_decay\": decay")]],
         "gives pairs": [[("append(p)", "append((name, p))")]],
         "looks at the columns": [[("p.size(0)", "p.size(1)")]],
+        "spares the embedding": [[("p.dim() == 2", "'embed' not in name and p.dim() == 2")]],
+        "leaves the second group empty": [[("            small.append(p)", "            pass")]],
         "decays whatever has more than one dimension": [[("p.dim() == 2", "p.dim() >= 2")]],
     }),
     "16.18": (FIT, {
@@ -227,13 +263,32 @@ BUILD = {
         "confuses steps and warmup": [[("steps, warmup)", "warmup, steps)")]],
         "sets the rate of one group only": [[("in opt.param_groups:", "in opt.param_groups[:1]:"),
                                              ("decay), betas", "decay), lr=lr, betas")]],
+        "takes a step for each window": [[
+            ("        opt.zero_grad()\n        loss = loss_of(model, text, starts[n - 1], T)\n        loss.backward()\n"
+             "        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)\n        opt.step()\n"
+             "        losses.append(loss.item())\n",
+             "        told = []\n        for i in starts[n - 1]:\n            opt.zero_grad()\n"
+             "            loss = loss_of(model, text, i.view(1), T)\n            loss.backward()\n"
+             "            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)\n            opt.step()\n"
+             "            told.append(loss.item())\n        losses.append(sum(told) / len(told))\n")]],
         "skips the first batch": [[("starts[n - 1]", "starts[min(n, steps - 1)]")]],
         "tells the losses backwards": [[("return losses", "return losses[::-1]")]],
     }),
     "16.19": (RUN, {
         "right": [[]],
-        "begins with another loss": [[("64", "32")]],
-        "is trained otherwise": [[("0.01", "0.03")]],
+        "begins with another loss": [[("64", "16")]],
+        "returns other losses than the book's loop": [[("0.01", "0.03")]],
+        "reads windows of 32 tokens": [[("64", "32")]],
+        "rounds the warmup up": [[("max(1, len(starts) // 10)", "max(1, (len(starts) + 9) // 10)")]],
+        "has no warmup, at least in a short run": [[("max(1, len(starts) // 10)", "len(starts) // 10")]],
+        "takes a tenth of the windows": [
+            [("max(1, len(starts) // 10)", "max(1, min(len(starts) * starts.shape[1] // 10, len(starts) - 1))")]],
+        "warms up for ten steps, if there are as many": [
+            [("max(1, len(starts) // 10)", "max(1, min(10, len(starts) - 1))")]],
+        "sorts the windows": [[("text, starts, 64", "text, starts.reshape(-1).sort()[0].reshape(starts.shape), 64")]],
+        "trains on the first batch again and again": [[("text, starts, 64", "text, starts[[0] * len(starts)], 64")]],
+        "tells the mean so far": [[("return model, fit(", "told = fit("), ("// 10))", "// 10))\n    return model, "
+                                   "[sum(told[:n]) / n for n in range(1, len(told) + 1)]")]],
         "warms up for one step, or a twentieth": [[("// 10", "// 20")]],
         "warms up for ten steps": [[("max(1, len(starts) // 10)", "10")]],
         "has a tenth of the rate": [[("0.01", "0.001")]],
@@ -245,7 +300,8 @@ BUILD = {
         "never zeroes the gradients": [
             [("def train_mine", FIT.replace("        opt.zero_grad()\n", "") + "def train_mine")]],
         "makes another number of blocks": [[("32, 2, 2", "32, 2, 1")]],
-        "has other parameters than the model of the book": [[("32, 2, 2", "64, 2, 2")], [("32, 2, 2", "32, 4, 2")]],
+        "has another size than it was given": [[("32, 2, 2", "64, 2, 2")], [("32, 2, 2", "32, 4, 2")],
+                                               [("MyModel(vocab", "MyModel(len(set(text.tolist()))")]],
     }),
 }
 BUILT = {id: {name: [written(code, *changes) for changes in answers] for name, answers in names.items()}
@@ -284,3 +340,33 @@ def test_a_curve_is_compared_from_the_learners_own_weights():
     assert exercise.prepare.objection(judged) is None
     mine, book = judged.curves
     assert (mine - book).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("divisor, apart", [("(u.square().sum(-1, keepdim=True) + 1e-6).sqrt()", 1e-3),
+                                            ("(u.norm(dim=-1, keepdim=True) + 1e-8)", 0.3)])
+def test_a_curve_is_right_whatever_the_epsilon_of_a_key(divisor, apart):
+    """An ε of another form parts two runs as float32 does; the usual one has a book's model of its own."""
+    mine = MIXER.replace("F.normalize(q, dim=-1), F.normalize(k, dim=-1)", f"(u / {divisor} for u in (q, k))")
+    exercise = registry.find("exercise", "16.19")
+    torch.manual_seed(1)
+    judged = exercise.prepare(written(mine + MODEL + RUN))
+    assert exercise.prepare.objection(judged) is None
+    mine, book = judged.curves
+    assert (mine - book).abs().max() < apart
+
+
+@pytest.mark.parametrize("returned, said", [
+    ("fit(model, text, starts, 64, 0.01, 0.1, 1.0, max(1, len(starts) // 10)), model", "the model first"),
+    ("model, fit(model, text, starts, 64, 0.01, 0.1, 1.0, max(1, len(starts) // 10))[-1]", "a list of the losses")])
+def test_what_is_returned_is_named_in_words(returned, said):
+    answer = written("def train_mine(text, vocab, starts):\n    model = MyModel(vocab, 32, 2, 2)\n"
+                     f"    return {returned}\n")
+    assert said in grade(registry.find("exercise", "16.19"), answer).headline
+
+
+def test_a_changed_model_is_seen_to_differ():
+    """The case shown shows the difference, also where it is in the later weights only."""
+    verdict = grade(registry.find("exercise", "16.18"), written(FIT, ("        opt.zero_grad()\n", "")))
+    block = next(part.text for part in verdict.parts if "expected" in part.text)
+    expected, yours = (line.split(None, 1)[1] for line in block.splitlines() if line.startswith(("expected", "yours")))
+    assert expected != yours and "length" in expected

@@ -72,6 +72,11 @@ def at_the_same_place(train, held_out, n):
     return sum(a == b for a, b in zip(runs_of(train, n), runs)) / len(runs)
 
 
+def of_known_tokens(train, held_out, n):
+    seen, runs = set(train.tolist()), runs_of(held_out, n)
+    return sum(seen.issuperset(run) for run in runs) / len(runs)
+
+
 def share_of_tokens(train, held_out, n):
     return share(held_out.tolist(), train.tolist())
 
@@ -137,6 +142,14 @@ exercise(
             "A leak may begin anywhere in the training text, not only where it stands in the held-out one."),
         "looks up single tokens": Mistake(share_of_tokens,
             "Single tokens always leak: every word of the exam has been used before. Look up runs of n in a row."),
+        "asks for the tokens of a run one by one": Mistake(of_known_tokens,
+            "All tokens of a run may stand in the training text, each in another place. The whole run must, in a row."),
+        "compares sums": Mistake(
+            lambda train, held_out, n: share(map(sum, runs_of(held_out, n)), map(sum, runs_of(train, n))),
+            "Different runs have the same sum. Compare the tokens themselves, in their order."),
+        "says only whether there is a leak": Mistake(
+            lambda train, held_out, n: float(leaked(train, held_out, n) > 0),
+            "0 or 1 is whether anything leaks. Which *share* of the held-out runs does?"),
         "gives the share of tokens in leaked runs": Mistake(share_of_covered_tokens,
             "You give the share of the *tokens* that lie in a leaked run. The share of the runs was asked for."),
     },

@@ -187,6 +187,21 @@ def of_half_the_length(model, text, starts, T):
     return loss_of(model, text, starts, max(1, T // 2))
 
 
+def fit_window_by_window(model, text, starts, T, lr, decay, clip, warmup):
+    optimizer, losses = adamw(groups(list(model.named_parameters()), decay), lr), []
+    for step, row in enumerate(starts, 1):
+        set_rate(optimizer, lr * rate(step, len(starts), warmup))
+        losses.append(0.0)
+        for start in row:
+            optimizer.zero_grad()
+            cost = loss_of(model, text, start[None], T)
+            cost.backward()
+            clipped(model.parameters(), clip)
+            optimizer.step()
+            losses[-1] += cost.item() / len(row)
+    return losses
+
+
 def running_means(losses):
     return [sum(losses[:i + 1]) / (i + 1) for i in range(len(losses))]
 
@@ -327,8 +342,8 @@ class Small(nn.Module):
     __hash__ = nn.Module.__hash__
 
     def __str__(self):
-        vocab, D = self.embed.shape
-        return f"a model of {vocab} tokens, D = {D}, embedding [{self.embed[0, 0]:.4g}, ...]"
+        length = torch.stack([p.norm() for p in self.parameters()]).norm()
+        return f"a model of {len(self.embed)} tokens, all its weights together of length {length:.9g}"
 
 
 def drawn(g, *shape):
@@ -349,7 +364,10 @@ TOGETHER = ("never zeroes the gradients", "does not clip", "keeps the rate const
 exercise(
     id="16.18", title="Build, stage 6: the loop", kind="code", stars=3, minutes=20,
     reference=fit, alternatives=(fit_with_scheduler, fit_by_hand), cases=fit_cases,
-    mutants=alone_and_paired(fit_with, SLIPS, TOGETHER),
+    mutants=alone_and_paired(fit_with, SLIPS, TOGETHER) | {
+        "takes a step for each window": Mistake(fit_window_by_window,
+            "A step reads its B windows together, and follows the gradient of their mean. Yours takes B steps."),
+    },
     hints=("Before the loop: an optimizer with the two groups. In it: rate, loss, zero, backward, clip, step.",
            "`torch.optim.AdamW(groups(list(model.named_parameters()), decay), lr=lr, betas=(0.9, 0.95))`; in each "
            "`group` of `optimizer.param_groups`: `group[\"lr\"] = lr * rate(step, len(starts), warmup)`.",

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from ...tutor import Case, Mistake, exercise
 from ...tutor.cases import normal
+from ...tutor.verdict import Part
 from ..common import alone_and_paired
 
 # -- solutions ---------------------------------------------------------------------------------------------------------
@@ -180,12 +181,31 @@ def loss_cases(g):
         yield Case((causal_model(g, vocab, 3), text, starts, T), f"B = {B}, T = {T}, vocab = {vocab}")
 
 
+class WithGradient:
+    """The judge (`prepare`): values are compared as they are; then the loss must lead back to the weights."""
+
+    law = "returns a loss without its gradient"
+    said = ("A number like that of `.item()` has forgotten how it was made, and stage 6 cannot go backward from it. "
+            "Return the tensor itself.")
+
+    def __call__(self, answer):
+        return answer
+
+    def objection(self, f):
+        """(headline, parts, name) if no gradient comes back; else None."""
+        model, text, starts, T = next(loss_cases(torch.Generator().manual_seed(0))).args
+        loss = f(Causal(model.E.requires_grad_(), model.W.requires_grad_()), text, starts, T)
+        return None if getattr(loss, "requires_grad", False) else (f"it {self.law}", (Part(self.said),), self.law)
+
+
 exercise(
     id="16.15", title="Build, stage 3: the loss", kind="code", stars=2, minutes=15, equations=("16.1",),
-    reference=loss_of, alternatives=(loss_by_stacking, loss_window_by_window), cases=loss_cases,
+    reference=loss_of, alternatives=(loss_by_stacking, loss_window_by_window), cases=loss_cases, prepare=WithGradient(),
     mutants={
         **alone_and_paired(loss_with, SLIPS_OF_THE_LOSS, ("asks for what it has just read", "ignores the starts",
                                                          "softmaxes twice", "gives bits")),
+        WithGradient.law: Mistake(lambda model, text, starts, T: loss_of(model, text, starts, T).item(),
+                                  WithGradient.said),
         "loses the last prediction": Mistake(one_too_short,
             "A window of T tokens has T − 1 predictions. Take T + 1 tokens: T that are read, T that are asked.",
             "eq. 16.1"),

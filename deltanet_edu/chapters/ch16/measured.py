@@ -63,7 +63,9 @@ exercise(
         "divides the perplexity by the length": Mistake(lambda bits, chars, tokens: 2 ** bits * tokens / chars,
             "A longer token is *harder* to guess: raise the perplexity of a character to the power of the characters a "
             "token has.", "eq. 16.2"),
-        "is the perplexity of the whole text": Mistake(lambda bits, chars, tokens: 2 ** min(bits * chars, 1000.0),
+        "gives the probability of a token": Mistake(lambda bits, chars, tokens: 2 ** (-bits * chars / tokens),
+            "That is how likely a token is on average. The perplexity is one over it, and at least 1.", "eq. 16.2"),
+        "is the perplexity of the whole text": Mistake(lambda bits, chars, tokens: 2 ** (bits * chars),
             "That is one over the probability of the whole text. Divide the cost by the number of tokens first.",
             "eq. 16.1"),
     },
@@ -120,6 +122,24 @@ def zeros_at_the_ends(tokens, cu_seqlens):
     return targets
 
 
+def zeros_between(tokens, cu_seqlens):
+    targets = shifted(tokens)
+    targets[cu_seqlens[1:-1] - 1] = 0
+    return targets
+
+
+def zero_at_the_last(tokens, cu_seqlens):
+    targets = packed_targets(tokens, cu_seqlens)
+    targets[-1] = 0
+    return targets
+
+
+def itself_and_no_first(tokens, cu_seqlens):
+    targets = tokens.clone()
+    targets[cu_seqlens[:-1]] = -100
+    return targets
+
+
 def itself_at_the_ends(tokens, cu_seqlens):
     targets, ends = shifted(tokens), cu_seqlens[1:] - 1
     targets[ends] = tokens[ends]
@@ -173,6 +193,11 @@ exercise(
             "The very last token is asked for the very first one: `roll` has carried it around.", "eq. 16.1"),
         "asks for token 0 at the ends": Mistake(zeros_at_the_ends,
             "0 is a token like any other. `cross_entropy` leaves out -100.", "eq. 16.1"),
+        "asks for token 0 between texts": Mistake(zeros_between,
+            "0 is a token like any other. `cross_entropy` leaves out -100, as at the end of the row.", "eq. 16.1"),
+        "asks for token 0 at the last of all": Mistake(zero_at_the_last,
+            "The last text ends as well: `F.pad` puts 0 there by itself, and 0 is a token. -100 is left out.",
+            "eq. 16.1"),
         "wraps around in each text": Mistake(wrapped_in_each_text,
             "The last token of each text is asked for its first one, which it has seen. Nothing should be asked "
             "there: -100.", "eq. 16.1"),
@@ -187,6 +212,9 @@ exercise(
         "predicts the token before, and masks the ends": Mistake(shifted_back_and_masked,
             "Position t is asked for token t − 1, which it has read. It should predict token t + 1, and the last of "
             "each text nothing.", "eq. 16.1"),
+        "predicts the token it has just read, but for the first": Mistake(itself_and_no_first,
+            "Position t has read token t, and should predict token t + 1. Then the *last* of a text has nothing to "
+            "predict.", "eq. 16.1"),
         "predicts the token it has just read": Mistake(not_shifted,
             "Position t has read token t. It should predict token t + 1.", "eq. 16.1"),
     },
@@ -218,6 +246,10 @@ exercise(
             "eq. 16.9"),
         "keeps the inputs of every token": Mistake(97140.08064,
             "A convolution of four taps needs its last three inputs, however long the text.", "eq. 16.9"),
+        "multiplies by the length": Mistake(8536247.5008,
+            "Memories and inputs do not grow: after any number of tokens a layer keeps the same.", "eq. 16.9"),
+        "counts numbers": Mistake(134.67648,
+            "Those are millions of numbers. A number of the memories has four bytes, an input two.", "eq. 16.9"),
         "counts in bytes": Mistake(521_011_200, "That is bytes. A megabyte is a million."),
         "serves one text": Mistake(26.05056, "That is one text. Each of the 20 has memories of its own.", "eq. 16.9"),
         "counts one layer": Mistake(21.70880, "That is one layer. There are 24.", "eq. 16.9"),
@@ -311,6 +343,12 @@ exercise(
             "A variance is in squared units. Take the root before you divide by it."),
         "divides by n twice": Mistake(over(lambda a, b: (a.var() / len(a)**2 + b.var() / len(b)**2).sqrt()),
             "The variance of a mean of n runs is that of a run divided by n; you have divided the spread by n."),
+        "divides by n − 1 twice": Mistake(
+            over(lambda a, b: (a.var() / (len(a) - 1) + b.var() / (len(b) - 1)).sqrt()),
+            "`var` has divided by n − 1 already. The variance of a mean of n runs is that, divided by n."),
+        "compares the best runs": Mistake(
+            lambda a, b: (b.max() - a.max()) / (a.var() / len(a) + b.var() / len(b)).sqrt(),
+            "The difference of the *means* is asked for. The best of a few runs is luck, too, and more so of many."),
         "looks at b's spread only": Mistake(over(lambda a, b: b.std() / math.sqrt(len(b))),
             "a's mean is uncertain, too. Add both squared errors."),
         "looks at one model's spread only": Mistake(over(lambda a, b: a.std() / math.sqrt(len(a))),

@@ -108,6 +108,18 @@ def ahead(z, taps):
     return convolved(z.flip(1), taps).flip(1)
 
 
+def wrapped(z, taps):
+    return sum(taps[i] * z.roll(3 - i, 1) for i in range(4))
+
+
+def in_part(convolve):
+    """The convolution, of those thirds of the channels alone that are named: "q", "k", "v"."""
+    def conv(z, taps):
+        parts = zip("qkv", convolved(z, taps).chunk(3, -1), z.chunk(3, -1))
+        return torch.cat([mixed if name in convolve else plain for name, mixed, plain in parts], -1)
+    return conv
+
+
 def padded_behind(z, taps):
     T = z.shape[1]
     z = F.pad(z, (0, 0, 0, 3))
@@ -168,6 +180,12 @@ def after_the_last(q, k, v, beta):
     return torch.cat([recurrence(torch.cat([k[:, :T - 1], q[:, t:t + 1]], 1), k, v, beta)[:, -1:] for t in range(T)], 1)
 
 
+def from_text_to_text(q, k, v, beta):
+    """One text behind the other, all in one memory."""
+    o = recurrence(*(x.flatten(0, 1)[None] for x in (q, k, v, beta)))
+    return o.view_as(v)
+
+
 def across_all_heads(o, weight):
     return o / (o.square().mean((-2, -1), keepdim=True) + 1e-5).sqrt() * weight
 
@@ -200,6 +218,13 @@ SLIPS = {
     "pads at the end": Mistake(dict(conv=padded_behind),
         "With the three zeros behind the text, token t mixes with t + 1 to t + 3, its own future. They belong in "
         "front.", "eq. 16.4", next="Change the last token of x. Which outputs change?"),
+    "wraps the convolution around": Mistake(dict(conv=wrapped),
+        "`roll` carries the last tokens to the front, where the first ones see them. There are zeros before the text.",
+        "eq. 16.4"),
+    "leaves the values out of the convolution": Mistake(dict(conv=in_part("qk")),
+        "All 3D channels are convolved, those of the values too.", "eq. 16.4"),
+    "convolves the values only": Mistake(dict(conv=in_part("v")),
+        "All 3D channels are convolved, those of queries and keys too.", "eq. 16.4"),
     "leaves SiLU out": Mistake(dict(act=lambda z: z),
         "After the convolution comes SiLU, for q, k and v.", "eq. 16.5"),
     "takes a ReLU": Mistake(dict(act=F.relu), "The activation is SiLU, x σ(x).", "eq. 16.5"),
@@ -272,6 +297,9 @@ SLIPS = {
     "reads the memory of the last token": Mistake(dict(rule=after_the_last),
         "Each token reads the memory as it is after its own write. Yours reads what later tokens have written.",
         "eq. 16.6", next="Change the last token of x. Which outputs change?"),
+    "carries the memory from text to text": Mistake(dict(rule=from_text_to_text),
+        "Dimension 0 holds texts that know nothing of each other. Each begins with an empty memory: S has B of them.",
+        "eq. 2.3"),
     "leaves the norm out": Mistake(dict(norm=lambda o, weight: o),
         "What each head reads goes through an RMSNorm before W_O.", "eq. 16.6"),
     "leaves the weights of the norm out": Mistake(dict(norm=lambda o, weight: rms(o, torch.ones_like(weight))),
@@ -320,7 +348,7 @@ def mixer_cases(g):
     for B, T, H, D, faint in ((1, 1, 1, 2, 1), (1, 3, 2, 4, 1), (2, 5, 3, 6, 1), (2, 4, 2, 8, 0.01)):
         W_qkv = normal(g, 3 * D, D)
         W_qkv[2 * D:] *= faint                                           # small values: faint reads, which notice ε
-        note = f"T = {T}, H = {H}, D = {D}" + ("" if faint == 1 else ", small values")
+        note = f"B = {B}, T = {T}, H = {H}, D = {D}" + ("" if faint == 1 else ", small values")
         yield Case((normal(g, B, T, D) + 0.05, W_qkv, normal(g, 4, 3 * D), normal(g, H, D), normal(g, D // H) + 1,
                     normal(g, D, D)), note)
 

@@ -1,6 +1,7 @@
 """Block and model, stage 2 of the build: solutions, and the judge, who gives every model the same weights."""
 
 import inspect
+import itertools
 from collections import Counter
 
 import torch
@@ -106,6 +107,7 @@ LAWS = {
     "has biases": "No biases anywhere: `bias=False`, and an RMSNorm, not a LayerNorm, which has a bias too.",
     "has too few norms": "Two RMSNorms a block and one before the head, each with D weights of its own.",
     "makes another number of blocks": "There should be as many blocks as `layers` says, each with weights of its own.",
+    "has another size than it was given": "Vocabulary, width and number of heads are those that it is made with.",
     "has other parameters than the model of the book": "Compare the shapes with those in the text.",
     "leaves weights unused":
         "These weights get no gradient, so the output does not depend on them. Is a block, a norm or a matrix skipped, "
@@ -157,6 +159,8 @@ def check_shapes(model, vocab, D, H, layers):
     times = {found[shape] * layers / n for shape, n in blocks.items()}
     if len(times) == 1 and times != {layers} and not found - shapes(vocab, D, H, max(layers, int(max(times)))):
         raise Unlawful("makes another number of blocks")
+    if other := other_size(model, vocab, D, H, layers):
+        raise Unlawful(f"has another size than it was given: {other}")
     matrices = all(found[shape] == n for shape, n in expected.items() if len(shape) == 2)
     biases = any(len(shape) == 1 and shape[0] in (vocab, 3 * D, 4 * D, H) for shape in found)
     if matrices and (biases or found[(D,)] > expected[(D,)]):
@@ -169,6 +173,21 @@ def check_shapes(model, vocab, D, H, layers):
     many = [f"{found[s]} of {s} instead of {expected[s]}" for s in {**expected, **found} if found[s] != expected[s]]
     raise Unlawful(f"has other parameters than the model of the book: for vocab = {vocab}, D = {D}, H = {H} and "
                    f"{layers} blocks it has {', '.join(many)}")
+
+
+def other_size(model, vocab, D, H, layers):
+    """Of a model that would be the book's if vocab, D or H were others: which and how large; else ""."""
+    rows = {}
+    for p in model.parameters():
+        if p.ndim == 2:
+            rows.setdefault(p.shape[1], set()).add(len(p))
+    for width, sizes in rows.items():
+        found = shapes_of(model, width)
+        for tokens, heads in itertools.product(sizes, sizes):
+            if width % heads == 0 and found == shapes(tokens, width, heads, layers):
+                pairs = ("vocab", tokens, vocab), ("D", width, D), ("H", heads, H)
+                return ", ".join(f"{name} = {its} instead of {given}" for name, its, given in pairs if its != given)
+    return ""
 
 
 def like_ours(model, vocab, D, H, layers):

@@ -1,5 +1,7 @@
 """Exercise 16.14: the mistakes of block and model."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -7,13 +9,15 @@ from torch import nn
 from ...tutor import Mistake, exercise
 from ..common import alone_and_paired
 from .mixing import SLIPS as SLIPS_OF_THE_MIXER
-from .mixing import mixer, mixing_with
+from .mixing import layer_norm, mixer, mixing_with
 from .model import LAWS, ByParameters, Judge, MyBlock, MyModel, PackagesOwn, model_cases
 
 # -- mistakes: the right model with one part exchanged -----------------------------------------------------------------
 
-def model_with(block=None, mlp=None, mix=mixer, embed=None, final=None, start=None, build=None, forward=None, eps=1e-5):
-    """A mutant. block(x, norm_1, mix, norm_2, mlp), mlp(gate, value), embed(x), final(model, x), start(model)."""
+def model_with(block=None, mlp=None, mix=mixer, embed=None, final=None, start=None, build=None, forward=None, eps=1e-5,
+               norm=None):
+    """A mutant. block(x, norm_1, mix, norm_2, mlp), mlp(gate, value), embed(x), final(model, x), start(model),
+    norm(x, weight)."""
     class Changed(MyBlock):
         def forward(self, x):
             def mixed(x):
@@ -33,6 +37,8 @@ def model_with(block=None, mlp=None, mix=mixer, embed=None, final=None, start=No
                     nn.init.normal_(module.weight, std=0.02)
                 if isinstance(module, nn.RMSNorm):
                     module.eps = eps
+                    if norm:
+                        module.forward = partial(normed, norm, module)
             for change in (build, start):
                 if change:
                     change(self)
@@ -46,6 +52,10 @@ def model_with(block=None, mlp=None, mix=mixer, embed=None, final=None, start=No
                 x = layer(x)
             return final(self, x) if final else self.head(self.norm(x))
     return Model
+
+
+def normed(norm, module, x):
+    return norm(x, module.weight)
 
 
 def swiglu(gate, value):
@@ -151,6 +161,11 @@ def biased(model):
     nn.init.normal_(model.head.weight, std=0.02)
 
 
+def of_one_more_token(model):
+    vocab, D = model.embed.weight.shape
+    model.embed, model.head = nn.Embedding(vocab + 1, D), nn.Linear(D, vocab + 1, bias=False)
+
+
 def of_one_more_block(model):
     model.blocks.append(model.blocks[0].__class__(model.embed.weight.shape[1], len(model.blocks[0].W_beta.weight)))
 
@@ -232,6 +247,8 @@ SLIPS = {
         "One half goes through SiLU before it multiplies the other."),
     "puts both halves through SiLU": Mistake(dict(mlp=lambda gate, value: F.silu(gate) * F.silu(value)),
         "Only one half goes through SiLU, the gate."),
+    "puts the product of both halves through SiLU": Mistake(dict(mlp=lambda gate, value: F.silu(gate * value)),
+        "SiLU is of one half alone, the gate; then it multiplies the other: SiLU(g) u."),
     "adds the halves of the MLP": Mistake(dict(mlp=lambda gate, value: F.silu(gate) + value),
         "The gate *multiplies* the other half."),
     "gates with a sigmoid": Mistake(dict(mlp=lambda gate, value: gate.sigmoid() * value),
@@ -251,6 +268,14 @@ SLIPS = {
         "A recurrence knows the order of its tokens. The model has no positions."),
     "normalizes the embeddings": Mistake(dict(embed=lambda x: F.rms_norm(x, x.shape[-1:], eps=1e-5)),
         "The stream begins with the embedding as it is. Each reader of it has a norm of its own."),
+    "takes LayerNorms": Mistake(dict(norm=layer_norm),
+        "A LayerNorm subtracts the mean first. An RMSNorm only divides by the root of the mean square."),
+    "divides by the length in the norms": Mistake(
+        dict(norm=lambda x, weight: x / (x.square().sum(-1, keepdim=True) + 1e-5).sqrt() * weight),
+        "Divide by the root of the *mean* square: then the entries are about 1, and not the length."),
+    "forgets the root in the norms": Mistake(
+        dict(norm=lambda x, weight: x / (x.square().mean(-1, keepdim=True) + 1e-5) * weight),
+        "Divide by the *root* of the mean square."),
     "has another ε": Mistake(dict(eps=1e-6), "The ε of the norms is 10⁻⁵. With small embeddings it is noticed."),
     "leaves ε out": Mistake(dict(eps=None),
         "`nn.RMSNorm(D)` takes a far smaller ε by itself: `nn.RMSNorm(D, eps=1e-5)`."),
@@ -267,6 +292,7 @@ LAWLESS = {
     "has biases": dict(build=biased),
     "has too few norms": dict(build=without_second_norms),
     "makes another number of blocks": dict(build=of_one_more_block),
+    "has another size than it was given": dict(build=of_one_more_token),
     "leaves weights unused": dict(forward=of_equal_blocks),
     "remembers the text before": dict(forward=of_a_running_text),
     "is random in training": dict(forward=without_dropout_switch),

@@ -1,5 +1,7 @@
 """Exercises 16.2 to 16.4: one token on its way through a DeltaNet layer."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 
@@ -89,9 +91,7 @@ SLIPS_OF_THE_CONVOLUTION = {
 exercise(
     id="16.2", title="One token through the convolution", kind="code", stars=2, minutes=15, equations=("16.4",),
     reference=conv_step, alternatives=(conv_step_einsum, conv_step_roll), cases=conv_cases,
-    mutants={
-        **alone_and_paired(conv_with, SLIPS_OF_THE_CONVOLUTION),
-    },
+    mutants=alone_and_paired(conv_with, SLIPS_OF_THE_CONVOLUTION),
     hints=("Put the present behind the cache: four inputs, oldest first.",
            "Multiply entry by entry with w: (4, D) and sum over the four.",
            "`seen = torch.cat([cache, z[:, None]], 1)`; the output is `(w * seen).sum(1)`, the next cache is `seen[:, "
@@ -132,14 +132,16 @@ def over_heads_together(x):
     return F.normalize(F.silu(x).flatten(-2), dim=-1).view_as(x)
 
 
-def over_squared_length(x):
-    x = F.silu(x)
-    return x / x.square().sum(-1, keepdim=True)
+def over(size):
+    """SiLU, divided by size(it); zeros stay zeros, as with a small ε."""
+    def shape(x):
+        x = F.silu(x)
+        return x / size(x).where(x.any(-1, keepdim=True), 1.0)
+    return shape
 
 
-def over_root_mean_square(x):
-    x = F.silu(x)
-    return x / x.square().mean(-1, keepdim=True).sqrt()
+def zeros_too(shape):
+    return lambda x: shape(x).where(x.any(-1, keepdim=True), torch.nan)
 
 
 def prepare_cases(g):
@@ -164,7 +166,7 @@ SLIPS_OF_A_KEY = {
         "Keys of any length: with β‖k‖² above 2 the memory would explode (chapter 2).", "eq. 16.5"),
     "divides by the length of everything": Mistake(dict(shape=lambda x: F.silu(x) / F.silu(x).norm()),
         "One length for all tokens and heads together. Each key has length 1 on its own: `dim=-1`.", "eq. 16.5"),
-    "divides by the sum": Mistake(dict(shape=lambda x: F.silu(x) / F.silu(x).sum(-1, keepdim=True)),
+    "divides by the sum": Mistake(dict(shape=over(lambda x: x.sum(-1, keepdim=True))),
         "Divide by the length, the root of the sum of *squares*. A sum can be zero, or negative.", "eq. 16.5"),
     "takes a softmax": Mistake(dict(shape=lambda x: F.silu(x).softmax(-1)),
         "A softmax makes the entries sum to 1. A key needs length 1.", "eq. 16.5"),
@@ -176,7 +178,8 @@ SLIPS_OF_A_KEY = {
         "Dimension 0 holds the tokens, and a token must not know of later ones. A key's entries are the last "
         "dimension: `dim=-1`.",
         "eq. 16.5", next="Compute the norm of one token's key."),
-    "divides by the root of the mean square": Mistake(dict(shape=over_root_mean_square),
+    "divides by the root of the mean square": Mistake(
+        dict(shape=over(lambda x: x.square().mean(-1, keepdim=True).sqrt())),
         "That is an RMSNorm: the result has length √K. Divide by the root of the *sum* of squares.", "eq. 16.5"),
     "divides zeros by their length": Mistake(dict(shape=lambda x: F.silu(x) / F.silu(x).norm(dim=-1, keepdim=True)),
         "A vector of zeros has the length 0, and 0/0 is NaN. The 10⁻⁶ under the root keeps it at zero.",
@@ -209,16 +212,21 @@ SLIPS_OF_A_KEY = {
         "tanh goes down to −1. A write strength lies between 0 and 1: σ, the sigmoid.", "eq. 16.5"),
     "lets β be any number": Mistake(dict(beta=lambda b: b.clone()),
         "A write strength lies between 0 and 1: σ, the sigmoid.", "eq. 16.5"),
-    "divides by the squared length": Mistake(dict(shape=over_squared_length),
+    "divides by the squared length": Mistake(dict(shape=over(lambda x: x.square().sum(-1, keepdim=True))),
         "Divide by the length, the *root* of the sum of squares.", "eq. 16.5"),
+    "takes σ(x) for SiLU": Mistake(dict(shape=lambda x: F.normalize(x.sigmoid(), dim=-1)),
+        "SiLU is x σ(x). Yours is σ(x) alone, which is always positive.", "eq. 16.5"),
 }
+SLIPS_OF_A_KEY |= {
+    f"{name}, zeros too": replace(slip, answer=dict(shape=zeros_too(slip.answer["shape"])),
+                                  diagnosis=f"{slip.diagnosis} And 0/0 is NaN: a head of zeros stays zeros.")
+    for name, slip in SLIPS_OF_A_KEY.items()
+    if name in ("divides by the sum", "divides by the root of the mean square", "divides by the squared length")}
 
 exercise(
     id="16.3", title="Queries, keys and strengths", kind="code", stars=2, minutes=10, equations=("16.5",),
     reference=prepare, alternatives=(prepare_by_hand, prepare_by_einsum), cases=prepare_cases,
-    mutants={
-        **alone_and_paired(prepare_with, SLIPS_OF_A_KEY),
-    },
+    mutants=alone_and_paired(prepare_with, SLIPS_OF_A_KEY),
     hints=("Three lines of eq. 16.5, without the one for v.",
            "SiLU first, then divide each head's vector by its 2-norm: `dim=-1`.",
            "`F.normalize(F.silu(k), dim=-1)`, and `b.sigmoid()`."),
@@ -275,6 +283,11 @@ def fading(q, k, v, beta, S):
 
 def adding_at_full_strength(q, k, v, beta, S):
     S = S + v[..., None] * k[:, None]
+    return rms_norm(times(S, q)), S
+
+
+def adding_all_heads_to_each(q, k, v, beta, S):
+    S = S + torch.einsum("hv,hk->vk", beta[:, None] * (v - times(S, k)), k)
     return rms_norm(times(S, q)), S
 
 
@@ -374,6 +387,8 @@ exercise(
             "β times the difference.", "eq. 2.3"),
         "fades the whole memory": Mistake(fading,
             "(1 − β) S fades everything that is stored. The delta rule erases only what is stored for k.", "eq. 2.3"),
+        "adds what all heads write to each": Mistake(adding_all_heads_to_each,
+            "Each head writes into its own memory: keep the index of the head, `hv,hk->hvk`.", "eq. 2.3"),
         "uses the first head's β": Mistake(lambda q, k, v, beta, S: decode_step(q, k, v, beta[:1], S),
             "Every head has a write strength of its own: `beta[:, None, None]`.", "eq. 2.3"),
         "hands on the old memory": Mistake(handing_on_the_old_memory,

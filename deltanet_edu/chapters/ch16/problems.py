@@ -223,6 +223,9 @@ exercise(
         "forgets the convolution, and half of what attention keeps": Mistake(65,
             "Two things: the convolution keeps 9D numbers more, and attention a key *and* a value for each token.",
             "eq. 16.9"),
+        "compares with the layer's weights": Mistake(264,
+            "About 67,400 is how many *weights* the layer has. It keeps H matrices of (D/H)², and 9D inputs.",
+            "eq. 16.9"),
         "caches one stream of the convolution": Mistake(34, "The convolution runs over q, k and v: 3 × 3 × D numbers, "
                                                             "not 3D.", "eq. 16.9"),
     },
@@ -313,6 +316,15 @@ def divided_too_late(logits, temperature, top_k):
     return chances(logits, 1.0, top_k) / temperature
 
 
+def softmax_again(struck_out):
+    """A mutant: a softmax, divided by the temperature, and another softmax; struck_out: their scores in that."""
+    def f(logits, temperature, top_k):
+        others = logits < threshold(logits, top_k)
+        p = logits.masked_fill(others, -torch.inf).softmax(-1)
+        return (p / temperature).masked_fill(others, struck_out).softmax(-1)
+    return f
+
+
 def only_the_best(logits, temperature, top_k):
     return (logits.topk(top_k).values / temperature).softmax(-1)
 
@@ -353,6 +365,12 @@ exercise(
             "have 0."),
         "divides the probabilities by the temperature": Mistake(divided_too_late,
             "The temperature belongs to the scores, before the softmax. Afterwards the sum is no longer 1."),
+        "takes a softmax of probabilities": Mistake(softmax_again(-torch.inf),
+            "The temperature divides the *scores*, before the one softmax. Yours takes a softmax of probabilities, "
+            "which are all between 0 and 1, and so come out nearly alike."),
+        "takes a softmax of all probabilities": Mistake(softmax_again(0.0),
+            "The temperature divides the *scores*, before the one softmax. Yours takes a softmax of probabilities, and "
+            "gives the tokens that were struck out e⁰ = 1 again."),
         "gives logarithms": Mistake(lambda logits, temperature, top_k: chances(logits, temperature, top_k).log(),
             "`log_softmax` gives logarithms. The draw needs probabilities, which add up to 1."),
         "keeps the best one only": Mistake(greedy,

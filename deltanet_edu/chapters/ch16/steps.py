@@ -61,6 +61,8 @@ SLIPS_OF_THE_RATE = {
     "falls to 0": Mistake(dict(fall=half_cosine), "The fall ends at a twentieth of the peak, not at 0."),
     "ends at a tenth": Mistake(dict(fall=lambda done: 0.1 + 0.9 * half_cosine(done)),
         "A twentieth is 0.05: from 1 down to 0.05."),
+    "ends at a fifth": Mistake(dict(fall=lambda done: 0.2 + 0.8 * half_cosine(done)),
+        "A twentieth is 0.05: from 1 down to 0.05."),
     "ends at a half": Mistake(dict(fall=lambda done: 0.5 + 0.5 * half_cosine(done)),
         "A twentieth is 0.05: from 1 down to 0.05."),
     "falls along a line": Mistake(dict(fall=lambda done: 1 - 0.95 * done),
@@ -100,6 +102,10 @@ SLIPS_OF_THE_RATE = {
         "The cosine begins where the warmup ends. Yours is on its way already, and the rate jumps."),
     "ends one step too late": Mistake(dict(done=lambda step, steps, warmup: (step - warmup - 1) / (steps - warmup)),
         "The fall begins with the first step after the warmup, and is complete at step `steps`."),
+    "begins the fall one step late": Mistake(
+        dict(done=lambda step, steps, warmup: (step - warmup - 1) / max(1, steps - warmup - 1)),
+        "Step `warmup` is at the peak, and the next one is already below it: done = (step − warmup) / (steps − "
+        "warmup)."),
     "ends one step too early": Mistake(
         dict(done=lambda step, steps, warmup: min(1, (step - warmup) / (steps - warmup - 1))),
         "The fall is complete at step `steps`, not before: divide by steps − warmup."),
@@ -126,6 +132,12 @@ exercise(
                                                          "falls along a line", "goes below 0",
                                                          "measures the fall against all steps",
                                                          "begins the fall with the warmup")),
+        "has no warmup": Mistake(
+            lambda step, steps, warmup: 0.05 + 0.95 * half_cosine((step - 1) / (steps - 1)),
+            "The rate rises first, step / warmup, up to step `warmup`. Yours falls from the first step on."),
+        "has no warmup, and is below the peak at once": Mistake(
+            lambda step, steps, warmup: 0.05 + 0.95 * half_cosine(step / steps),
+            "The rate rises first, step / warmup, up to step `warmup`. Yours falls from the first step on."),
         "rises for ever": Mistake(lambda step, steps, warmup: step / warmup,
             "The rate rises until step `warmup` only; then it falls."),
         "counts steps from 0": Mistake(lambda step, steps, warmup: rate(step - 1, steps, warmup),
@@ -273,6 +285,11 @@ exercise(
             "The first group is that of the matrices. Yours has all the others in it."),
         "decays vectors": Mistake(grouped(lambda name, p: p.ndim == 1),
             "Vectors, such as the weights of a norm, do not decay. Matrices do."),
+        "leaves the second group empty": Mistake(
+            grouped(finish=lambda made, named, decay: [made[0], dict(made[1], params=[])]),
+            "What is in no group is not trained at all. All that does not decay belongs into the second."),
+        "spares the embedding": Mistake(grouped(lambda name, p: is_matrix(p) and not name.startswith("embed")),
+            "The embedding is a matrix with more than 8 rows: it decays like the others."),
         "spares the embedding and the head": Mistake(
             grouped(lambda name, p: is_matrix(p) and not name.startswith(("embed", "head"))),
             "Embedding and head are matrices with more than 8 rows: they decay like the others."),
