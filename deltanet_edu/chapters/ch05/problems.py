@@ -345,7 +345,7 @@ both_lines = order_the_lines(
     "def both(k, v, beta):\n    W, U = [], []", "both",
     distractors={
         "H": "        w_t, u_t = w_t - k_i * (k_i @ k_t), u_t - v_i * (k_i @ k_t)",
-        "I": "    for k_i, v_i in zip(k[:len(W)], v):",
+        "I": "    for _, k_i, v_i in zip(W, k, v):",
     },
 )
 
