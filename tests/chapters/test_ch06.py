@@ -83,6 +83,8 @@ def nan_where_tau_is_zero(a, tau):
     ("6.3", lambda k, beta: scaled_at_once(k, beta, beta[0]), "brings β into the sum a second time"),
     ("6.3", by_weighted_rows, "brings β into the sum a second time"),
     ("6.3", lambda k, beta: scaled_at_once(k, beta, 1), "scales each row once it is finished"),
+    ("6.3", lambda k, beta: torch.cat([scaled_at_once(k, beta, 1)[:1] * beta[0], scaled_at_once(k, beta, 1)[1:]]),
+     "scales each row once it is finished, the first one at the end"),
     ("6.3", lambda k, beta: scaled_at_once(k, beta, 1) * beta, "scales each row at once, and the columns"),
     ("6.4", lambda A: listing(A, torch.clone, torch.clone, lambda rows, eye: -(rows + eye)), "gives −(I − A)⁻¹"),
     ("6.7", 6, "counts the factors of the series"),

@@ -188,6 +188,12 @@ def UT_by_rows(k, beta, row, scale=True):
     return rows * beta if scale else rows
 
 
+def UT_scaled_in_the_loop(k, beta):
+    rows = UT_by_rows(k, beta, lambda t, e, a, rows: beta[t] * (e - a @ rows) if t else e, False)
+    rows[0] = beta[0] * rows[0]
+    return rows
+
+
 def UT_taken_off_all_rows(k, beta):
     A, rows = ut_system(k, beta), torch.eye(len(k), dtype=k.dtype)
     for t in range(1, len(k)):
@@ -244,6 +250,9 @@ exercise(
             "A has β_t already, unlike the sums of u and w. One more comes in by β_t before `finished`, or by rows "
             "that are scaled in the loop: row t is e_t − `finished`, and diag(β) scales the columns at the end.",
             "eq. 6.4"),
+        "scales each row once it is finished, the first one at the end": Mistake(UT_scaled_in_the_loop,
+            "Rows above that already carry a β pass it on a second time: A has it. diag(β) comes last, for all rows, "
+            "and scales the columns.", "eq. 6.3"),
         "scales each row at once, and the columns": Mistake(
             lambda k, beta: UT_by_rows(k, beta, lambda t, e, a, rows: beta[t] * (e - a @ rows) if t else e),
             "The columns are right. But the rows take no β in the loop: A has it, and rows that carry one more pass it "
