@@ -136,7 +136,7 @@ def outcome(answer, starts, witness, unseen=0):
     if not (isinstance(result, (tuple, list)) and len(result) == 2 and isinstance(result[0], nn.Module)):
         raise ValueError("it should return two things, the model and the losses")
     model, losses = result
-    if not isinstance(losses, (list, tuple)) and getattr(losses, "ndim", 0) != 1:
+    if not hasattr(losses, "__iter__") or getattr(losses, "ndim", 1) != 1:
         raise ValueError("its second result should be a list of the losses, one for each step")
     losses = [float(x) for x in losses]
     if len(losses) != len(starts):
