@@ -47,7 +47,8 @@ class Assembler:
             if _indent(line) > _indent(above) + 4 * _opens(above):
                 heads = [f"line {x}" for x, head in self.lines.items() if _opens(head)]
                 heads += [f"`{given.strip()}`"] * (_opens(given) and given[0] == " ")
-                return heads and f"line {label} is indented: it belongs into the block of {' or '.join(heads)}"
+                place = "it stands outside of" if label in self.distractors else "it belongs into"
+                return heads and f"line {label} is indented: {place} the block of {' or '.join(heads)}"
             above = "    " + self.lines[label].splitlines()[-1]
         return ""
 

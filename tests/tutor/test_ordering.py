@@ -76,6 +76,12 @@ def test_a_line_outside_of_its_block(answer):
         order_the_lines(loop, header="def f(x, s=0):", name="f")(answer)
 
 
+def test_a_decoy_belongs_nowhere():
+    loop = {"A": "return s", "B": "    s = s + x_t", "C": "for x_t in x:"}
+    with pytest.raises(AnswerError, match="line D is indented: it stands outside of the block of line C"):
+        order_the_lines(loop, header="def f(x, s=0):", name="f", distractors={"D": "    s = x_t"})("CBAD")
+
+
 def test_a_line_outside_of_the_block_that_is_given():
     inside = {"A": "return s", "B": "    s = s + x_t"}
     with pytest.raises(AnswerError, match="line B is indented: it belongs into the block of `for x_t in x:`"):
