@@ -137,7 +137,9 @@ def _of_operator(node, scope):
             yield 4, f"divides by {B}, where it belongs as a factor", _binary(a, ast.Div, b)
             yield 4, f"divides by {A}, where it belongs as a factor", _binary(b, ast.Div, a)
             yield 4, f"adds {A} and {B}, where they should be multiplied", _binary(a, ast.Add, b)
-            yield 4, f"has 1 - {A} for {A} in {code(node)}", _binary(_binary(ast.Constant(1), ast.Sub, a), ast.Mult, b)
+            if not isinstance(a, ast.Constant):
+                rest = _binary(ast.Constant(1), ast.Sub, a)
+                yield 4, f"has 1 - {A} for {A} in {code(node)}", _binary(rest, ast.Mult, b)
         case ast.Div() | ast.FloorDiv():
             yield 0, f"does not divide by {B}", a
             yield 1, f"multiplies by {B}, where it should divide", _binary(a, ast.Mult, b)
