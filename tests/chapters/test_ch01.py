@@ -50,6 +50,15 @@ def stays_at_the_start(q, k, v, S):
     return torch.stack(o), S
 
 
+def one_pair_behind(q, k, v, S):
+    o = []
+    for t in range(len(q)):
+        if t > 0:
+            S = S + v[t - 1][:, None] * k[t - 1]
+        o.append(S @ q[t])
+    return torch.stack(o), S
+
+
 def transposed_write(q, k, v, S):
     return (q @ k.T).tril() @ v + q @ S.T, S + k.T @ v
 
@@ -78,6 +87,7 @@ ANSWERS = {
         "corrects while it writes": [-1.76],
         "averages with a softmax": [-0.0699],
         "averages with a scaled softmax": [0.0867],
+        "takes exponentials of the overlaps": [-0.2255],
         "adds the overlap of the two keys": [0.4],
     },
     "1.2": {
@@ -88,6 +98,7 @@ ANSWERS = {
     },
     "1.3": {
         "does not keep what it has written": [stays_at_the_start],
+        "stops one write too early": [one_pair_behind],
         "reads every token from the first memory": [
             lambda q, k, v, S: (torch.stack([S @ q_t for q_t in q]), S + torch.einsum("tv,tk->vk", v, k))],
     },
@@ -128,6 +139,8 @@ ANSWERS = {
         "makes every overlap positive": [slow_waves, torch.relu, lambda x: torch.softmax(x, -1), lambda x: x * x],
         "has many features in K directions": [lambda x: x.repeat(1, x.shape[1])],
         "keeps K features": [torch.sin, lambda x: x],
+        "returns a column for each key": [lambda x: (x[:, :, None] * x[:, None]).flatten(1).T],
+        "leaves more room, but not twice as much": [lambda x: torch.cat([x, x**3], 1)],
         "returns a table for each key": [lambda x: torch.einsum("na,nb->nab", x, x)],
     },
 }

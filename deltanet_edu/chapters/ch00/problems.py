@@ -196,6 +196,8 @@ exercise(
         "reads every head with the sum of all memories": Mistake(lambda q, S: torch.einsum("bthk,bgvk->bthv", q, S),
             "In `einsum` two letters for the heads pair every head of q with every head of S, and add up. "
             "One letter keeps them together."),
+        "reads every head with the mean of all memories": Mistake(lambda q, S: read(q, S.mean(1, True).expand_as(S)),
+            "Each head has a memory of its own. Yours is right for H = 1 only."),
         "divides by √K": Mistake(lambda q, S: read(q, S) / q.shape[-1] ** 0.5,
             "Softmax attention scales its scores so. Here the answer is S q itself: the scale is 1 unless "
             "something else is said.", "eq. 0.1"),

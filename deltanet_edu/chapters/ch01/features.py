@@ -51,6 +51,8 @@ def room(phi):
 
 
 def _judgment(phi, keys, features, K):
+    if isinstance(features, torch.Tensor) and features.ndim == 2 and len(features) != features.shape[1] == len(keys):
+        return "φ must return a row of features per key, (N, F), not a column"
     if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != len(keys):
         return "φ must return one row of features per key, (N, F)"
     if not features.isfinite().all():
@@ -98,6 +100,8 @@ exercise(
         "returns a table for each key": Mistake(lambda x: x[:, :, None] * x[:, None, :],
             "φ(k) is a vector, one row of features per key: (N, F). Flatten what each key has got.", "eq. 1.7",
             next="`.flatten(1)` joins all dimensions but the first."),
+        "returns a column for each key": Mistake(lambda x: outer_features(x).T,
+            "Keys are rows, and so are their features: (N, F). Yours stand upright.", "eq. 1.7"),
         "draws new random numbers in every call": Mistake(new_waves_in_every_call,
             "Keys and queries must go through the *same* φ, or nothing will match. Fix the random numbers "
             "with a generator and a seed.", "eq. 1.7"),
@@ -106,9 +110,10 @@ exercise(
             "sees one key at a time.", "eq. 1.7"),
         "gives a key no features": Mistake(torch.zeros_like,
             "All features of a key are zero: nothing can be stored under it, and nothing read.", "eq. 1.6"),
-        "adds a few features": Mistake(lambda x: torch.cat([x, x * x], 1),
-            "The right direction, but not twice the room yet: the squares are positive for every key, so their "
-            "overlaps never cancel.", "eq. 1.9"),
+        "leaves more room, but not twice as much": Mistake(lambda x: torch.cat([x, x * x], 1),
+            "The right direction. What still overlaps? The squares of entries, for instance, are positive for every "
+            "key, and their overlaps never cancel; entries and their cubes have nearly the same overlaps.", "eq. 1.9",
+            next="How many directions may K² columns have, and how many do yours use?"),
     },
     hints=("Room is one over the mean squared overlap of φ(k_i) and φ(k_j), relative to "
            "φ(k)·φ(k). For plain keys it is K.",

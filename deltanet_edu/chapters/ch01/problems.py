@@ -56,11 +56,15 @@ exercise(
         "averages with a scaled softmax": Mistake((2 - math.exp(0.8 / 2**0.5)) / (1 + math.exp(0.8 / 2**0.5)),
             "That is eq. 1.1 with the overlaps divided by √2. This memory takes the plain overlaps, 0 and 0.8, and "
             "divides by nothing.", "eq. 1.2"),
+        "takes exponentials of the overlaps": Mistake(2 - math.exp(0.8),
+            "2 - exp(0.8): exponentials belong to eq. 1.1. This memory takes the plain overlaps, 0 and 0.8.",
+            "eq. 1.2"),
         "adds the overlap of the two keys": Mistake(0.4,
             "2 · 0.6 - 0.8: the overlap 0.6 is that of the two *keys*. A value counts by the overlap of its key with "
             "the question, and (1, 0)·(0, 1) is 0.", "eq. 1.5"),
         "adds the two values": Mistake(1.0,
-            "2 - 1 gives both values full weight. Their weights are the overlaps 0 and 0.8.", "eq. 1.5"),
+            "2 - 1 gives both values full weight. Their weights are the overlaps 0 and 0.8, and not the entries of the "
+            "second key: 2 · 0.8 - 0.6 would be 1 too.", "eq. 1.5"),
     },
     hints=("The memory is one row of two numbers. Write it down: it is empty, then the first pair is "
            "added, then the second.",
@@ -215,6 +219,13 @@ def loop_without_carrying(q, k, v, S):
     return torch.stack([(S + torch.outer(v_t, k_t)) @ q_t for q_t, k_t, v_t in zip(q, k, v)]), S
 
 
+def loop_with_one_write_less(q, k, v, S):
+    memories = [S]
+    for k_t, v_t in zip(k[:-1], v):
+        memories.append(memories[-1] + torch.outer(v_t, k_t))
+    return torch.stack([S_t @ q_t for S_t, q_t in zip(memories, q)]), memories[-1]
+
+
 def loop_with_means(q, k, v, S):
     o = []
     for t, (q_t, k_t, v_t) in enumerate(zip(q, k, v), 1):
@@ -265,6 +276,9 @@ exercise(
             "Each token sees its own write, but the next one starts from the S of the "
             "beginning again: S_t is made from S_{t-1}.",
             "eq. 1.2", next="Which name has the new memory, and does the next round use it?"),
+        "stops one write too early": Mistake(loop_with_one_write_less,
+            "Token t reads S_t, after its own write. Yours reads S_{t-1}, and the last pair is never written.",
+            "eq. 1.2", next="How many writes do T tokens make?"),
         "divides by the number of tokens": Mistake(loop_with_means,
             "A memory of outer products adds. Nothing is averaged: o_t = S_t q_t.", "eq. 1.2"),
         "divides the queries by √K": Mistake(token_loop(read=lambda S, q, k: S @ q / len(q) ** 0.5),
@@ -378,6 +392,9 @@ exercise(
         "divides by the sum of the scores": Mistake(attention(mask=lambda x: x.tril() / x.tril().sum(-1, keepdim=True)),
             "That is the normalizer of eq. 1.8, made for positive scores. Here the scores are used as they are.",
             "eq. 1.3"),
+        "divides the scores by the number of tokens": Mistake(
+            attention(mask=lambda x: x.tril() / torch.arange(1, len(x) + 1).to(x)[:, None]),
+            "A memory of outer products adds. Nothing is averaged: the scores are used as they are.", "eq. 1.3"),
         "reads the entering memory once": Mistake(entering_memory_once,
             "Only your first token reads what was in S. Every token can: a row of Q Sᵀ for each.", "eq. 1.4"),
         "masks the product of K and V": Mistake(
