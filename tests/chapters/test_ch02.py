@@ -62,6 +62,9 @@ ANSWERS = {
         "keeps only the new pair": [lambda S, k, v, beta: torch.outer(beta * v, k)],
         "writes with 1 - beta": [lambda S, k, v, beta: S - torch.outer(beta * (S @ k) - (1 - beta) * v, k)],
         "writes without the key": [lambda S, k, v, beta: S + beta * (v - S @ k)[:, None]],
+        "caps beta at 1": [lambda S, k, v, beta: S - min(beta, 1) * torch.outer(S @ k - v, k)],
+        "divides the erasure by the squared length": [
+            lambda S, k, v, beta: S + beta * torch.outer(v - S @ (k / k.norm() ** 2), k)],
         "blends without erasing": [lambda S, k, v, beta: S + torch.outer(S @ k + beta * (v - S @ k), k)],
         "takes the old value out twice": [
             lambda S, k, v, beta: S - 2 * beta * torch.outer(S @ k, k) + beta * v[:, None] * k],
@@ -120,12 +123,15 @@ ANSWERS = {
     },
     "2.7": {
         "right": [lambda k, T: [1 / (t * (k @ k)) for t in range(1, T + 1)]],
+        "caps the strengths at 1": [lambda k, T: [min(1 / (t * (k @ k)), 1) for t in range(1, T + 1)]],
         "makes two writes at full strength": [lambda k, T: [1 / (max(t, 1) * (k @ k)) for t in range(T)]],
         "grows where it should shrink": [lambda k, T: torch.arange(1, T + 1) / k.square().sum()],
     },
     "2.8": {
         "right": [([(1, 0), (0.8, 0.6)], [1, -2]), (torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.tensor([1.0, -1.0]))],
         "leaves both memories right": [([(1.0, 0.0), (0.6, 0.8)], [0.0, 0.0]), ([(0.6, 0.8)] * 3, [0, 0, 0])],
+        "leaves the delta rule right": [([(1, 0), (0.6, 0.8), (1, 0)], [1, -1, 1]), ([(1, 0), (-1, 0)], [2, -2])],
+        "lets the delta rule win, after 3 pairs": [([(1, 0), (0.6, 0.8), (0.6, 0.8)], [1, 3, 3])],
         "makes both equally wrong": [([(1.0, 0.0), (0.8, 0.6)], [0.0, 2.0])],
     },
 }

@@ -50,6 +50,18 @@ def erased_twice(S, k, v, beta):
     return S @ transition(k, beta) + beta * outer(v - S @ k, k)
 
 
+def erased_along_a_unit_key(S, k, v, beta):
+    return S - beta * outer(S @ k, k) / (k @ k) + beta * outer(v, k)
+
+
+def strengths_beyond_1(g, args, **options):
+    """Cases whose β is 0 or above 1, for those who cap it."""
+    return delta_inputs(g, args, K=2, V=1, betas=("zero", "large"), memories=("nonempty",), **options)
+
+
+CAPPED = ("β may be larger than 1: up to β‖k‖² = 2 the error still shrinks. The rule takes it as it comes.", "eq. 2.10")
+
+
 def with_whole_memory_scaled(S, k, v, beta):
     return (1 - beta * (k @ k)) * S + beta * outer(v, k)
 
@@ -60,7 +72,8 @@ def with_root_of_beta(S, k, v, beta):
 
 exercise(
     id="2.1", title="One write", kind="code", stars=1, minutes=5, equations=("2.3",),
-    reference=write, alternatives=(sgd_step, erase_then_write_step, transition_step, write_by_autograd), cases=writes,
+    reference=write, alternatives=(sgd_step, erase_then_write_step, transition_step, write_by_autograd),
+    cases=lambda g: smallest_first(writes(g) + strengths_beyond_1(g, "S k v beta", T=None, keys=("random",))),
     mutants={
         "adds without erasing": Mistake(lambda S, k, v, beta: S + beta * outer(v, k),
             "This is linear attention's write. Before v goes in, what the memory already says about k must come out.",
@@ -107,6 +120,9 @@ exercise(
         "takes the old value out twice": Mistake(erased_twice,
             "I - β k kᵀ has taken out β S k already, and v - S k takes it out once more.", "eq. 2.6",
             next="Either the transition and β v, or S and the error: not half of both."),
+        "divides the erasure by the squared length": Mistake(erased_along_a_unit_key,
+            "Erasing and writing are one step with one factor. Yours erases with β/‖k‖² and writes with β.", "eq. 2.3"),
+        "caps beta at 1": Mistake(lambda S, k, v, beta: write(S, k, v, beta.clamp(max=1)), *CAPPED),
         "fades the whole memory and writes at full strength": Mistake(
             lambda S, k, v, beta: (1 - beta) * S + outer(v, k),
             "1 - β weakens what is stored under every key, and the write has no β at all.", "eq. 2.3",
@@ -206,8 +222,8 @@ exercise(
             "Erasing was right: 10 - 15. But the write is also read back with the long key: it contributes 4 · 1.5.",
             "eq. 2.8"),
         "drops the length from the erasure": Mistake(6.0,
-            "The write was right: 4 · 1.5. But the erased value is also read back with the long key: 10 - 10 · 1.5.",
-            "eq. 2.8"),
+            "The write was right: 4 · 1.5. But the erased value is also read back with the long key: 10 - 10 · 1.5. "
+            "Nor is the step divided by 1.5, which gives 6 as well: a longer key makes it larger.", "eq. 2.8"),
         "changes nothing": Mistake(10.0,
             "That is what the memory said before. With β = 1 a write does change it.", "eq. 2.8"),
         "gives the size of the error": Mistake(3.0,
@@ -230,7 +246,8 @@ exercise(
         "forgets to square the length": Mistake(10 - 6 * 1.5**0.5,
             "‖k‖ is √1.5. The key is used twice, to ask and to write, so ‖k‖² = 1.5 counts.", "eq. 2.8"),
         "adds without erasing": Mistake(16.0,
-            "10 + 4 · 1.5: that is the additive memory. The delta rule takes the old value out first.", "eq. 2.3"),
+            "10 + 4 · 1.5: that is the additive memory. The delta rule takes the old value out first. Nor is the "
+            "error, 10 - 4, added to what the memory says.", "eq. 2.3"),
     },
     hints=("How large is the error before the write, and which fraction of it is left afterwards?",
            "The fraction is 1 - β‖k‖² = -0.5.",
@@ -302,6 +319,14 @@ exercise(
         "takes the old value out twice": Mistake(erased_twice,
             "I - β k kᵀ has taken out β S k already, and v - S k takes it out once more.", "eq. 2.6",
             next="Either the transition and β v, or S and the error: not half of both."),
+        "divides the erasure by the squared length": Mistake(erased_along_a_unit_key,
+            "The write has its β now. The erasure was right before: the formula takes the key as it comes, at both "
+            "places.", "eq. 2.6"),
+        "divides the erasure by the squared length, and keeps the published slip": Mistake(
+            lambda S, k, v, beta: erased_along_a_unit_key(S, k, v, beta) + (1 - beta) * outer(v, k),
+            "The length of the key is not the trouble: the formula is wrong for unit keys, too. Compare what it erases "
+            "with what it writes.", "eq. 2.6",
+            next="Start from a memory that already answers v to a unit key. Whatever β is, it should stay as it is."),
         "normalizes the key, and keeps the published slip": Mistake(
             lambda S, k, v, beta: published(S, normalize(k, dim=-1), v, beta),
             "The length of the key is not the trouble: the formula is wrong for unit keys, too. Compare what it erases "
@@ -436,7 +461,8 @@ exercise(
     reference=delta_rule,
     alternatives=(delta_rule_of_the_package, delta_rule_by_transitions, delta_rule_by_corrections),
     cases=lambda g: smallest_first(loops_by_hand() + delta_inputs(g, "q k v beta S", T=(1, 2), K=2, V=1)
-                                   + delta_inputs(g, "q k v beta S", T=(2, 7))),
+                                   + delta_inputs(g, "q k v beta S", T=(2, 7))
+                                   + strengths_beyond_1(g, "q k v beta S", T=(2,), keys=("random", "repeated"))),
     mutants={
         "reads before it writes": Mistake(looped(right_step, read=lambda S, S_before, q_t, k_t: S_before @ q_t),
             "o_t uses S_t, the memory *after* the write of token t: a token can read what it has just stored.",
@@ -477,6 +503,7 @@ exercise(
         "takes the old value out twice": Mistake(looped(lambda S, S_0, k, v, beta, t: erased_twice(S, k, v, beta[t])),
             "I - β k kᵀ has taken out β S k already, and v - S k takes it out once more.", "eq. 2.6",
             next="Either the transition and β v, or S and the error: not half of both."),
+        "caps beta at 1": Mistake(looped(lambda S, S_0, k, v, beta, t: write(S, k, v, beta[t].clamp(max=1))), *CAPPED),
         "stops one write too early": Mistake(with_one_write_less,
             "Token t reads S_t, after its own write. Yours reads S_{t-1}, and the last token is never written: the "
             "memory that you return is S_{T-1}.", "eq. 2.4", next="How many writes do T tokens make?"),

@@ -35,9 +35,12 @@ def which_memory_wins(answer):
         return "orthogonal keys: nothing interferes, both memories are right"
     if max(delta, additive) < 1e-6:
         return "both memories are right: nothing has disturbed the first value"
-    if abs(delta - additive) < 1e-6:
-        return "both memories are equally wrong"
-    return "the delta rule is nearer" if delta < additive else "the additive memory is nearer"
+    if delta < 1e-6:
+        return "the delta rule says exactly the first value"
+    if additive < delta - 1e-6:
+        return "the additive memory is nearer"
+    said = "the delta rule is nearer" if delta < additive - 1e-6 else "both memories are equally wrong"
+    return said if len(k) == 2 else f"{said}, after {len(k)} pairs"
 
 
 exercise(
@@ -60,6 +63,14 @@ exercise(
             "The delta rule writes only what is news in a value. Here the news is smaller than the value itself, so it "
             "disturbs the first pair less than adding does. Let the second value *contradict* the first.", "eq. 2.3",
             next="Let c = k₁ᵀk₂. What does each memory say about k₁ after both writes?"),
+        "leaves the delta rule right": Mistake(([(1.0, 0.0), (1.0, 0.0)], [2.0, 2.0]),
+            "At the end the delta rule says exactly the first value: either the later values were no news, or the last "
+            "write has put the first one back. Let the *last* value contradict the first.", "eq. 2.3",
+            next="What does the memory say for the last key before it is written?"),
+        **{f"lets the delta rule win, after {len(v)} pairs": Mistake(([(1.0, 0.0), (0.6, 0.8), *more], v),
+            "Each further pair moves both memories again, and at the end the delta rule is nearer. Two pairs are "
+            "enough: let the second value *contradict* the first.", "eq. 2.3")
+           for more, v in (([(0.8, 0.6)], [1.0, 1.0, 1.0]), ([(0.8, 0.6), (0.6, 0.8)], [1.0, 1.0, 1.0, 1.0]))},
         "makes both equally wrong": Mistake(([(1.0, 0.0), (0.6, 0.8)], [0.0, 1.0]),
             "With c = k₁ᵀk₂, adding writes v₂ under the second key, and the delta rule v₂ - c v₁. Here the "
             "two are equally large.", "eq. 2.3",

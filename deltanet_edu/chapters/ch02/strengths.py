@@ -201,6 +201,12 @@ exercise(
             lambda k, T: 1 / (torch.arange(T, dtype=k.dtype).clamp(min=1) * (k @ k)),
             "The first write is right. The second must store the mean of two values, so half of its own; yours "
             "overwrites the first. Count from 1.", "eq. 2.5", next="Which strength does write number 2 need?"),
+        "caps the strengths at 1": Mistake(lambda k, T: averaging_betas(k, T).clamp(max=1),
+            "A key shorter than 1 needs a β above 1: β‖k‖², not β, is the weight of the new value.", "eq. 2.8"),
+        "makes the strengths add up to one": Mistake(
+            lambda k, T: averaging_betas(k, T) / averaging_betas(k, T).sum() / (k @ k),
+            "The strengths are not the weights of the values: each write also shrinks what is there. The first one "
+            "must store the whole first value.", "eq. 2.5", next="What should the read be after one write?"),
         "counts backwards": Mistake(lambda k, T: 1 / (torch.arange(T, 0, -1, dtype=k.dtype) * (k @ k)),
             "The last write then overwrites all others. The *first* one should be the full write.", "eq. 2.5"),
     },
