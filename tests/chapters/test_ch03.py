@@ -48,6 +48,8 @@ ANSWERS = {
         "gives the memory too few bytes": [22],
         "gives twice as many tokens": [171],
         "multiplies the widths of the cache": [3],
+        "gives every value 128 numbers": [65],
+        "caches values only, and stops early": [256],
     },
     "3.6": {
         "leaves out the read": [lambda K, V, C, n: 4 * K * V * C / (n * (2 * K * V + C * (2 * K + 2 * V + 1)))],

@@ -71,6 +71,7 @@ def swap_keys(p, scale):
     ("4.8", lambda p: p[None].double().sub(torch.arange(len(p))) / max(p.sub(torch.arange(len(p))).double().norm(), 1)
      if p.sub(torch.arange(len(p))).any() else torch.zeros(0, len(p)).double(),
      "makes one mirror of the whole shuffle"),
+    ("4.8", lambda p: list(swap_keys(p, 0.5**0.5)) if p.diff().ne(1).any() else [], "right"),
     ("4.8", lambda p: swap_keys(p, 0.5**0.5), "has no answer where nothing moves"),
     ("4.8", lambda p: swap_keys(p, 0.5) if p.diff().ne(1).any() else torch.zeros(0, len(p)).double(),
      "makes the keys too short"),

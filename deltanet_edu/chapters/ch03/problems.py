@@ -200,7 +200,9 @@ def backward_cases(g):
     token = real([[1.0, 0.0]]), real([[0.6, 0.8]]), real([[3.0]]), real([0.5])
     lesson = Case((*token, real([[1.0, 2.0]]), real([[1.0]]), real([[0.0, 0.0]])), "the lesson's numbers, T = 1")
     small = delta_inputs(g, args, T=(1, 2), K=2, V=1, memories=("nonempty",))
-    return [lesson] + smallest_first(small + delta_inputs(g, args, T=(2, 7)))
+    options = dict(keys=("random",), betas=("zero", "large"), memories=("nonempty",))
+    beyond_1 = delta_inputs(g, args, T=(2,), K=2, V=1, **options)
+    return [lesson] + smallest_first(small + delta_inputs(g, args, T=(2, 7)) + beyond_1)
 
 
 def asked_only(dS, k, beta, error, before):
@@ -380,7 +382,8 @@ exercise(
             "The memory is in float32: 128 · 64 numbers of 4 bytes. The cache is in bfloat16: 2 bytes a number. "
             "Counting the memory's numbers as bytes, or swapping the two precisions, gives 22.", "eq. 3.11"),
         "takes the widths of the lesson": Mistake(128,
-            "128 is where K = V = 128 break even in these precisions. Here V = 64.", "eq. 3.11"),
+            "128 is where K = V = 128 break even in these precisions, and 32,768 / 256 is 128 as well, with the keys "
+            "alone. Here V = 64, and both are cached.", "eq. 3.11"),
         "gives twice as many tokens": Mistake(171,
             "A token of the cache is 128 + 64 numbers of *2* bytes: 384 bytes, not 192. And the memory has 128 · 64 "
             "numbers, not 128 · 128. Either slip gives 171.", "eq. 3.11"),
@@ -390,6 +393,12 @@ exercise(
         "caches keys only": Mistake(129,
             "A cache holds a key *and* a value for each token: 128 + 64 numbers. And where the lesson's cache "
             "overtakes, one token after 128, K and V are 128.", "eq. 3.11"),
+        **{f"gives every value 128 numbers{more}": Mistake(tokens,
+            "32,768 / 512 = 64: there a value has as many numbers as a key. Here V = 64.", "eq. 3.11")
+           for tokens, more in ((65, ""), (64, ", and stops early"))},
+        "caches values only, and stops early": Mistake(256,
+            "A cache holds a key *and* a value for each token: 128 + 64 numbers. And at 256 the cache of the values is "
+            "not larger yet.", "eq. 3.11"),
         "caches the queries as well": Mistake(52,
             "A query is used once, by its own token. Only keys and values are kept: 128 + 64 numbers.", "eq. 3.11"),
         "caches values only": Mistake(257,
@@ -463,6 +472,11 @@ exercise(
         "counts the tokens' numbers as bytes": Mistake(
             lambda K, V, C, n: 6 * K * V * C / (2 * n * K * V + C * (2 * K + 2 * V + 1)),
             "n bytes for *every* number that is moved, those of the tokens too.", "eq. 3.9"),
+        "counts the memory's numbers as bytes": Mistake(
+            lambda K, V, C, n: 6 * K * V * C / (2 * K * V + n * C * (2 * K + 2 * V + 1)),
+            "n bytes for *every* number that is moved, those of the memory too.", "eq. 3.9"),
+        "counts a multiplication and its addition as one": Mistake(lambda K, V, C, n: intensity(K, V, C, n) / 2,
+            "A multiplication and an addition are two FLOPs: S k alone is 2KV of the 6KV.", "eq. 3.8"),
         "rounds down": Mistake(lambda K, V, C, n: 6 * K * V * C // (n * (2 * K * V + C * (2 * K + 2 * V + 1))),
             "`//` throws the fraction away. Below one FLOP per byte nothing is left.", "eq. 3.9"),
         "counts the 3V as well": Mistake(lambda K, V, C, n: intensity(K, V, C, n) * (1 + 1 / (2 * K)),

@@ -29,6 +29,8 @@ def as_keys(x, width):
     """The learner's keys as a float64 tensor (m, width), or a ValueError that says what they are instead."""
     if isinstance(x, torch.Tensor) and x.is_floating_point() and x.dtype != torch.float64:
         raise ValueError(f"the keys are {str(x.dtype).removeprefix('torch.')}; give them dtype=torch.float64")
+    if isinstance(x, (list, tuple)) and not x:
+        return torch.zeros(0, width, dtype=torch.float64)                # no keys, not yet a tensor
     try:
         k = numbers(x)
     except (TypeError, ValueError, RuntimeError):
@@ -104,14 +106,17 @@ def without_bookkeeping(p):
     return torch.stack(keys) if keys else torch.zeros(0, len(p), dtype=torch.float64)
 
 
-def with_a_search_in_the_shuffle(p):
-    e, keys, where = torch.eye(len(p), dtype=torch.float64), [], list(range(len(p)))
-    for place in range(len(p)):
-        other = p.tolist().index(where[place])
-        if other != place:
-            keys.append((e[other] - e[place]) * math.sqrt(0.5))
-            where[place], where[other] = where[other], where[place]
-    return torch.stack(keys) if keys else torch.zeros(0, len(p), dtype=torch.float64)
+def with_another_search(find):
+    """The right loop, but `find(where, p, place)` says with which other place to swap."""
+    def keys_of(p):
+        e, keys, where = torch.eye(len(p), dtype=torch.float64), [], list(range(len(p)))
+        for place in range(len(p)):
+            other = find(where, p.tolist(), place)
+            if other != place:
+                keys.append((e[other] - e[place]) * math.sqrt(0.5))
+                where[place], where[other] = where[other], where[place]
+        return torch.stack(keys) if keys else torch.zeros(0, len(p), dtype=torch.float64)
+    return keys_of
 
 
 def with_one_mirror(p):
@@ -327,7 +332,10 @@ exercise(
         "swaps once for every displaced place": Mistake(with_a_swap_per_place,
             "For p = [1, 0] those are two swaps of the same pair, and nothing has happened. After a swap, look again "
             "who stands where.", "eq. 4.14"),
-        "searches the shuffle": Mistake(with_a_search_in_the_shuffle,
+        "takes a column for its place": Mistake(with_another_search(lambda where, p, place: where[p[place]]),
+            "Your list says which column stands at a place. What you need is the place at which a column stands: that "
+            "is its `index` in the list.", "eq. 4.14", next="Follow [1, 2, 0] by hand."),
+        "searches the shuffle": Mistake(with_another_search(lambda where, p, place: p.index(where[place])),
             "Which column is wanted is in p. Where it stands *by now* is not: search the list that you keep.",
             "eq. 4.14", next="Follow [1, 0, 3, 2] by hand."),
         "makes one mirror of the whole shuffle": Mistake(with_one_mirror,
