@@ -537,12 +537,12 @@ verify("10.8")
 # Read it from right to left: from block $j$ to some block $k$ in every possible way, one hop to block $i$, and what happens there. These are the paths of chapter 6, counted by their last hop between blocks.
 #
 # Steps that wait for each other: 15 for the triangles, then 3 diagonals of two products each, instead of 63. Registers cannot be cut into blocks, so the kernel loads the keys of each block apart. Exercise 10.10 is this kernel. The
-# package goes by halves all the way, with `tl.reshape`, `tl.split` and `tl.join` to take tiles apart:
+# package loads all keys at once and takes $A$ apart afterwards: `tl.split` halves a tile along its last dimension, and twice is four blocks.
 
 # %%
-from deltanet_edu.kernels.forward import join_halves
+from deltanet_edu.kernels.forward import apart
 
-show(join_halves)
+show(apart)
 
 # %% [markdown]
 # ## How to trust a kernel

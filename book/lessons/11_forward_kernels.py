@@ -315,21 +315,21 @@ print(f"PyTorch: {by_pytorch / floor:.0f} times the floor")
 # $\mathbf{T}$ depends on keys and $\beta$ alone. So a first launch computes it for *all chunks at the same time*, one program for each chunk and head, and stores it. The second
 # launch only loads it.
 #
-# The package's kernel does what you have just seen, with one refinement. Products of 64 x 64 are wasted on corners of 2 x 2: most of what they multiply is zeros. So it
-# takes the blocks of 16 x 16 from the diagonal into a stack, runs (11.2) inside of them, and joins halves only for 32 and 64. From a tile to the stack: reshape to
-# (m, 16, m, 16), keep what has the same block number twice, and sum over one of the two. (Back again: repeat each block, and mask with the same comparison.)
+# The package's kernel does what you have just seen, with one refinement. Products of 64 x 64 are wasted on corners of 2 x 2: most of what they multiply is zeros. So
+# (11.2) stays inside the blocks of 16 x 16 on the diagonal:
 
 # %%
 from deltanet_edu.kernels import forward
 
-show(forward.diagonal_blocks, forward.inverse_of_16)
+show(forward.inverse_of_16)
 
 # %% [markdown]
-# `join_halves` is eq. 6.5 as it stands: it splits a stack of blocks into halves by reshaping (that needs no addresses either), multiplies twice, and puts the four
-# quarters together.
+# The blocks to the left follow by eq. 10.8, one row of blocks at a time: $X_{ij} = \sum_n (-X_{ii} A_{in}) X_{nj}$. What stands in brackets waits for no row above. So
+# from one row to the next there is a single product in the chain. A tile in registers has no addresses to cut it by: reshape it to (m, 16, m, 16), bring both block
+# numbers to the end, and split.
 
 # %%
-show(forward.join_halves)
+show(forward.apart)
 
 # %% [markdown]
 # The kernel around them: *load*, *within the chunk*, *store*. You can skip what you do not need today: `cu_seqlens` is for packed sequences, `unit_rows` for keys that are

@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
 
 RECURRENT, STEP, SCAN = Config(32, 4, 1), Config(16, 1, 1), Config(16, 4, 3)
-INVERSE = {64: Config(0, 1, 1), 128: Config(0, 1, 1), 256: Config(0, 2, 1)}           # has no V
+INVERSE = Config(0, 1, 1)                                # has no V; one warp, which waits for no other
 
 # Half precision, at least 227 KB of shared memory: Hopper and its successors in data centers. Two plans per width. FEW
 # programs sit alone on their multiprocessors: 64 rows each or fewer, so that there are more of them. MANY hold up to

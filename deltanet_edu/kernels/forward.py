@@ -21,53 +21,35 @@ from .tiles import at_state, chunk_of, rows, sequence, states, strengths, where_
 EPS: tl.constexpr = tl.constexpr(1e-6)                                   # in |k| = sqrt(sum k^2 + EPS)
 
 
-# -- (I + A)^-1 by halves (eq. 6.5) ------------------------------------------------------------------------------------
-# [A11  0 ]  has the inverse  [     UT11         0 ]  once I is added. So the inverses of 1 x 1 blocks make those of
-# [A21 A22]                   [-UT22 A21 UT11  UT22]  2 x 2 blocks, and so on: two products a step.
+# -- (I + A)^-1 in blocks of 16 x 16 -----------------------------------------------------------------------------------
 # UT1 is UT without its last factor, diag(beta). Never a power series: repeated keys ruin it (eq. 6.6).
 
 @triton.jit
-def diagonal_blocks(A, m: tl.constexpr, n: tl.constexpr):
-    """The m blocks on the diagonal of A: (m n, m n), stacked: (m, n, n). By a mask and a sum,
-    since registers have no addresses."""
-    i, j = tl.arange(0, m)[:, None, None, None], tl.arange(0, m)[None, None, :, None]
-    return tl.sum(tl.where(i == j, tl.reshape(A, (m, n, m, n)), 0.0), 2)
-
-
-@triton.jit
-def product(a, b, m: tl.constexpr, n: tl.constexpr, PRECISION: tl.constexpr):
-    """m products of n x n matrices. A stack of one is multiplied as a plain matrix, which all warps can share."""
-    if m == 1:
-        return tl.reshape(tl.dot(tl.reshape(a, (n, n)), tl.reshape(b, (n, n)), input_precision=PRECISION), (1, n, n))
-    else:
-        return tl.dot(a, b, input_precision=PRECISION)
-
-
-@triton.jit
-def inverse_of_16(A, m: tl.constexpr, PRECISION: tl.constexpr):
-    """(I + A)^-1 for m blocks of 16 x 16. Halves of 1, 2, 4 and 8 are too small for tensor cores. They stay where they
-    are, on the diagonal of a 16 x 16 matrix UT1, and UT1 - UT1 A21 UT1 fills in all corners of one size, if A21 is A
-    masked to them."""
-    row, col = tl.arange(0, 16)[None, :, None], tl.arange(0, 16)[None, None, :]
+def inverse_of_16(A, PRECISION: tl.constexpr):
+    """(I + A)^-1 for 16 x 16 by halves (eq. 6.5). Halves of 1, 2, 4 and 8 are too small for tensor cores. They stay
+    where they are, on the diagonal of UT1, and UT1 - UT1 A21 UT1 fills in all corners of one size, if A21 is A masked
+    to them."""
+    row, col = tl.arange(0, 16)[:, None], tl.arange(0, 16)[None, :]
     UT1 = tl.where(row == col, 1.0, tl.where((row % 2 == 1) & (col == row - 1), -A, 0.0))        # halves of 1
     for level in tl.static_range(1, 4):                                                          # halves of 2, 4, 8
-        corner = ((row >> level) % 2 == 1) & (col >> level == (row >> level) - 1)
-        UT1 -= product(product(UT1, tl.where(corner, A, 0.0), m, 16, PRECISION), UT1, m, 16, PRECISION)
+        A21 = tl.where(((row >> level) % 2 == 1) & (col >> level == (row >> level) - 1), A, 0.0)
+        UT1 -= tl.dot(tl.dot(UT1, A21, input_precision=PRECISION), UT1, input_precision=PRECISION)
     return UT1
 
 
 @triton.jit
-def join_halves(UT1, A, m: tl.constexpr, n: tl.constexpr, PRECISION: tl.constexpr):
-    """From the inverses of the 2m blocks of n x n on the diagonal to those of the m blocks of 2n x 2n."""
-    blocks = tl.reshape(diagonal_blocks(A, m, 2 * n), (m, 2, n, 2, n))
-    left, _ = tl.split(tl.permute(blocks, (0, 1, 2, 4, 3)))                                      # (m, 2, n, n)
-    _, A21 = tl.split(tl.permute(left, (0, 2, 3, 1)))                                            # (m, n, n)
-    UT11, UT22 = tl.split(tl.permute(tl.reshape(UT1, (m, 2, n, n)), (0, 2, 3, 1)))               # (m, n, n)
-    UT21 = -product(product(UT22, A21, m, n, PRECISION), UT11, m, n, PRECISION)
-    top = tl.permute(tl.join(UT11, tl.zeros_like(UT11)), (0, 1, 3, 2))                           # [UT11, 0]
-    bottom = tl.permute(tl.join(UT21, UT22), (0, 1, 3, 2))                                       # [UT21, UT22]
-    top, bottom = tl.reshape(top, (m, n, 2 * n)), tl.reshape(bottom, (m, n, 2 * n))              # (m, n, 2n)
-    return tl.reshape(tl.permute(tl.join(top, bottom), (0, 3, 1, 2)), (m, 2 * n, 2 * n))
+def apart(x, n: tl.constexpr):
+    """x[..., 0], x[..., 1], ..., if there are n = 1, 2 or 4 of them: by halves, since registers have no addresses."""
+    if n == 1:
+        return (tl.reshape(x, x.shape[:-1]),)
+    elif n == 2:
+        x0, x1 = tl.split(x)
+        return (x0, x1)
+    else:
+        even, odd = tl.split(tl.reshape(x, x.shape[:-1] + (2, 2)))
+        x0, x2 = tl.split(even)
+        x1, x3 = tl.split(odd)
+        return (x0, x1, x2, x3)
 
 
 @triton.jit
@@ -100,9 +82,11 @@ def inverse_kernel(
 ):
     """One program per chunk and head: UT = (I + stril(diag(beta) K K^T))^-1 diag(beta)."""
     width: tl.constexpr = triton.next_power_of_2(K)
+    PART: tl.constexpr = 128 if width == 256 and norms_ptr is None else width   # columns of k at a time; all, for |k|
+    N: tl.constexpr = C // 16
     slot, h = tl.program_id(0) // H, tl.program_id(0) % H
     start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
-    row, col = tl.arange(0, C), tl.arange(0, width)
+    row = tl.arange(0, C)
     in_range = first + row < length
     token = start + first + row                                          # (C,)
     at = token * H + h                                                   # (C,)  in a (B, T, H) tensor
@@ -110,27 +94,46 @@ def inverse_kernel(
     tl.store(betas_ptr + tl.program_id(0).to(tl.int64) * C + row, beta)  # of spare slots too, where nobody reads it
     if first >= length:
         return                                                           # a spare slot, owned by nobody
-    # -- load ------------------------------------------------------------------------------------------------------
-    in_tile = in_range[:, None] & (col < K)[None, :]
-    at_q = token[:, None] * q_token + h * q_head + col[None, :]
-    at_k = token[:, None] * k_token + h * k_head + col[None, :]
-    if norms_ptr is None:
-        k = tl.load(k_ptr + at_k, mask=in_tile, other=0.0)               # (C, K)
-    else:
-        at_unit = at[:, None] * K + col[None, :]
-        unit_rows(q_ptr, unit_q_ptr, norms_ptr, at_q, at_unit, at, in_tile, in_range)
-        k = unit_rows(k_ptr, unit_k_ptr, norms_ptr, at_k, at_unit, tokens * H + at, in_tile, in_range)
-    # -- within the chunk ------------------------------------------------------------------------------------------
-    A = tl.dot(k, tl.trans(k), input_precision=PRECISION) * beta[:, None]                        # (C, C)  half of it
-    UT1 = inverse_of_16(diagonal_blocks(A, C // 16, 16), C // 16, MERGE)                         # (C / 16, 16, 16)
-    if C >= 32:
-        UT1 = join_halves(UT1, A, C // 32, 16, MERGE)                                            # (C / 32, 32, 32)
-    if C >= 64:
-        UT1 = join_halves(UT1, A, C // 64, 32, MERGE)                                            # (C / 64, 64, 64)
-    # -- store -----------------------------------------------------------------------------------------------------
-    UT_low = tl.where(row[:, None] > row[None, :], tl.reshape(UT1, (C, C)) * beta[None, :], 0.0)
-    UT_low = UT_low.to(UT_low_ptr.dtype.element_ty)
-    tl.store(UT_low_ptr + at[:, None] * C + row[None, :], UT_low, mask=in_range[:, None])
+    A = tl.zeros((C, C), tl.float32)
+    for k0 in range(0, width, PART):
+        # -- load --------------------------------------------------------------------------------------------------
+        col = k0 + tl.arange(0, PART)
+        in_tile = in_range[:, None] & (col < K)[None, :]
+        at_k = token[:, None] * k_token + h * k_head + col[None, :]
+        if norms_ptr is None:
+            k = tl.load(k_ptr + at_k, mask=in_tile, other=0.0)           # (C, PART)
+        else:
+            at_q = token[:, None] * q_token + h * q_head + col[None, :]
+            at_unit = at[:, None] * K + col[None, :]
+            unit_rows(q_ptr, unit_q_ptr, norms_ptr, at_q, at_unit, at, in_tile, in_range)
+            k = unit_rows(k_ptr, unit_k_ptr, norms_ptr, at_k, at_unit, tokens * H + at, in_tile, in_range)
+        # -- within the chunk --------------------------------------------------------------------------------------
+        A = tl.dot(k, tl.trans(k), A, input_precision=PRECISION)                                 # (C, C)
+    A *= beta[:, None]                                                   # stril of it is A; no other part is read
+    columns = apart(tl.permute(tl.reshape(A, (N, 16, N, 16)), (1, 3, 0, 2)), N)                  # N times (16, 16, N)
+    betas = apart(tl.permute(tl.reshape(beta, (N, 16)), (1, 0)), N)                              # N times (16,)
+    # -- its inverse, 16 rows a step: UT1_ii on the diagonal, left of it UT1_ij = -sum_n UT1_ii A_in UT1_nj (eq. 10.8) -
+    within = tl.arange(0, 16)
+    UT1 = ()                                                             # (0, 0), (1, 0), (1, 1), (2, 0), ...  (16, 16)
+    for i in tl.static_range(N):
+        row_i = first + 16 * i + within
+        at_UT = UT_low_ptr + (((start + row_i) * H + h) * C)[:, None] + within[None, :]
+        UT1_ii = inverse_of_16(apart(columns[i], N)[i], MERGE)
+        hops = ()                                                        # -UT1_ii A_in, which waits for no row above
+        for n in tl.static_range(i):
+            hops += (-tl.dot(UT1_ii, apart(columns[n], N)[i], input_precision=MERGE),)
+        for j in tl.static_range(N):
+            UT_ij = tl.zeros((16, 16), tl.float32)
+            if j < i:
+                UT1_ij = tl.dot(hops[j], UT1[j * (j + 3) // 2], input_precision=MERGE)
+                for n in tl.static_range(j + 1, i):
+                    UT1_ij = tl.dot(hops[n], UT1[n * (n + 1) // 2 + j], UT1_ij, input_precision=MERGE)
+                UT1 += (UT1_ij,)
+                UT_ij = UT1_ij * betas[j][None, :]
+            elif j == i:
+                UT1 += (UT1_ii,)
+                UT_ij = tl.where(within[:, None] > within[None, :], UT1_ii * betas[j][None, :], 0.0)
+            tl.store(at_UT + 16 * j, UT_ij.to(UT_low_ptr.dtype.element_ty), mask=(row_i < length)[:, None])
 
 
 # -- the recurrence over chunks ----------------------------------------------------------------------------------------
