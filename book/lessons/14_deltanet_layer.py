@@ -223,8 +223,8 @@ for name, f in FEATURE_MAPS.items():
 
 # %% [markdown]
 # Sums reach $8 + 8 - 1 = 15$ dimensions, and 49 facts follow from the others. Any bend in the map frees all 64. So something
-# nonlinear must stand between the convolution and the rule. Why just SiLU? Look at another side: how much do two keys overlap
-# that have nothing to do with each other?
+# nonlinear must stand between the convolution and the rule, and q, k and v all go through it. Why just SiLU? Look at another
+# side: how much do two keys overlap that have nothing to do with each other?
 
 # %%
 z = torch.randn(2000, 2, 64, generator=g)                  # pairs of unrelated inputs

@@ -166,7 +166,8 @@ def train_on_mine(steps=300):
 # A run draws training batch n = 0, 1, 2, ... and test batch n = 0, 1, 2, ... from generators that are seeded with
 # `stream(seed, test, n)`. Below, training and test use the same numbers, so the test asks what was trained on. Write
 # it so that no two of all (seed, test, n) meet, for seeds below 100,000 and n up to and with 10,000,000, and so that the
-# same three give the same whole number, from 0 to 2⁶⁴ − 1, in every process.
+# same three give the same whole number, from 0 to 2⁶⁴ − 1, in every process. (Where only chance lets two meet, as in a
+# good hash of 64 bits, that is good enough.)
 
 # %% tags=["nbval-check-output"]
 def stream(seed, test, n):

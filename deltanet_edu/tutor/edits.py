@@ -218,6 +218,15 @@ def _step(statement):
     return code(statement)
 
 
+def spelled(f):
+    """The names that a function uses, those of the functions in it as well; None if it is no function of Python."""
+    def of(code):
+        parts = [of(c) for c in code.co_consts if inspect.iscode(c)]
+        return {*code.co_varnames, *code.co_names, *code.co_freevars}.union(*parts)
+    made = getattr(inspect.unwrap(f), "__code__", None)
+    return of(made) if made else None
+
+
 def loops(f):
     """Whether a function may have a loop: one is in its source, or it calls a function that may, or nobody can tell."""
     tree = source(f)

@@ -12,7 +12,7 @@ import torch
 
 from .arrangement import of_arrangement
 from .compare import as_tensor, as_wide, difference
-from .edits import loops
+from .edits import loops, spelled
 from .errors import EMPTY, of_error
 from .formatting import argument_names, kind, number
 from .pattern import failure_pattern, where_it_fails
@@ -47,7 +47,8 @@ def recognize(exercise, f, outcomes, wrong, smallest, is_right):
         if found is None:
             headline, advice = of_changes(exercise, case, expected, outcome)
         else:
-            mended = partial(of_repairs, exercise, f, is_right), partial(of_variants, loops=loops(f))
+            mended = partial(of_repairs, exercise, f, is_right), partial(
+                of_variants, loops=loops(f), names=spelled(f))
             headline, advice = of_difference(found, exercise, outcomes, wrong, smallest, *mended)
             advice = advice + also_changes(exercise, case, expected, outcome)
     return headline, advice + pattern

@@ -7,6 +7,7 @@ has made this change, or another that cannot be told from it. That is all that i
 """
 
 import itertools
+import keyword
 import re
 import warnings
 from functools import lru_cache
@@ -21,10 +22,11 @@ ENOUGH = 2                # so many names for one answer are enough
 BY_CHANCE = re.compile(r"`\d+`, which should|the term `\d+`|by `[^`]*\W[^`]*` twice")
 
 
-def of_variants(exercise, outcomes, wrong, loops=True):
+def of_variants(exercise, outcomes, wrong, loops=True, names=None):
     """(headline, advice) if the answer is, on every case, a right one with one thing changed; else None.
 
     loops: whether it may have a loop; of one without, nothing is said about a loop.
+    names: those that it uses, if they are known; a piece of a solution that is shown in part must be of these.
     """
     order = sorted(range(len(wrong)), key=lambda i: not wrong[i])
     launches = getattr(exercise.prepare, "launches", False)              # a kernel is no plain function
@@ -34,7 +36,7 @@ def of_variants(exercise, outcomes, wrong, loops=True):
     found = []
     with warnings.catch_warnings(), together(exercise.seed):
         warnings.simplefilter("ignore")
-        told = [(i, said) for i, said in enumerate(variants(exercise)) if loops or " loop" not in said]
+        told = [(i, said) for i, said in enumerate(variants(exercise)) if (loops or " loop" not in said) and readable(said, names)]
         for number, said in told:
             if said not in found and all(_agrees(exercise, number, i, outcomes[i]) for i in order):
                 found.append(said)
@@ -44,6 +46,13 @@ def of_variants(exercise, outcomes, wrong, loops=True):
         return None
     also = [f"Or, which comes to the same, it {said}." for said in found[1:2]]
     return f"it {found[0]}", ["It returns what a right answer with this one change returns, on every case.", *also]
+
+
+def readable(said, names):
+    """Whether a reader who has written `names` can tell what is said: not of half a piece of somebody else's code."""
+    cut = [piece for piece in re.findall(r"`([^`]*)`", said) if " ... " in piece]
+    used = {name for piece in cut for name in re.findall(r"(?<![\w.])[A-Za-z_]\w*(?![\w(])", piece)}
+    return names is None or used <= {*names, *keyword.kwlist, "range", "torch", "F", "math"}
 
 
 def of_number(workings, answer, tolerance):

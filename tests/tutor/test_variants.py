@@ -149,3 +149,22 @@ def test_a_working_is_taken_apart_once_for_all_answers(monkeypatch):
     monkeypatch.setattr(variants, "changed", None)
     assert variants.of_number([working], 19, 1e-9) == first
     assert variants.of_number([working], 21, 1e-9) == ("it is what comes out if one leaves out the term `v`", [])
+
+
+def joined_of_pieces(q, k, v, beta, S):
+    before = torch.zeros(len(q), 1, dtype=q.dtype)
+    behind_everything = (q * beta[:, None]).sum(1, keepdim=True)
+    return torch.cat([before.expand(len(q), 2), behind_everything.expand(len(q), 2)], 1)
+
+
+def written_in_place(q, k, v, beta, S):
+    out = torch.zeros(len(q), 4, dtype=q.dtype)
+    out[:, :2] = (q * beta[:, None]).sum(1, keepdim=True)
+    return out
+
+
+def test_half_a_piece_of_code_that_the_reader_has_not_written_is_not_shown():
+    assert " ... " not in grade(make(joined_of_pieces, cases=inputs, mutants={}), written_in_place).headline
+    cut = "has `before` in `torch.cat([before.expand(len(q), 2),  ... d(len(q), 2)], 1)`"
+    assert not variants.readable(cut, {"q", "out"}) and variants.readable(cut, {"q", "before"})
+    assert variants.readable("leaves out `before`", {"q"})

@@ -51,7 +51,7 @@ exercise(
         "gives no sign": Mistake("GDBHCEF",
             "Line A is missing: nobody tells the model when to begin."),
         "tells nothing": Mistake("GDBACEF", "Line H is missing: the symbols never come into the tokens."),
-        "erases the targets": Mistake("GDBHAECF",
+        "writes into targets that are not there yet": Mistake("GDBHAECF",
             "`targets` does not exist yet when line E writes into it."),
     },
     hints=("Sizes first (G), then where each symbol stands, then tokens, then targets.",
