@@ -36,7 +36,8 @@ def of_variants(exercise, outcomes, wrong, loops=True, names=None):
     found = []
     with warnings.catch_warnings(), together(exercise.seed):
         warnings.simplefilter("ignore")
-        told = [(i, said) for i, said in enumerate(variants(exercise)) if (loops or " loop" not in said) and readable(said, names)]
+        told = [(i, said) for i, said in enumerate(variants(exercise))
+                if (loops or " loop" not in said) and readable(said, names)]
         for number, said in told:
             if said not in found and all(_agrees(exercise, number, i, outcomes[i]) for i in order):
                 found.append(said)

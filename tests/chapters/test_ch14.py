@@ -218,6 +218,9 @@ ANSWERS = {
     "14.10": {
         "right": [lambda o, g, w, W, eps: (F.rms_norm(o, o.shape[-1:], w, eps).flatten(2)
                                            * (1 if g is None else F.silu(g))) @ W.T],
+        "takes a gate of zeros where there is none": [
+            lambda o, g, w, W, eps: (F.rms_norm(o, o.shape[-1:], w, eps).flatten(2)
+                                     * F.silu(torch.zeros(1, dtype=o.dtype) if g is None else g)) @ W.T],
         "ignores the gate": [lambda o, g, w, W, eps: F.rms_norm(o, o.shape[-1:], w, eps).flatten(2) @ W.T],
     },
     "14.11": {

@@ -17,6 +17,8 @@ ERRORS = [
     (lambda S, k, v: S[7], "it reaches where there is nothing any more"),
     (lambda S, k, v: [1][1], "it reaches where there is nothing any more"),
     (lambda S, k, v: S.mT[v > 0], "it picks with a mask of shape [5] from a tensor of shape [3, 5]"),
+    (lambda S, k, v: v.unflatten(0, (3, -1)), "it cuts 5 numbers into [3, -1], which does not come out even"),
+    (lambda S, k, v: v.split([2, 2]), "it splits 5 numbers into [2, 2], which are another number of them"),
     (lambda S, k, v: k[0, 0], "it takes more indices than its tensor has dimensions: 1"),
     (lambda S, k, v: k.sum(2), "it names dimension 2, which its tensor does not have"),
     (lambda S, k, v: S[[0, 1], [0, 1, 2]], "it picks with indices whose shapes do not fit: [2], [3]"),

@@ -76,6 +76,10 @@ def gate_of_ones(o, g, weight, W_O, eps):
     return (o * F.silu(torch.ones_like(o) if g is None else g)) @ W_O.T
 
 
+def gate_of_zeros(o, g, weight, W_O, eps):
+    return always_a_gate(o, torch.zeros_like(o).flatten(-2) if g is None else g, weight, W_O, eps)
+
+
 def reads_through_silu(o, g, weight, W_O, eps):
     o = F.silu(rms(o, weight, eps)).flatten(-2)
     return (o if g is None else o * g) @ W_O.T
@@ -174,6 +178,8 @@ exercise(
             "Without a gate, g is None: what was read then goes to W_O as it is.", "eq. 14.6"),
         "takes a gate of ones where there is none": Mistake(gate_of_ones,
             "SiLU(1) is 0.73. Without a gate nothing is multiplied.", "eq. 14.6"),
+        "takes a gate of zeros where there is none": Mistake(gate_of_zeros,
+            "SiLU(0) is 0, and nothing is let through. Without a gate what was read goes to W_O as it is.", "eq. 14.6"),
         "puts what was read through SiLU, gate or not": Mistake(reads_through_silu,
             "SiLU is for the gate, not for what was read.", "eq. 14.6"),
         "gates before the norm": Mistake(gate_first,
