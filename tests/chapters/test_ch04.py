@@ -5,6 +5,9 @@ import math
 import pytest
 import torch
 
+from deltanet_edu.tutor.grading import grade
+from deltanet_edu.tutor.registry import find
+
 from .answers import assert_verdict
 
 
@@ -78,3 +81,13 @@ def swap_keys(p, scale):
 ])
 def test_readers_answers(id, answer, name):
     assert_verdict(id, answer, name)
+
+
+def through_in_place(S, k, beta):
+    for k_t, beta_t in zip(k, beta):
+        S -= beta_t * torch.outer(S @ k_t, k_t)
+    return S
+
+
+def test_right_numbers_in_place_are_no_mistake_that_has_right_numbers():
+    assert grade(find("exercise", "4.4"), through_in_place).headline == "it changes its input S in place"
