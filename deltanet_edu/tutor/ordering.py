@@ -41,16 +41,34 @@ class Assembler:
 
     def _outside(self, labels):
         """What is said of the first line that is indented more than the line above it allows, or ""."""
-        given = above = self.header.rstrip().splitlines()[-1]
-        for label in labels:
+        given = self._given()
+        above = given or "def f():"
+        for n, label in enumerate(labels):
             line = "    " + self.lines[label]
             if _indent(line) > _indent(above) + 4 * _opens(above):
-                heads = [f"line {x}" for x, head in self.lines.items() if _opens(head)]
-                heads += [f"`{given.strip()}`"] * (_opens(given) and given[0] == " ")
+                heads = {x: head for x, head in self.lines.items() if _opens(head.splitlines()[0])}
+                said = [f"line {x}" for x in heads] + [f"`{given.strip()}`"] * _opens(given)
                 place = "it stands outside of" if label in self.distractors else "it belongs into"
-                return heads and f"line {label} is indented: {place} the block of {' or '.join(heads)}"
+                return said and (f"line {label} is indented: {place} the block of {' or '.join(said)}"
+                                 + self._ended(labels[:n], heads, given) * (len(said) == 1))
             above = "    " + self.lines[label].splitlines()[-1]
         return ""
+
+    def _given(self):
+        """The last line of the body that stands in the header already, or ""."""
+        lines = self.header.rstrip().splitlines()
+        first = next(i for i, line in enumerate(lines) if line.startswith("def "))
+        return "" if _opens(lines[-1]) and not any(map(_opens, lines[first:-1])) else lines[-1]
+
+    def _ended(self, labels, heads, given):
+        """", which line E has ended", if the only block has begun before; else ""."""
+        begun = [i for i, label in enumerate(labels) if label in heads]
+        if heads and not begun:
+            return ""
+        outer, rest = (_indent(self.lines[labels[begun[-1]]]) + 4, labels[begun[-1] + 1:]) if heads else (
+            _indent(given), labels)
+        ends = [label for label in rest if _indent("    " + self.lines[label]) <= outer]
+        return f", which line {ends[0]} has ended" if ends else ""
 
     def objection(self, f):
         """(headline, parts, no name) if an assembled function has lines that do not belong; else None."""

@@ -88,6 +88,22 @@ def test_a_line_outside_of_the_block_that_is_given():
         order_the_lines(inside, header="def f(x, s=0):\n    for x_t in x:", name="f")("AB")
 
 
+@pytest.mark.parametrize("answer, ended", [("BACD", ", which line A has ended"), ("CBAD", "")])
+def test_a_block_that_has_ended(answer, ended):
+    """Its head may have a second line, and that of the function, too."""
+    loop = {"A": "s = s / 2", "B": "for x_t in x:\n    x_t = 2 * x_t", "C": "    s = s + x_t", "D": "return s"}
+    told = order_the_lines(loop, header="def f(x,\n      s=0):", name="f")
+    assert told("BCAD")([1, 1]) == 2
+    with pytest.raises(AnswerError, match=f"line C is indented: it belongs into the block of line B{ended}$"):
+        told(answer)
+
+
+def test_a_given_block_that_has_ended():
+    inside = {"A": "return s", "B": "    s = s + x_t", "C": "    x_t = 2 * x_t"}
+    with pytest.raises(AnswerError, match="block of `for x_t in x:`, which line A has ended"):
+        order_the_lines(inside, header="def f(x, s=0):\n    for x_t in x:", name="f")("CAB")
+
+
 def test_labels_are_validated_when_registered():
     with pytest.raises(ValueError, match="one capital letter"):
         order_the_lines({"first": "pass"}, header="def f():", name="f")
