@@ -158,8 +158,8 @@ check("13.7", timeline)
 #
 # A head has a memory of 128 x 128, and each program holds `rows` rows of one memory (the last one what is left of the 128), in
 # one of the P segments of one sequence. It goes through the chunks of 64 tokens of its segment, and each takes `step` µs. A
-# multiprocessor runs one program at a time. A sequence has whole chunks but for the last; the longest segment has its P-th part
-# of them, rounded up, and that one decides.
+# multiprocessor runs one program at a time. Count programs for all P segments, also where the chunks do not suffice for P. A
+# sequence has whole chunks but for the last; the longest segment has its P-th part of them, rounded up, and that one decides.
 
 # %% tags=["nbval-check-output"]
 def sweep_time(B, H, T, rows, P, step, multiprocessors):

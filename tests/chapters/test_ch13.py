@@ -9,7 +9,8 @@ from torch.nn.functional import normalize
 
 from deltanet_edu.bench.pretend import EMPTYING, NotFinished, PretendGPU
 from deltanet_edu.bench.report import floor_bytes, floor_flops
-from deltanet_edu.chapters.ch13.planner import best_plan, sweep_time, timeline
+from deltanet_edu.chapters.ch13.host import timeline
+from deltanet_edu.chapters.ch13.planner import best_plan, sweep_time
 from deltanet_edu.chapters.ch13.problems import chunkwise_plan, moved, moved_when_fused
 from deltanet_edu.chapters.ch13 import segments
 from deltanet_edu.chapters.ch13.segments import in_segments, rule, segment_map
@@ -78,6 +79,28 @@ def sweep(programs="B * H * P * math.ceil(128 / rows)", steps="math.ceil(math.ce
     return f
 
 
+def planner(maps="sweep(2 * B, H)", sizes="P <= chunks"):
+    """13.9 with another price of the maps, or other sizes."""
+    def f(B, H, T, machine):
+        chunks, best = math.ceil(T / 64), None
+        for rows in machine["steps"]:
+            for P in (2**i for i in range(12)):
+                if not eval(sizes, dict(P=P, chunks=chunks, machine=machine)):
+                    continue
+                rest = T, rows, P, machine["steps"][rows], machine["multiprocessors"]
+
+                def sweep(B, H):
+                    return sweep_time(B, H, *rest)
+
+                time = machine["launch"] + sweep(B, H)
+                if P > 1:
+                    time += eval(maps, dict(sweep=sweep, B=B, H=H)) + 2 * machine["launch"] + P * machine["scan"]
+                if best is None or time < best[0]:
+                    best = time, rows, P
+        return best[1:]
+    return f
+
+
 def fused(plan, i, sizes, wanted):
     """13.4, by names."""
     (r1, w1), (r2, w2) = plan[i], plan[i + 1]
@@ -134,8 +157,15 @@ ANSWERS = {
              "allows a part of a wave after the first": [sweep(waves="lambda x: max(1.0, x)")],
              "adds segments to programs": [sweep("B * H * math.ceil(128 / rows) + P")],
              "forgets that segments are programs": [sweep("B * H * math.ceil(128 / rows)")],
-             "drops the rest of the rows": [sweep("B * H * P * (128 // rows)")]},
+             "drops the rest of the rows": [sweep("B * H * P * (128 // rows)")],
+             "cuts all memories as if they were one": [sweep("B * H * P * 128 // rows")],
+             "rounds the chunks of a segment down": [sweep(steps="-(-T // 64) // P")]},
     "13.9": {"right": [lambda *args: list(best_plan(*args))],
+             "doubles sequences and heads for the maps": [planner(maps="sweep(2 * B, 2 * H)")],
+             "lets a step of the maps take twice as long": [planner(maps="2 * sweep(B, H)")],
+             "stops short of one chunk a segment": [planner(sizes="P == 1 or P < chunks")],
+             "cuts finer than there are chunks": [planner(sizes="P <= machine['multiprocessors']")],
+             "forgets that M has rows, too": [planner(maps="sweep(B, H)")],
              "gives segments first": [lambda *args: best_plan(*args)[::-1]]},
 }
 

@@ -11,7 +11,7 @@ from ...ops import delta_rule_recurrent
 from ...ops.delta_rule.householder import householder_product, wy_u, wy_w
 from ...tutor import equation, prediction
 from ..common import eye_like, inputs, one_head
-from .planner import timeline
+from .host import timeline
 from .segments import map_by_tokens, segment_map
 
 # -- equations ---------------------------------------------------------------------------------------------------------

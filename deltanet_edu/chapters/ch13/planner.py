@@ -1,122 +1,9 @@
-"""Exercises 13.7 to 13.9: how long a plan takes, and which is best: a model of a GPU and its host in three stages."""
+"""Exercises 13.8 and 13.9: how long a plan takes, and which is best. The model of a GPU and its host is in host.py."""
 
 import math
 from itertools import product
 
 from ...tutor import Case, Mistake, exercise
-
-# -- 13.7 The host and the GPU -----------------------------------------------------------------------------------------
-
-def timeline(times, launch):
-    host = end = 0.0
-    for t in times:
-        host += launch                                                   # the host has put it into the queue
-        end = max(end, host) + t                                         # the GPU begins when both are ready
-    return end, launch + sum(times)                                      # a graph is a single launch
-
-
-def timeline_by_formula(times, launch):
-    """One kernel, j, is the last for which the GPU had to wait; after it everything runs without a gap."""
-    eager = max((launch * (j + 1) + sum(times[j:]) for j in range(len(times))), default=0.0)
-    return eager, launch + math.fsum(times)
-
-
-def timeline_from_the_end(times, launch):
-    rest = eager = 0.0
-    for j, t in reversed(list(enumerate(times, 1))):
-        rest += t
-        eager = max(eager, j * launch + rest)
-    return eager, rest + launch
-
-
-def kernels(g):
-    return [Case(([50.0], 10), "one kernel"), Case(([50.0, 20.0], 10), "long kernels: the host is ahead"),
-            Case(([2.0, 3.0], 10), "short kernels: the GPU waits"),
-            Case(([40.0, 5.0, 5.0, 60.0], 16), "a long kernel first"),
-            Case(([5.0, 4.0, 3.0, 80.0, 2.0], 12), "short ones first"),
-            Case(([30.0, 1.0, 1.0, 1.0, 1.0, 7.0], 9), "an advantage that is used up")]
-
-
-def eager_is(eager, graph=lambda times, launch: launch + sum(times)):
-    return lambda times, launch: (eager(times, launch), graph(times, launch))
-
-
-def waiting_after_each(times, launch):
-    return sum(times) + launch * len(times)
-
-
-def never_ahead(times, launch):
-    return max(sum(times), launch * len(times))
-
-
-def without_the_wait(times, launch):
-    end = 0.0
-    for n, t in enumerate(times):
-        end = max(end, n * launch) + t
-    return end
-
-
-def running_early(times, launch):
-    end = 0.0
-    for n, t in enumerate(times, 1):
-        end = max(end + t, n * launch)
-    return end
-
-
-def slower_of_the_two(times, launch):
-    return sum(max(t, launch) for t in times)
-
-
-exercise(
-    id="13.7", title="The host and the GPU", kind="code", stars=2, minutes=15, equations=("13.6",),
-    reference=timeline, alternatives=(timeline_by_formula, timeline_from_the_end), cases=kernels,
-    mutants={
-        "lets the host wait for every kernel": Mistake(eager_is(waiting_after_each),
-            "That is what happens if you synchronize after each call. Without it the host prepares the next launch "
-            "while the GPU works.", "eq. 13.6"),
-        "takes the longer of the two sums": Mistake(eager_is(never_ahead),
-            "Nearly: it forgets that no kernel can begin before its own launch, and that the last one still runs when "
-            "the last launch is done.", "eq. 13.6", next="One kernel: launch 10, then 50 of work. When is it done?"),
-        "adds up the longer of each pair": Mistake(eager_is(slower_of_the_two),
-            "A host that is ahead stays ahead: the time that a long kernel gives it covers several short ones.",
-            "eq. 13.6", next="Keep two clocks, and move both forward kernel by kernel."),
-        "lets the first kernel begin at once": Mistake(eager_is(without_the_wait),
-            "Kernel n begins after n launches, not n − 1: the first one has to be launched as well.", "eq. 13.6"),
-        "never lets the GPU wait": Mistake(eager_is(lambda times, launch: launch + sum(times)),
-            "That is the graph. In eager mode each kernel waits for its own launch.", "eq. 13.6"),
-        "counts the launches alone": Mistake(eager_is(lambda times, launch: launch * len(times)),
-            "That is when the host is done. The GPU is not.", "eq. 13.6"),
-        "takes the later of two ends": Mistake(
-            eager_is(lambda times, launch: max(launch * len(times), launch + sum(times))),
-            "That is exact only if the GPU never waits, or has nothing left to do at the last launch. In between a "
-            "kernel may wait for its launch although the host was ahead before.", "eq. 13.6",
-            next="Keep two clocks, and move both forward kernel by kernel."),
-        "adds up the longer of each pair, and a launch": Mistake(
-            eager_is(lambda times, launch: launch + slower_of_the_two(times, launch)),
-            "A host that is ahead stays ahead: the time that a long kernel gives it covers several short ones.",
-            "eq. 13.6", next="Keep two clocks, and move both forward kernel by kernel."),
-        "lets a kernel run while it is launched": Mistake(eager_is(running_early),
-            "A kernel begins when it has been launched *and* the one before is done: take the later of these first, "
-            "and then add its time.", "eq. 13.6"),
-        "lets a graph begin before its launch": Mistake(
-            eager_is(lambda *x: timeline(*x)[0], lambda times, launch: max(launch, sum(times))),
-            "The first kernel begins after the launch, so that comes on top of all times."),
-        "launches a graph for free": Mistake(eager_is(lambda *x: timeline(*x)[0], lambda times, launch: sum(times)),
-            "A graph is one launch. It costs what one costs.", next="What does the graph of a single kernel take?"),
-        "launches every kernel of a graph": Mistake(
-            eager_is(lambda *x: timeline(*x)[0], lambda times, launch: sum(times) + launch * len(times)),
-            "The launches are recorded: the host starts all of them by one call."),
-        "gives the graph first": Mistake(lambda times, launch: timeline(times, launch)[::-1],
-            "Eager first, then the graph."),
-        "forgets that the GPU may still be busy": Mistake(
-            eager_is(lambda times, launch: launch * len(times) + times[-1]),
-            "The last kernel begins when it is launched *and* when the one before is done.", "eq. 13.6"),
-    },
-    hints=("Keep two clocks: when the host has queued the kernel, and when the GPU is done with the one before.",
-           "The host's clock advances by `launch` a kernel. A kernel begins at the later of the two clocks.",
-           "`host += launch; end = max(end, host) + t`. The graph: one launch and all times."),
-)
-
 
 # -- 13.8 Build, stage 1: waves ----------------------------------------------------------------------------------------
 
@@ -201,10 +88,19 @@ exercise(
             "Rows that are left over need a program, too: round up."),
         "drops the last chunk": Mistake(swept(chunks=lambda T, P: max(1, T // C // P)),
             "A chunk that is not full is a chunk. Round up, twice: chunks of the sequence, chunks of a segment."),
-        "rounds once": Mistake(swept(chunks=lambda T, P: math.ceil(T / C) // P),
+        "rounds the chunks of a segment down": Mistake(swept(chunks=lambda T, P: math.ceil(T / C) // P),
             "The longest segment decides: ⌈chunks / P⌉."),
         "counts tokens as steps": Mistake(swept(chunks=lambda T, P: math.ceil(T / P)),
             "A step is a chunk of 64 tokens."),
+        "cuts all memories as if they were one": Mistake(
+            lambda B, H, T, rows, P, step, multiprocessors: (
+                math.ceil(B * H * P * V // rows / multiprocessors) * math.ceil(math.ceil(T / C) / P) * step),
+            "A program holds rows of *one* memory: first ⌈128 / rows⌉, rounded up, and then B · H · P times that.",
+            next="How many programs have two memories of 128 rows, in tiles of 96?"),
+        "divides a step by the tiles": Mistake(
+            lambda B, H, T, rows, P, step, multiprocessors: (
+                sweep_time(B, H, T, rows, P, step, multiprocessors) * rows / V),
+            "`step` is what a chunk takes in a program with so many rows: it is not for all 128."),
     },
     hints=("How many programs are there? How many run at the same time? How many steps does each have?",
            "B · H · P · ⌈128 / rows⌉ programs; ⌈programs / multiprocessors⌉ waves; ⌈⌈T / 64⌉ / P⌉ steps a program.",
@@ -280,6 +176,29 @@ def priced(maps=2, launches=2, scan=1, again=True):
     return time
 
 
+def with_maps(time_of_maps, others=lambda sweep: sweep):
+    """plan_time with another time for the sweep that makes the maps, or for the one that follows."""
+    def time(B, H, T, rows, P, machine):
+        step, n = machine["steps"][rows], machine["multiprocessors"]
+        sweep = sweep_time(B, H, T, rows, P, step, n)
+        if P == 1:
+            return machine["launch"] + sweep
+        maps = time_of_maps(B, H, T, rows, P, step, n)
+        return 3 * machine["launch"] + maps + P * machine["scan"] + others(sweep)
+    return time
+
+
+def rows_first(B, H, T, machine):
+    """The number of rows that is best uncut, and only then P."""
+    best = min(machine["steps"], key=lambda rows: plan_time(B, H, T, rows, 1, machine))
+    return chosen(plan_time, rows_of=lambda machine: [best])(B, H, T, machine)
+
+
+def finer_than_chunks(B, H, T, machine):
+    most = max(math.ceil(T / C), machine["multiprocessors"])
+    return chosen(plan_time, most=lambda T: most)(B, H, T, machine)
+
+
 def by_parts_of_waves(B, H, T, rows, P, machine):
     """plan_time with waves that need not be whole."""
     step, launch, n = machine["steps"][rows], machine["launch"], machine["multiprocessors"]
@@ -297,6 +216,7 @@ def fewer_segments_than_chunks(B, H, T, machine):
 
 
 H100 = dict(multiprocessors=132, steps={32: 1.2, 64: 1.5, 128: 2.4}, launch=6.0, scan=0.5)
+QUICK_HOST = dict(multiprocessors=132, steps={32: 12.0, 64: 15.0, 128: 24.0}, launch=2.0, scan=0.25)
 SMALL = dict(multiprocessors=28, steps={32: 2.0, 64: 3.1}, launch=6.0, scan=1.0)
 SLOW_HOST = dict(multiprocessors=132, steps={32: 1.2, 64: 1.5, 128: 2.4}, launch=90.0, scan=0.5)
 
@@ -310,7 +230,9 @@ def plans(g):
             case("a wave and a bit", 1, 17, 4096), case("between", 1, 24, 8192),
             case("a small chip", 1, 4, 8192, SMALL), case("a small chip, many heads", 2, 16, 4096, SMALL),
             case("a slow host", 1, 8, 8192, SLOW_HOST),
-            case("a slow host, a long text", 1, 8, 65536, SLOW_HOST), case("few heads, a middling text", 1, 6, 3000)]
+            case("a slow host, a long text", 1, 8, 65536, SLOW_HOST), case("few heads, a middling text", 1, 6, 3000),
+            case("two heads, a middling text", 1, 2, 2048), case("a quick host, eight chunks", 1, 1, 512, QUICK_HOST),
+            case("a quick host, 47 chunks", 1, 2, 3000, QUICK_HOST)]
 
 
 exercise(
@@ -353,6 +275,13 @@ exercise(
             lambda B, H, T, machine: min(product(machine["steps"], range(1, math.ceil(T / C) + 1)),
                                          key=lambda plan: plan_time(B, H, T, *plan, machine)),
             "P is a power of two."),
+        "cuts finer than there are chunks": Mistake(finer_than_chunks,
+            "P is at most the number of chunks: with more segments than chunks some would have nothing to do.",
+            next="How many chunks have 3,000 tokens, and which powers of two are not above that?"),
+        "stops short of one chunk a segment": Mistake(
+            chosen(plan_time, most=lambda T: max(1, math.ceil(T / C) - 1)),
+            "P may be *equal* to the number of chunks: `P <= chunks`, not `P < chunks`.",
+            next="Which P may a text of eight chunks have?"),
         "stops at 16 segments": Mistake(chosen(plan_time, most=lambda T: min(16, math.ceil(T / C))),
             "P may be any power of two up to the number of chunks."),
         "leaves a text of one chunk without a plan": Mistake(
@@ -364,6 +293,21 @@ exercise(
         "gives segments first": Mistake(lambda *x: tuple(best_plan(*x))[::-1], "First the rows, then the segments."),
         "gives the time": Mistake(lambda B, H, T, machine: plan_time(B, H, T, *best_plan(B, H, T, machine), machine),
             "Which plan was asked, not how long it takes."),
+        "doubles sequences and heads for the maps": Mistake(
+            chosen(with_maps(lambda B, H, *rest: sweep_time(2 * B, 2 * H, *rest))),
+            "b has V rows and M has K, so the sweep for the maps has *twice* as many programs: as if there were 2B "
+            "sequences, with H heads as before.", "eq. 13.3"),
+        "lets a step of the maps take twice as long": Mistake(
+            chosen(with_maps(lambda B, H, T, rows, P, step, n: sweep_time(B, H, T, rows, P, 2 * step, n))),
+            "The sweep for the maps has twice as many *programs*. Their steps take as long as others, and while the "
+            "chip is not full they take no time of their own.", "eq. 13.3"),
+        "launches the segments, and lets them run for nothing": Mistake(
+            chosen(with_maps(lambda B, *rest: sweep_time(2 * B, *rest), lambda sweep: 0)),
+            "A cut plan has two sweeps: that of the maps, and after the chain the ordinary one. One of them is "
+            "missing in your sum."),
+        "settles the rows before it cuts": Mistake(rows_first,
+            "Which number of rows is best depends on P: cut into segments there are more programs, and larger tiles "
+            "may fit the chip better. Try all pairs."),
     },
     hints=("Write a function for the time of one plan (rows, P) first; then try all of them.",
            "P = 1: a launch and a sweep. P > 1: besides that, a launch and a sweep with twice as many programs (pass "

@@ -1,4 +1,4 @@
-"""Exercises 13.1 and 13.4: bytes, by hand and by program. The others: clocks.py, segments.py, planner.py."""
+"""Exercises 13.1 and 13.4: bytes, by hand and by program. The others: clocks.py, segments.py, host.py, planner.py."""
 
 from ...tutor import Case, Mistake, exercise
 

@@ -93,6 +93,9 @@ exercise(
                                 loop(k, k, v * beta[:, None], torch.ones_like(beta), torch.zeros_like(v[:1].T @ k[:1]),
                                      )[1][-1]),
             "A token takes β of what is there away, I − β k kᵀ, and writes β v kᵀ. Yours takes all of it.", "eq. 13.3"),
+        "forgets β in M": Mistake(mapped(M=lambda k, v, beta: householder_product(k, torch.ones_like(beta))),
+            "A token takes away β of what is there: M is a product of I − β k kᵀ. Yours erases each key completely.",
+            "eq. 13.3"),
         "gives b transposed": Mistake(mapped(b=lambda k, v, beta: k.T @ wy_u(k, v, beta)),
             "b is a memory, (V, K), like S.", "eq. 13.3"),
         "lets b start from the identity": Mistake(
@@ -162,6 +165,17 @@ def dropping_the_rest_or_all(q, k, v, beta, S, P):
 
 def with_swapped_product(S, M, b):
     return S @ M.T + b
+
+
+def dealt_out_evenly(q, k, v, beta, S, P):
+    """Segments whose lengths differ by one at most."""
+    pieces = list(zip(*(x.tensor_split(min(P, len(k))) for x in (q, k, v, beta))))
+    memories = [S]
+    for _, *piece in pieces:
+        M, b = segment_map(*piece)
+        memories.append(memories[-1] @ M + b)
+    o = [rule(*piece, S)[0] for piece, S in zip(pieces, memories)]
+    return torch.cat(o), torch.stack(memories)
 
 
 class Chain(TorchDispatchMode):
@@ -296,6 +310,9 @@ exercise(
         "drops the tokens that are left over": Mistake(dropping_the_rest,
             "With T tokens and P segments of ⌊T / P⌋ a few are left over. Round up: the last segment may be shorter.",
             next="How long are the segments for T = 7 and P = 3?"),
+        "deals tokens out evenly": Mistake(dealt_out_evenly,
+            "The outputs are right, and so are the memories between your segments. But segments of ⌈T / P⌉ tokens "
+            "were asked for, the last one with what is left.", next="How long are the segments for T = 7 and P = 3?"),
     },
     hints=("Three steps: the maps of all segments; a chain S ← S M + b through them; the rule in each segment.",
            "`x.split(n)` with n = ⌈T / P⌉ cuts, and its last piece may be shorter. Keep every memory of the chain: "
