@@ -29,8 +29,8 @@ from deltanet_edu.tutor import check, hint, lines, progress, show, solution
 # %% [markdown]
 # ## 12.1
 #
-# One head reads 4,096 tokens in chunks of C = 64, with K = V = 128, in bfloat16. The sweeps store a memory and its gradient for every chunk. How many MiB
-# (1,048,576 bytes) do the two leave for the gradients, together?
+# One head reads 4,096 tokens in chunks of C = 64, with K = V = 128. The forward sweep, run once more, and the backward sweep each store two tensors, which
+# the gradients need; a number is stored in bfloat16. How many MiB (1,048,576 bytes) do the four tensors take, together?
 
 # %% tags=["nbval-check-output"]
 mib = None
@@ -64,8 +64,9 @@ show(rows, memory, tokens, strengths)
 # ## 12.3
 #
 # The backward sweep as a kernel (eq. 12.1 and 12.2). One program per `V_TILE` rows of the memory and head, from the last chunk to the first. It stores
-# $dS'$ of every chunk, (B, H, N, V, K), $dV$, and what is left of $dS$ at the end, the gradient of the first memory. `scale` is the factor on the
-# queries: $O = \mathrm{scale}\,(QS^\top + PX)$. Carry $dS$ in float32, and give products operands of the dtype that came in.
+# $dS'$ of every chunk, (B, H, N, V, K) (in chapter 11 memories were (B, N, H, V, K)), $dV$, and what is left of $dS$ at the end, the gradient of the first
+# memory. `scale` is the factor on the queries, $O = \mathrm{scale}\,(QS^\top + PX)$, and all that is stored has it in it. Carry $dS$ in float32, and give
+# products operands of the dtype that came in.
 #
 # Below the kernel stands how it is launched.
 
@@ -162,8 +163,9 @@ check("12.6", registers)
 # | `gradient_of_keys(dk_kernel, q, k, do, dv, X, states, d_states, scale, C)` | `dk` |
 # | `gradient_of_strengths(dbeta_kernel, beta, dv, X, C)` | `dbeta` |
 #
-# Two are launches of your kernels. What autograd hands to `backward` need not be contiguous. The check compares everything with the float64 recurrence, on
-# ragged lengths, K ≠ V, with a memory that is not empty and a gradient of the last one, and counts what you move.
+# Three are launches of your kernels. In your method `forward` the name `forward` means the function of this table. What autograd hands to `backward` need not be
+# contiguous. The check compares everything with the float64 recurrence, on ragged lengths, K ≠ V, with a memory that is not empty and a gradient of the last
+# one, and counts what you move.
 
 # %% tags=["nbval-check-output"]
 class DeltaRule(torch.autograd.Function):

@@ -96,10 +96,14 @@ def keys_with(*pairs):
 
 
 ANSWERS = {
-    "12.1": {"counts the memories alone": [4.0], "right": [6.0, torch.tensor(6)], "takes four bytes a number": [12]},
+    "12.1": {"counts memories and their gradients alone": [4.0], "leaves more than half of it out": [2],
+             "right": [6.0, torch.tensor(6)], "takes four bytes a number": [12]},
     "12.2": {"right": ["B F C G E A D", "fbcgaed"], "turns UT over": ["FBCHAED"]},
     "12.3": {
         "keeps the upper triangle": [sweep_with(("row[:, None] >= row[None, :]", "row[None, :] >= row[:, None]"))],
+        "scales only what the queries read": [sweep_with(
+            ("other=0.0) * scale)", "other=0.0))"),
+            ("tl.dot(tl.trans(do), q, dS)", "dS + tl.dot(tl.trans(do), scale * q)"))],
         "forgets beta": [sweep_with(("dX_t * beta[None, :]", "dX_t * 1.0"))],
         "right": [sweep_with(("i = N - 1 - step", "i = (N - 1) - step"))],
     },

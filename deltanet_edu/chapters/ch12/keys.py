@@ -136,6 +136,10 @@ exercise(
         "takes memories of another head": Mistake(slip(("tl.load(states_ptr + at_S)",
                 "tl.load(states_ptr + memory(head + i, v0, V, K, V_TILE))")),
             "Memory i of head h has number h N + i in a tensor (B, H, N, V, K)."),
+        "numbers memories by chunks first": Mistake(slip(("at_S = memory(head * N + i,",
+                "at_S = memory((head // H * N + i) * H + head % H,")),
+            "`states` and `d_states` are (B, H, N, V, K) here: all chunks of a head, then the next head. In chapter 11 "
+            "they were (B, N, H, V, K)."),
         "takes the gradient that enters the next chunk": Mistake(slip(("tl.load(d_states_ptr + at_S)",
                 "tl.load(d_states_ptr + memory(head * N + tl.minimum(i + 1, N - 1), v0, V, K, V_TILE))")),
             "d_states holds dS', of the memory that leaves chunk i, under the number i.", "eq. 9.6"),

@@ -93,8 +93,9 @@ exercise(
             next="Let the hardware add, `tl.atomic_add`, or let one program add up all columns."),
         "lets every program store all that it knows": Mistake(slip((ADD,
                 "tl.store(dbeta_ptr + at, dbeta, mask=there)")),
-            "No load any more, and so no sum: each program stores what its own columns contribute, and the last one "
-            "wins."),
+            "No load any more, but several programs store to the same place, and the last one wins. If each has its "
+            "own columns only, the sum is lost; if each has all of them, one of them is enough.",
+            next="Let the hardware add, `tl.atomic_add`, or let one program add up all columns."),
         "loads the tail without a mask": Mistake(slip(("dv_ptr + at_X, mask=there, other=0.0", "dv_ptr + at_X")),
             "The last chunk need not be full: without a mask this load goes past the end of dV."),
         "stores the tail without a mask": Mistake(slip((", dbeta, mask=there)", ", dbeta)")),

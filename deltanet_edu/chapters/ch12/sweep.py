@@ -235,6 +235,9 @@ exercise(
         "scales only what P brings": Mistake(slip(("other=0.0) * scale)", "other=0.0))"), ("tl.trans(k)), 0.0)",
                 "tl.trans(k)), 0.0) * scale")),
             "dO is used twice: in Pᵀ dO, and in dOᵀ Q. Both carry the scale."),
+        "scales only what the queries read": Mistake(slip(("other=0.0) * scale)", "other=0.0))"),
+                (OUTPUTS, "dS += scale * tl.dot(tl.trans(do), q)")),
+            "dO is used twice: in dOᵀ Q, and in Pᵀ dO. Both carry the scale."),
         "keeps dS in bfloat16": Mistake(slip((LAST, LAST + ".to(tl.bfloat16).to(tl.float32)")),
             "The values are nearly right, and worse with every chunk: dS is rounded each time around. Round what a "
             "product takes in, never what is carried on.", next="dS stays float32; only its copy, `dS.to(k.dtype)`, "
@@ -270,6 +273,13 @@ exercise(
         "rounds dX": Mistake(slip(("# -- within the chunk: earlier writes answer",
                 "dX_t = dX_t.to(tl.bfloat16).to(tl.float32)  # -- earlier writes answer")),
             "The inputs are float32, and dX keeps three digits. `.to(k.dtype)` rounds where it should.", "eq. 12.1"),
+        "takes the first columns of dO in every tile": Mistake(slip(("tl.load(do_ptr + at_v,",
+                "tl.load(do_ptr + rows(head, i * C, T, H, V, C, 0, V_TILE)[0],")),
+            "A program with the rows v0, v0 + 1, ... of dS needs those columns of dO. Yours loads the first V_TILE in "
+            "each.", next="`rows(head, i * C, T, H, V, C, v0, V_TILE)`"),
+        "leaves the first chunk out": Mistake(slip(("range(0, N)", "range(0, N - 1)")),
+            "Chunk 0 has a gradient, too: the last step of the loop is i = 0. `range(N - 1, 0, -1)` ends with 1.",
+            next="Which values does i take for N = 2?"),
         "numbers memories by chunks first": Mistake(slip(("memory(head * N + i,", "memory(i * H + head,")),
             "d_states is (B, H, N, V, K): all chunks of a head, then the next head."),
         "updates dS before it is used": Mistake(slip(("dS_out = dS.to(k.dtype) ", OUTPUTS + "; dS_out = dS.to(k.dtype) "

@@ -219,6 +219,10 @@ exercise(
                 "torch.zeros_like(d_final.contiguous())")),
             "The function has two results, so `backward` gets two gradients. The backward sweep begins with the "
             "second.", "eq. 12.2"),
+        "puts zeros in the place of the gradient of the last memory": Mistake(slip(("d_final.contiguous()",
+                "torch.zeros_like(d_final)")),
+            "The function has two results, so `backward` gets two gradients, and who uses the last memory sends one. "
+            "Besides, `zeros_like` lies as d_final does, and the launches count on contiguous tensors.", "eq. 12.2"),
         "ignores the gradient of the outputs": Mistake(slip(("do.contiguous()",
                 "torch.zeros_like(do.contiguous())")),
             "`backward` gets two gradients, in the order of the results: dO, then that of the last memory."),
@@ -261,6 +265,11 @@ exercise(
         "forgets scale in the forward pass": Mistake(saving("(q, k, v, beta, S, scale, C)\n",
                 "(q, k, v, beta, S, 1.0, C)\n"),
             "o carries the scale: it is an argument of `forward`."),
+        "scales dO before the kernels do": Mistake(slip(("do.contiguous()", "ctx.scale * do.contiguous()")),
+            "Each call is given the scale and multiplies by it: dO goes in as it came.", "eq. 12.2"),
+        "gives the first memory no gradient": Mistake(slip(("dS, None, None", "None, None, None")),
+            "S is a tensor like q: who made it wants its gradient, the third result of `backward_sweep`. None is for "
+            "scale and C alone."),
         "scales the gradient of the queries again": Mistake(slip(("return dq, dk", "return dq * ctx.scale, dk")),
             "`gradient_of_queries` has multiplied by the scale: the last but one of its arguments."),
         "returns zeros for the values": Mistake(slip(("return dq, dk, dv,", "return dq, dk, torch.zeros_like(dv),")),
