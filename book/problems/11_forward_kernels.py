@@ -30,7 +30,7 @@ show(load_rows, store_rows, load_strengths)
 # %% [markdown]
 # ## 11.1
 #
-# Six launches. In each of them a program has one of the following to do, and programs run in any order, many at the same time. Which launches are right?
+# Six launches. In each of them a program has one of the following to do, and programs run in any order, many at the same time. Which launches are right (whether fast or slow)?
 #
 # | | a program has | and |
 # |---|---|---|
@@ -107,7 +107,8 @@ check("11.4", last_memory)
 # From here on you build. First the inverse: $\mathbf{T}_{\mathrm{low}}$, the part of $\mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta)$ below its diagonal, for all chunks at once.
 #
 # Grid and arguments: `(B * N * H,)`, `(k, beta, UT_low, T, H, K, C, LEVELS)`, with $N = \lceil T / C \rceil$ chunks and $C = 2^{\mathtt{LEVELS}}$.
-# Two small functions may help; how you divide the work is up to you. Corners in the whole of the tile are enough. On a GPU it pays to have the small ones in a stack of blocks of 16 x 16, as the package has.
+# Row t of `UT_low` belongs to token t, with all its C entries: zeros on and above the diagonal are stored as well.
+# Two small functions may help; how you divide the work is up to you, and only `inverse_kernel` is checked. Corners in the whole of the tile are enough. On a GPU it pays to have the small ones in a stack of blocks of 16 x 16, as the package has.
 
 # %% tags=["nbval-check-output"]
 @triton.jit
@@ -165,10 +166,10 @@ check("11.7", output_kernel)
 # %% [markdown]
 # ## 11.8
 #
-# Three launches, and all of them right. But `states` and `X` are written and read again, and nobody wants them. So put the outputs where the memory is: *one* kernel after the inverse, that stores `o` and nothing else. Then the function around both,
-# which you can call like any form of the package. You choose C and V_TILE, and `num_warps` and `num_stages` of each launch.
+# Three launches, and all of them right. But `states` and `X` are written and read again, and nobody wants them. So put the outputs where the memory is: *one* kernel after the inverse, that stores `o` and nothing else. Then the function around both
+# (the inverse is yours, of 11.5), which you can call like any form of the package. You choose C and V_TILE, and `num_warps` and `num_stages` of each launch.
 #
-# The check counts bytes, for 150 tokens with K = V = 64: twice the least is enough, and three launches need more.
+# The check counts bytes, for 150 tokens with K = V = 64: at most twice the least is allowed, and three launches need more.
 
 # %% tags=["nbval-check-output"]
 @triton.jit

@@ -115,9 +115,12 @@ def inverse(*replaced, **names):
 ANSWERS = {
     "11.1": {"right": ["A C E F", "acef", "FECA", ["A", "C", "E", "F"]],
              "gives every chunk a program that hands the memory on": ["ABCDEF", "B"],
-             "cuts the memory into columns": ["ACDEF"], "keeps the inverses together": ["F", "C E F"]},
+             "cuts the memory into columns": ["ACDEF"], "gives the letters of those that are wrong": ["DB"],
+             "keeps the inverses together": ["F", "C E F"]},
     "11.2": {
         "right": [lambda K, V, C, V_TILE, e: e * (K + C) + 8 + -(-V // V_TILE) * (2 * K * e + C * e + 4) + 2 * V * e],
+        "counts what is read alone": [
+            lambda K, V, C, V_TILE, e: e * K + 4 + -(-V // V_TILE) * (2 * K * e + C * e + 4) + V * e],
         "gives the least": [lambda K, V, C, V_TILE, e: 2 * e * (K + V) + 4],
         "rounds the number of programs down": [
             lambda K, V, C, V_TILE, e: e * (K + C) + 8 + V // V_TILE * (2 * K * e + C * e + 4) + 2 * V * e]},

@@ -151,6 +151,13 @@ exercise(
             changed(inverse_kernel, grow=changed(grow, rounded(GROWN))),
             "Each level builds on the one before. Rounded to bfloat16 in between, errors are built on, too. Keep T1 in "
             "float32.", "eq. 11.2"),
+        "rounds the number of chunks down": Mistake(inverse_with(("N = tl.program_id(0), tl.cdiv(T, C)",
+                                                                  "N = tl.program_id(0), T // C")),
+            "There are ⌈T / C⌉ chunks, the last one perhaps not full. With ⌊T / C⌋ a program takes itself for one of "
+            "the next head or sequence.", next=NEXT),
+        "stores rows of C numbers side by side": Mistake(inverse_with(("UT_low, first, T, H * C, C, C",
+                                                                       "UT_low, first, T, C, C, C")),
+            "UT_low is (B, T, H, C): from token to token it is H · C numbers, since the other heads lie in between."),
     },
     hints=("Which chunk, head and sequence is program number p? Any numbering will do: divide and take remainders.",
            "A = K Kᵀ times β of the row. Then T1 begins as the identity, and each level subtracts T1 A⌞ T1.",
@@ -253,6 +260,18 @@ exercise(
         "rounds R before β": Mistake(memory_with(rounded("tl.trans(v) - tl.dot(S.to(k.dtype), tl.trans(k))")),
             "β R is the largest part of X and need not be rounded: multiply by β first, in float32, and give the "
             "rounded R to the product with UT_low alone.", "eq. 11.5"),
+        "leaves the last chunk out": Mistake(memory_with(("V // V_TILE, tl.cdiv(T, C)", "V // V_TILE, T // C")),
+            "There are ⌈T / C⌉ chunks. The last one is rarely full, and it counts all the same.", next=NEXT),
+        "stores all writes in the first columns of X": Mistake(
+            memory_with(("X_ptr + head * V + v0", "X_ptr + head * V")),
+            "The program that owns rows v0, v0 + 1, ... of the memory makes those columns of X, and stores them there.",
+            "eq. 11.1"),
+        "multiplies the writes by β again": Mistake(
+            memory_with(("tl.dot(X_t, k, S)", "tl.dot((X_t * beta[None, :]).to(k.dtype), k, S)")),
+            "X has its β already, by UT: the memory becomes S + Xᵀ K.", "eq. 11.3"),
+        "walks from head to head in v": Mistake(
+            memory_with(("v_ptr + head * V + v0, n * C, T, H * V", "v_ptr + head * V + v0, n * C, T, V")),
+            "Tokens of one head lie H rows apart: (B, T, H, V). With stride V the next row is the next head's value."),
     },
     hints=("One program keeps V_TILE rows of one head's memory in a variable, before and through the loop over chunks.",
            "In the loop: store S, then R_t = V_t − S Kᵀ, then X_t, then S += X_t K. Tokens are columns: (V_TILE, C).",
@@ -337,6 +356,12 @@ exercise(
         "rounds the scores": Mistake(output_with(rounded("tl.where(row >= col, tl.dot(q, tl.trans(k)), 0.0)")),
             "P goes into a product, so on a GPU it is rounded to the dtype of the tiles. Here that is float32: round "
             "with `.to(q.dtype)`, not to bfloat16 in any case.", "eq. 8.5"),
+        "reads the memory of the chunk before": Mistake(
+            output_with(("(b * N + n) * H + h", "(b * N + tl.maximum(n - 1, 0)) * H + h")),
+            "`states` holds the memory that *enters* a chunk, under that chunk's own number.", "eq. 8.5"),
+        "begins the queries where values would begin": Mistake(
+            output_with(("q_ptr + head * K", "q_ptr + head * V")),
+            "A row of q has K numbers: `q_ptr + head * K`. With K = V nobody would notice."),
     },
     hints=("One program per chunk and head. Nothing is carried from chunk to chunk: the memory comes from `states`.",
            "Load q, k, X and the memory. O = Q Sᵀ + P X with P = tril(Q Kᵀ).",

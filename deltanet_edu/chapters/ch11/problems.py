@@ -27,6 +27,8 @@ def what_is_wrong(answer):
     letters = {x for x in "".join(map(str, answer)).upper() if x.isalpha()}
     if not letters or letters - set("ABCDEF"):
         raise AnswerError('give some of the letters A to F, such as "A B"')
+    if letters == set(WRONG):
+        return "gives those that are wrong"
     said = [f"takes {what}" for letter, what in WRONG.items() if letter in letters]
     said += [f"leaves out {what}" for letter, what in MISSING.items() if letter not in letters]
     return said[0] if said else "right"
@@ -39,6 +41,8 @@ exercise(
         "gives every chunk a program that hands the memory on": Mistake("A B C E F",
             "In B a program reads what another program of the same launch writes. Programs start in any order, many at "
             "the same time, and cannot wait for each other: the interpreter's luck.", "eq. 8.4"),
+        "gives the letters of those that are wrong": Mistake("B D",
+            "B and D are the two that are wrong, and you have found them. Asked are the letters of the others."),
         "cuts the memory into columns": Mistake("A C D E F",
             "In D, S k needs all columns of a row: each program would know a part of what the memory says, and "
             "nobody the "
@@ -152,6 +156,9 @@ exercise(
             "A chunk has C · C numbers of UT_low, so a token has a row of C.", "eq. 11.6"),
         "counts half of UT_low": Mistake(lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C // 2, V_TILE, e),
             "Half of UT_low is zero, but the zeros are stored and loaded as well: C numbers a row.", "eq. 11.6"),
+        "counts what is read alone": Mistake(
+            lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, e) - e * (C + V) - 4,
+            "What is stored moves as well: UT_low and β by the first kernel, o by the second.", "eq. 11.6"),
         "takes two bytes a number": Mistake(lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, 2),
             "A number has e bytes, which need not be 2.", "eq. 11.6"),
         "counts numbers instead of bytes": Mistake(lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, 1),
@@ -301,6 +308,16 @@ exercise(
             "S is carried from chunk to chunk, and rounded in each. It stays in float32.", "eq. 8.4"),
         "has a sign turned": Mistake(memory_with(("v - tl.dot(k, tl.trans(S))", "v + tl.dot(k, tl.trans(S))")),
             "The clamp was the only mistake: R = V − K Sᵀ.", "eq. 8.6"),
+        "asks whether the row is in the tensor's first T": Mistake(
+            memory_with(("(t < T)[:, None]", "(head + t * H < T)[:, None]")),
+            "Whether a token exists is a question to t, its number in the sequence. `row` counts sequences and heads "
+            "as well, so behind the first of them it is soon larger than T."),
+        "lets one row too many in": Mistake(memory_with(("(t < T)[:, None]", "(t <= T)[:, None]")),
+            "Tokens are numbered from 0: the last is T − 1, and t = T lies behind the end. `t < T`."),
+        "goes back to the first tokens": Mistake(
+            memory_with((GUARD, "        t = (first + tl.arange(0, C)) % T\n"), *UNMASKED),
+            "Every load is inside, but the rows behind the end are now copies of the first tokens, which are written "
+            "a second time. They must read as zero.", "eq. 8.4", next="What does a row with k = 0 add to the memory?"),
     },
     hints=("T = 1 and C = 16: how many times is the only token written?",
            "The rows behind the end must not write. What has to be zero for that?",

@@ -57,6 +57,17 @@ exercise(
             "The programs of one head share its rows out. All of yours take the first V_TILE.", "eq. 11.1"),
         "launches one program a head, whatever V": Mistake(whole(launch=[("B * H * (V // V_TILE)", "B * H")]),
             "There are V // V_TILE programs a head. With fewer, some of the outputs belong to nobody.", "eq. 11.1"),
+        "launches one program a head, with tiles of 16": Mistake(
+            whole(launch=[("min(V, 64)", "16"), ("B * H * (V // V_TILE)", "B * H")]),
+            "A program owns V_TILE rows of the memory, so there are V // V_TILE programs a head. With fewer, some of "
+            "the outputs belong to nobody.", "eq. 11.1"),
+        "leaves the last chunk without an inverse": Mistake(whole(launch=[("triton.cdiv(T, C)", "(T // C)")]),
+            "There are ⌈T / C⌉ chunks, and a program for each. With ⌊T / C⌋ UT_low of the last one is what happened "
+            "to be in memory.", next=NEXT),
+        "makes o as wide as q": Mistake(whole(launch=[("torch.empty_like(v)", "torch.empty_like(q)")]),
+            "o is (B, T, H, V), as v is. Its rows have V numbers, those of q have K."),
+        "forgets what the chunk has written": Mistake(whole([("O_t = tl.dot(X_t, P_t, O_t)", "O_t = O_t")]),
+            "That is what the memory said before the chunk. X_t P_t is missing.", "eq. 11.4"),
         "has queries and keys exchanged": Mistake(whole(launch=[("(q, k, v, beta, UT_low", "(k, q, v, beta, UT_low")]),
             "The second kernel is handed the keys where it expects the queries."),
         "reads v with the stride of k": Mistake(
@@ -89,6 +100,13 @@ exercise(
             "R is the value minus what the memory says.", "eq. 11.3"),
         "starts every chunk with an empty memory": Mistake(whole([("tl.dot(X_t, k, S) ", "S * 0.0 ")]),
             "The memory must survive from one pass of the loop to the next: create it before the loop.", "eq. 11.3"),
+        "starts every chunk of 32 with an empty memory": Mistake(
+            whole([("tl.dot(X_t, k, S) ", "S * 0.0 ")], launch=[("min(K, 64)", "32")]),
+            "The memory must survive from one pass of the loop to the next: create it before the loop.", "eq. 11.3"),
+        **{f"leaves a level of the inverse out, for chunks of {C}": Mistake(
+            whole(launch=[("min(K, 64)", str(C)), ("C.bit_length() - 1", "C.bit_length() - 2")]),
+            "LEVELS and C belong together, C = 2 ** LEVELS: with a level too few the largest corners stay empty.",
+            "eq. 11.2", next="How often can C be halved?") for C in (32, 64)},
         "inverts with the queries": Mistake(whole(launch=[("(k, beta, UT_low, T", "(q, beta, UT_low, T")]),
             "UT comes from the overlaps of keys. The first kernel is handed the queries.", "eq. 11.2"),
         "stores UT with its diagonal": Mistake(whole(inverse=[("row > col, T1", "row >= col, T1")]),
@@ -108,13 +126,14 @@ exercise(
             "Xᵀ K is the change. The memory was not empty before: S + Xᵀ K.", "eq. 11.3"),
         "forgets the memory when it reads": Mistake(whole([("tl.dot(X_t, P_t, O_t)", "tl.dot(X_t, P_t)")]),
             "That is what the chunk itself has written. S Qᵀ is missing.", "eq. 11.4"),
+        "forgets the scale": Mistake(whole([("O_t * scale", "O_t")]),
+            "s stands in front of the bracket: what the memory says is scaled, and what the chunk wrote.", "eq. 11.4"),
         "scales one term only": Mistake(
             whole([("tl.dot(X_t, P_t, O_t)", "tl.dot(X_t, P_t, O_t * scale)"), ("O_t * scale), first", "O_t), first")]),
             "s stands in front of the bracket: what the chunk wrote is scaled, too.", "eq. 11.4"),
         "rounds the memory in every chunk": Mistake(whole([rounded("tl.dot(X_t, k, S)")]),
             "S is rounded to bfloat16 once a chunk, and over thousands of chunks that adds up. Keep it in float32, and "
             "round only the copy that goes into a product.", "eq. 11.3"),
-        "forgets the scale": Mistake(whole([("O_t * scale", "O_t")]), "s stands in front of both terms.", "eq. 11.4"),
     },
     hints=("Two launches: stage 1 as it is, then one kernel that keeps the memory and computes the outputs.",
            "Take the loop of stage 2. Load q too. O_t = S Qᵀ before the update, plus X_t triu(K Qᵀ) after X_t is "
