@@ -100,7 +100,7 @@ check("10.5", logsumexp_kernel)
 # %% [markdown]
 # ## 10.6
 #
-# Sums of the columns of `x`: (T, N). There is one program for every `BT` rows, and `BN` ≥ N, a power of two. The launch fills `o` with zeros before the first program starts. Whatever you do, no two programs may get into each other's way.
+# Sums of the columns of `x`: (T, N). There is one program for every `BT` rows, and `BN` ≥ N, a power of two. The launch fills `o` with zeros before the first program starts. No two programs may get into each other's way: nobody shares an entry, or the hardware does the adding.
 
 # %% tags=["nbval-check-output"]
 @triton.jit
@@ -165,7 +165,7 @@ check("10.9", triangle_kernel)
 # The build: $\mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta)$ of chunks of 64 tokens, from keys and $\beta$, in one kernel, which is the first kernel of DeltaNet. One program a chunk; the last may be shorter. Row $t$ of `UT` belongs to
 # token $t$ and has 64 entries, zeros above the diagonal included. `K` is a power of two, at least 16.
 #
-# Helpers are there for you: `inverse_of_16(A)`, which is what you wrote in 10.9, of a tile and to a tile; and these. Use them or not.
+# Helpers are there for you: `inverse_of_16(A)`, which is what you wrote in 10.9, of a strictly lower triangular tile and to a tile; and these. Use them or not.
 
 # %%
 show(rows_of_16, store_16, mul)

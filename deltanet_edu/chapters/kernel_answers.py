@@ -43,8 +43,8 @@ MARGIN = 4096                                                            # bytes
 MEANINGS = {
     OUTSIDE_LOAD: "The interpreter reads whatever lies there; a GPU may stop with an illegal access. Usually a mask is "
                   "missing where the last tile sticks out, or a stride or a size is the wrong one.",
-    OUTSIDE_STORE: "What lies there belongs to something else. Usually a mask is missing on the store: masking the "
-                   "load does not help it.",
+    OUTSIDE_STORE: "What lies there belongs to something else. Either a mask is missing or lets too much in, or "
+                   "an address is wrong: an offset, a stride, the width of a row. A mask on the load does not help.",
     RACE: "The interpreter runs programs one after the other, a GPU runs them at once. Usually two programs write the "
           "same entries, or one reads what another writes in the same launch.",
     UNWRITTEN: "Outputs hold NaN before the launch, and some still do. Usually a mask leaves out too much, or the grid "

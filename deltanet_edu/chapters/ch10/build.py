@@ -85,6 +85,14 @@ exercise(
         "has blocks transposed": Mistake(UT(("A10, A21 = b1[:, None] * mul(k1, tl.trans(k0))",
                                              "A10, A21 = b1[:, None] * mul(k0, tl.trans(k1))")),
             "In A_10 the rows are the tokens of block 1: K_1 K_0ᵀ.", "eq. 6.2"),
+        "has all blocks transposed": Mistake(UT(
+            *[(f"mul(k{i}, tl.trans(k{j}))", f"mul(k{j}, tl.trans(k{i}))") for i in range(4) for j in range(i)]),
+            "In A_ij the rows are the tokens of block i, the later one: K_i K_jᵀ.", "eq. 6.2"),
+        "goes over block 1 without leaving block 0": Mistake(UT(("mul(A21, X10))", "mul(A21, X11))")),
+            "The way from block 0 over block 1 to block 2 begins in block 0: X_10 brings it to block 1, and A_21 "
+            "further. X_11 begins in block 1.", "eq. 10.8"),
+        "begins its chunk at token 16 p": Mistake(UT(("tl.program_id(0) * 64", "tl.program_id(0) * 16")),
+            "A chunk has 64 tokens, so program p begins at token 64 p. 16 is the length of a block.", "eq. 10.1"),
         "ignores how far apart the keys lie": Mistake(UT(*[(f"{at}, T, k_row, K)", f"{at}, T, K, K)") for at in
                                                             ("beta_ptr, c", "c + 16", "c + 32", "c + 48")]),
             "k is a part of something wider: from row to row it is k_row numbers.", "eq. 10.2"),

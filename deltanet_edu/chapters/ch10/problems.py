@@ -1,4 +1,4 @@
-"""Exercises 10.1 to 10.9, in order: each with its mistakes and hints. The kernels are in rows.py and tiles.py."""
+"""Exercises 10.1 to 10.7 and 10.9: each with its mistakes and hints. The kernels are in rows.py and tiles.py."""
 
 import torch
 import triton
@@ -7,10 +7,10 @@ import triton.language as tl
 from ...ops.delta_rule.householder import ut_system
 from ...tutor import Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import normal, strengths, unit_keys
-from ..kernel_answers import REJECTED, ROUNDED, TRAFFIC, changed, launched
+from ..kernel_answers import REJECTED, TRAFFIC, changed, launched
 from . import rows, tiles
 from .rows import add_kernel, column_sums_kernel, logsumexp_kernel, softmax_kernel, write_kernel
-from .tiles import matmul_kernel, scores_kernel, triangle_kernel
+from .tiles import matmul_kernel, triangle_kernel
 
 LOAD_TAIL = ("The last tile sticks out of the tensor: what lies behind it is loaded. On a CPU that is some "
              "number, on a GPU perhaps the end of the program.")
@@ -37,8 +37,8 @@ exercise(
         "masks the rows only": Mistake((9, 32), "Columns 70 to 95 do not exist either."),
         "counts the corner twice": Mistake((9, 84), "32 entries in the row too many and 52 in the columns too many "
                                                     "share 26: each counts once."),
-        "cuts up one long row": Mistake((6, 58), "350 entries would fill six tiles of 64. But a tile is a rectangle, "
-                                                 "and rectangles stick out at two sides.", "eq. 10.1"),
+        "finds six tiles": Mistake((6, 58), "Six would be 3 + 3, or what one long row of 350 entries needs. But "
+                                            "tiles are rectangles, three by three of them.", "eq. 10.1"),
         "masks one row and its columns only": Mistake((9, 26), "26 columns of the row that exists are off. The row "
                                                                "too many has 32 entries besides."),
         "counts the whole tile": Mistake((9, 64), "A mask that switches off all 64 would leave nothing to do: 6 of "
@@ -93,6 +93,11 @@ exercise(
         "steps over numbers as if they lay side by side": Mistake(add((X, "i, mask=inside"), (Y, "i, mask=inside")),
             "Entry i of x lies i · x_stride numbers behind the first. In a column of a matrix that is not i.",
             "eq. 10.2"),
+        "compares places in memory with n": Mistake(add(("i < n", "i * x_stride < n")),
+            "n says how many *entries* there are, so i is compared with it. How far apart they lie does not matter.",
+            "eq. 10.1"),
+        "stores with the stride of x": Mistake(add(("o_ptr + i, x + y", "o_ptr + i * x_stride, x + y")),
+            "The entries of o lie side by side: o has no stride among the arguments. x's is for x.", "eq. 10.2"),
         "uses the stride of x for y": Mistake(add((Y, "i * x_stride, mask=inside")),
             "x and y may lie differently in memory: each has its own stride.", "eq. 10.2"),
         "does the same tile in each program": Mistake(add((OWN, "tl.arange(0, B)")),
@@ -150,6 +155,14 @@ exercise(
             "From row to row it is S_row numbers, from column to column S_col: row i belongs to S_row.", "eq. 10.2"),
         "takes rows to lie side by side": Mistake(write((AT_S, "i[:, None] * K + j[None, :]")),
             "S may be a part of something larger, or lie column by column: use S_row and S_col.", "eq. 10.2"),
+        "takes columns to lie side by side": Mistake(write((AT_S, "i[:, None] * S_row + j[None, :]")),
+            "From column to column it is S_col numbers, which need not be 1: S may lie column by column.", "eq. 10.2"),
+        "takes the rows of a column to lie side by side": Mistake(write((AT_S, "i[:, None] + j[None, :] * S_col")),
+            "From row to row it is S_row numbers, which need not be 1.", "eq. 10.2"),
+        "masks what is outside both ways only": Mistake(
+            write(("(i < V)[:, None] & (j < K)[None, :]", "(i < V)[:, None] | (j < K)[None, :]")),
+            "An entry exists if its row exists *and* its column does: `&`. With `|` whatever sticks out on one side "
+            "comes in.", "eq. 10.1"),
         "swaps k and v": Mistake(write(("v_ptr + i, mask=i < V", "k_ptr + i, mask=i < K"),
                                      ("k_ptr + j, mask=j < K", "v_ptr + j, mask=j < V")),
             "Row i of S belongs to value dimension i: S = β v kᵀ, with v along the rows.", "eq. 2.1"),
@@ -228,6 +241,16 @@ exercise(
             "Each row has to be divided by the *sum* of its exponentials, so that it adds up to 1."),
         "fills the tail with a number that is not small enough": Mistake(softmax((FILL, "-100.0")),
             "Logits near −200 are smaller than what you fill in. Only minus infinity is smaller than all.", "eq. 10.3"),
+        "fills the tail with −1": Mistake(softmax((FILL, "-1.0")),
+            "exp(−1 − m) is small, but it is part of your sum, and where all logits are below −1 it is the maximum. "
+            "Only minus infinity adds nothing.", "eq. 10.3", next="Which number x has exp(x) = 0?"),
+        "takes the tail off as if each entry were one": Mistake(
+            softmax((FILL, "0.0"), ("/ tl.sum(e, 0)", "/ (tl.sum(e, 0) - (B - N))")),
+            "Each entry behind the end has added exp(0 − m) to the sum, and not 1: the maximum was taken off there, "
+            "too.", "eq. 10.3"),
+        "stores rows as far apart as those of x": Mistake(softmax(("row * o_row", "row * x_row")),
+            "o has a row stride of its own, o_row, and that was right. Look at what is loaded where a row has ended.",
+            "eq. 10.2"),
         "sums in bfloat16": Mistake(softmax(("/ tl.sum(e, 0)", "/ tl.sum(e, 0).to(tl.bfloat16).to(tl.float32)")),
             "The sum is rounded to bfloat16: rows no longer add up to 1."),
         TRAFFIC: Mistake(
@@ -266,6 +289,11 @@ exercise(
             "by exp(m_old − m_new).", "eq. 10.3"),
         "rescales the wrong way": Mistake(lse((RESCALED, "total * tl.exp(new - largest)")),
             "A larger maximum makes the old terms *smaller*: the factor is exp(m_old − m_new), at most 1.", "eq. 10.3"),
+        "rescales the new block as well": Mistake(
+            lse((f"{RESCALED} + tl.sum(tl.exp(x - new), 0)",
+                 "(total + tl.sum(tl.exp(x - new), 0)) * tl.exp(largest - new)")),
+            "The sum of this block has been taken with the new maximum already: only the old sum is multiplied.",
+            "eq. 10.3", next="What is exp(largest − new) in the first block, where largest is −∞?"),
         "starts with a maximum of zero": Mistake(lse(('largest, total = -float("inf")', "largest, total = 0.0")),
             "With logits near −200, exp(x − 0) is zero in float32, and so is the sum. Start from minus infinity.",
             "eq. 10.3"),
@@ -362,6 +390,14 @@ exercise(
             "tl.sum(x, 1) adds along a row. Sums of columns add down the rows: tl.sum(x, 0)."),
         "adds the same rows in each program": Mistake(sums(("tl.program_id(0) * BT + ", "")),
             "Program p has the rows from p · BT on.", "eq. 10.1"),
+        "adds all rows in every program": Mistake(
+            changed(rows.column_sums_by_one, ("(0) == 0", "(0) >= 0"), ("tl.store(", "tl.atomic_add("),
+                    ("column_sums_by_one", "column_sums_kernel")),
+            "Every program goes through all rows and adds: each row is counted once for each program. Program p has "
+            "the rows from p · BT on.", "eq. 10.1"),
+        "starts its rows at p, not at p BT": Mistake(sums(("tl.program_id(0) * BT", "tl.program_id(0)")),
+            "Program p starts where program p − 1 ends: at row p · BT. Yours overlap, and count rows again.",
+            "eq. 10.1"),
         "takes rows to lie side by side": Mistake(sums(("i[:, None] * x_row", "i[:, None] * N")),
             "x is a part of something wider: from row to row it is x_row numbers.", "eq. 10.2"),
         "rounds partial sums to bfloat16": Mistake(
@@ -438,79 +474,6 @@ exercise(
 )
 
 
-# -- 10.8 --------------------------------------------------------------------------------------------------------------
-
-def chunk_of_keys(g):
-    sizes = [(1, 16, 1.0), (16, 16, 0.5), (20, 32, 0.25), (35, 16, 2.0)]
-    return [Case((floats(g, T, K, step=1), floats(g, T, 2 * K)[:, :K], scale), f"T = {T}, K = {K}")
-            for T, K, scale in sizes]
-
-
-def scores(*pairs):
-    return changed(scores_kernel, *pairs)
-
-
-PRODUCT, LOWER = 'tl.dot(q, tl.trans(k), input_precision="ieee")', "row[:, None] >= row[None, :]"
-
-exercise(
-    id="10.8", title="Scores of a chunk", kind="code", stars=3, minutes=20, equations=("10.1", "10.5"),
-    reference=scores_kernel, alternatives=(tiles.scores_by_sums, tiles.scores_transposed_load),
-    cases=chunk_of_keys, tolerance=2e-6,
-    prepare=launched(tiles.launch_scores, lambda q, k, scale: torch.empty(len(q), 16), exact=True),
-    mutants={
-        "keeps the upper triangle": Mistake(scores((LOWER, "row[:, None] <= row[None, :]")),
-            "Row t is the token that asks, column i the key that is asked: i ≤ t lies *below* the diagonal."),
-        "leaves the diagonal out": Mistake(scores((LOWER, "row[:, None] > row[None, :]")),
-            "A token reads what it has just written: i ≤ t, with the diagonal."),
-        "masks no triangle": Mistake(scores(("    P = tl.where(row[:, None] >= row[None, :], P, 0.0)\n", "")),
-            "Tokens must not see later keys: keep i ≤ t only."),
-        "forgets the scale": Mistake(scores(("scale * tl.dot", "tl.dot")), "P = s · tril(QKᵀ): s is missing."),
-        "multiplies by the scale twice": Mistake(scores(("scale * tl.dot", "scale * scale * tl.dot")),
-                                                 "P = s · tril(QKᵀ): s comes in once."),
-        "scales by 1/√K": Mistake(scores((f"scale * {PRODUCT}", f"{PRODUCT} / tl.sqrt(1.0 * K)")),
-                                  "The scale is given: P = s · tril(QKᵀ), whatever K is."),
-        "uses queries for keys": Mistake(scores((PRODUCT, PRODUCT.replace("(k)", "(q)"))),
-                                         "That is Q Qᵀ: columns belong to keys.", "eq. 10.5"),
-        "takes a softmax": Mistake(
-            scores(("P, 0.0)\n", 'P, -float("inf"))\n    P = tl.exp(P - tl.max(P, 1)[:, None])\n'
-                                 "    P = P / tl.sum(P, 1)[:, None]\n")),
-            "The scores of linear attention go without: P = s · tril(QKᵀ), zeros above the diagonal."),
-        "puts minus infinity above the diagonal": Mistake(scores(("P, 0.0)", 'P, -float("inf"))')),
-            "Minus infinity is for a softmax, which makes zeros of it. Here P itself is used: zeros."),
-        ROUNDED: Mistake(scores((PRODUCT, "tl.dot(q, tl.trans(k))")),
-            "Without `input_precision` a product of float32 is done in tf32: its operands keep ten bits. The "
-            "interpreter ignores that, a GPU does not.", "eq. 10.6"),
-        "divides by the scale": Mistake(scores((f"scale * {PRODUCT}", f"{PRODUCT} / scale")),
-            "The scale s is a factor: multiply by it."),
-        "swaps q and k": Mistake(scores((PRODUCT, 'tl.dot(k, tl.trans(q), input_precision="ieee")')),
-            "Rows belong to queries: Q Kᵀ, not K Qᵀ.", "eq. 10.5"),
-        "stores transposed": Mistake(scores(("t[:, None] * C + row[None, :], P, mask=(t < T)[:, None]",
-                                             "t[None, :] * C + row[:, None], P, mask=(t < T)[None, :]")),
-            "Row t of P belongs to token t: `t[:, None] * C + row[None, :]`.", "eq. 10.2"),
-        "loads the tail without a mask": Mistake(
-            scores(("q_row + col[None, :], mask=(t < T)[:, None], other=0.0", "q_row + col[None, :]")),
-            LOAD_TAIL, "eq. 10.1"),
-        "stores the tail without a mask": Mistake(scores(("row[None, :], P, mask=(t < T)[:, None]", "row[None, :], P")),
-                                                  STORE_TAIL, "eq. 10.1"),
-        "does the first chunk in each program": Mistake(scores(("tl.program_id(0) * C + row", "row")),
-            "Program p has the tokens from p · C on.", "eq. 10.1"),
-        "takes keys to lie as queries do": Mistake(scores(("t[:, None] * k_row", "t[:, None] * q_row")),
-            "k has a row stride of its own, k_row.", "eq. 10.2"),
-        "multiplies in bfloat16": Mistake(scores((PRODUCT, "tl.dot(q.to(tl.bfloat16), tl.trans(k).to(tl.bfloat16))")),
-            "Under the interpreter a product of bfloat16 tiles multiplies bit patterns: the numbers are nonsense. "
-            "Keep float32 here.", "eq. 10.6"),
-        "rounds the scores to bfloat16": Mistake(scores((f"scale * {PRODUCT}",
-                                                         f"(scale * {PRODUCT}).to(tl.bfloat16).to(tl.float32)")),
-            "The scores are rounded to bfloat16 before they are stored in float32: two to three digits are left.",
-            "eq. 10.6"),
-    },
-    hints=("One program, one chunk: load a (C, K) tile of q and one of k.",
-           "The scores are `tl.dot(q, tl.trans(k), input_precision=\"ieee\")`, a (C, C) tile.",
-           "`tl.where(row[:, None] >= row[None, :], P, 0.0)` keeps the lower triangle; the mask of loads and stores is "
-           "`(t < T)[:, None]`."),
-)
-
-
 # -- 10.9 --------------------------------------------------------------------------------------------------------------
 
 def triangles(g):
@@ -571,6 +534,16 @@ exercise(
             "Program p has triangle p, n · n numbers further on for each p.", "eq. 10.2"),
         "stores transposed": Mistake(triangle(("tl.store(X_ptr + at, X", "tl.store(X_ptr + at, tl.trans(X)")),
             "The inverse of a lower triangle is lower: rows are later tokens."),
+        "takes triangles to lie 256 numbers apart": Mistake(
+            triangle(("tl.program_id(0) * n * n", "tl.program_id(0) * 256")),
+            "In memory a triangle has n · n numbers, and the next begins right behind it. Only your tile has 16 · 16.",
+            "eq. 10.2"),
+        "takes rows to lie 16 numbers apart": Mistake(triangle(("i * n + j", "i * 16 + j")),
+            "In memory a row has n numbers. Only your tile is 16 wide.", "eq. 10.2"),
+        "masks rows only": Mistake(triangle(("(i < n) & (j < n)", "(i < n) & (j < 16)")),
+            "The tile sticks out at the right as well: a mask for columns, j < n, is missing.", "eq. 10.1"),
+        "masks columns only": Mistake(triangle(("(i < n) & (j < n)", "(i < 16) & (j < n)")),
+            "The tile sticks out below as well: a mask for rows, i < n, is missing.", "eq. 10.1"),
         "loads the tail without a mask": Mistake(triangle(("A_ptr + at, mask=inside, other=0.0", "A_ptr + at")),
                                                  LOAD_TAIL),
         "stores the tail without a mask": Mistake(triangle(("at, X, mask=inside", "at, X")), STORE_TAIL),

@@ -1,0 +1,87 @@
+"""Exercise 10.8: the scores of a chunk, with their mistakes and hints. The kernel is in tiles.py."""
+
+import torch
+
+from ...tutor import Case, Mistake, exercise
+from ..kernel_answers import ROUNDED, changed, launched
+from . import tiles
+from .problems import LOAD_TAIL, STORE_TAIL, floats
+from .tiles import scores_kernel
+
+
+def chunk_of_keys(g):
+    sizes = [(1, 16, 1.0), (16, 16, 0.5), (20, 32, 0.25), (35, 16, 2.0)]
+    return [Case((floats(g, T, K, step=1), floats(g, T, 2 * K)[:, :K], scale), f"T = {T}, K = {K}")
+            for T, K, scale in sizes]
+
+
+def scores(*pairs):
+    return changed(scores_kernel, *pairs)
+
+
+PRODUCT, LOWER = 'tl.dot(q, tl.trans(k), input_precision="ieee")', "row[:, None] >= row[None, :]"
+
+exercise(
+    id="10.8", title="Scores of a chunk", kind="code", stars=3, minutes=20, equations=("10.1", "10.5"),
+    reference=scores_kernel, alternatives=(tiles.scores_by_sums, tiles.scores_transposed_load),
+    cases=chunk_of_keys, tolerance=2e-6,
+    prepare=launched(tiles.launch_scores, lambda q, k, scale: torch.empty(len(q), 16), exact=True),
+    mutants={
+        "keeps the upper triangle": Mistake(scores((LOWER, "row[:, None] <= row[None, :]")),
+            "Row t is the token that asks, column i the key that is asked: i ≤ t lies *below* the diagonal."),
+        "leaves the diagonal out": Mistake(scores((LOWER, "row[:, None] > row[None, :]")),
+            "A token reads what it has just written: i ≤ t, with the diagonal."),
+        "masks no triangle": Mistake(scores(("    P = tl.where(row[:, None] >= row[None, :], P, 0.0)\n", "")),
+            "Tokens must not see later keys: keep i ≤ t only."),
+        "forgets the scale": Mistake(scores(("scale * tl.dot", "tl.dot")), "P = s · tril(QKᵀ): s is missing."),
+        "multiplies by the scale twice": Mistake(scores(("scale * tl.dot", "scale * scale * tl.dot")),
+                                                 "P = s · tril(QKᵀ): s comes in once."),
+        "scales by 1/√K": Mistake(scores((f"scale * {PRODUCT}", f"{PRODUCT} / tl.sqrt(1.0 * K)")),
+                                  "The scale is given: P = s · tril(QKᵀ), whatever K is."),
+        "uses queries for keys": Mistake(scores((PRODUCT, PRODUCT.replace("(k)", "(q)"))),
+                                         "That is Q Qᵀ: columns belong to keys.", "eq. 10.5"),
+        "takes a softmax": Mistake(
+            scores(("P, 0.0)\n", 'P, -float("inf"))\n    P = tl.exp(P - tl.max(P, 1)[:, None])\n'
+                                 "    P = P / tl.sum(P, 1)[:, None]\n")),
+            "The scores of linear attention go without: P = s · tril(QKᵀ), zeros above the diagonal."),
+        "puts minus infinity above the diagonal": Mistake(scores(("P, 0.0)", 'P, -float("inf"))')),
+            "Minus infinity is for a softmax, which makes zeros of it. Here P itself is used: zeros."),
+        ROUNDED: Mistake(scores((PRODUCT, "tl.dot(q, tl.trans(k))")),
+            "Without `input_precision` a product of float32 is done in tf32: its operands keep ten bits. The "
+            "interpreter ignores that, a GPU does not.", "eq. 10.6"),
+        "divides by the scale": Mistake(scores((f"scale * {PRODUCT}", f"{PRODUCT} / scale")),
+            "The scale s is a factor: multiply by it."),
+        "swaps q and k": Mistake(scores((PRODUCT, 'tl.dot(k, tl.trans(q), input_precision="ieee")')),
+            "Rows belong to queries: Q Kᵀ, not K Qᵀ.", "eq. 10.5"),
+        "stores transposed": Mistake(scores(("t[:, None] * C + row[None, :], P, mask=(t < T)[:, None]",
+                                             "t[None, :] * C + row[:, None], P, mask=(t < T)[None, :]")),
+            "Row t of P belongs to token t: `t[:, None] * C + row[None, :]`.", "eq. 10.2"),
+        "loads the tail without a mask": Mistake(
+            scores(("q_row + col[None, :], mask=(t < T)[:, None], other=0.0", "q_row + col[None, :]")),
+            LOAD_TAIL, "eq. 10.1"),
+        "stores the tail without a mask": Mistake(scores(("row[None, :], P, mask=(t < T)[:, None]", "row[None, :], P")),
+                                                  STORE_TAIL, "eq. 10.1"),
+        "does the first chunk in each program": Mistake(scores(("tl.program_id(0) * C + row", "row")),
+            "Program p has the tokens from p · C on: there it loads, and there it stores.", "eq. 10.1"),
+        "counts columns through the whole sequence": Mistake(
+            scores(("t[:, None] * C + row[None, :], P", "t[:, None] * C + t[None, :], P")),
+            "A row of P has C entries, one for each token of the chunk: its columns are 0 to C − 1 in every chunk.",
+            "eq. 10.2"),
+        "leaves what is above the diagonal unwritten": Mistake(
+            scores(("P, mask=(t < T)[:, None])", "P, mask=(t < T)[:, None] & (row[:, None] >= row[None, :]))")),
+            "The entries above the diagonal are zero, and have to be written: nobody else does."),
+        "takes keys to lie as queries do": Mistake(scores(("t[:, None] * k_row", "t[:, None] * q_row")),
+            "k has a row stride of its own, k_row.", "eq. 10.2"),
+        "multiplies in bfloat16": Mistake(scores((PRODUCT, "tl.dot(q.to(tl.bfloat16), tl.trans(k).to(tl.bfloat16))")),
+            "Under the interpreter a product of bfloat16 tiles multiplies bit patterns: the numbers are nonsense. "
+            "Keep float32 here.", "eq. 10.6"),
+        "rounds the scores to bfloat16": Mistake(scores((f"scale * {PRODUCT}",
+                                                         f"(scale * {PRODUCT}).to(tl.bfloat16).to(tl.float32)")),
+            "The scores are rounded to bfloat16 before they are stored in float32: two to three digits are left.",
+            "eq. 10.6"),
+    },
+    hints=("One program, one chunk: load a (C, K) tile of q and one of k.",
+           "The scores are `tl.dot(q, tl.trans(k), input_precision=\"ieee\")`, a (C, C) tile.",
+           "`tl.where(row[:, None] >= row[None, :], P, 0.0)` keeps the lower triangle; the mask of loads and stores is "
+           "`(t < T)[:, None]`."),
+)
