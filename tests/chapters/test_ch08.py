@@ -75,6 +75,19 @@ def chunks(start, stop, step, end="n + C"):
     return chunkwise
 
 
+def with_X(X, S_out="S + X.mT @ K"):
+    """8.3 with another X, or another update."""
+    def chunkwise(q, k, v, beta, S, C):
+        o = []
+        for Q, K, V, b in zip(*(x.split(C) for x in (q, k, v, beta))):
+            names = dict(Q=Q, K=K, V=V, b=b, S=S, UT=ut_by_solve(K, b))
+            names["X"] = eval(X, names)
+            o.append(Q @ S.mT + (Q @ K.mT).tril() @ names["X"])
+            S = eval(S_out, names)
+        return torch.cat(o), S
+    return chunkwise
+
+
 def tail_by_a_negative_index(q, k, v, beta, S, C):
     o, whole = [v[:0]], len(k) // C
     ends = [slice(n * C, (n + 1) * C) for n in range(whole)] + [slice(-(len(k) - whole * C), None)]
@@ -149,6 +162,12 @@ ANSWERS = {
         "cuts chunks that are too short": [chunks("0", "T", "C", "n + C - 1")],
         "cuts chunks that are too long": [chunks("0", "T", "C", "n + C + 1")],
         "stops after the first chunk": [chunks("0", "T", "C", "C")],
+        "has β in UT and in the errors": [with_X("UT @ (b[:, None] * (V - K @ S.mT))")],
+        "asks the memory with the keys": [with_X("UT @ V - K @ S.mT")],
+        "takes V for U": [with_X("V - UT @ K @ S.mT")],
+        "adds what the memory says": [with_X("UT @ V + UT @ K @ S.mT")],
+        "takes the writes away": [with_X("UT @ (V - K @ S.mT)", "S - X.mT @ K")],
+        "writes along the queries": [with_X("UT @ (V - K @ S.mT)", "S + X.mT @ Q")],
         "reads everything again as the tail where there is none": [tail_by_a_negative_index],
         "returns the memory that entered the last chunk": [returns_the_memory_before],
     },
@@ -174,7 +193,10 @@ ANSWERS = {
                                                    best("[2**i for i in range(math.ceil(math.log2(T)) + 1)]")],
         "charges the padding": [best(work="math.ceil(T / C) * C * cost(C, K, V)")],
         "allows a part of a step": [best(steps="T / C")],
-        "does not round the steps up": [best(steps="T // C")],
+        "rounds the steps down, or takes one more": [best(steps="T // C"), best(steps="T // C + 1")],
+        "rounds the steps to the nearest number": [best(steps="round(T / C)")],
+        "charges a chunk for every token": [best(work="T * C * cost(C, K, V)")],
+        "has the widths in each other's place": [best(work="T * cost(C, V, K)")],
         "stops one power of two early": [best("[2**i for i in range(max(1, int(math.log2(T))))]")],
         "takes lengths that are no powers of two": [best("range(1, T + 1)")],
         "always chooses C = 1": [best(steps="T"), best(steps="C")],

@@ -140,6 +140,8 @@ ANSWERS = {
     "9.3": {
         "right": [one_link(), one_link(dV="(beta * UT1.mT.mT).mT @ dX")],
         "subtracts what the leaving memory says": [one_link("P.mT @ dO - K @ dS.mT")],
+        "has both signs the other way round": [one_link(dS_in="dS - dO.mT @ Q + dV.mT @ K")],
+        "sends the gradient of the memory through P": [one_link("P.mT @ (dO + K @ dS.mT)")],
         "applies beta twice": [one_link(dV="beta[:, None] * (UT1.mT @ (beta[:, None] * dX))")],
         "passes the gradient on unchanged": [one_link(dS_in="dS")],
         "does not transpose P, and does not transpose the inverse": [
@@ -191,6 +193,7 @@ ANSWERS = {
         "right": [joined("W2 - A @ W1", "U2 - A @ U1")],
         "measures the overlap of the later keys with W": [joined("W2 - A @ W1", "U2 - A @ U1", "K2 @ W1.mT")],
         "corrects U only": [joined("W2", "U2 - A @ U1")],
+        "masks what chunk 2 asks of chunk 1": [joined("W2 - A @ W1", "U2 - A @ U1", "(W2 @ K1.mT).tril()")],
         "keeps only the correction": [joined("A @ W1", "A @ U1")],
         "keeps only the correction of U": [joined("W2 - A @ W1", "A @ U1")],
         "puts the rows of the second chunk on top": [lambda *x: tuple(
@@ -205,6 +208,7 @@ ANSWERS = {
         "right": [translated("UT1 @ (b * (v - k @ h))"), translated("UT1 @ (b * v) - UT1 @ (b * k) @ h")],
         "repairs the layout only": [translated("UT1 @ v - UT1 @ k @ h", "q @ h + scale * (q @ k.mT).tril() @ X")],
         "multiplies UT1 by β on the left": [translated("b * (UT1 @ (v - k @ h))")],
+        "scales what the memory says about the keys": [translated("UT1 @ (b * (v - scale * (k @ h)))")],
         "scales twice": [translated("UT1 @ (b * (v - k @ h))", "scale * scale * (q @ h + (q @ k.mT).tril() @ X)")],
         "takes 1/√K whatever the scale": [translated(
             "UT1 @ (b * (v - k @ h))", "q.shape[1] ** -0.5 * (q @ h + (q @ k.mT).tril() @ X)")],

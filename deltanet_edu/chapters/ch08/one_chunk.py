@@ -3,6 +3,7 @@
 import torch
 
 from ...ops.delta_rule.householder import ut_by_solve
+from ...tutor import Mistake
 from ..common import eye_like, loop
 
 
@@ -125,3 +126,34 @@ def change_only(K, S, X):
 
 def transposed_change(K, S, X):
     return S + K.T @ X
+
+
+def writing(what):
+    """A mutant that takes what(K, V, b, S, UT) for X, in outputs and update; b is β as a column."""
+    def f(Q, K, V, beta, S):
+        X = what(K, V, beta[:, None], S, ut_by_solve(K, beta))
+        return Q @ S.T + (Q @ K.T).tril() @ X, S + X.T @ K
+    return f
+
+
+WRITES = {                                                               # of 8.3, whose answer computes X itself
+    "multiplies by β once more": Mistake(reading_and_writing(beta_once_more),
+        "X contains β already, through UT = (I + A)⁻¹ diag(β).", "eq. 8.2"),
+    "has β in UT and in the errors": Mistake(writing(lambda K, V, b, S, UT: UT @ (b * (V - K @ S.T))),
+        "UT = (I + A)⁻¹ diag(β) contains β already, so it multiplies the errors as they are: UT (V − K Sᵀ).",
+        "eq. 8.6"),
+    "adds what the memory says": Mistake(writing(lambda K, V, b, S, UT: UT @ (V + K @ S.T)),
+        "The sign is wrong: what the memory already says is *subtracted*, X = U − W Sᵀ.", "eq. 8.2"),
+    "asks the memory with the keys": Mistake(writing(lambda K, V, b, S, UT: UT @ V - K @ S.T),
+        "Your X is U − K Sᵀ. The old memory is asked in the directions W = UT K, which know what the chunk itself has "
+        "erased: X = U − W Sᵀ.", "eq. 8.2"),
+    "takes V for U": Mistake(writing(lambda K, V, b, S, UT: V - UT @ K @ S.T),
+        "Your X is V − W Sᵀ. The values pass through the triangular system as the keys do: U = UT V.", "eq. 8.2"),
+    "takes the writes away": Mistake(chunk_with(update=lambda K, S, X: S - X.T @ K),
+        "X is what is written, the erasing included, so it is *added* to S.", "eq. 8.4"),
+    "writes along the queries": Mistake(update_along(lambda Q, K, W: Q),
+        "A write ends in the *key*, x kᵀ: that is where it will be found. The query only reads.", "eq. 8.1"),
+    "hands on what the values would have written": Mistake(reading_and_writing(V_for_X, read=False),
+        "The outputs are made of X, and the memory of V. Both need X, what the tokens really write: S + XᵀK.",
+        "eq. 8.4"),
+}

@@ -1,5 +1,7 @@
 """The exercises of chapter 8, with their mistakes and hints; 8.5 and 8.7 are in cost.py, 8.6 in weights.py."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 
@@ -12,7 +14,7 @@ from ..common import KEYS, alone_and_paired, loop, one_head
 from .one_chunk import (after_the_update, all_scaled, beta_once_more, by_the_transition, change_only, chunk_with,
                         from_an_empty_memory, one_chunk, one_chunk_by_loop, one_chunk_residual, reading_and_writing,
                         scores_scaled, transposed_change, U_for_X, update_along, update_with_outputs, V_for_X,
-                        with_softmax, within_the_chunk_only, without_diagonal, without_mask, without_the_solve)
+                        with_softmax, within_the_chunk_only, without_diagonal, without_mask, without_the_solve, WRITES)
 
 # -- 8.1 ---------------------------------------------------------------------------------------------------------------
 
@@ -508,6 +510,7 @@ exercise(
             "tokens: `torch.cat`."),
         "hands each memory on one chunk late": Mistake(states_one_chunk_late,
             "Chunk 3 starts from the memory that chunk *2* leaves. Yours is still the one before that.", "eq. 8.4"),
+        **{name: replace(slip, answer=by_chunks(slip.answer)) for name, slip in WRITES.items()},
         "forgets to return the last memory": Mistake(without_the_last_write,
             "The outputs are right. The state that you return lacks the last token's write."),
     },

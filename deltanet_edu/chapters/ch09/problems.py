@@ -257,6 +257,11 @@ SLIPS_OF_A_LINK = {
     "subtracts what the outputs have read": Mistake(dict(dS_in=lambda dS, reads, asks: dS - reads - asks),
         "O = Q Sᵀ + P X contains the memory with a plus: dOᵀQ is added. Only the errors contain it with a minus.",
         "eq. 9.4"),
+    "has both signs the other way round": Mistake(dict(dS_in=lambda dS, reads, asks: dS - reads + asks),
+        "O = Q Sᵀ + P X contains the memory with a plus, so dOᵀQ is added. The errors R = V − K Sᵀ contain it with a "
+        "minus: dVᵀK is subtracted.", "eq. 9.4"),
+    "sends the gradient of the memory through P": Mistake(dict(dX=lambda K, P, dO, dS: P.T @ (dO + K @ dS.T)),
+        "X goes into the outputs through P, and into the leaving memory without it: Pᵀ dO + K dS′ᵀ.", "eq. 9.4"),
     "drops the gradient that came in": Mistake(dict(dS_in=lambda dS, reads, asks: reads - asks),
         "S′ = S + XᵀK contains S itself: dS′ passes straight through.", "eq. 9.4"),
     "passes the gradient on unchanged": Mistake(dict(dS_in=lambda dS, reads, asks: dS.clone()),
@@ -340,6 +345,10 @@ def with_at_least(small):
     return f
 
 
+def values_where_zero(K, V, beta, S, dX):
+    return dbeta_with(lambda K, b, R, X: torch.where(b == 0, V, X / b))(K, V, beta, S, dX)
+
+
 def zero_without_division(K, V, beta, S, dX):
     return dbeta_with(lambda K, b, R, X: X / b)(K, V, beta, S, dX).nan_to_num(0.0)
 
@@ -380,6 +389,9 @@ exercise(
             "A token with β = 0 still meets a memory in which the earlier tokens of its chunk have written. R does not "
             "know of them.", "eq. 9.7",
             next="Subtract stril(K Kᵀ) X, for every token."),
+        "takes the value for the error where β is zero": Mistake(values_where_zero,
+            "A token with β = 0 meets a memory that says something. Its error is the value *minus* that.", "eq. 9.7",
+            next="Which expression for the error does not pass through x?"),
         **{f"takes at least {small:g} for β": Mistake(with_at_least(small),
             "No NaN any more, but a token with β = 0 now solves a system in which it writes. Its gradient needs the "
             "memory that it really met.", "eq. 9.7",

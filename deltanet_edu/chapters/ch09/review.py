@@ -116,6 +116,8 @@ exercise(
             "written.", "eq. 2.5"),
         "counts from the end": Mistake(lambda beta: weights_of_one_key(beta).flip(0),
             "The weights are right, in reverse: the first entry belongs to v₁."),
+        "fades by the last write only": Mistake(lambda beta: torch.cat([beta[:-1] * (1 - beta[-1:]), beta[-1:]]),
+            "Every later write fades it, not only the last one: a product over all j > i.", "eq. 2.5"),
         "fades by the next write only": Mistake(lambda beta: torch.cat([beta[:-1] * (1 - beta[1:]), beta[-1:]]),
             "Every later write fades it, not only the next one: a product over all j > i.", "eq. 2.5"),
     },
@@ -261,6 +263,11 @@ exercise(
             "The question that chunk 2 puts to the memory is not its keys but W₂, which contains β and what chunk 2 "
             "erases itself.", "eq. 8.4",
             next="In X = U − W Sᵀ, what is multiplied with the memory?"),
+        "masks what chunk 2 asks of chunk 1": Mistake(join_with(overlap=lambda K1, W1, K2, W2: (W2 @ K1.T).tril()),
+            "W₂K₁ᵀ needs no mask: every token of chunk 2 comes after all of chunk 1.", "eq. 5.3"),
+        "masks what chunk 2 asks of chunk 1, and its diagonal": Mistake(
+            join_with(overlap=lambda K1, W1, K2, W2: (W2 @ K1.T).tril(-1)),
+            "W₂K₁ᵀ needs no mask: every token of chunk 2 comes after all of chunk 1.", "eq. 5.3"),
         "measures the overlap of W with W": Mistake(join_with(overlap=lambda K1, W1, K2, W2: W2 @ W1.T),
             "The memory of the first chunk is U₁ᵀK₁. Asking it in the directions W₂ gives W₂K₁ᵀ U₁: the overlap is "
             "with the *keys*.", "eq. 8.4"),

@@ -99,6 +99,11 @@ def adding_what_the_memory_says(q, k, v, beta, UT1, h, scale):
     return scale * (q @ h + (q @ k.T).tril() @ X), h + k.T @ X
 
 
+def scaling_what_the_memory_says(q, k, v, beta, UT1, h, scale):
+    X = UT1 @ (beta[:, None] * (v - scale * k @ h))
+    return scale * (q @ h + (q @ k.T).tril() @ X), h + k.T @ X
+
+
 def translated_cases(g):
     made = delta_inputs(g, "q k v beta S", T=(1, 2, 5), K=3, V=2)
     made += delta_inputs(g, "q k v beta S", T=(3,), K=4, V=4, betas=("large",))
@@ -112,6 +117,9 @@ exercise(
     id="9.11", title="Review: from another library", kind="bug", stars=3, minutes=20, equations=("6.3", "8.4", "8.5"),
     reference=translated, alternatives=(translated_by_the_loop, translated_with_residuals), cases=translated_cases,
     mutants={
+        "scales what the memory says about the keys": Mistake(scaling_what_the_memory_says,
+            "The scale is a factor on the query. The errors ask the memory with the keys, and that is not scaled.",
+            "eq. 8.2"),
         "uses T as if it contained β": Mistake(translated_with(on_k=left_out, on_v=left_out),
             "In this library `UT1` is the inverse alone, so β must be multiplied in where it meets k and v. Yours "
             "writes at full strength.", "eq. 6.3"),
