@@ -3,6 +3,7 @@
 A compiler can be wrong about one head width and right about the next, so nothing is inferred from one case to another.
 """
 
+import time
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -131,6 +132,9 @@ def run(case):
         return result | {"passed": worst <= case.tolerance(), "worst": float(f"{worst:.2e}"), "of": of}
     except Exception as error:                                 # of the compiler, the driver, or the judge about a shape
         return result | {"failure": f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"}
+    finally:
+        if judge.DEVICE == "cuda":                             # the judge's memories in float64 take most of it; others
+            torch.cuda.empty_cache()                           # may need it now
 
 
 def run_all(chosen, processes=1, progress=lambda results, total: results):
@@ -142,7 +146,17 @@ def run_all(chosen, processes=1, progress=lambda results, total: results):
     from multiprocessing import get_context
 
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from progress(pool.map(run, chosen, chunksize=2), len(chosen))                   # neighbors share kernels
+        yield from progress(pool.map(run_patiently, chosen, chunksize=2), len(chosen))         # neighbors share kernels
+
+
+def run_patiently(case, pauses=(5, 20, 60)):
+    """`run`, and again after each of so many seconds while others leave no memory on the GPU."""
+    for pause in pauses:
+        result = run(case)
+        if not result.get("failure", "").startswith("OutOfMemoryError"):
+            return result
+        time.sleep(pause)
+    return run(case)
 
 
 def describe(case, result):

@@ -168,6 +168,18 @@ def test_verify_finds_a_wrong_kernel(two_cases, monkeypatch):
     assert done.exit_code == 1 and "1 of 2 cases are right. Wrong: 1" in done.output
 
 
+def test_verify_waits_for_memory_that_other_processes_have(two_cases, monkeypatch):
+    done, full = [], [{"failure": "OutOfMemoryError: full"}, {"failure": "OutOfMemoryError: full"}, {"passed": True}]
+    monkeypatch.setattr(verify, "run", lambda case: done.append(case) or full[len(done) - 1])
+    assert verify.run_patiently("a case", pauses=(0, 0, 0)) == {"passed": True} and len(done) == 3
+    done.clear()
+    monkeypatch.setattr(verify, "run", lambda case: done.append(case) or {"failure": "OutOfMemoryError: full"})
+    assert "failure" in verify.run_patiently("a case", pauses=(0, 0)) and len(done) == 3
+    done.clear()
+    monkeypatch.setattr(verify, "run", lambda case: done.append(case) or {"failure": "RuntimeError: broken"})
+    assert "failure" in verify.run_patiently("a case", pauses=(0, 0)) and len(done) == 1
+
+
 def test_verify_reports_a_kernel_that_breaks_and_one_that_yields_nan(two_cases, monkeypatch):
     from deltanet_edu import kernels
 
