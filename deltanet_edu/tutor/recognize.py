@@ -74,7 +74,11 @@ def of_changes(exercise, case, expected, outcome):
         return f"it changes its input {name} in place", [
             f"The result is right, but whoever called it still needs {name}. Operations such as `+=` and `add_` write "
             f"into the tensor: use `{name} = {name} + ...`."]
-    return f"it does not write what it should into {names[min(expected.changed)]}", []
+    if missing := sorted(expected.changed.keys() - outcome.changed.keys()):
+        return f"it does not write what it should into {names[missing[0]]}", []
+    astray = (i for i in sorted(expected.changed)
+              if difference(expected.changed[i], outcome.changed[i], exercise.tolerance))
+    return f"it changes {names[next(astray)]}, but not as it should", ["What it returns is right."]
 
 
 def also_changes(exercise, case, expected, outcome):
@@ -172,7 +176,7 @@ def _type(found, exercise):
         return f"it returns one {kind(actual)}, expected {len(expected)} values", []
     if inspect.isgenerator(actual):
         return "it returns a generator", ["It uses `yield`: collect the values and `return` them."]
-    if callable(actual) and not isinstance(actual, torch.Tensor):
+    if inspect.isroutine(actual) or isinstance(actual, (partial, type)):
         return "it returns a function", ["Did you forget to call it?"]
     return f"it returns a {kind(actual)}, expected a {kind(expected)}", []
 

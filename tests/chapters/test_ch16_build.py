@@ -189,6 +189,7 @@ BUILD = {
                                                                   [("self.taps[3] = 1", "self.taps[0] = 1")]],
         "puts the product of both halves through SiLU": [[("F.silu(self.g(y)) * self.u(y)",
                                                            "F.silu(self.g(y) * self.u(y))")]],
+        "replaces the stream by its norm before the MLP": [[("return x + self.d(", "return y + self.d(")]],
         "takes LayerNorms": [[("class Layer(nn.Module)", '''
 class Norm(nn.Module):
     def __init__(self, D, eps):
@@ -210,6 +211,7 @@ class Layer(nn.Module)'''), ("nn.RMSNorm", "Norm")]],
     "16.15": (LOSS, {
         "right": [[]],
         "asks for what it has just read": [[("text[s + 1:s + 1 + T]", "text[s:s + T]")]],
+        "takes the numbers of the starts for the starts": [[("for s in starts]", "for s in range(len(starts))]")]],
         "begins one token too late": [[("text[s + 1:s + 1 + T]", "text[s + 2:s + 2 + T]"),
                                        ("text[s:s + T]", "text[s + 1:s + 1 + T]")]],
         "adds up instead of averaging": [[("y.reshape(-1))", "y.reshape(-1), reduction='sum')")]],
@@ -238,6 +240,8 @@ class Layer(nn.Module)'''), ("nn.RMSNorm", "Norm")]],
                                  ("small, \"weight_decay\": 0.0", "small, \"weight_decay\": decay")]],
         "gives pairs": [[("append(p)", "append((name, p))")]],
         "looks at the columns": [[("p.size(0)", "p.size(1)")]],
+        "goes by the word weight, among matrices": [[("p.dim() == 2 and p.size(0) > 8",
+                                                      "'weight' in name and p.dim() == 2")]],
         "spares the embedding": [[("p.dim() == 2", "'embed' not in name and p.dim() == 2")]],
         "leaves the second group empty": [[("            small.append(p)", "            pass")]],
         "decays whatever has more than one dimension": [[("p.dim() == 2", "p.dim() >= 2")]],
@@ -263,6 +267,7 @@ class Layer(nn.Module)'''), ("nn.RMSNorm", "Norm")]],
         "confuses steps and warmup": [[("steps, warmup)", "warmup, steps)")]],
         "sets the rate of one group only": [[("in opt.param_groups:", "in opt.param_groups[:1]:"),
                                              ("decay), betas", "decay), lr=lr, betas")]],
+        "takes all windows for the steps": [[("rate(n, steps, warmup)", "rate(n, starts.numel(), warmup)")]],
         "takes a step for each window": [[
             ("        opt.zero_grad()\n        loss = loss_of(model, text, starts[n - 1], T)\n        loss.backward()\n"
              "        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)\n        opt.step()\n"
@@ -292,6 +297,9 @@ class Layer(nn.Module)'''), ("nn.RMSNorm", "Norm")]],
         "warms up for one step, or a twentieth": [[("// 10", "// 20")]],
         "warms up for ten steps": [[("max(1, len(starts) // 10)", "10")]],
         "has a tenth of the rate": [[("0.01", "0.001")]],
+        "has ten times the rate": [[("0.01", "0.1")]],
+        "clips at 0.1": [[("0.1, 1.0", "0.1, 0.1")]],
+        "decays with 0.01": [[("0.1, 1.0", "0.01, 1.0")]],
         "reads windows of 63 tokens": [[("64", "63")]],
         "exchanges decay and clipping": [[("0.1, 1.0", "1.0, 0.1")]],
         "decays nothing": [[("0.01, 0.1", "0.01, 0.0")]],

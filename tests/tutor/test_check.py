@@ -1,5 +1,6 @@
 """What a check says about an answer: its states, named mistakes, and what it can tell about unknown ones."""
 
+from functools import partial
 
 import numpy as np
 import pytest
@@ -200,6 +201,8 @@ UNKNOWN = [
     (double, lambda x: [2 * x], "it returns a list of 1", ""),
     (double, lambda x: "x", "it returns a str, expected a tensor", ""),
     (double, lambda x: double, "it returns a function", "Did you forget to call it?"),
+    (double, lambda x: partial(double, x), "it returns a function", "Did you forget to call it?"),
+    (double, lambda x: torch.nn.Linear(5, 5), "it returns a Linear, expected a tensor", ""),
     (double, lambda x: (y for y in x), "it returns a generator", "yield"),
     (double, lambda x: 2 * x.mT,
      "its shape is (5, 3), expected (3, 5): its dimensions are in another order", "transposed"),

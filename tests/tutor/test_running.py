@@ -129,6 +129,8 @@ def test_a_result_and_an_argument_that_changes():
     exercise = make(step, cases=cases, mutants={})
     assert grade(exercise, step)
     assert grade(exercise, lambda x, w: (w - x).sum()).headline == "it does not write what it should into w"
+    other = grade(exercise, lambda x, w: [(w - x).sum(), w.sub_(2 * x)][0])
+    assert other.headline == "it changes w, but not as it should" and "it returns is right" in other.text
     assert grade(exercise, lambda x, w: [w.sub_(x), x.zero_()][0].sum()).headline == "it changes its input x in place"
 
 

@@ -76,17 +76,18 @@ def adamw(grouped, lr, betas=(0.9, 0.95), **more):
 
 def fit_with(make=adamw, grouped=groups, share=rate, loss=loss_of, clipping=clipped, zero="before", renew=False,
              late_rate=False, stepping=True, compound=False, peak=lambda lr: lr, asked=None, told=None,
-             which=None, early=False, twice=False, groups_set=2, scaled=False, flat=False):
+             which=None, early=False, twice=False, groups_set=2, scaled=False, flat=False, count=len):
     """A mutant. make(groups, lr), grouped(named, decay), share(step, steps, warmup), loss(...), clipping(p, clip);
     zero: when gradients are zeroed, "before" backward, "between" it and the step, or "never"; renew: a new optimizer
-    each step; told(losses); which(step, steps): which windows; early: a step before `backward`."""
+    each step; told(losses); which(step, steps): which windows; early: a step before `backward`; count(starts): how many
+    steps the schedule is told."""
     def f(model, text, starts, T, lr, decay, clip, warmup):
         steps, losses = len(starts), []
         optimizer = make(grouped(list(model.named_parameters()), decay), lr)
         for step in range(1, steps + 1):
             if renew:
                 optimizer = make(grouped(list(model.named_parameters()), decay), lr)
-            size = share(step, steps, warmup) * (optimizer.param_groups[0]["lr"] if compound else peak(lr))
+            size = share(step, count(starts), warmup) * (optimizer.param_groups[0]["lr"] if compound else peak(lr))
             if not late_rate:
                 set_rate(optimizer, size, groups_set)
             row = starts.flatten()[step - 1:step] if flat else starts[which(step, steps) if which else step - 1]
@@ -284,6 +285,8 @@ SLIPS = {
         "There are two groups, and each has a rate of its own: set it in every `group` of `optimizer.param_groups`."),
     "confuses steps and warmup": Mistake(dict(share=lambda step, steps, warmup: swapped_rate(step, steps, warmup)),
         "The order is `rate(step, steps, warmup)`: all steps first, then those of the warmup."),
+    "takes all windows for the steps": Mistake(dict(count=torch.numel),
+        "`starts` has a row for each step: `len(starts)` steps. With all its windows the rate falls too slowly."),
     "divides the loss by the steps": Mistake(dict(scaled=True),
         "The gradient is that of the loss itself. Divided by the number of steps it is hardly ever clipped."),
     "reads one window a step": Mistake(

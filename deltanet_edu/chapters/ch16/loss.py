@@ -126,6 +126,9 @@ SLIPS_OF_THE_LOSS = {
         "eq. 16.1"),
     "takes starts for numbers of windows": Mistake(dict(window=in_windows),
         "A start is the place of a token in the text: the window begins there, not at start · T."),
+    "takes the numbers of the starts for the starts": Mistake(
+        dict(window=lambda text, starts, T: text[torch.arange(len(starts))[:, None] + torch.arange(T + 1)]),
+        "Window b begins at `starts[b]`, not at b."),
     "ignores the starts": Mistake(dict(window=lambda text, starts, T: text[:T + 1].expand(len(starts), -1)),
         "Every window is the beginning of the text. Window b begins at `starts[b]`."),
     "begins all windows at the first start": Mistake(

@@ -108,7 +108,8 @@ LAWS = {
     "has too few norms": "Two RMSNorms a block and one before the head, each with D weights of its own.",
     "makes another number of blocks": "There should be as many blocks as `layers` says, each with weights of its own.",
     "has another size than it was given": "Vocabulary, width and number of heads are those that it is made with.",
-    "has other parameters than the model of the book": "Compare the shapes with those in the text.",
+    "has other parameters than the model of the book":
+        "Compare the shapes with those in the text. A tensor of a model's counts only as an `nn.Parameter`.",
     "leaves weights unused":
         "These weights get no gradient, so the output does not depend on them. Is a block, a norm or a matrix skipped, "
         "or another used twice?",

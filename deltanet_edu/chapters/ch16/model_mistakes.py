@@ -103,6 +103,11 @@ def from_the_norm(x, norm_1, mix, norm_2, mlp):
     return x + mlp(norm_2(x))
 
 
+def norm_before_the_mlp(x, norm_1, mix, norm_2, mlp):
+    x = norm_2(x + mix(norm_1(x)))
+    return x + mlp(x)
+
+
 def doubled(x, norm_1, mix, norm_2, mlp):
     x = x + mix(norm_1(x))
     return 2 * x + mlp(norm_2(x))
@@ -232,6 +237,8 @@ SLIPS = {
         "has read."),
     "replaces the stream by its norm": Mistake(dict(block=from_the_norm),
         "The mixer's output is added to the stream itself, not to its norm: x + mixer(norm(x))."),
+    "replaces the stream by its norm before the MLP": Mistake(dict(block=norm_before_the_mlp),
+        "The MLP's output is added to the stream itself, not to its norm: x + mlp(norm(x))."),
     "doubles the stream": Mistake(dict(block=doubled),
         "x + mlp(norm(x)): the stream is there once. Is x added a second time?"),
     "puts the MLP before the mixer": Mistake(dict(block=mlp_first), "First the mixer, then the MLP."),

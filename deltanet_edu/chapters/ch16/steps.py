@@ -296,6 +296,9 @@ exercise(
         "goes by the word weight": Mistake(grouped(lambda name, p: name.endswith("weight")),
             "The weights of a norm are called `weight` as well. Look at the shape: names differ from one model to the "
             "next."),
+        "goes by the word weight, among matrices": Mistake(
+            grouped(lambda name, p: name.endswith("weight") and p.ndim == 2),
+            "Names differ from one model to the next, and W_β is called `weight` as well. Count the rows."),
         "gives names": Mistake(grouped(finish=with_names),
             "An optimizer needs the parameters themselves, not what they are called."),
         "gives pairs": Mistake(grouped(finish=with_pairs),
