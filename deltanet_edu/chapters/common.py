@@ -97,7 +97,7 @@ class WithoutSquare:
     name: of the mutant that forms one. args: of the answer, by name.
     """
 
-    as_given = True
+    as_given = True                                                      # it hands the answer on
 
     def __init__(self, name, args):
         self.name, self.args = name, args
