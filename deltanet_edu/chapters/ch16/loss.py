@@ -187,6 +187,7 @@ def loss_cases(g):
 class WithGradient:
     """The judge (`prepare`): values are compared as they are; then the loss must lead back to the weights."""
 
+    as_given = True                                                      # the cases are the answer's own
     law = "returns a loss without its gradient"
     said = ("A number like that of `.item()` has forgotten how it was made, and stage 6 cannot go backward from it. "
             "Return the tensor itself.")
