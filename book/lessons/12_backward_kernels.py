@@ -537,7 +537,7 @@ picture.losses({"token loop": by_loop, "kernels": by_kernel, "kernels with a gra
 # say something else.
 
 # %%
-gpu = read_result("delta_rule_h100")                        # None without the folder results, as in Colab
+gpu = read_result("race_h100")                              # None without the folder results, as in Colab
 names = {"chunkwise": "the package", "fla chunk": "flash-linear-attention", "softmax attention": "softmax attention"}
 times = {}
 for shape, row in gpu["shapes"].items() if gpu else ():
@@ -557,18 +557,25 @@ if gpu:
 # *Shapes are sequences × tokens, heads × width. The number at the end of each bar: how many times as long as the forward pass the backward pass takes.*
 #
 # A way to read it: (12.4) over the bandwidth is the least that moving these bytes can take, and what the forward pass must move is
-# $e\,(2d_k + 2d_v)$ and some $\mathbf{T}$. (These times are older than the groups of chunks: one memory a chunk, as (12.4) counts.) Expect two
-# shapes near that, and the short one, 4 × 2,048, far above: there the launches themselves take most of the time (chapter 13).
+# $e\,(2d_k + 2d_v)$ and some $\mathbf{T}$. All shapes of width 128 here go by groups of sixteen chunks: one memory of sixteen, $S$ twice as wide. Expect
+# three of them at some 1.4 times that, and the short one, 4 × 2,048, far above: there the launches themselves take most of the time
+# (chapter 13). The last line is what the GPU's own counters have seen at 4 × 4,096, of all kernels of the backward pass.
 
 # %%
 if gpu:
-    bytes_moved, bandwidth = sum(parts.values()), gpu["ceilings"]["byte/s"]
-    print(f"K = V = 128: {bytes_moved} bytes at {bandwidth / 1e12:.2f} TB/s take at least {1e9 * bytes_moved / bandwidth:.2f} ns")
+    grouped = parts | {"memories": parts["memories"] * 3 // 2 // 16}
+    bandwidth = gpu["ceilings"]["byte/s"]
+    for name, part in {"one memory a chunk": parts, "one a group": grouped}.items():
+        size = sum(part.values())
+        print(f"K = V = 128, {name}: {size} bytes at {bandwidth / 1e12:.2f} TB/s take at least {1e9 * size / bandwidth:.2f} ns")
     for shape in (shape for shape in times if shape.endswith("128")):
         print(f"{shape:18} {times[shape]['the package'][1]:.2f} ns measured")
+    if profiled := read_result("ncu_h100"):
+        megabytes = sum(row["DRAM MB read"] + row["DRAM MB written"] for row in profiled["launches"][2:])
+        print(f"counted by the GPU: {1e6 * megabytes / (4 * 4096 * 64):.0f} bytes")
 
 # %% [markdown]
-# And the kernels of this chapter's exercises, as the solutions write them? Expect them at some two thirds of the package's speed.
+# And the kernels of this chapter's exercises, as the solutions write them? Expect them at about half of the package's speed.
 
 # %%
 if raced := read_result("chapter12_h100"):

@@ -75,6 +75,7 @@ def single_calls(times, unit="ms"):
                                      ("minimum", min(t), colors.green, ":")):
             ax.axhline(y, color=color, ls=dash, label=f"{what} {y:.3f}")
         ax.set(title=name, xlabel="call", yscale="log")
+        ax.yaxis.get_minor_locator().set_params(subs=(2, 3, 5))
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter("{x:g}")
         ax.tick_params(axis="y", which="both", labelsize=8.5)
