@@ -326,7 +326,8 @@ show(forward.inverse_of_16)
 # %% [markdown]
 # The blocks to the left follow by eq. 10.8, one row of blocks at a time: $X_{ij} = \sum_n (-X_{ii} A_{in}) X_{nj}$. What stands in brackets waits for no row above. So
 # from one row to the next there is a single product in the chain. A tile in registers has no addresses to cut it by: reshape it to (m, 16, m, 16), bring both block
-# numbers to the end, and split.
+# numbers to the end, and split. (For the diagonal alone there is a shorter way, into a stack: keep what has the same block number twice, and sum over one of the two. Back
+# again: repeat each block, and mask with the same comparison.)
 
 # %%
 show(forward.apart)

@@ -108,7 +108,7 @@ check("11.4", last_memory)
 #
 # Grid and arguments: `(B * N * H,)`, `(k, beta, UT_low, T, H, K, C, LEVELS)`, with $N = \lceil T / C \rceil$ chunks and $C = 2^{\mathtt{LEVELS}}$.
 # Row t of `UT_low` belongs to token t, with all its C entries: zeros on and above the diagonal are stored as well.
-# Two small functions may help; how you divide the work is up to you, and only `inverse_kernel` is checked. Corners in the whole of the tile are enough. On a GPU it pays to have the small ones in a stack of blocks of 16 x 16, as the package has.
+# Two small functions may help; how you divide the work is up to you, and only `inverse_kernel` is checked. Corners in the whole of the tile are enough. On a GPU it pays to have the small ones in a stack of blocks of 16 x 16, as the lesson says.
 
 # %% tags=["nbval-check-output"]
 @triton.jit
