@@ -367,7 +367,7 @@ print("every weight as without the interruption, bit for bit:", same)
 # A run can go on with another number of them. How much faster are two, at the paper's smaller size? Each takes as many
 # windows as one alone: the batch doubles, and a step gets no shorter.
 #
-# What takes longer than a lesson, or a GPU, is stored with the book, or the command that makes it.
+# What needs a GPU or hours is stored with the book, or else the command that makes it.
 
 # %%
 def times(option, *values):
