@@ -45,7 +45,7 @@ def grade_value(exercise, answer):
         wrong = exercise.prepared(mistake.answer)
         near, read = _near(exercise, mistake.answer), plain(wrong, given)
         if difference(wrong, read, near) is None or is_rounded(wrong, read):
-            return named(exercise, name, mistake, [_yours(answer)])
+            return named(exercise, name, mistake, [_yours(answer)], certain=not _is_bare(answer))
     found = difference(right, answer, exercise.tolerance)
     if found.kind == "type":
         headline, advice = f"expected {_a(found.expected)}, got {_a(found.actual)}", []
@@ -55,6 +55,11 @@ def grade_value(exercise, answer):
         headline, advice = of_value(
             right, answer, exercise.tolerance, exercise.givens, exercise.working) or ("not yet", [])
     return fail(exercise, headline, [*map(Part, advice), _yours(answer), _hint(exercise)])
+
+
+def _is_bare(answer):
+    """Whether an answer is a number, several, or letters: other slips may lead to the same."""
+    return all(map(_is_bare, answer)) if isinstance(answer, (tuple, list)) else isinstance(answer, (int, float, str))
 
 
 def _near(exercise, wrong):
@@ -246,14 +251,15 @@ def not_attempted(exercise):
     return Verdict(exercise.id, exercise.title, "open", headline)
 
 
-def named(exercise, name, mistake, shown):
-    """The verdict on a recognized mistake."""
+def named(exercise, name, mistake, shown, certain=True):
+    """The verdict on a recognized mistake. Not certain: what was done is guessed; what the answer is, is seen."""
     diagnosis = mistake.diagnosis.strip()
     if mistake.equation:
         stem, period = (diagnosis[:-1], ".") if diagnosis.endswith(".") else (diagnosis, "")
         diagnosis = f"{stem} ({mistake.equation}){period}"
     following = Part(f"Next: {mistake.next}") if mistake.next else _hint(exercise)
-    headline = name if name[0].isupper() else f"it {name}"
+    looks = "" if certain or name.split()[0] in ("is", "has", "gives", "says", "names") else "looks as if it "
+    headline = name if name[0].isupper() else f"it {looks}{name}"
     return Verdict(exercise.id, exercise.title, "fail", headline, (Part(diagnosis), *shown, following), name)
 
 
