@@ -34,7 +34,7 @@ check("2.1", write)
 lines("2.2")
 
 # %% [markdown]
-# Give the labels in order, as one string. There is more than one right answer.
+# Give the labels in order, the `return` among them, as one string. There is more than one right answer.
 
 # %%
 answer = None

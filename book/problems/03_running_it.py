@@ -26,7 +26,7 @@ check("3.1", answer)
 #
 # These lines take a gradient one token back. In: the memory `S` after this token's write, and `dS`, what *later* tokens have
 # sent back for it, $dS_{t+1}M_{t+1}$. Out: the gradients of `q` and `v`, and the gradient of the memory before the write. The lines are shuffled, and two do not belong.
-# Give the labels in order, as one string. There is more than one right answer.
+# Give the labels in order, the `return` among them, as one string. There is more than one right answer.
 
 # %%
 lines("3.2")
@@ -39,7 +39,7 @@ check("3.2", order)
 # %% [markdown]
 # ## 3.3
 #
-# All gradients of the loop, by hand. The forward pass and the beginning of the backward step are there; the last five lines are yours.
+# All gradients of the loop, by hand. The forward pass and the beginning of the backward step are there; the last five lines of the loop are yours.
 # Try $dv$ and $d\beta$ first. The arrays may be filled entry by entry: `dq[t] = ...`.
 
 # %%
@@ -62,7 +62,7 @@ check("3.3", backward)
 # %% [markdown]
 # ## 3.4
 #
-# A kernel has saved what each token wrote, $u = \beta\,(v - Sk)$, and has computed $dv = \beta\,dS\,k$. Somebody noticed that $d\beta$ can be
+# A kernel has saved what each token wrote, its β included, $u = \beta\,(v - Sk)$, and has computed $dv = \beta\,dS\,k$. Somebody noticed that $d\beta$ can be
 # had from these two. It passed all tests with random $\beta$. Then a model with padded sequences was trained, and its loss became NaN.
 
 # %%

@@ -105,7 +105,7 @@ check("4.6", clock)
 # ## 4.7
 #
 # The columns of `S` are shuffled, one swap after the other; `swaps` holds pairs of places, (n, 2). These lines do it with one mirror a swap.
-# They are out of order, and two of them do not belong. Give the labels in order, as one string.
+# They are out of order, and two of them do not belong. Give the labels in order, the `return` among them, as one string.
 
 # %%
 lines("4.7")

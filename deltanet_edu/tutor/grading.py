@@ -45,7 +45,8 @@ def grade_value(exercise, answer):
         wrong = exercise.prepared(mistake.answer)
         near, read = _near(exercise, mistake.answer), plain(wrong, given)
         if difference(wrong, read, near) is None or is_rounded(wrong, read):
-            return named(exercise, name, mistake, [_yours(answer)], certain=not _is_bare(answer))
+            certain = exercise.kind == "open" or not _is_bare(answer)     # what is open is judged by what it is
+            return named(exercise, name, mistake, [_yours(answer)], certain)
     found = difference(right, answer, exercise.tolerance)
     if found.kind == "type":
         headline, advice = f"expected {_a(found.expected)}, got {_a(found.actual)}", []

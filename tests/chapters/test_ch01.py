@@ -136,7 +136,9 @@ ANSWERS = {
         "lets tokens see the rest of their chunk": ["DFGACEB"],
     },
     "1.7": {
-        "makes every overlap positive": [slow_waves, torch.relu, lambda x: torch.softmax(x, -1), lambda x: x * x],
+        "makes every overlap positive": [slow_waves, lambda x: (x.repeat(1, 2).abs() + 1) ** 2],
+        "makes every overlap positive, with K features": [torch.relu, lambda x: torch.softmax(x, -1)],
+        "squares the entries, not the overlap": [lambda x: x**2, lambda x: torch.einsum("ni,ni->ni", x, x)],
         "has many features in K directions": [lambda x: x.repeat(1, x.shape[1])],
         "keeps K features": [torch.sin, lambda x: x],
         "returns a column for each key": [lambda x: (x[:, :, None] * x[:, None]).flatten(1).T],

@@ -132,7 +132,8 @@ ANSWERS = {
         "leaves both memories right": [([(1.0, 0.0), (0.6, 0.8)], [0.0, 0.0]), ([(0.6, 0.8)] * 3, [0, 0, 0])],
         "leaves the delta rule right": [([(1, 0), (0.6, 0.8), (1, 0)], [1, -1, 1]), ([(1, 0), (-1, 0)], [2, -2])],
         "lets the delta rule win, after 3 pairs": [([(1, 0), (0.6, 0.8), (0.6, 0.8)], [1, 3, 3])],
-        "makes both equally wrong": [([(1.0, 0.0), (0.8, 0.6)], [0.0, 2.0])],
+        "gives the first pair no value": [([(1.0, 0.0), (0.8, 0.6)], [0.0, 2.0]), ([(0, 1), (0, 1)], [0, -1])],
+        "makes both equally wrong": [([(1.0, 0.0), (0.8, 0.6)], [-1.0, -0.4])],
     },
 }
 
@@ -144,6 +145,7 @@ def test_verdicts(id, answer, name):
 
 @pytest.mark.parametrize("answer, says", [
     (([(1.0, 0.0), (2.0, 0.0)], [1.0, 2.0]), "length 1"),
+    (([(1.0, 0.0), (0.8, 0.8)], [1.0, 2.0]), "key 2 of yours has length 1.131371"),
     (([(1.0, 0.0)], [1.0, 2.0]), "v has shape (2,)"),
     ("both", "give a pair"),
 ])

@@ -33,6 +33,10 @@ ANSWERS = {
         "gives minus the gradient of the value": [-0.3],
         "asks the memory with the query": [-0.96],
     },
+    "3.2": {
+        "right": ["BEFAD"],
+        "takes its own output away in the end": ["BEFAGD", "EBFAGD", "BFAEGD", "BFAGED"],
+    },
     "3.3": {
         "right": [swept(), swept(dk=right_with_dv)],
         "counts beta twice in dk": [swept(dk=second_term_with_dv)],

@@ -60,6 +60,7 @@ def swap_keys(p, scale):
     ("4.4", along(lambda S, k, b: S @ (torch.eye(len(k)).double() - b * torch.outer(k, k))), "forms a K × K matrix"),
     ("4.4", along(lambda S, k, b: S - b * (S @ k)[:, None] * k), "right"),
     ("4.4", along(lambda S, k, b: S - b * torch.outer(k, S @ k)), "turns the outer product around"),
+    ("4.5", "abe", "is wrong about d"),
     ("4.5", "ade", "is wrong about b"),
     ("4.5", "a, b", "is wrong about d, e"),
     ("4.5", "abcdef", "takes all of them"),

@@ -178,7 +178,7 @@ ANSWERS = {
             "asks the memory with the query": [((1, 2), (1, 0), 3, 0.5, (1, 1))],
             "surprises the memory": [((1, 2), (1, 0), 5, 1, (1, 0)), ((1, 2), (1, 1), 1.5, 0.5, (1, 0))],
             "has the sign wrong": [((1, 2), (1, 0), -1, 0.5, (1, 0))],
-            "takes a value of zero for nothing to write": [((1, 2), (1, 0), 0, 0.5, (1, 0))]},
+            "writes 0 where the memory says something else": [((1, 2), (1, 0), 0, 0.5, (1, 0))]},
     "9.8": {
         "right": [fading(lambda b, i: b[i] * (1 - b)[i + 1:].prod())],
         "fades by all other writes": [fading(lambda b, i: b[i] * torch.cat([1 - b[:i], 1 - b[i + 1:]]).prod())],

@@ -70,8 +70,10 @@ def _judgment(phi, keys, features, K):
     signal, crosstalk = overlaps.diagonal().mean(), overlaps[~torch.eye(len(keys), dtype=torch.bool)]
     if (crosstalk / signal).square().mean() <= 1 / (2 * K):              # the plain keys have 1 / K
         return "room for twice as many pairs"
+    if features.shape == keys.shape and torch.allclose(features, keys * keys):
+        return "no more room: the squares of the entries alone"
     if (crosstalk >= 0).all():
-        return "not enough room: every overlap is positive"
+        return "not enough room: every overlap is positive" + ", and K features or fewer" * (features.shape[1] <= K)
     if torch.linalg.matrix_rank(features) <= K:
         why = "K features or fewer" if features.shape[1] <= K else "many features, but in K directions"
         return f"no more room: {why}"
@@ -91,7 +93,15 @@ exercise(
             "A linear map adds columns, not directions: all φ(k) lie in one K-dimensional plane. Put "
             "something nonlinear into φ.", "eq. 1.7",
             next="What is the rank of `phi(keys)`?"),
-        "makes every overlap positive": Mistake(lambda x: elu(x) + 1,
+        "squares the entries, not the overlap": Mistake(lambda x: x * x,
+            "The square of k_i·k_j is made of *all* products of two entries. Yours are those of an entry with itself: "
+            "K features, which are never negative, so that no two terms of the crosstalk cancel.", "eq. 1.9",
+            next="How many products of two entries has a key?"),
+        "makes every overlap positive, with K features": Mistake(lambda x: elu(x) + 1,
+            "Where every overlap is positive, no two terms of the crosstalk cancel: it grows like N, not like √N. "
+            "And a memory with K columns has room for about K pairs, whatever function made the features.", "eq. 1.7",
+            next="How can more than K features be made of a key, and how can they have different signs?"),
+        "makes every overlap positive": Mistake(lambda x: elu(projected(x)) + 1,
             "Where every overlap is positive, no two terms of the crosstalk cancel: it grows like N, not like √N. "
             "Features without signs do this, and so do waves that hardly change from one key to another.", "eq. 1.6",
             next="How can a feature of two different keys have different signs?"),

@@ -15,7 +15,7 @@ from ..common import one_head
 # -- 1.1 What does it say? ---------------------------------------------------------------------------------------------
 
 exercise(
-    id="1.1", title="What does it say?", kind="predict", stars=1, minutes=5, equations=("1.2", "1.5"),
+    id="1.1", title="What does it say?", kind="predict", stars=1, minutes=5, equations=("1.2",),
     reference=-0.8,
     working=(by_hand.first_reading,),
     mutants={
@@ -25,7 +25,7 @@ exercise(
             next="What is (0.6, 0.8)·(0, 1)?"),
         "counts the value of the nearest key in full": Mistake(-1.0,
             "The nearest key is the second one, but it is not *equal* to the question: its value counts 0.8 times, not "
-            "once. Nor is the sum divided by its weights, which would give -1 too.", "eq. 1.5"),
+            "once. Nor is the sum divided by its weights, which would give -1 too.", "eq. 1.2"),
         "drops the sign of the value": Mistake(0.8,
             "The overlap is right. The value stored under that key is -1.", "eq. 1.2"),
         "reads the first column": Mistake(1.4,
@@ -36,13 +36,13 @@ exercise(
             "first value get the overlap 0.8 of the second key: 2 · 0.8 - 1 would be 0.6 too.", "eq. 1.2"),
         "gives the first value full weight": Mistake(1.2,
             "2 - 0.8: the second value is weighted rightly. The first key, (1, 0), has the overlap 0 with the "
-            "question, so its value counts nothing.", "eq. 1.5"),
+            "question, so its value counts nothing.", "eq. 1.2"),
         "returns the first value": Mistake(2.0,
-            "The first key, (1, 0), is at a right angle to the question (0, 1): its value counts nothing.", "eq. 1.5"),
+            "The first key, (1, 0), is at a right angle to the question (0, 1): its value counts nothing.", "eq. 1.2"),
         "gives the overlap to the first value": Mistake(1.6,
-            "2 · 0.8: the overlap 0.8 is that of the *second* key, whose value is -1.", "eq. 1.5"),
+            "2 · 0.8: the overlap 0.8 is that of the *second* key, whose value is -1.", "eq. 1.2"),
         "takes the other entry of the key": Mistake(-0.6,
-            "-1 · 0.6 is the overlap with (1, 0). The question is (0, 1).", "eq. 1.5"),
+            "-1 · 0.6 is the overlap with (1, 0). The question is (0, 1).", "eq. 1.2"),
         "gives the memory instead of the answer": Mistake((1.4, -0.8),
             "That is S, the whole memory. Reading it with (0, 1) gives one number.", "eq. 1.2"),
         "corrects while it writes": Mistake(-1.76,
@@ -61,10 +61,10 @@ exercise(
             "eq. 1.2"),
         "adds the overlap of the two keys": Mistake(0.4,
             "2 · 0.6 - 0.8: the overlap 0.6 is that of the two *keys*. A value counts by the overlap of its key with "
-            "the question, and (1, 0)·(0, 1) is 0.", "eq. 1.5"),
+            "the question, and (1, 0)·(0, 1) is 0.", "eq. 1.2"),
         "adds the two values": Mistake(1.0,
             "2 - 1 gives both values full weight. Their weights are the overlaps 0 and 0.8, and not the entries of the "
-            "second key: 2 · 0.8 - 0.6 would be 1 too.", "eq. 1.5"),
+            "second key: 2 · 0.8 - 0.6 would be 1 too.", "eq. 1.2"),
     },
     hints=("The memory is one row of two numbers. Write it down: it is empty, then the first pair is "
            "added, then the second.",

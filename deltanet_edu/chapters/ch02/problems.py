@@ -169,7 +169,7 @@ exercise(
 # -- 2.2 Erase, then write ---------------------------------------------------------------------------------------------
 
 exercise(
-    id="2.2", title="Erase, then write", kind="order", stars=1, minutes=5, equations=("2.5",),
+    id="2.2", title="Erase, then write", kind="order", stars=1, minutes=5, equations=("2.4", "2.5"),
     reference="ECDABF", alternatives=("EDCABF", "ECADBF"),
     cases=lambda g: [Case((real([1.0, -1.0, 2.0])[:len(case.args[1])], *case.args), case.note) for case in writes(g)],
     prepare=order_the_lines(

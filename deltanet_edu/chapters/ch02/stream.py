@@ -17,8 +17,10 @@ def read_stream(answer):
     if k.ndim != 2 or k.shape[1] != 2 or v.shape != k.shape[:1] or not 1 <= len(k) <= 4:
         raise AnswerError(f"k has shape {tuple(k.shape)} and v has shape {tuple(v.shape)}, "
                           "expected (T, 2) and (T,) with T from 1 to 4")
-    if (k.norm(dim=-1) - 1).abs().max() > 1e-6:
-        raise AnswerError("every key must have length 1; `(0.6, 0.8)` and `(cos a, sin a)` do")
+    lengths = k.norm(dim=-1)
+    if (off := (lengths - 1).abs()).max() > 1e-6:
+        raise AnswerError(f"every key must have length 1; `(0.6, 0.8)` and `(cos a, sin a)` do, "
+                          f"key {off.argmax() + 1} of yours has length {lengths[off.argmax()]:.7g}")
     return k, v
 
 
@@ -39,6 +41,8 @@ def which_memory_wins(answer):
         return "the delta rule says exactly the first value"
     if additive < delta - 1e-6:
         return "the additive memory is nearer"
+    if len(k) == 2 and v[0] == 0:
+        return "both memories are equally wrong: the first value is 0"
     said = "the delta rule is nearer" if delta < additive - 1e-6 else "both memories are equally wrong"
     return said if len(k) == 2 else f"{said}, after {len(k)} pairs"
 
@@ -71,7 +75,11 @@ exercise(
             "Each further pair moves both memories again, and at the end the delta rule is nearer. Two pairs are "
             "enough: let the second value *contradict* the first.", "eq. 2.3")
            for more, v in (([(0.8, 0.6)], [1.0, 1.0, 1.0]), ([(0.8, 0.6), (0.6, 0.8)], [1.0, 1.0, 1.0, 1.0]))},
-        "makes both equally wrong": Mistake(([(1.0, 0.0), (0.6, 0.8)], [0.0, 1.0]),
+        "gives the first pair no value": Mistake(([(1.0, 0.0), (0.6, 0.8)], [0.0, 1.0]),
+            "The delta rule writes v₂ minus what the memory says for k₂. With v₁ = 0 it says nothing yet: there is "
+            "nothing to take out, and both rules write the same.", "eq. 2.3",
+            next="Give the first pair a value. What does the memory say for k₂ then?"),
+        "makes both equally wrong": Mistake(([(1.0, 0.0), (0.6, 0.8)], [1.0, 0.3]),
             "With c = k₁ᵀk₂, adding writes v₂ under the second key, and the delta rule v₂ - c v₁. Here the "
             "two are equally large.", "eq. 2.3",
             next="Which v₂ makes v₂ - c v₁ larger than v₂?"),

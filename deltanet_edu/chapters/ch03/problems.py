@@ -37,7 +37,7 @@ exercise(
         "multiplies by beta and climbs": Mistake(0.6,
             "Two slips: β multiplies *minus* the error, and the derivative with respect to β has no β.", "eq. 3.4"),
         "takes the value for the error": Mistake(-0.24,
-            "The error is S₀k - v = 2.2 - 0.2. Yours is v.", "eq. 3.4"),
+            "-0.24 is what v alone gives. The error is S₀k - v = 2.2 - 0.2.", "eq. 3.4"),
         "gives the output": Mistake(0.7,
             "0.7 is what the memory says for q after the write. The question is how the loss changes with β.",
             "eq. 3.4"),
@@ -46,7 +46,7 @@ exercise(
         "takes the first entry of the key": Mistake(-3.2,
             "dS = (0, 2), so dS k picks the *second* entry of the key: 2 · 0.6.", "eq. 3.4"),
         "forgets what the memory says": Mistake(0.24,
-            "The error is S₀k - v = 2.2 - 0.2. Yours is -v alone.", "eq. 3.4"),
+            "0.24 is what -v alone gives. The error is S₀k - v = 2.2 - 0.2.", "eq. 3.4"),
         "asks the memory with the query": Mistake(-0.96,
             "The error is what the memory says for the *key*, minus v: S₀k = 2.2. S₀q = 1 is the read.", "eq. 3.4"),
         "takes the error after the write": Mistake(-1.8,
@@ -106,6 +106,10 @@ exercise(
         "takes its own output away": Mistake("EGFAD",
             "A larger output that the loss likes is liked by the memory as well: the gradient of the output is added.",
             "eq. 3.2"),
+        "takes its own output away in the end": Mistake("EBFAGD",
+            "This token's output was read from the memory after the write, and that memory is made from the one before "
+            "it. So all of dS goes back through the write, do qᵀ as well.", "eq. 3.6",
+            next="With no later token and β = 0, what does the output say about the memory before the write?"),
         "lets the gradient pass the write untouched": Mistake("EBFD",
             "Without A before the return the gradient reaches S_{t-1} as if nothing had been "
             "erased: that is linear attention.", "eq. 3.6"),
@@ -354,8 +358,8 @@ exercise(
         "drops one beta only": Mistake(lambda dS, S, k, v, beta: (beta * (dS @ k)) @ (v - S @ k),
             "No division any more, but one of the two factors still carries β: at β = 0 you get 0.", "eq. 3.4"),
         "flips the sign": Mistake(lambda *x: -dbeta(*x),
-            "u = β (v - S k) is the write itself, with its sign: minus the error. Both conventions in one "
-            "formula turn the result around.", "eq. 3.4"),
+            "The rule adds β (v - S k) kᵀ: what β multiplies is v - S k, *minus* the error. That is the sign that u "
+            "has, too.", "eq. 3.4"),
         "asks the memory after the write": Mistake(dbeta_after_the_write,
             "β multiplies what the token found before it wrote, v - S_{t-1} k.", "eq. 3.4"),
     },

@@ -559,7 +559,7 @@ exercise(
         "has the sign wrong": Mistake(((1.0, 2.0), (0.6, 0.8), -2.2, 0.5, (1.0, 0.0)),
             "Your v is −S k. The error is the value *minus* what the memory says, v − S k, so the two must be equal.",
             "eq. 9.7"),
-        "takes a value of zero for nothing to write": Mistake(((1.0, 2.0), (0.6, 0.8), 0.0, 0.5, (1.0, 0.0)),
+        "writes 0 where the memory says something else": Mistake(((1.0, 2.0), (0.6, 0.8), 0.0, 0.5, (1.0, 0.0)),
             "To store 0 where the memory says something else is a write as well: the error is −S k.", "eq. 9.7",
             next="Which v does the memory already know?"),
         "surprises the memory": Mistake(((1.0, 2.0), (0.6, 0.8), 5.0, 0.5, (1.0, 0.0)),
