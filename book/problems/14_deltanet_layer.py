@@ -28,7 +28,7 @@ check("14.1", directions)
 # %% [markdown]
 # ## 14.2
 #
-# Taps for a convolution over q, k and v, one beside the other: K channels of queries, K of keys, V of values. Queries and values pass
+# Taps for a convolution whose channels are those of q, k and v side by side: K of queries, K of keys, V of values. Queries and values pass
 # through unchanged; keys become those of the token before. The last row meets the present.
 
 # %%
@@ -41,8 +41,8 @@ check("14.2", pair_taps)
 # %% [markdown]
 # ## 14.3
 #
-# Documents lie end to end in one row: `ends = [0, 3, 8]` is one of three tokens and one of five. A colleague has noticed that the first token of
-# a document sees the one before, and has mended it. There is still a leak. Find it, and mend it.
+# Documents lie end to end in one row: `ends = [0, 3, 8]` is one of three tokens and one of five; none is empty. A colleague has noticed that the
+# first token of a document sees the one before, and has mended it. There is still a leak. Find it, and mend it.
 
 # %%
 def packed_convolution(z, w, ends):
@@ -60,8 +60,9 @@ check("14.3", packed_convolution)
 # %% [markdown]
 # ## 14.4
 #
-# One token of attention in a window of `w` tokens, itself included. The cache holds at most `w` keys, turned to their positions (RoPE), and their values,
-# both with the newest last, and how many tokens were seen so far. Put the lines in order and give their labels as one string. Two do not belong.
+# One token of attention in a window of `w` tokens, itself included. The cache, handed in and returned, holds at most `w` keys, turned to their
+# positions (RoPE), and their values, both with the newest last, and how many tokens were seen so far. Put the lines in order and give their labels
+# as one string. Two do not belong.
 
 # %%
 lines("14.4")
@@ -99,7 +100,7 @@ check("14.6", millionths)
 # ## 14.7
 #
 # A model with `mixer="delta+global"` has 12 layers, D = 512, H = 4, and convolutions with four taps; its two global layers have as many heads of keys as of queries. How many
-# numbers does it keep after 1,000 tokens, the keys, the values, the memories and the inputs of the convolutions of all layers together?
+# numbers do all layers together keep after 1,000 tokens: keys, values, memories, and inputs of convolutions?
 
 # %%
 numbers = None
@@ -124,7 +125,7 @@ check("14.8", convolve)
 #
 # What comes out of the convolution, values included, goes through SiLU, and is cut into queries, keys and values, and these into heads. Queries and keys get length 1,
 # and $\beta$ reaches up to `beta_max`. In `z` stand the queries of all heads, then the keys of all heads, then the values. `b` is $W_\beta x$. A token of zeros has to
-# stay zeros: what keeps the divisor from zero may stand anywhere in it, if it is as small as the package's $10^{-6}$.
+# stay zeros: what keeps the divisor from zero may stand anywhere in it, if it is no larger than the package's $10^{-6}$.
 
 # %%
 def rule_inputs(z, b, H, K, V, beta_max):

@@ -21,7 +21,7 @@ from deltanet_edu.tutor import check, hint, lines, progress, solution
 # 2. Overwriting, four values a key, drawn one by one from 32 and possibly equal: the answer is one of the four values
 #    of the key that is asked, each of the four with chance ¼.
 # 3. RegBench with 18 letters. In each state one, two or three letters may come, all three cases equally often: the
-#    answer is a random letter.
+#    answer is a random one of the 18.
 
 # %% tags=["nbval-check-output"]
 chances = None                                           # (first, second, third)
@@ -181,7 +181,7 @@ check("15.9", stream)
 # ## 15.10
 #
 # Selective copying (MAD): `symbols`, (n, count), stand among blanks; then comes a sign, and the symbols are asked in
-# their order, while the model reads blanks. `told` tokens stand before the sign. The last symbol stands right before
+# their order, while the model reads `count` blanks. `told` tokens stand before the sign. The last symbol stands right before
 # the sign; the others stand at the places in `free`, (n, count − 1), which are different but in no order. `blank` is
 # the blank's token, `blank + 1` the sign.
 #

@@ -3,7 +3,8 @@
 #
 # {exercises}. `hint("16.2")` gives a push, `solution("16.2")` a solution.
 # The first four are the pieces of a running model: what it is measured by, and what one token does. The last seven, 16.13 to 16.19, are one build:
-# you write a language model and its training, from an empty cell, and train it. Everything that is checked is in float64.
+# you write a language model and its training, from an empty cell, and train it. Everything that is checked is in float64, and the tensors that
+# a function is given stay as they are.
 
 # %%
 import math
@@ -44,9 +45,9 @@ check("16.2", conv_step)
 # %% [markdown]
 # ## 16.3
 #
-# What comes out of the convolution is not yet a key. Turn `q`, `k` and `b` into what the delta rule expects; `b` is $W_\beta x_t$, before the
-# sigmoid. A head of zeros has to stay zeros: what keeps the divisor from zero, the $10^{-6}$ under the root or something as small, may stand
-# anywhere in it.
+# What comes out of the convolution is not yet a key. Turn `q`, `k` and `b` into what the delta rule expects, as in equation 16.5; `b` is
+# $W_\beta x_t$, before the sigmoid. A head of zeros has to stay zeros: what keeps the divisor from zero, the $10^{-6}$ under the root or something no
+# larger, may stand anywhere in it.
 
 # %%
 def prepare(q, k, b):
@@ -97,7 +98,7 @@ check("16.6", answer)
 # ## 16.7
 #
 # From the scores of all tokens to the probabilities of the draw: only the `top_k` best may be drawn, and a temperature below 1 makes the best
-# of them more likely still. All scores are different, and the temperature is above 0.
+# of them more likely still. All scores are different, `top_k` is at most their number, and the temperature is above 0.
 
 # %%
 def chances(logits, temperature, top_k):
@@ -144,7 +145,7 @@ check("16.9", packed_targets)
 #
 # A model reads 0.4 bits per character on held-out text, and there is no fault in its loss. Then somebody finds the held-out chapter in another
 # edition of the same book, in the training text. Find such leaks: which share of the runs of `n` tokens in the held-out text also stands somewhere
-# in the training text? Runs overlap: a text of M tokens has M − n + 1.
+# in the training text? Runs overlap: a text of M tokens has M − n + 1. Both texts have at least n.
 
 # %%
 def leaked(train, held_out, n):
@@ -253,8 +254,8 @@ check("16.15", loss_of)
 # %% [markdown]
 # ## 16.16
 #
-# Stage 4: how large a step is. The learning rate rises along a line, so that step `warmup` is the first with the full rate; then it falls along half a cosine, and
-# the last step has a twentieth of it. Steps count from 1 to `steps`, and `warmup` is at least 1 and less than `steps`.
+# Stage 4: how large a step is. The learning rate rises along a line, from 0 before the first step to the full rate at step `warmup`; then it falls
+# along half a cosine, and the last step has a twentieth of it. Steps count from 1 to `steps`, and `warmup` is at least 1 and less than `steps`.
 
 # %%
 def rate(step, steps, warmup):
@@ -280,9 +281,9 @@ check("16.17", groups)
 # %% [markdown]
 # ## 16.18
 #
-# Stage 6: the loop. AdamW with your groups, betas 0.9 and 0.95, and at step n = 1, 2, ... the learning rate `lr` times `rate(n, steps, warmup)`. Step n reads the
-# windows that begin at `starts[n - 1]`. The norm of all gradients together is clipped at `clip`. Return the losses, one number for each step: that of
-# its windows, before the step is taken.
+# Stage 6: the loop. AdamW with your groups, betas 0.9 and 0.95, its own ε, and at step n = 1, 2, ... the learning rate `lr` times
+# `rate(n, steps, warmup)`. Step n reads the windows that begin at `starts[n - 1]`. The norm of all gradients together is clipped at `clip`. Return the losses, one
+# number for each step: that of its windows, before the step is taken.
 
 # %%
 def fit(model, text, starts, T, lr, decay, clip, warmup):

@@ -55,6 +55,17 @@ def packed(see):
     return packed_convolution
 
 
+def masked(right):
+    """14.3 with a mask of the documents, numbered by `bucketize`."""
+    def packed_convolution(z, w, ends):
+        document, y = torch.bucketize(torch.arange(len(z)), torch.tensor(ends), right=right), torch.zeros_like(z)
+        for back in range(min(len(w), len(z))):
+            same = (document[back:] == document[:len(z) - back])[:, None]
+            y[back:] = y[back:] + w[len(w) - 1 - back] * z[:len(z) - back] * same
+        return y
+    return packed_convolution
+
+
 def rolled(z, w, ends):
     """14.3 with `roll`, and a mask of the documents."""
     document = torch.zeros(len(z), dtype=torch.long)
@@ -181,8 +192,9 @@ class MemoryAlone(Layer):
 ANSWERS = {
     "14.1": {"right": [15, 15.0], "counts all pairs": [60], "counts the parts": [16]},
     "14.3": {
-        "right": [packed(lambda z, start, n: torch.zeros_like(z[:1]).repeat(n - 1, 1))],
+        "right": [packed(lambda z, start, n: torch.zeros_like(z[:1]).repeat(n - 1, 1)), masked(True)],
         "lets the end of the row wrap round to its start": [rolled],
+        "lets every document begin one token late": [masked(False)],
         "mends the first border only": [lambda z, w, ends: torch.cat([
             packed(lambda z, start, n: torch.zeros_like(z[:1]).repeat(n - 1, 1))(piece, w, [0, len(piece)])
             for piece in (z[:ends[1]], z[ends[1]:]) if len(piece)])],
@@ -205,6 +217,7 @@ ANSWERS = {
         "forgets a short piece": [in_pieces(lambda seen, z, n: seen[:, z.shape[1]:] if z.shape[1] >= n - 1
                                             else seen[:, :n - 1])],
         "keeps one input too many": [in_pieces(lambda seen, z, n: seen[:, -n:])],
+        "hands on a tail that ends one token early": [in_pieces(lambda seen, z, n: seen[:, -n:-1])],
         "keeps everything, if there is one tap": [in_pieces(lambda seen, z, n: seen[:, 1 - n:])],
     },
     "14.9": {

@@ -1,5 +1,6 @@
 """Answers to the exercises of chapter 15, as readers write them; the laws of a generator; the runs of the lesson."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -19,7 +20,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 def function(arguments, body):
     """A function of these arguments, from the lines of its body."""
-    names = dict(torch=torch)
+    names = dict(torch=torch, hashlib=hashlib)
     exec(f"def f({arguments}):\n" + "\n".join(f"    {line}" for line in body.strip().splitlines()), names)
     return names["f"]
 
@@ -221,7 +222,9 @@ def test_verdicts(id, answer, name):
     (number("2**seed * 3**test * 5**n"), "range from 0"),
     (number("seed * 1009 + test * 9176 + n * 31"), "too few numbers"),
     (number("hash((seed, test, n)) % 2**32"), "too few numbers"),
-    (number("hash(f'{seed} {test} {n}') % 2**64"), "another process")])
+    (number("hash(f'{seed} {test} {n}') % 2**64"), "another process"),
+    *((number(f"int(hashlib.sha256(f'{row}'.encode()).hexdigest()[:16], 16)"), "writes the digits in a row")
+      for row in ("{seed}{int(test)}{n}", "{n}{int(test)}{seed}", "{test}{seed}{n}", "{seed}{n}{int(test)}"))])
 def test_streams_that_meet_are_named(answer, said):
     verdict = grade(find("exercise", "15.9"), answer)
     assert verdict.state == "fail" and said in verdict.headline, verdict.text

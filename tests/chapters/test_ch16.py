@@ -150,6 +150,9 @@ ANSWERS = {
         "right": [chosen(lambda logits, smallest: logits >= smallest)],
         "strikes out the last of the best": [chosen(lambda logits, smallest: logits > smallest)],  # `<=` strikes it out
         "keeps the best one only": [chosen(lambda logits, smallest: logits == logits.max())],
+        "leaves the temperature without effect": [
+            lambda logits, temperature, top_k: (p := chosen(lambda x, smallest: x >= smallest)(logits, 1.0, top_k)
+                                                / temperature) / p.sum()],
         "returns the best only": [
             lambda logits, temperature, top_k: (logits.topk(top_k).values / temperature).softmax(-1)],
         "takes a softmax of probabilities": [
@@ -182,6 +185,8 @@ ANSWERS = {
         "counts each different run once": [looked_up(unique=True)],
         "asks for the tokens of a run one by one": [
             lambda train, held_out, n: torch.isin(held_out, train).unfold(0, n, 1).all(-1).double().mean()],
+        "forgets the last run of each text": [
+            lambda train, held_out, n: looked_up()(train[:-1], held_out[:-1], n)],
         "compares sums": [lambda train, held_out, n: torch.isin(
             held_out.unfold(0, n, 1).sum(-1), train.unfold(0, n, 1).sum(-1)).double().mean()],
         "says only whether there is a leak": [lambda train, held_out, n: float(looked_up()(train, held_out, n) > 0)],

@@ -143,6 +143,11 @@ def borders_at(shift):
     return f
 
 
+def all_borders_late(z, w, ends):
+    """Every document begins one token late, the first too: token 0 is a document of its own."""
+    return document_by_document(z, w, [0, *(end + 1 for end in ends[:-1]), ends[-1]])
+
+
 def written(ends):
     """How long the documents are: "3 + 5"."""
     return " + ".join(str(end - start) for start, end in zip(ends, ends[1:]))
@@ -225,6 +230,9 @@ exercise(
         "lets a document begin one token late": Mistake(borders_at(1),
             "`ends[1]` is the first token of the second document. Yours still belongs to the first: with `bucketize`, "
             "`right=True` puts it where it belongs.", "eq. 14.2"),
+        "lets every document begin one token late": Mistake(all_borders_late,
+            "`ends[1]` is the first token of the second document, and `ends[0]` that of the first. Yours still belong "
+            "to what is before: with `bucketize`, `right=True` puts them where they belong.", "eq. 14.2"),
         "lets a document begin one token early": Mistake(borders_at(-1),
             "`ends[1]` is the first token of the second document. Yours begins it one token before.", "eq. 14.2"),
         "looks at later tokens": Mistake(ahead,

@@ -167,6 +167,10 @@ SLIPS_OF_CONVOLVE = {
         "eq. 14.2"),
     "keeps one input too many": Mistake(dict(tail=lambda seen, z, y, n, entering: seen[:, -n:]),
         "With n taps the next token needs the n − 1 inputs before it.", "eq. 14.2"),
+    "hands on a tail that ends one token early": Mistake(
+        dict(tail=lambda seen, z, y, n, entering: seen[:, z.shape[1] - 1:seen.shape[1] - 1]),
+        "The newest input of this piece is missing from what you hand on, though the next token needs it most: the "
+        "tail ends where the piece ends, `seen[:, T:]`.", "eq. 14.2"),
     "keeps everything, if there is one tap": Mistake(dict(tail=lambda seen, z, y, n, entering: seen[:, -(n - 1):]),
         "With one tap n − 1 is 0, and `[:, -0:]` is the whole piece. Count from the front: `seen[:, T:]`.", "eq. 14.2"),
     "hands on None": Mistake(dict(tail=lambda seen, z, y, n, entering: None),

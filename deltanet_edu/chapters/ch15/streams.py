@@ -1,6 +1,7 @@
 """Exercise 15.9: which sequences a test may ask."""
 
 import hashlib
+import itertools
 from types import FunctionType
 
 import torch
@@ -65,6 +66,7 @@ def first_to_meet(given, asked):
     return ""
 
 
+NEAR = (1, 10, 11, 101, 111)                                             # seeds and batches whose digits look alike
 SEEDS, BATCHES = (0, 1, 7, 1000, 65_535, 99_998), (0, 1, 5, 999, 70_000, 9_999_999)
 ROOMS = sorted({1, *(2**i for i in range(24)), *(10**i for i in range(8))})          # how far a stream may reach
 
@@ -84,6 +86,10 @@ def why_they_meet(f):
         return "it cannot tell the seed from the batch", [
             "Seed 2, batch 3 and seed 3, batch 2 get the same number: a sum, a product and an exclusive or do not know "
             "which of the two is which."]
+    if (row := written_in_a_row(f)):
+        return "it writes the digits in a row", [
+            f"{row}: the digits do not say where one number ends and the next begins. A sign between them does, or a "
+            "fixed number of places for each."]
     given = {one: int(f(*one)) for one in everywhere}
     large = [x for x in given.values() if x > 2**53]
     if large and all(x == int(float(x)) for x in large) and any(
@@ -92,6 +98,20 @@ def why_they_meet(f):
             "A float has 53 bits: of whole numbers above 2⁵³ neighbors become one. `10**14` is a whole number, `1e14` "
             "and whatever is computed with it is not."]
     return no_room(f)
+
+
+def written_in_a_row(f):
+    """Which two meet because the digits of their three parts, one behind the other, are the same, if all such do."""
+    for order, text in itertools.product(itertools.permutations(range(3)), (int, str)):
+        rows = {}
+        for one in itertools.product(NEAR, (False, True), NEAR):
+            parts = one[0], text(one[1]), one[2]
+            rows.setdefault("".join(str(parts[i]) for i in order), []).append(one)
+        alike = {row: who for row, who in rows.items() if len(who) > 1}
+        if alike and all(len({f(*one) for one in who}) == 1 for who in alike.values()):
+            row, (a, b, *_) = next(iter(alike.items()))
+            return f"{spoken(a).capitalize()} and {spoken(b)} are both {row}"
+    return ""
 
 
 def no_room(f):
@@ -164,6 +184,7 @@ def stream_cases(g):
             case("two seeds, training and test", [3, 4], range(9)),
             case("the test starts far behind", [0], far),
             case("many seeds", range(30), [0, 1, 2, 3, 5, 7]),
+            case("digits that look alike in a row", NEAR, NEAR),
             case("seeds far apart", [0, 1, 2, 7, 999, 1000, 1001, 12_345], far),
             case("the largest seeds", [0, 1, 32_768, 65_535, 65_536, 99_998, 99_999], [0, 1, 2, 8_388_608, 10_000_000]),
             Case(([*drawn, (0, False, 0)],), "drawn at random")]

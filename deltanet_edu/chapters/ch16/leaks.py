@@ -29,6 +29,7 @@ def leaked_by_loop(train, held_out, n):
 
 def leaked_cases(g):
     yield Case((torch.tensor([1, 2, 3, 4]), torch.tensor([9, 2, 3]), 2), "one of two runs leaks")
+    yield Case((torch.tensor([1, 2, 3]), torch.tensor([2, 3, 4]), 2), "the last training run leaks")
     yield Case((torch.tensor([1, 2, 3]), torch.tensor([3, 2, 1, 2, 3]), 3), "the last run leaks")
     yield Case((torch.tensor([5, 6, 5, 6]), torch.tensor([5, 6, 5, 6, 5, 7]), 2), "the same run again and again")
     yield Case((torch.tensor([12, 3, 1, 23]), torch.tensor([2, 3, 12, 3, 1, 2]), 2), "tokens of one digit and of two")
@@ -116,6 +117,10 @@ exercise(
         "forgets the last training run": Mistake(
             lambda train, held_out, n: share(runs_of(held_out, n), runs_of(train, n)[:-1]),
             "The training text has len(train) − n + 1 runs. Yours stop one before the end."),
+        "forgets the last run of each text": Mistake(
+            lambda train, held_out, n: share(runs_of(held_out, n)[:-1], runs_of(train, n)[:-1]),
+            "A text of M tokens has M − n + 1 runs. Yours stop one before the end, in both texts.",
+            next="`range(len(text) - n)` stops one too early."),
         "counts instead of giving a share": Mistake(number_leaked,
             "That is how many runs leak. Divide by how many there are."),
         "divides by the tokens": Mistake(

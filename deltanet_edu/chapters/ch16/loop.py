@@ -221,9 +221,9 @@ SLIPS = {
     "zeroes the gradients before the step": Mistake(dict(zero="between"),
         "Between `backward` and `step` the gradients are wanted. Zero them before `backward`, or after `step`.",
         next="What does the optimizer see?"),
-    "does not clip": Mistake(dict(clipping=lambda parameters, clip: None),
-        "A gradient whose norm is above `clip` must be shortened to it, between `backward` and `step`: "
-        "`nn.utils.clip_grad_norm_`. One wild batch can undo a hundred steps."),
+    "takes steps that are not clipped": Mistake(dict(clipping=lambda parameters, clip: None),
+        "A gradient whose norm is above `clip` must be shortened to it by `nn.utils.clip_grad_norm_`, between "
+        "`backward` and `step`: afterwards is too late. One wild batch can undo a hundred steps."),
     "clips each number": Mistake(dict(clipping=by_value),
         "`clip_grad_value_` cuts every number on its own and so changes the direction. The *norm* of all together is "
         "limited: `clip_grad_norm_`."),
@@ -362,7 +362,8 @@ def fit_cases(g):
                    f"{steps} steps, B = {B}, T = {T}, clip = {clip:g}, warmup {warmup}")
 
 
-TOGETHER = ("never zeroes the gradients", "does not clip", "keeps the rate constant", "decays everything")
+TOGETHER = ("never zeroes the gradients", "takes steps that are not clipped", "keeps the rate constant",
+            "decays everything")
 
 exercise(
     id="16.18", title="Build, stage 6: the loop", kind="code", stars=3, minutes=20,

@@ -107,6 +107,9 @@ LAWS = {
     "has biases": "No biases anywhere: `bias=False`, and an RMSNorm, not a LayerNorm, which has a bias too.",
     "has too few norms": "Two RMSNorms a block and one before the head, each with D weights of its own.",
     "makes another number of blocks": "There should be as many blocks as `layers` says, each with weights of its own.",
+    "uses one block in all layers":
+        "One and the same block stands in the list several times, as in `[block] * layers`, so the layers share its "
+        "weights. Make each anew: `[MyBlock(D, H) for _ in range(layers)]`.",
     "has another size than it was given": "Vocabulary, width and number of heads are those that it is made with.",
     "has other parameters than the model of the book":
         "Compare the shapes with those in the text. A tensor of a model's counts only as an `nn.Parameter`.",
@@ -159,7 +162,8 @@ def check_shapes(model, vocab, D, H, layers):
         raise Unlawful("hides its blocks in a list")
     times = {found[shape] * layers / n for shape, n in blocks.items()}
     if len(times) == 1 and times != {layers} and not found - shapes(vocab, D, H, max(layers, int(max(times)))):
-        raise Unlawful("makes another number of blocks")
+        raise Unlawful("uses one block in all layers" if found == shapes(vocab, D, H, 1) and in_several_places(model)
+                       else "makes another number of blocks")
     if other := other_size(model, vocab, D, H, layers):
         raise Unlawful(f"has another size than it was given: {other}")
     matrices = all(found[shape] == n for shape, n in expected.items() if len(shape) == 2)
@@ -174,6 +178,12 @@ def check_shapes(model, vocab, D, H, layers):
     many = [f"{found[s]} of {s} instead of {expected[s]}" for s in {**expected, **found} if found[s] != expected[s]]
     raise Unlawful(f"has other parameters than the model of the book: for vocab = {vocab}, D = {D}, H = {H} and "
                    f"{layers} blocks it has {', '.join(many)}")
+
+
+def in_several_places(model):
+    """Whether a module with weights stands in a list more than once."""
+    lists = [m for m in model.modules() if isinstance(m, (nn.ModuleList, nn.Sequential))]
+    return any(len(m) > len(set(m)) and any(True for _ in m.parameters()) for m in lists)
 
 
 def other_size(model, vocab, D, H, layers):

@@ -137,6 +137,10 @@ def of_the_last_block(model, tokens):
     return model.head(model.norm(y[-1]))
 
 
+def of_one_block(model):
+    model.blocks = nn.ModuleList([model.blocks[0]] * len(model.blocks))
+
+
 def of_positions(x):
     return x + 0.1 * torch.arange(x.shape[1], dtype=x.dtype)[:, None]
 
@@ -299,6 +303,7 @@ LAWLESS = {
     "has biases": dict(build=biased),
     "has too few norms": dict(build=without_second_norms),
     "makes another number of blocks": dict(build=of_one_more_block),
+    "uses one block in all layers": dict(build=of_one_block),
     "has another size than it was given": dict(build=of_one_more_token),
     "leaves weights unused": dict(forward=of_equal_blocks),
     "remembers the text before": dict(forward=of_a_running_text),

@@ -354,8 +354,9 @@ exercise(
             "You kept the k *smallest* scores."),
         "ignores top-k": Mistake(lambda logits, temperature, top_k: (logits / temperature).softmax(-1),
             "All tokens are still in the draw."),
-        "ignores the temperature": Mistake(lambda logits, temperature, top_k: chances(logits, 1.0, top_k),
-            "The temperature changes nothing in yours."),
+        "leaves the temperature without effect": Mistake(lambda logits, temperature, top_k: chances(logits, 1.0, top_k),
+            "The temperature changes nothing in yours. It divides the *scores*, before the softmax: probabilities that "
+            "are divided by it, and then by their sum, are what they were."),
         "strikes out the last of the best": Mistake(without_the_last,
             "With ≤ the k-th best goes too, and k − 1 are left: with top_k = 1 none, and 0/0. Strike out what is "
             "*smaller*.",

@@ -16,8 +16,8 @@ from ...tutor.rendering import in_notebook
 from ...tutor.verdict import Part
 from .loop import SLIPS as SLIPS_OF_THE_LOOP
 from .loop import fit, fit_by_hand, fit_with
-from .model import LAWS as LAWS_OF_THE_MODEL
 from .mixing import mixing_with, packages
+from .model import LAWS as LAWS_OF_THE_MODEL
 from .model import ByParameters, MyModel, Unlawful, check_memory, check_shapes, check_start
 from .model_mistakes import LAWLESS, model_with
 from .model_mistakes import SLIPS as SLIPS_OF_THE_MODEL
@@ -146,13 +146,12 @@ def outcome(answer, starts, witness, unseen=0):
 
 # -- the laws ----------------------------------------------------------------------------------------------------------
 
-LIKELY = ("never zeroes the gradients", "does not clip", "keeps the rate constant", "asks for what it has just read",
-          "measures after the step", "learns nothing", "decays everything", "takes plain SGD",
+LIKELY = ("never zeroes the gradients", "takes steps that are not clipped", "keeps the rate constant", "learns nothing",
+          "asks for what it has just read", "measures after the step", "decays everything", "takes plain SGD",
           "trains on the first batch again and again", "tells the mean so far")
 LAWS = {
     "sees the future":
-        "The last token was changed, and logits before it have changed, too. Then the loss is no prediction. Does the "
-        "convolution look ahead, or the memory?",
+        "Logits change with a token that comes after them: no prediction. Does the convolution look ahead? The memory?",
     "computes something else than the model of the book":
         "It has the book's parameters, and with the same weights it gives other logits. "
         "`check(\"16.14\", MyModel)` says more.",
@@ -172,9 +171,11 @@ SETTINGS = {                                                            # name: 
     "has no warmup, at least in a short run": (dict(warmup=0),
         "A tenth of the steps, rounded down, but at least one: of four steps the warmup takes one."),
     "warms up for one step, or a twentieth": (dict(warmup=1),
-        "Of 25 steps the warmup takes two, a tenth rounded down. Yours is over after one."),
+        "Of 27 steps the warmup takes two, a tenth rounded down. Yours is over after one."),
+    "takes a tenth of the windows of a step": (dict(warmup=lambda starts: max(1, starts.shape[1] // 10)),
+        "The warmup is a tenth of the *steps*, `len(starts)`. `starts.shape[1]` is how many windows each step reads."),
     "rounds the warmup up": (dict(warmup=lambda starts: -(-len(starts) // 10)),
-        "A tenth of the steps, rounded down: of 25 steps the warmup takes two."),
+        "Of 27 steps the warmup takes two, a tenth rounded *down*. `round` and `ceil` make three of 2.7."),
     "takes a tenth of the windows": (dict(warmup=lambda starts: max(1, min(starts.numel() // 10, len(starts) - 1))),
         "The warmup is a tenth of the *steps*, `len(starts)`, and not of all their windows."),
     "warms up for ten steps": (dict(warmup=10), "The warmup is a *tenth* of the steps, however many they are."),
@@ -304,9 +305,8 @@ class Whole:
             check_loop(start, losses, starts, name_it=steps > 2)
             return {"parameters": sum(p.numel() for p in model.parameters()), "losses": len(losses)}
 
-        signature = inspect.signature(run)
         run = in_float64()(run)
-        run.__signature__ = signature
+        run.__signature__ = inspect.signature(run)
         run.__wrapped__ = run.answer = answer                            # lines in a traceback are the learner's
         return run
 
@@ -317,12 +317,12 @@ class Whole:
             if isinstance(error, Unlawful) else None
 
     def objection(self, f):
-        """(headline, parts, name) if a run of 25 steps, long enough for a warmup and for decay to be seen, breaks a
+        """(headline, parts, name) if a run of 27 steps, long enough for a warmup and for decay to be seen, breaks a
         law; or if the curves are too far apart, the answer's and that of the book's model from the same weights."""
         try:
-            f(25, 2, 3, 0)
+            f(27, 2, 3, 0)
         except Unlawful as error:
-            name, mistake = self.mistake(error)
+            name, mistake = self.mistake(with_many_windows(f, error))
             return f"it {name}", (Part(mistake.diagnosis),), name
         (text, vocab), starts = story_tokens(), beginnings(self.steps, BATCH, 16)
         witness = Witness("your model", self.steps)
@@ -343,6 +343,15 @@ class Whole:
         apart = (f.curves[0] - f.curves[1]).abs().max()
         how = "are the same" if apart < 1e-3 else f"are never more than {apart:.1g} nats a letter apart"
         return [f"In {self.steps} steps from the same weights, your curve and the book's {how}."]
+
+
+def with_many_windows(f, error):
+    """What four steps of 20 windows say, if it is the windows that are counted; else the error."""
+    try:
+        f(4, 20, 4, 0)
+    except Unlawful as other:
+        return other if str(other) == "takes a tenth of the windows of a step" else error
+    return error
 
 
 def drawn(mine, book):
@@ -375,7 +384,7 @@ MUTANTS = {
     ABOVE: looped(share=lambda step, steps, warmup: rate(step, steps, warmup) * (step < 6)),
     BELOW: looped(which=lambda step, steps: min(step - 1, 5)),
     "returns other losses than the book's loop": trained(lr=0.003),
-    "does not clip": looped(**SLIPS_OF_THE_LOOP["does not clip"].answer),
+    "takes steps that are not clipped": looped(**SLIPS_OF_THE_LOOP["takes steps that are not clipped"].answer),
 }
 
 exercise(
