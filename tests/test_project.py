@@ -104,6 +104,7 @@ DISTRIBUTIONS = {
     "IPython": "jupyterlab",
     "traitlets": "jupyterlab",
     "matplotlib_inline": "jupyterlab",
+    "pygments": "jupyterlab",
     "cycler": "matplotlib",
     "mpl_toolkits": "matplotlib",
     "PIL": "matplotlib",

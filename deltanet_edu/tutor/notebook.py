@@ -10,7 +10,9 @@ from .formatting import number, value
 from .grading import grade
 from .overview import progress_html, progress_text
 from .registry import ChapterUnavailable, UnknownId, all_exercises, all_predictions, find, unavailable_chapters
-from .rendering import INDENT, announce, card, collect, emit, inline, note, verdict_html, verdict_text
+from .rendering import (
+    INDENT, announce, card, collect, emit, inline, listing, note, verdict_html, verdict_text,
+)
 from .running import settled
 from .source import source_of
 from .verdict import Part, Verdict
@@ -87,7 +89,7 @@ def solution(id, confirm=False):
     code = "\n\n\n".join(source_of(f)[0] for f in sources)
     if isinstance(exercise.reference, str):
         head += f": {exercise.reference}"
-    emit(f"{head}\n{code}", markdown=f"**{head}**\n\n```python\n{code}\n```")
+    emit(f"{head}\n{code}", listing(code, head))
 
 
 def lines(id):
@@ -99,7 +101,7 @@ def lines(id):
         note("This exercise has no lines to order.", f"{exercise.id} {exercise.title}")
         return
     code = exercise.prepare.shuffled()
-    emit(code, markdown=f"```text\n{code}\n```")
+    emit(code, listing(code, python=False))
 
 
 def predict(id, choice=None):

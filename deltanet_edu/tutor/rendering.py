@@ -9,6 +9,7 @@ import re
 import sys
 from contextlib import contextmanager
 from html import escape
+from itertools import groupby
 
 from .formatting import wrap
 
@@ -68,6 +69,36 @@ def _block(text):
     return f'<pre style="{style}">{escape(text)}</pre>'
 
 
+def listing(code, head="", python=True):
+    """Source code as HTML: no line is broken, a long one scrolls.
+
+    As Markdown it would be broken inside words, as JupyterLab breaks a fenced block of an output that is too narrow.
+    Keywords are bold and comments slanted wherever HTML is shown. The classes are those of Pygments, which JupyterLab
+    colors by its theme.
+    """
+    style = "white-space:pre;overflow-x:auto;padding-left:8px;font-size:0.92em"
+    body = _colored(code) if python else escape(code, quote=False)
+    title = f"<p><b>{inline(head)}</b></p>" if head else ""
+    return f'{title}<div class="highlight"><pre style="{style}">{body}</pre></div>'
+
+
+def _colored(code):
+    """Python source, escaped, in which keywords, comments and strings are marked."""
+    try:
+        from pygments.lexers import PythonLexer
+        from pygments.token import Comment, Keyword, String
+    except ImportError:                                                  # comes with IPython, so with every notebook
+        return escape(code, quote=False)
+    marks = ((Keyword, "b", "k"), (Comment, "i", "c1"), (String, "span", "s2"))
+    html = []
+    pieces = ((next((m for m in marks if kind in m[0]), None), text)
+              for kind, text in PythonLexer(stripnl=False, ensurenl=False).get_tokens(code))
+    for mark, run in groupby(pieces, key=lambda piece: piece[0]):        # the parts of a string are one
+        text = escape("".join(text for _, text in run), quote=False)
+        html.append(f'<{mark[1]} class="{mark[2]}">{text}</{mark[1]}>' if mark else text)
+    return "".join(html)
+
+
 def in_notebook():
     """Whether there is a front end that can show HTML."""
     ipython = sys.modules.get("IPython")
@@ -75,8 +106,8 @@ def in_notebook():
     return shell is not None and hasattr(shell, "kernel")
 
 
-def emit(text, html=None, markdown=None):
-    """Show one output: to a notebook with its rich form, to a terminal as text."""
+def emit(text, html):
+    """Show one output: to a notebook as HTML too, to a terminal as text."""
     if _collectors:
         return
     if not in_notebook():
@@ -84,12 +115,7 @@ def emit(text, html=None, markdown=None):
         return
     from IPython.display import display
 
-    bundle = {"text/plain": text}
-    if html is not None:
-        bundle["text/html"] = html
-    if markdown is not None:
-        bundle["text/markdown"] = markdown
-    display(bundle, raw=True)
+    display({"text/plain": text, "text/html": html}, raw=True)
 
 
 def announce(exercise):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import deltanet_edu
 
-from .rendering import emit
+from .rendering import emit, listing
 
 
 def source_of(f):
@@ -29,4 +29,4 @@ def show(*functions):
         source, file = source_of(f)
         blocks.append(f"# {file}\n{source}" if file else source)
     text = "\n\n\n".join(blocks)
-    emit(text, markdown=f"```python\n{text}\n```")
+    emit(text, listing(text))
