@@ -111,7 +111,7 @@ def run_start(chapter: OneChapter, folder: Folder = None):
     """Copy the problem set of a chapter to a notebook of your own, and say where. Nothing is overwritten.
 
     \b
-    deltanet-edu start 5                  exercises/my_05_wy_representation.ipynb
+    deltanet-edu start 5                  exercises/my_05_exercises_wy_representation.ipynb
     deltanet-edu start 5 --to ~/deltanet  into a folder of yours
     """
     try:
