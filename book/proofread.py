@@ -8,6 +8,7 @@ from dataclasses import replace
 from answers import CHECKED
 from sources import FOLDERS, SourceError, build, figures, load, mapped, pictures, targets
 
+WIDTH = 120                                                              # characters of a printed line
 NOTEBOOK_LIMIT, FIGURE_LIMIT = 400_000, 100_000                          # bytes: GitHub gives up on large notebooks
 ABSOLUTE_PATH = re.compile(r"(?<![\w./:~-])/(?:home|root|Users|usr|opt|tmp|var|mnt|private|content)/\w|\b[A-Z]:\\\w")
 TRIVIAL = re.compile(r"(from|import|def|class|for|with|@)\b|return [\w, ]+$"
@@ -118,11 +119,21 @@ def output_texts(cell):
         yield from filter(None, (output.get("text"), *map(data.get, kinds)))
 
 
+def printed(cell):
+    """The lines that a code cell shows as they are, of what it printed and of values that have no richer form."""
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        yield from (output.get("text") or ("" if len(data) > 1 else data.get("text/plain", ""))).splitlines()
+
+
 def unpublishable(target, notebook):
-    """Too large, pictures inside the prose, or paths that exist on one machine only."""
+    """Too large, lines too wide, pictures inside the prose, or paths that exist on one machine only."""
     if (size := target.path.stat().st_size) > NOTEBOOK_LIMIT:
         yield f"{size / 1000:.0f} kB, more than {NOTEBOOK_LIMIT // 1000}"
     for n, cell in enumerate(notebook.cells):
+        if wide := [line for line in printed(cell) if len(line) > WIDTH]:
+            yield (f"cell {n} ({cell.id}) prints a line of {len(wide[0])} characters, more than {WIDTH}, which JupyterLab breaks "
+                   f"inside words and numbers: {wide[0][:60]}")
         if cell.cell_type == "markdown" and re.search(r"data:\w+/[\w.+-]+;base64|<img[^>]+src=.data:", cell.source):
             yield f"cell {n} ({cell.id}) has base64 data in its Markdown; draw the figure in a code cell"
         for text in (cell.source, *output_texts(cell)):

@@ -77,7 +77,8 @@ predict("12.a")
 by_loop, g_loop = descend(lambda *a: delta_rule_recurrent(*a)[0])
 by_kernel, g_kernel = descend(by_launches)
 for name, losses, g in (("loop", by_loop, g_loop), ("kernels", by_kernel, g_kernel)):
-    print(f"{name:8} loss {losses[0]:.3f} -> {losses[-1]:.3f}   gradients of the matrices for q, k, v:", g.tolist())
+    print(f"{name:8} loss {losses[0]:.3f} -> {losses[-1]:.3f}   gradients of the matrices for q, k, v:",
+          *(f"{x:.3g}" for x in g))
 
 # %%
 picture.losses({"token loop": by_loop, "kernels": by_kernel});
@@ -517,7 +518,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 with FakeTensorMode():
     pretended = [torch.empty(64, 65536, 64, n, device=DEVICE, requires_grad=True) for n in (128, 128, 128)]
     o, final = kernels.delta_rule_chunkwise(*pretended, torch.empty(64, 65536, 64, device=DEVICE))
-print(o.shape, final.shape, o.grad_fn.name())
+print(tuple(o.shape), tuple(final.shape), o.grad_fn.name())
 
 # %% [markdown]
 # `q`, `k`, `v` and `o` alone would take half a terabyte. Nothing was allocated, and the operator has told what would come out.
@@ -526,7 +527,7 @@ print(o.shape, final.shape, o.grad_fn.name())
 
 # %%
 with_gradient, g = descend(lambda *a: kernels.delta_rule_chunkwise(*a, chunk_size=16)[0])
-print("gradients of the matrices for q, k, v:", g.tolist())
+print("gradients of the matrices for q, k, v:", *(f"{x:.3g}" for x in g))
 picture.losses({"token loop": by_loop, "kernels": by_kernel, "kernels with a gradient": with_gradient});
 
 # %% [markdown]

@@ -647,7 +647,7 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 # %%
 for label, rows in (read_result("delta_rule_h100") or {"errors": {}})["errors"].items():
     print(f"{label:45}", ", ".join(f"{who[name]} {max(row.values()):.1e}" for name, row in rows.items()
-                                   if name in who and "failure" not in row))
+                                   if name in who and "failure" not in row).replace("flash-linear-attention", "fla"))
 
 # %% [markdown]
 # ## Your kernel in the race

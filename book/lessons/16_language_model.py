@@ -191,7 +191,7 @@ context(ngrams);
 
 # %%
 batches = Batches(data.train, config.batch, config.length, config.seed)
-print(" | ".join(data.tokenizer.pieces('"Begin at the beginning," the King said gravely, "and go on"')))
+print(" | ".join(data.tokenizer.pieces('"Begin at the beginning," the King said gravely')))
 print(f"{len(data.tokenizer):,} tokens in the vocabulary, {len(data.train):,} in the text")
 print(f"{corpus.train_chars / len(data.train):.2f} characters a token")
 print(tuple(batches[0].shape), "tokens a step; one epoch is", batches.per_epoch, "steps")
@@ -587,7 +587,7 @@ for name, row in results.items():
     words = mean(row["cloze"][seed]["accuracy"] for seed in row["seeds"])
     told, not_told = (mean(row["recall"][seed]["wikipedia"].get(f"bits per character{how}", math.nan)
                            for seed in row["seeds"]) for how in ("", " without the fact"))
-    print(f"{name:14}{row['parameters']:11,} parameters, best at {row['chosen']}; cloze {words:5.1%}; "
+    print(f"{name:14}{row['parameters']:11,} parameters, best at lr {row['chosen']['lr']}; cloze {words:5.1%}; "
           f"a fact costs {not_told:.2f} bits a character, {told:.2f} once told")
 if found:
     spread(ours, "bits per character, the nine books", note=about)

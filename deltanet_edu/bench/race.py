@@ -13,6 +13,7 @@ crashes or never ends takes nothing with it.
 import inspect
 import json
 from dataclasses import asdict, dataclass, field
+from textwrap import fill
 
 from ..records import provenance, user_folder, whole_file
 
@@ -44,7 +45,7 @@ class Verdict:
         if self.failed:
             lines += [f"✗ {self.failed}", *(f"      {line}" for line in self.why.splitlines())]
         lines += [f"  {name:<32} {said}" for name, said in self.scores.items()]
-        return "\n".join([*lines, *(f"→ {said}" for said in self.advice)])
+        return "\n".join([*lines, *(fill(f"→ {said}", 110, subsequent_indent="  ") for said in self.advice)])
 
     def figure(self):
         """The scores as a picture: bytes, and on a GPU milliseconds."""

@@ -116,6 +116,12 @@ def edit_cell(n, **changes):
         ("notebooks", edit_cell(3, outputs=[output(**{"image/png": "AAAA"})]), "a figure without words"),
         ("notebooks", edit_cell(3, outputs=[output(**{"text/html": image(9, alt=" ")})]), "a figure without words"),
         ("notebooks", edit_cell(3, outputs=[output(**{"text/plain": "x" * 400_000})]), "more than 400"),
+        ("notebooks", edit_cell(3, outputs=[output(**{"text/plain": "a\n" + "0.123 " * 21})]), "a line of 126 characters"),
+        (
+            "notebooks",
+            edit_cell(3, outputs=[nbformat.v4.new_output("stream", text="x" * 121)]),
+            "a line of 121 characters, more than 120",
+        ),
         (
             "solutions",
             edit_cell(4, outputs=[output(**{"text/plain": "✗ 1.1 A sum · is wrong"})]),
@@ -151,6 +157,12 @@ def test_one_thing_wrong(checked, folder, edit, says):
 
 def test_a_figure_and_a_notebook_within_the_limits_pass(checked):
     change(checked, "notebooks", edit_cell(3, outputs=[output(**{"text/html": image(99_999)})]))
+    assert problems(checked) == ""
+
+
+def test_a_line_that_fits_or_is_shown_otherwise_passes(checked):
+    shown = output(**{"text/plain": "x" * 121, "text/html": "<pre></pre>"})
+    change(checked, "notebooks", edit_cell(3, outputs=[shown, nbformat.v4.new_output("stream", text="x" * 120 + "\n")]))
     assert problems(checked) == ""
 
 
