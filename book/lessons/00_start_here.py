@@ -203,6 +203,10 @@ progress()
 # Kernel and Run All Cells* begins afresh. To try things out without losing the original, copy the notebook to a name that
 # starts with `my_`: nothing in this project will ever touch it.
 #
+# *JupyterLab marks a notebook as changed as soon as it opens it, for it writes the version of your Python into it. If you only
+# looked, close it without saving. `git pull`, which brings a newer book, refuses to replace a notebook that you have saved. Copy
+# to `my_` what you want to keep (for a problem set, `deltanet-edu start 5` does it). Then `git stash` puts the changed ones aside.*
+#
 # To see how a function of the package is made, ask:
 
 # %%
