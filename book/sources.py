@@ -24,6 +24,9 @@ FOLDERS = {"notebooks": "lessons", "exercises": "problems", "solutions": "proble
 ROW = re.compile(r"\| (\d\d) \| \[?([^|\]]+?)\]?(?:\([^)]*\))? \|(.*)")     # of README's map: number, title, the rest
 IMAGE = re.compile(r"<img\b[^>]*>")
 WIDGET = "application/vnd.jupyter.widget-view+json"
+# As JupyterLab writes it into every notebook that it opens.
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+AFTER = "`progress()`, in a cell of its own, shows what you have solved so far."       # at the end of a problem set
 COMPARED = "nbval-check-output"            # the tests compare what such a cell says; every check and verify gets it
 BOOTSTRAP = """\
 try:
@@ -189,10 +192,11 @@ def build(target):
     top = "\n\n".join(filter(None, [heading, row, rest.strip("\n")]))
     cells[0] = ("markdown", top, cells[0][2])
     cells.insert(1, ("code", BOOTSTRAP.format(address=address(target.root)), ["bootstrap"]))
-    if links:
-        cells.append(("markdown", "---\n\n" + links, []))
+    said = AFTER if target.folder == "exercises" and not any("progress()" in text for _, text, _ in cells) else ""
+    if said or links:
+        cells.append(("markdown", "\n\n".join(filter(None, ["---", said, links])), []))
     notebook = new_notebook(metadata={
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "kernelspec": KERNEL,
         "language_info": {"name": "python"}})
     for n, (kind, text, tags) in enumerate(cells):
         cell = new_code_cell(text) if kind == "code" else new_markdown_cell(text)

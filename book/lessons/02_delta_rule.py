@@ -285,7 +285,7 @@ for name, key in zip(list(told)[1:], k[1:]):
 # for it. Toward the end of this chapter we see how repetition mends that.
 #
 # How much they pay depends on two numbers, $\beta$ and the angle between the keys. Here an empty memory is told 3 for `cat`, then 5 for `lynx`; each
-# write is an arrow toward the line of the memories that say so. Move the sliders: for which angles does `cat` still read 3? (GitHub shows one setting.)
+# write is an arrow toward the line of the memories that say so. Run the next cell and move its sliders: for which angles does `cat` still read 3? (GitHub shows one setting.)
 
 # %%
 explore_two_writes();

@@ -190,7 +190,7 @@ draw.dial({x: householder(key, torch.tensor(x)) for x in settings}, key);
 #
 # From the second row of pictures on, the F is a mirror image. No turning brings it back.
 #
-# Turn the dial yourself, and the key too. What never moves, at any setting? (GitHub shows one setting, a reflection.)
+# Run the next cell to turn the dial yourself, and the key too. What never moves, at any setting? (GitHub shows one setting, a reflection.)
 
 # %%
 draw.explore_dial();

@@ -278,7 +278,7 @@ picture.phases();
 # *Blue: needs no memory, or a memory that is known by then, so all chunks run side by side. Red: two small products per chunk,
 # the only chain. The token loop is a chain of $T$ links; here it has $\lceil T/C \rceil$.*
 #
-# A short chunk makes a long chain, a long chunk a long solve. Slide C from 1 to T = 32: where are the fewest steps that wait for each other? (GitHub shows one C.)
+# A short chunk makes a long chain, a long chunk a long solve. Run the next cell and slide C from 1 to T = 32: where are the fewest steps that wait for each other? (GitHub shows one C.)
 
 # %%
 picture.explore_pipeline();

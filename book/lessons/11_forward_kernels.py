@@ -468,7 +468,7 @@ for name, X_t in (("T whole", whole), ("beta apart", apart)):
 verify("11.6")
 
 # %% [markdown]
-# That check ran the package's kernels and counted. Now play:
+# That check ran the package's kernels and counted. Now play; run the next cell to get its slider:
 
 # %%
 picture.explore_tiles();

@@ -484,7 +484,7 @@ verify("13.5")
 verify("13.6")
 
 # %% [markdown]
-# Slide how long a kernel runs, and find the place where it begins to matter. (GitHub shows one setting.)
+# Run the next cell, slide how long a kernel runs, and find the place where it begins to matter. (GitHub shows one setting.)
 
 # %%
 picture.explore_queue();

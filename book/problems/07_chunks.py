@@ -2,7 +2,7 @@
 # # 7. Chunks: exercises
 #
 # {exercises}. The first three are about linear attention, the others about the road not
-# taken: scanning the delta rule.
+# taken: scanning the delta rule. `hint("7.2")` gives a push, `solution("7.2")` a solution.
 #
 # No batch and no heads here: `q`, `k` are (T, K), `v` is (T, V), `S` is (V, K). K and V differ, and T need not be a multiple of C.
 # Where a chunk is cut, its rows are called `Q`, `K`, `V`, as in the equations; in shapes K and V stay widths.

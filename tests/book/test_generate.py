@@ -114,6 +114,22 @@ def test_the_address_comes_from_pyproject(book):
     )
 
 
+def test_opening_a_notebook_does_not_change_what_it_says_about_its_kernel(book):
+    from jupyter_client.kernelspec import get_kernel_spec
+
+    spec = get_kernel_spec("python3")
+    for folder in FOLDERS:
+        said = build(book.target(folder)).metadata["kernelspec"]
+        assert said == {"name": "python3", "display_name": spec.display_name, "language": spec.language}
+
+
+def test_a_problem_set_ends_by_saying_what_shows_how_far_you_are(book):
+    for folder in FOLDERS:
+        assert ("`progress()`" in build(book.target(folder)).cells[-1].source) == (folder == "exercises")
+    book.edit("book/problems/01_small.py", "# %%\nanswer = None", "# %%\nprogress()\n\nanswer = None")
+    assert "`progress()`" not in build(book.target("exercises")).cells[-1].source
+
+
 def test_navigation_links_the_neighbors_and_the_twins(book):
     for stem, name in (("00_first", "0. First"), ("02_next", "2. Next")):
         book.add("lessons", stem, f"# %% [markdown]\n# # {name}\n#\n# *About it.*\n")

@@ -4,7 +4,7 @@ import re
 
 import nbformat
 import pytest
-from sources import pictures
+from sources import AFTER, pictures
 
 from deltanet_edu.tutor.registry import find
 
@@ -192,3 +192,21 @@ def test_problem_cards(path):
         "one card and one check for each exercise, in the same order"
     )
     assert "★" not in text and text.count("{exercises}") == 1
+
+
+@pytest.mark.parametrize("path", PROBLEMS, ids=lambda p: p.stem)
+def test_what_a_problem_set_imports_from_the_tutor_is_spoken_of(path):
+    text = "\n".join(text for _, text in cells(path)) + AFTER
+    (names,) = re.findall(r"^from deltanet_edu\.tutor import (.+)$", text, re.M)
+    told = "`solution(" if "hint" in names else ""                      # the last hint tells of it
+    for name in names.split(", "):
+        assert f"{name}(" in text + told, f"{name} is imported, but neither called nor spoken of"
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+def test_before_a_picture_with_sliders_stands_that_its_cell_is_to_be_run(path):
+    """The notebook holds one picture; the sliders come when the cell is run."""
+    all_cells = cells(path)
+    for n, (kind, text) in enumerate(all_cells):
+        if kind == "code" and re.search(r"\bexplore_\w+\(", text):
+            assert re.search(r"\b[Rr]un the (next )?cell", all_cells[n - 1][1]), f"{text}: say to run the cell"
