@@ -141,6 +141,8 @@ def unpublishable(target, notebook):
                 line = next(line for line in text.splitlines() if found[0] in line)
                 yield f"cell {n} ({cell.id}) shows a path of one machine: {line.strip()[:120]}"
         for output in cell.get("outputs", []):
+            if "```" in output.get("data", {}).get("text/markdown", ""):
+                yield f"cell {n} ({cell.id}) shows code as Markdown, which JupyterLab breaks inside words; show it as HTML"
             for picture, words in pictures(output):
                 if len(picture) > FIGURE_LIMIT:
                     size, limit = len(picture) / 1000, FIGURE_LIMIT // 1000

@@ -116,7 +116,16 @@ def edit_cell(n, **changes):
         ("notebooks", edit_cell(3, outputs=[output(**{"image/png": "AAAA"})]), "a figure without words"),
         ("notebooks", edit_cell(3, outputs=[output(**{"text/html": image(9, alt=" ")})]), "a figure without words"),
         ("notebooks", edit_cell(3, outputs=[output(**{"text/plain": "x" * 400_000})]), "more than 400"),
-        ("notebooks", edit_cell(3, outputs=[output(**{"text/plain": "a\n" + "0.123 " * 21})]), "a line of 126 characters"),
+        (
+            "notebooks",
+            edit_cell(3, outputs=[output(**{"text/markdown": "```python\nx\n```"})]),
+            "shows code as Markdown",
+        ),
+        (
+            "notebooks",
+            edit_cell(3, outputs=[output(**{"text/plain": "a\n" + "0.123 " * 21})]),
+            "a line of 126 characters",
+        ),
         (
             "notebooks",
             edit_cell(3, outputs=[nbformat.v4.new_output("stream", text="x" * 121)]),
