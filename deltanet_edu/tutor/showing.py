@@ -5,7 +5,7 @@ import linecache
 import os
 import traceback
 
-from .compare import as_tensor, difference
+from .compare import as_tensor, as_wide, difference
 from .formatting import argument_names, kind, number, rows, shorten, size, value
 from .verdict import Part
 
@@ -62,6 +62,7 @@ def _changes(exercise, expected, outcome, names):
 
 def contrast(found, expected, actual):
     """Two rows, "expected" and "yours": whole if small, else the first entry that differs; never the same."""
+    expected = as_wide(actual, expected) if found.kind == "value" else expected  # its dtype is not what is wrong
     if size(expected) <= WHOLE and size(actual) <= WHOLE:
         for digits in (d for d in DIGITS if d <= READABLE):
             split = len(value(expected, digits=digits)) > 80 or len(value(actual, digits=digits)) > 80

@@ -271,6 +271,20 @@ def test_which_cases_fail_is_said():
     assert "Right on 2 of 4 cases; wrong when T ≤ 2." in grade(several, lambda x: 2 * x + (len(x) < 3)).text
 
 
+def test_the_name_of_the_only_case_that_is_right_is_no_headline():
+    notes = ["2 taps, no tokens", "3 taps, 2 tokens", "4 taps, 3 tokens", "4 taps, 5 tokens"]
+    exercise = make(double, cases=lambda g: [Case((torch.ones(n).double(),), note) for n, note in enumerate(notes, 1)],
+                    mutants={})
+    verdict = grade(exercise, lambda x: torch.where(torch.arange(len(x)) > 0, x.exp(), 2 * x))
+    assert verdict.headline == "not a mistake I know" and "Right on 1 of 4 cases" in verdict.text, verdict.text
+
+
+def test_a_dtype_that_is_not_wrong_is_not_shown():
+    exercise = make(lambda n: torch.ones(n), cases=lambda g: [Case((2,), "two"), Case((3,), "three")], mutants={})
+    verdict = grade(exercise, lambda n: torch.arange(n).double() ** 0.5)
+    assert verdict.state == "fail" and "expected  [1, 1]\n" in verdict.text, verdict.text
+
+
 def test_exception_shows_the_learners_own_line():
     def broken(x, S):
         rows = torch.stack(list(x))
