@@ -107,7 +107,8 @@ def of_difference(found, exercise, outcomes, wrong, smallest, mend, of_variants)
     pairs = _wrong_pairs(exercise, outcomes, wrong)
     for tell in (_sign, _transposed, _shifted, _reversed, mask, power):
         if said := tell(pairs):
-            return said[0] + place, said[1]
+            some = tell is _sign and not _all_differ(exercise, wrong, found.where)
+            return said[0] + place + ", in some cases" * some, said[1]
     given = not judged(exercise)                                         # a judge's inputs are not the answer's
     known = given and (_returned(exercise, outcomes) or _input_as_result(exercise, outcomes, wrong))
     known = known or mend() or of_function(exercise, outcomes, wrong, alone=True)

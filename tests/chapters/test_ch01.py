@@ -81,7 +81,7 @@ def at_least_one(q, k, v):
 ANSWERS = {
     "1.1": {
         "right": [-0.8, torch.tensor(-0.8), torch.tensor([-0.8]), np.float32(-0.8), Fraction(-4, 5)],
-        "gives the first value full weight": [1.2],
+        "counts the first value in full": [1.2],
         "takes the other entry of the key": [-0.6],
         "gives the memory instead of the answer": [(1.4, -0.8), [1.4, -0.8], torch.tensor([[1.4, -0.8]])],
         "corrects while it writes": [-1.76],

@@ -69,6 +69,9 @@ ANSWERS = {
         "takes the old value out twice": [
             lambda S, k, v, beta: S - 2 * beta * torch.outer(S @ k, k) + beta * v[:, None] * k],
         "squares beta": [lambda S, k, v, beta: S - beta * torch.outer(beta * (S @ k - v), k)],
+        "erases what it has just written": [
+            lambda S, k, v, beta: (new := S + beta * torch.outer(v, k)) - beta * torch.outer(new @ k, k)],
+        "scales each column by itself": [lambda S, k, v, beta: S - beta * S * k**2 + beta * v[:, None] * k],
         "takes the mean over the entries of v": [by_mse_loss],
         "takes the root of beta into the key": [
             lambda S, k, v, beta: S - torch.outer(S @ (beta.sqrt() * k) - v, beta.sqrt() * k)],
@@ -126,11 +129,14 @@ ANSWERS = {
         "caps the strengths at 1": [lambda k, T: [min(1 / (t * (k @ k)), 1) for t in range(1, T + 1)]],
         "makes two writes at full strength": [lambda k, T: [1 / (max(t, 1) * (k @ k)) for t in range(T)]],
         "grows where it should shrink": [lambda k, T: torch.arange(1, T + 1) / k.square().sum()],
+        "takes the sum of the entries for the length": [lambda k, T: k.sum() ** -2 / torch.arange(1, T + 1)],
     },
     "2.8": {
         "right": [([(1, 0), (0.8, 0.6)], [1, -2]), (torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.tensor([1.0, -1.0]))],
         "leaves both memories right": [([(1.0, 0.0), (0.6, 0.8)], [0.0, 0.0]), ([(0.6, 0.8)] * 3, [0, 0, 0])],
         "leaves the delta rule right": [([(1, 0), (0.6, 0.8), (1, 0)], [1, -1, 1]), ([(1, 0), (-1, 0)], [2, -2])],
+        "makes both equally wrong, after 3 pairs": [([(0, 1)] * 3, [1, -1, 2])],
+        "lets the delta rule win": [([(1, 0), (-0.6, 0.8)], [1, -1])],
         "lets the delta rule win, after 3 pairs": [([(1, 0), (0.6, 0.8), (0.6, 0.8)], [1, 3, 3])],
         "gives the first pair no value": [([(1.0, 0.0), (0.8, 0.6)], [0.0, 2.0]), ([(0, 1), (0, 1)], [0, -1])],
         "makes both equally wrong": [([(1.0, 0.0), (0.8, 0.6)], [-1.0, -0.4])],

@@ -23,6 +23,32 @@ def opposite_signs(dS, k, beta, error, before):
     return beta * (before.T @ (dS @ k) - dS.T @ error)
 
 
+def in_order(order, sign=1, dk_by_dv=True):
+    """The loop of 3.3 with its five lines in another order, or dv with another sign."""
+    def f(q, k, v, beta, S, do, dS):
+        memories = [S]
+        for t in range(len(k)):
+            memories.append(memories[t] - beta[t] * torch.outer(memories[t] @ k[t] - v[t], k[t]))
+        dq, dk, dv, dbeta = (torch.zeros_like(x) for x in (q, k, v, beta))
+        for t in reversed(range(len(k))):
+            before, error = memories[t], memories[t] @ k[t] - v[t]
+            dS = dS + torch.outer(do[t], q[t])
+            for line in order.split():
+                if line == "dq":
+                    dq[t] = memories[t + 1].T @ do[t]
+                elif line == "dv":
+                    dv[t] = sign * beta[t] * (dS @ k[t])
+                elif line == "dbeta":
+                    dbeta[t] = -(dS @ k[t]) @ error
+                elif line == "dk":
+                    second = dv[t] if dk_by_dv else beta[t] * (dS @ k[t])
+                    dk[t] = -beta[t] * (dS.T @ error) - before.T @ second
+                else:
+                    dS = dS - torch.outer(dv[t], k[t])
+        return dq, dk, dv, dbeta, dS
+    return f
+
+
 ANSWERS = {
     "3.1": {
         "right": [-2.4, torch.tensor(-2.4), np.float32(-2.4)],
@@ -35,10 +61,15 @@ ANSWERS = {
     },
     "3.2": {
         "right": ["BEFAD"],
-        "takes its own output away in the end": ["BEFAGD", "EBFAGD", "BFAEGD", "BFAGED"],
+        "takes its own output out again": ["BEFAGD", "EBFAGD", "BFAEGD", "BFAGED", "BEFGAD"],
     },
     "3.3": {
-        "right": [swept(), swept(dk=right_with_dv)],
+        "right": [swept(), swept(dk=right_with_dv), in_order("dv dbeta dk dq dS")],
+        "lets dS go past the write before dk": [in_order("dq dv dbeta dS dk", dk_by_dv=False)],
+        "lets dS go past the write before dbeta and dk": [in_order("dq dv dS dbeta dk", dk_by_dv=False)],
+        "mixes before and after in dk": [in_order("dq dv dbeta dS dk")],
+        "mixes before and after in dbeta and dk": [in_order("dq dv dS dbeta dk"), in_order("dv dS dk dbeta dq")],
+        "flips the sign of dv, and of what is made of it": [in_order("dq dv dbeta dk dS", sign=-1)],
         "counts beta twice in dk": [swept(dk=second_term_with_dv)],
         "flips one sign in dk": [swept(dk=opposite_signs)],
         "flips the sign of dv": [swept(dv=lambda dS, k, beta: -beta * dS @ k)],
@@ -49,10 +80,10 @@ ANSWERS = {
     },
     "3.5": {
         "right": [86, 86.0, torch.tensor(86)],
-        "gives the memory too few bytes": [22],
+        "counts too few bytes for the memory": [22],
         "gives twice as many tokens": [171],
         "multiplies the widths of the cache": [3],
-        "gives every value 128 numbers": [65],
+        "takes 128 numbers for every value": [65],
         "caches values only, and stops early": [256],
     },
     "3.6": {

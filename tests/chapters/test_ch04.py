@@ -52,6 +52,7 @@ def swap_keys(p, scale):
      "normalizes the rows in the place of the key"),
     ("4.2", lambda X, k: torch.stack([(x - 2 * (x @ k) * k) * x.norm() / (x - 2 * (x @ k) * k).norm() for x in X]),
      "gives each row its length back"),
+    ("4.2", lambda X, k: X - 2 * (X @ k)[:, None] / (k @ k), "forgets the key"),
     ("4.3", lambda k, beta, n: -torch.log(1 - beta * k @ k) / (n * k @ k), "takes the limit of many small writes"),
     ("4.3", lambda k, beta, n: (1 - torch.pow(1 - beta * k.norm() ** 2, 1 / n)) / k.norm() ** 2, "right"),
     ("4.4", along(lambda S, k, b: b * torch.outer(S @ k, k)), "keeps only what is taken out"),

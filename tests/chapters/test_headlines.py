@@ -43,6 +43,9 @@ SAID = {
         ("3.7", lambda S, k, v, beta: S + beta * torch.outer((S @ k + v) / (1 - beta * (k @ k)), k), "`v`"),
         ("1.4", lambda q, k, v, S: (q @ S.T + (q @ k.T).tril(1) @ v, S + v.T @ k), "it masks with `tril(1)`"),
     ],
+    "a sign, not everywhere": [
+        ("3.4", lambda dS, S, k, v, beta: ((v - S @ k) @ (dS @ k)).abs(), "its sign is flipped, in some cases"),
+    ],
     "an argument where a result belongs": [
         ("2.5", lambda q, k, v, beta, S: loop(q, k, v, beta, S, read=lambda _, o: (torch.stack(o), S)),
          "its second result is S as it came in"),

@@ -34,12 +34,12 @@ exercise(
         "adds up the whole memory": Mistake(0.6,
             "1.4 - 0.8 reads with (1, 1). The question (0, 1) gives the first entry of S the weight 0. Nor does the "
             "first value get the overlap 0.8 of the second key: 2 · 0.8 - 1 would be 0.6 too.", "eq. 1.2"),
-        "gives the first value full weight": Mistake(1.2,
-            "2 - 0.8: the second value is weighted rightly. The first key, (1, 0), has the overlap 0 with the "
-            "question, so its value counts nothing.", "eq. 1.2"),
+        "counts the first value in full": Mistake(1.2,
+            "2 - 0.8 weighs the second value rightly. The first key, (1, 0), has the overlap 0 with the question, so "
+            "its value counts nothing. Nor does the overlap of the *keys* count: 2 · 0.6 is 1.2, too.", "eq. 1.2"),
         "returns the first value": Mistake(2.0,
             "The first key, (1, 0), is at a right angle to the question (0, 1): its value counts nothing.", "eq. 1.2"),
-        "gives the overlap to the first value": Mistake(1.6,
+        "weighs the first value by the overlap": Mistake(1.6,
             "2 · 0.8: the overlap 0.8 is that of the *second* key, whose value is -1.", "eq. 1.2"),
         "takes the other entry of the key": Mistake(-0.6,
             "-1 · 0.6 is the overlap with (1, 0). The question is (0, 1).", "eq. 1.2"),

@@ -122,6 +122,11 @@ exercise(
             next="Either the transition and β v, or S and the error: not half of both."),
         "divides the erasure by the squared length": Mistake(erased_along_a_unit_key,
             "Erasing and writing are one step with one factor. Yours erases with β/‖k‖² and writes with β.", "eq. 2.3"),
+        "erases what it has just written": Mistake(
+            lambda S, k, v, beta: (S + beta * outer(v, k)) @ transition(k, beta),
+            "v was written first, and the erasure took its share of it. First erase, then add.", "eq. 2.5"),
+        "scales each column by itself": Mistake(lambda S, k, v, beta: S * (1 - beta * k * k) + beta * outer(v, k),
+            "That is the diagonal of k kᵀ only. What the memory says about k, S k, mixes all columns.", "eq. 2.6"),
         "caps beta at 1": Mistake(lambda S, k, v, beta: write(S, k, v, beta.clamp(max=1)), *CAPPED),
         "fades the whole memory and writes at full strength": Mistake(
             lambda S, k, v, beta: (1 - beta) * S + outer(v, k),
@@ -215,7 +220,8 @@ exercise(
     working=(by_hand.reading_after_a_long_key, by_hand.reading_after_a_correction),
     mutants={
         "takes the key for a unit key": Mistake(4.0,
-            "With β = 1 the read becomes v only if ‖k‖ = 1. Here ‖k‖² = 1.5, and the step goes too far.", "eq. 2.8"),
+            "With β = 1 the read becomes v only if ‖k‖ = 1. Here ‖k‖² = 1.5, and the step goes too far. Nor is 1.5 · 4 "
+            "taken from the 10: it is the error, 10 - 4, that counts 1.5 times.", "eq. 2.8"),
         "gives the error instead of the read": Mistake(-3.0,
             "That is the new error. The question is what the memory says: the error plus v.", "eq. 2.8"),
         "drops the length from the write": Mistake(-1.0,

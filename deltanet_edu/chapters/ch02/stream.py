@@ -65,16 +65,21 @@ exercise(
             next="Give the first pair a value, and let the second pair disturb it."),
         "lets the delta rule win": Mistake(([(1.0, 0.0), (0.6, 0.8)], [1.0, 1.0]),
             "The delta rule writes only what is news in a value. Here the news is smaller than the value itself, so it "
-            "disturbs the first pair less than adding does. Let the second value *contradict* the first.", "eq. 2.3",
-            next="Let c = k₁ᵀk₂. What does each memory say about k₁ after both writes?"),
+            "disturbs the first pair less than adding does. Let v₂ *contradict* what the memory says for k₂.",
+            "eq. 2.3", next="Let c = k₁ᵀk₂. What does each memory say about k₁ after both writes?"),
         "leaves the delta rule right": Mistake(([(1.0, 0.0), (1.0, 0.0)], [2.0, 2.0]),
             "At the end the delta rule says exactly the first value: either the later values were no news, or the last "
-            "write has put the first one back. Let the *last* value contradict the first.", "eq. 2.3",
+            "write has put the first one back. Let the *last* value contradict what the memory says for its key.",
+            "eq. 2.3",
             next="What does the memory say for the last key before it is written?"),
         **{f"lets the delta rule win, after {len(v)} pairs": Mistake(([(1.0, 0.0), (0.6, 0.8), *more], v),
             "Each further pair moves both memories again, and at the end the delta rule is nearer. Two pairs are "
-            "enough: let the second value *contradict* the first.", "eq. 2.3")
+            "enough: let v₂ *contradict* what the memory says for k₂.", "eq. 2.3")
            for more, v in (([(0.8, 0.6)], [1.0, 1.0, 1.0]), ([(0.8, 0.6), (0.6, 0.8)], [1.0, 1.0, 1.0, 1.0]))},
+        **{f"makes both equally wrong, after {len(v)} pairs": Mistake(([(1.0, 0.0)] * len(v), v),
+            "Each further pair moves both memories again, and at the end both are as far from the first value. Two "
+            "pairs are enough: let v₂ *contradict* what the memory says for k₂.", "eq. 2.3")
+           for v in ([1.0, -1.0, 2.0], [1.0, -1.0, 0.0, 2.0])},
         "gives the first pair no value": Mistake(([(1.0, 0.0), (0.6, 0.8)], [0.0, 1.0]),
             "The delta rule writes v₂ minus what the memory says for k₂. With v₁ = 0 it says nothing yet: there is "
             "nothing to take out, and both rules write the same.", "eq. 2.3",
@@ -89,5 +94,6 @@ exercise(
            "Additive: v₁ + c v₂. Delta: v₁ + c (v₂ - c v₁). Compare the two errors.",
            "You need |v₂ - c v₁| > |v₂|. With c > 0, let v₂ have the opposite sign of v₁."),
     why="Erasing is meant for the key that is written, but it takes away from every similar key too. If the second "
-        "value contradicts the first, the delta rule moves further than adding does, and the old pair pays for it.",
+        "value contradicts what the memory says for its key, the delta rule moves further than adding does, and the "
+        "old pair pays for it.",
 )

@@ -178,6 +178,9 @@ exercise(
         "forgets the length in the first write": Mistake(
             lambda k, T: torch.where(torch.arange(T) == 0, 1.0, averaging_betas(k, T)),
             "Every write, the first one too, has the weight β‖k‖².", "eq. 2.8"),
+        "takes the sum of the entries for the length": Mistake(
+            lambda k, T: 1 / (torch.arange(1, T + 1, dtype=k.dtype) * k.sum() ** 2),
+            "‖k‖² is the sum of the *squared* entries, k @ k, not the square of their sum.", "eq. 2.8"),
         "divides by the number of entries": Mistake(
             lambda k, T: 1 / (torch.arange(1, T + 1, dtype=k.dtype) * len(k)),
             "‖k‖² is the sum of the squared entries, not their number.", "eq. 2.8"),

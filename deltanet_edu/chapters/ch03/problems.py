@@ -106,7 +106,7 @@ exercise(
         "takes its own output away": Mistake("EGFAD",
             "A larger output that the loss likes is liked by the memory as well: the gradient of the output is added.",
             "eq. 3.2"),
-        "takes its own output away in the end": Mistake("EBFAGD",
+        "takes its own output out again": Mistake("EBFAGD",
             "This token's output was read from the memory after the write, and that memory is made from the one before "
             "it. So all of dS goes back through the write, do qᵀ as well.", "eq. 3.6",
             next="With no later token and β = 0, what does the output say about the memory before the write?"),
@@ -234,8 +234,16 @@ def dk_of_the_memory_after(dS, k, beta, error, before):
     return -beta * (dS.T @ error + after.T @ (dS @ k))
 
 
+def dk_of_the_gradient_before(dS, k, beta, error, before):
+    return dk_of_a_token(dS - beta * outer(dS @ k, k), k, beta, error, before)
+
+
 def dbeta_of_the_error_after(dS, k, error, after, v, beta):
     return -(dS @ k) @ (after @ k - v)
+
+
+MIXED = ("The memory comes from *before* the write and dS from *after* it. Either you took `after`, or dS had gone "
+         "past the write already: both give these numbers.", "eq. 3.5", "Is the line that changes dS the last of them?")
 
 
 exercise(
@@ -245,15 +253,17 @@ exercise(
     mutants={
         "forgets that the key is also asked": Mistake(swept(dk=written_only),
             "The key stands twice in e kᵀ = (S k - v) kᵀ. This is the product rule with one of its two terms.",
-            "eq. 3.5",
-            next="Through which key does the error e depend on k?"),
+            "eq. 3.5", next="Through which key does the error e depend on k?"),
         "forgets that the key is also written": Mistake(swept(dk=asked_only),
             "The key stands twice in (S k - v) kᵀ. The kᵀ at the end, where the write is "
             "placed, is missing from your dk.", "eq. 3.5"),
-        "mixes before and after in dk": Mistake(swept(dk=dk_of_the_memory_after),
-            "dk takes the memory from *before* the write and dS from *after* it. Either you took `after`, or dS had "
-            "gone past the write already: both give these numbers.", "eq. 3.5",
-            next="Is the line that changes dS the last of the five?"),
+        "mixes before and after in dk": Mistake(swept(dk=dk_of_the_memory_after), *MIXED),
+        "mixes before and after in dbeta and dk": Mistake(
+            swept(dk=dk_of_the_memory_after, dbeta=dbeta_of_the_error_after), *MIXED),
+        **{f"lets dS go past the write before {what}": Mistake(swept(dk=dk_of_the_gradient_before, **more),
+            "dv, dbeta and dk are made of the gradient of the memory *after* the write. Only then does it go past.",
+            "eq. 3.6", next="Is the line that changes dS the last of the five?")
+           for what, more in (("dk", {}), ("dbeta and dk", {"dbeta": dbeta_of_the_error_after}))},
         "forgets beta in dk": Mistake(swept(dk=dk_without_beta),
             "Both terms of dk carry the strength β of the write.", "eq. 3.5", next="What should dk be when β = 0?"),
         "flips the sign of dk": Mistake(swept(dk=lambda *x: -dk_of_a_token(*x)),
@@ -264,6 +274,10 @@ exercise(
             "dv = β dS k has its β already. With dv, the second term is Sᵀ dv, and the β before the "
             "bracket belongs to the first alone.", "eq. 3.5"),
         "flips the sign of dv": Mistake(swept(dv=lambda dS, k, beta: -beta * (dS @ k)),
+            "The write is - β (S k - v) kᵀ, so v comes in with a plus.", "eq. 3.3"),
+        "flips the sign of dv, and of what is made of it": Mistake(
+            swept(dv=lambda dS, k, beta: -beta * (dS @ k), dk=dk_with_one_sign_wrong,
+                  leave=lambda dS, k, beta: dS + beta * outer(dS @ k, k)),
             "The write is - β (S k - v) kᵀ, so v comes in with a plus.", "eq. 3.3"),
         "forgets beta in dv": Mistake(swept(dv=lambda dS, k, beta: dS @ k),
             "v is written with strength β, so its gradient carries β as well.", "eq. 3.3"),
@@ -277,8 +291,7 @@ exercise(
             "o_t = S_t q_t reads after the write, so dq_t = S_tᵀ do_t.", "eq. 3.3"),
         "lets the gradient pass the write untouched": Mistake(swept(leave=lambda dS, k, beta: dS),
             "On its way to S_{t-1} the gradient passes M_t = I - β k kᵀ, which takes out what lies along the key.",
-            "eq. 3.6",
-            next="The last line of the loop: dS - dv kᵀ."),
+            "eq. 3.6", next="The last line of the loop: dS - dv kᵀ."),
         "erases at full strength": Mistake(swept(leave=lambda dS, k, beta: dS - outer(dS @ k, k)),
             "The transition is I - β k kᵀ. Yours has no β.", "eq. 3.6"),
         "fades the whole gradient": Mistake(swept(leave=lambda dS, k, beta: (1 - beta) * dS),
@@ -342,15 +355,13 @@ exercise(
     mutants={
         "divides by beta squared": Mistake(divided,
             "Right for every β but 0. There it is 0/0: one token with nothing to write, and the whole gradient is NaN.",
-            "eq. 3.4",
-            next="Which quantities have no β in them from the start?"),
+            "eq. 3.4", next="Which quantities have no β in them from the start?"),
         **{f"adds {small:g} to the divisor": Mistake(divided_by_more(small),
             "No NaN any more, but however small the number is, at β = 0 the gradient is now 0, and it should not be.",
             "eq. 3.4", next="With β = 0, would a slightly larger β change the loss?") for small in SMALL},
         "gives zero where β is zero": Mistake(lambda *x: torch.nan_to_num(divided(*x), nan=0.0),
             "The alarm is off, the error is still there. At β = 0 the gradient is not zero: it says "
-            "whether to start writing.", "eq. 3.4",
-            next="With β = 0, would a slightly larger β change the loss?"),
+            "whether to start writing.", "eq. 3.4", next="With β = 0, would a slightly larger β change the loss?"),
         "leaves the division out": Mistake(lambda *x: divided(*x, by=lambda beta: 1.0),
             "Both factors still carry a β that does not belong here: the result is β² times too large.", "eq. 3.4"),
         "divides by beta once": Mistake(lambda *x: divided(*x, by=lambda beta: beta),
@@ -382,7 +393,7 @@ exercise(
             "That is where both are equal. The first *whole* number of tokens beyond it was asked for.", "eq. 3.11"),
         "ignores the precision": Mistake(43,
             "That is KV / (K + V) = 42.7: as many *numbers*. The memory's numbers are twice as wide.", "eq. 3.11"),
-        "gives the memory too few bytes": Mistake(22,
+        "counts too few bytes for the memory": Mistake(22,
             "The memory is in float32: 128 · 64 numbers of 4 bytes. The cache is in bfloat16: 2 bytes a number. "
             "Counting the memory's numbers as bytes, or swapping the two precisions, gives 22.", "eq. 3.11"),
         "takes the widths of the lesson": Mistake(128,
@@ -397,7 +408,7 @@ exercise(
         "caches keys only": Mistake(129,
             "A cache holds a key *and* a value for each token: 128 + 64 numbers. And where the lesson's cache "
             "overtakes, one token after 128, K and V are 128.", "eq. 3.11"),
-        **{f"gives every value 128 numbers{more}": Mistake(tokens,
+        **{f"takes 128 numbers for every value{more}": Mistake(tokens,
             "32,768 / 512 = 64: there a value has as many numbers as a key. Here V = 64.", "eq. 3.11")
            for tokens, more in ((65, ""), (64, ", and stops early"))},
         "caches values only, and stops early": Mistake(256,
@@ -446,8 +457,7 @@ exercise(
     mutants={
         "moves the memory for every token": Mistake(lambda K, V, C, n: intensity(K, V, 1, n),
             "That is C = 1. Here the memory is fetched once and stored once per *chunk*, so "
-            "its cost is shared by C tokens.", "eq. 3.9",
-            next="Count the bytes of a whole chunk first."),
+            "its cost is shared by C tokens.", "eq. 3.9", next="Count the bytes of a whole chunk first."),
         "counts the work of one token only": Mistake(lambda K, V, C, n: intensity(K, V, C, n) / C,
             "The bytes are those of a chunk, and so must the FLOPs be: C tokens do 6KV each.", "eq. 3.8"),
         "moves one token only": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + 2 * K + 2 * V + 1)),
@@ -457,8 +467,7 @@ exercise(
             "The memory is read at the start of the chunk and written back at its end: 2KV numbers.", "eq. 3.9"),
         "forgets what the tokens bring": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * 2 * K * V),
             "Without q, k, v, β and o the intensity would grow with C forever. They have to be moved "
-            "however long the chunk is.", "eq. 3.9",
-            next="Which number does the intensity approach for long chunks?"),
+            "however long the chunk is.", "eq. 3.9", next="Which number does the intensity approach for long chunks?"),
         "moves β once a chunk": Mistake(lambda K, V, C, n: 6 * K * V * C / (n * (2 * K * V + C * (2 * K + 2 * V) + 1)),
             "Each token has a β of its own: C numbers a chunk.", "eq. 3.9"),
         "moves one key and one value a token": Mistake(
