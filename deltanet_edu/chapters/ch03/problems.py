@@ -243,7 +243,7 @@ def dbeta_of_the_error_after(dS, k, error, after, v, beta):
 
 
 MIXED = ("The memory comes from *before* the write and dS from *after* it. Either you took `after`, or dS had gone "
-         "past the write already: both give these numbers.", "eq. 3.5", "Is the line that changes dS the last of them?")
+         "past the write already: both give these numbers.", "eq. 3.5", "Is the line that changes dS the last one?")
 
 
 exercise(
