@@ -4,6 +4,7 @@ Every change is said in words that complete "it ...". What is likelier has the l
 """
 
 import ast
+import dis
 import inspect
 import textwrap
 from dataclasses import dataclass, field
@@ -117,6 +118,7 @@ class Scope:
             targets = loop.target.elts if isinstance(loop.target, ast.Tuple) else [loop.target]
             self.over |= {t.id: x for t, x in zip(targets, over) if isinstance(t, ast.Name) and isinstance(x, ast.Name)}
         self.shapes = {}                                                 # of variables, where an example was run
+        self.vectors = {}                                                # the same, and of tensors that are given
         self.parent = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
 
 
@@ -234,3 +236,19 @@ def loops(f):
         return True
     kinds, nodes = (ast.For, ast.ListComp, ast.GeneratorExp), [*ast.walk(tree)]
     return any(isinstance(node, kinds) or inspect.isfunction(f.__globals__.get(called(node))) for node in nodes)
+
+
+def unused(f, others):
+    """The names of the arguments that a function never looks at, though the others that can be looked into all do."""
+    def idle(g):
+        compiled = getattr(inspect.unwrap(g), "__code__", None)
+        if compiled is None:
+            return set()
+        loaded = {name for step in dis.get_instructions(compiled) if "LOAD_" in step.opname
+                  for name in (step.argval if isinstance(step.argval, tuple) else (step.argval,))}
+        names = compiled.co_varnames[:compiled.co_argcount]
+        return {i for i, name in enumerate(names) if name not in loaded and name not in compiled.co_cellvars}
+    left = idle(f)
+    for other in others if left else ():
+        left -= idle(other)
+    return [inspect.unwrap(f).__code__.co_varnames[i] for i in sorted(left)]

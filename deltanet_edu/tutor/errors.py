@@ -5,6 +5,7 @@ import re
 
 FIT = "Is one of them transposed, or are two exchanged? K ≠ V shows what K = V hides."
 EMPTY = "it joins an empty list"
+UNFIT = "it combines tensors that do not fit"
 CUT = "`detach`, `.item()`, `torch.tensor(...)` and `no_grad` cut it off, and so does copying data into a new tensor."
 
 # (pattern of the message, what is said of the answer, what usually causes it); groups fill the braces.
@@ -18,7 +19,7 @@ SAID = tuple((re.compile(pattern), headline, advice) for pattern, headline, advi
     (r"Expected size for first two dimensions of batch2 tensor",
      "it multiplies batches of matrices that do not fit", FIT),
     (r"size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\) at non-singleton dimension (\d+)",
-     "it combines tensors that do not fit: {0} against {1} along dimension {2}",
+     UNFIT + ": {0} against {1} along dimension {2}",
      f"Entry meets entry only where the sizes are equal, or one of them is 1. {FIT}"),
     (r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\)",
      "it puts {1} numbers where there is room for {0}", FIT),
@@ -62,7 +63,8 @@ SAID = tuple((re.compile(pattern), headline, advice) for pattern, headline, advi
     (r"incorrect number of gradients \(expected (\d+), got (\d+)\)",
      "its backward returns {1} gradients, one for each of {0} arguments is expected", ""),
     (r"invalid gradient at index (\d+) - got (\[.*?\]) but expected shape compatible with (\[.*?\])",
-     "its gradient number {0} has the shape {1}, the argument {2}", "Gradients come in the order of the arguments."),
+     "its gradient [{0}], counted from 0, has the shape {1}, and the argument {2}",
+     "Gradients come in the order of the arguments."),
 ))
 
 # The same for exceptions whose kind says it.

@@ -240,7 +240,11 @@ def _of_list(node, scope):
 
 
 def _of_subscript(node, scope):
-    yield 2, f"takes all of {code(node.value)} where {code(node)} belongs", node.value
+    whole, part = code(node.value), code(node)
+    said = f"takes all of {whole} where {part} belongs"
+    if whole == part:                                                    # x[:, None]
+        said = f"leaves out `{ast.unparse(node).removeprefix(ast.unparse(node.value))}` after {whole}"
+    yield 2, said, node.value
 
 
 CHANGES = {ast.BinOp: _of_operator, ast.UnaryOp: _of_sign, ast.Call: _of_call, ast.Attribute: _of_attribute,

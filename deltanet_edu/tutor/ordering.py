@@ -47,7 +47,10 @@ class Assembler:
             line = "    " + self.lines[label]
             if _indent(line) > _indent(above) + 4 * _opens(above):
                 heads = {x: head for x, head in self.lines.items() if _opens(head.splitlines()[0])}
-                said = [f"line {x}" for x in heads] + [f"`{given.strip()}`"] * _opens(given)
+                inside = [x for x, head in heads.items() if _indent(head) + 4 == _indent(self.lines[label])]
+                heads = {x: heads[x] for x in inside or heads}           # a deeper line stands in a deeper block
+                fits = not inside or _indent(given) + 4 == _indent(line)
+                said = [f"line {x}" for x in heads] + [f"`{given.strip()}`"] * (_opens(given) and fits)
                 place = "it stands outside of" if label in self.distractors else "it belongs into"
                 return said and (f"line {label} is indented: {place} the block of {' or '.join(said)}"
                                  + self._ended(labels[:n], heads, given) * (len(said) == 1))

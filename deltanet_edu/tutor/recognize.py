@@ -12,8 +12,8 @@ import torch
 
 from .arrangement import of_arrangement
 from .compare import as_tensor, as_wide, difference
-from .edits import loops, spelled
-from .errors import EMPTY, of_error
+from .edits import loops, spelled, unused
+from .errors import EMPTY, UNFIT, of_error
 from .formatting import argument_names, kind, number
 from .pattern import failure_pattern, where_it_fails
 from .repairs import of_repairs
@@ -38,7 +38,7 @@ def recognize(exercise, f, outcomes, wrong, smallest, is_right):
         headline, advice = said
     elif outcome.error is not None:
         headline, advice = of_error(f, case, expected, outcome.error)
-        if headline == EMPTY:                                            # what left it empty stands in another line
+        if headline == EMPTY or headline.startswith(UNFIT):              # the cause may stand in another line
             headline, advice = of_repairs(exercise, f, is_right) or (headline, advice)
     elif expected.error is not None:
         headline, advice = f"it accepts what it should refuse with a {type(expected.error).__name__}", []
@@ -49,7 +49,8 @@ def recognize(exercise, f, outcomes, wrong, smallest, is_right):
         else:
             mended = partial(of_repairs, exercise, f, is_right), partial(
                 of_variants, loops=loops(f), names=spelled(f))
-            headline, advice = of_difference(found, exercise, outcomes, wrong, smallest, *mended)
+            idle = unused(f, map(exercise.prepared, (exercise.reference, *exercise.alternatives)))
+            headline, advice = of_difference(found, exercise, outcomes, wrong, smallest, *mended, idle)
             advice = advice + also_changes(exercise, case, expected, outcome)
     return headline, advice + pattern
 
@@ -88,8 +89,9 @@ def also_changes(exercise, case, expected, outcome):
     return [f"It also changes its input {names[i]} in place." for i in extra]
 
 
-def of_difference(found, exercise, outcomes, wrong, smallest, mend, of_variants):
-    """A value of the wrong type, shape, dtype or content. mend: what is said if one change of the answer is enough."""
+def of_difference(found, exercise, outcomes, wrong, smallest, mend, of_variants, idle=()):
+    """A value of the wrong type, shape, dtype or content. mend: what is said if one change of the answer is enough;
+    idle: arguments that the answer never looks at."""
     place = f" in result{found.where}" if found.where else ""
     written = exercise.buffers(smallest)
     if written and same(outcomes[smallest].value, _entering(exercise, smallest, written)):
@@ -122,7 +124,10 @@ def of_difference(found, exercise, outcomes, wrong, smallest, mend, of_variants)
             "It comes from a division by zero, or from numbers that outgrow their dtype." + note]
     if _all_differ(exercise, wrong, found.where) and (said := _factor(pairs)):
         return said[0] + place, said[1]
-    return _partly(found, exercise, outcomes, wrong, _small(pairs, exercise, outcomes, wrong))
+    nearly = _small(pairs, exercise, outcomes, wrong)
+    if idle and not nearly:
+        return f"it never uses {' and '.join(idle)}", []
+    return _partly(found, exercise, outcomes, wrong, nearly)
 
 
 def _all_differ(exercise, wrong, where):

@@ -14,6 +14,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import partial
 
+import torch
+
 from .edits import Edit, Scope, made, shapes, source
 from .expressions import ENTERED, EXCHANGED, called, of_expression, transposed
 from .running import effort, fresh, together
@@ -44,6 +46,8 @@ def of_repairs(exercise, f, is_right):
         warnings.simplefilter("ignore")
         tries = min(TRIES, WORK // (effort(f, args) + 1))
         scope.shapes = shapes(f, tree, scope, fresh(args))
+        given = {name: getattr(x, "shape", ()) for name, x in zip(scope.arguments, args)}
+        scope.vectors = given | {name: x for name, x in scope.shapes.items() if isinstance(x, torch.Size)}
         repairs = sorted(_repairs(tree, scope), key=lambda repair: repair.rank)
         for repair in itertools.islice(repairs, tries):
             g = made(f, tree, scope, _merged(repair.changes), names)
@@ -88,7 +92,8 @@ def _repairs(tree, scope):
                 yield from _of_body(node, name, body, scope)
     yield from _of_body(tree, "body", tree.body, scope)
     for (old, new), found in everywhere.items():
-        if 2 <= len(found) <= 6 and old != new and not (old in scope.arguments and len(found) == loads[old]):
+        gone = old in scope.arguments and len(found) == loads[old] and not new.startswith(f"{old}[")
+        if 2 <= len(found) <= 6 and old != new and not gone:
             said = f"has `{_short(old)}` where `{_short(new)}` belongs, {_times(len(found))}"
             yield Repair(found[0][0] + 1, partial(str, said), tuple((place, new) for _, place, new in found))
     for statement in [node for node in ast.walk(tree) if isinstance(node, (ast.Assign, ast.AugAssign, ast.Return))]:
@@ -159,6 +164,10 @@ def _of_expression(old, scope):
             if isinstance(scope.parent.get(old), (ast.Assign, ast.Subscript)):
                 yield 3, ast.Call(ast.Attribute(old, "clone", ast.Load()), [], [])
             yield 3, transposed(old)
+            around = scope.parent.get(old)
+            factor = isinstance(around, ast.BinOp) and isinstance(around.op, (ast.Mult, ast.Div))
+            if factor and len(scope.vectors.get(old.id, ())) == 1:       # one number for each row
+                yield 1, ast.Subscript(old, ast.Tuple([ast.Slice(), ast.Constant(None)], ast.Load()), ast.Load())
 
 
 def _turned_twice(node):

@@ -76,6 +76,17 @@ def test_a_line_outside_of_its_block(answer):
         order_the_lines(loop, header="def f(x, s=0):", name="f")(answer)
 
 
+def test_a_line_of_one_block_of_several():
+    """Only the heads of blocks as deep as the line are named."""
+    loops = {"A": "return s", "B": "        s = s + x", "C": "for row in rows:", "D": "    for x in row:",
+             "E": "    s = 0"}
+    told = order_the_lines(loops, header="def f(rows, s=0):", name="f")
+    with pytest.raises(AnswerError, match="line E is indented: it belongs into the block of line C$"):
+        told("ECDBA")
+    with pytest.raises(AnswerError, match="line B is indented: it belongs into the block of line D$"):
+        told("CBDEA")
+
+
 def test_a_decoy_belongs_nowhere():
     loop = {"A": "return s", "B": "    s = s + x_t", "C": "for x_t in x:"}
     with pytest.raises(AnswerError, match="line D is indented: it stands outside of the block of line C"):

@@ -263,7 +263,7 @@ def test_slips_of_a_function(answer, headline):
 
 def test_a_slip_on_some_cases_only_is_not_named():
     verdict = grade(make(write, cases=writes, mutants={}), lambda S, k, v,
-                    beta: write(S, k, v, 1.0 if len(k) == 3 else 0.5))
+                    beta: write(S, k, v, 1.0 if len(k) == 3 else 0.5 + 0 * beta))
     assert verdict.headline == "not a mistake I know"
 
 
@@ -273,6 +273,16 @@ def test_slips_that_come_to_the_same_are_both_named():
     no_source = make(lambda S, k, v, beta: write(S, k, v, beta), cases=writes, mutants={})
     verdict = grade(no_source, lambda S, k, v, beta: write(S, k, -v, beta))
     assert verdict.headline == "it uses k or v with the other sign"
+
+
+def test_an_argument_that_is_never_used():
+    """Said only where every right answer uses it, and the answer under its own name."""
+    def odd(S, key, v, beta):
+        return torch.sin(S) + torch.outer(v, v) * beta
+    assert grade(make(write, cases=writes, mutants={}), odd).headline == "it never uses key"
+    without = make(write, cases=writes, mutants={}, alternatives=(lambda S, k, v, beta: write(S, k, v, beta),))
+    assert grade(without, odd).headline == "it never uses key"
+    assert grade(without, lambda *x: torch.sin(x[0])).headline == "not a mistake I know"
 
 
 def test_the_catalogue_comes_first():

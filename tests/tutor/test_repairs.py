@@ -75,6 +75,31 @@ def test_no_change_by_which_an_argument_is_not_looked_at():
     assert "belongs" not in verdict.headline and verdict.state == "fail"
 
 
+def scaled(k, v, beta):
+    return beta[:, None] * (k @ v.mT)
+
+
+def scales_the_columns(k, v, beta):
+    return beta * (k @ v.mT)
+
+
+def scales_both(k, v, beta):
+    half = beta * k
+    return (half @ v.mT + (beta * k) @ v.mT) / 2
+
+
+def test_a_vector_that_should_be_a_column():
+    """Whether it fits by accident, as along the rows of a square, or not at all."""
+    def rows(g):
+        for T, K in ((2, 3), (3, 2), (5, 3)):
+            shapes = (T, K), (T, K), (T,)
+            yield Case(tuple(torch.randn(s, generator=g, dtype=torch.float64) for s in shapes), f"T = {T}")
+    exercise = make(scaled, cases=rows, mutants={})
+    said = grade(exercise, scales_the_columns).headline
+    assert said == "it has `beta * (k @ v.mT)` where `beta[:, None] * (k @ v.mT)` belongs"
+    assert grade(exercise, scales_both).headline == "it has `beta` where `beta[:, None]` belongs, twice"
+
+
 REPAIRED = [
     (keeps_what_it_should_erase, "it has `1 - beta[t]` where `beta[t]` belongs"),
     (from_the_second, "it has `range(1, len(k))` where `range(0, len(k))` belongs"),
