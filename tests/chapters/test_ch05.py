@@ -79,6 +79,7 @@ def q_with_r_above(a, tau):
 @pytest.mark.parametrize("id, answer, name", [
     ("5.1", 2.3, "counts u₂ in full"),
     ("5.1", 2.56, "gives what the memory says"),
+    ("5.1", -2.44, "has the error the wrong way round"),
     ("5.1", 2.58, "takes 0.6 for the overlap in u₃"),
     ("5.1", 2.46, "takes 0.6 for both overlaps"),
     ("5.1", 5 + 2 + 0.5 * (3 + 2 * 0.8) * 0.8, "adds every overlap"),
@@ -96,6 +97,8 @@ def q_with_r_above(a, tau):
     ("5.5", lambda S, k, v, beta: wy_u(k, v, beta).T @ k, "starts from an empty memory"),
     ("5.5", lambda S, k, v, beta: S + (beta[:, None] * (v - k @ S.T)).T @ k, "lets all tokens look at the old memory"),
     ("5.5", lambda S, k, v, beta: S + wy_u(k, v - k @ S.T, beta).T @ k, "right"),
+    ("5.5", lambda S, k, v, beta: S - S @ wy_w(k, beta).T @ k + wy_u(k, v - k @ S.T, beta).T @ k,
+     "takes the old memory off twice"),
     ("5.5", first_token_only, "lets only the first token look at the old memory"),
     ("5.5", lambda S, k, v, beta: S @ wy_w(k, beta).T @ k + wy_u(k, v, beta).T @ k,
      "takes what is erased for what is left"),

@@ -18,6 +18,13 @@ def listing(A, start, inside, end):
     return end(rows, torch.eye(len(A), dtype=A.dtype))
 
 
+def with_A_in_the_loop(A):
+    rows = -A
+    for i in range(1, len(A)):
+        rows[i, :i] = rows[i, :i] + (A[i, :, None] * rows[:, :i]).sum(-2)
+    return rows + torch.eye(len(A), dtype=A.dtype)
+
+
 def by_rows(k, beta, step):
     """The loop of 6.3 with another step(rows[t], finished)."""
     A, rows = ut_system(k, beta), torch.eye(len(k), dtype=k.dtype)
@@ -47,6 +54,13 @@ def larft_by_columns(a, tau):
     T, overlaps = torch.diag(tau), lapack_overlaps(a)
     for t in range(1, len(tau)):
         T[:t, t] = -(T[:t, :t] @ overlaps[:t, t])
+    return T
+
+
+def by_columns_without_a_minus(a, tau):
+    T, overlaps = torch.diag(tau), lapack_overlaps(a)
+    for t in range(1, len(tau)):
+        T[:t, t] = tau[t] * (T[:t, :t] @ overlaps[:t, t])
     return T
 
 
@@ -88,6 +102,11 @@ def nan_where_tau_is_zero(a, tau):
     ("6.3", lambda k, beta: scaled_at_once(k, beta, 1) * beta, "scales each row at once, and the columns"),
     ("6.4", lambda A: listing(A, torch.clone, torch.clone, lambda rows, eye: -(rows + eye)), "gives −(I − A)⁻¹"),
     ("6.7", 6, "counts the factors of the series"),
+    ("6.4", with_A_in_the_loop, "counts every path minus"),
+    ("6.7", 39, "counts hops, or how many hops there can be"),
+    ("6.8", lambda a, tau: torch.linalg.inv(torch.diag(tau) + lapack_overlaps(a).triu(1)),
+     "inverts with τ where 1/τ belongs"),
+    ("6.8", by_columns_without_a_minus, "has the wrong sign off the diagonal"),
     ("6.7", 40, "counts all tokens, or lengths"),
     ("6.3", lambda k, beta: by_rows(k, beta, lambda row, finished: finished), "keeps what should be taken off"),
     ("6.3", lambda k, beta: beta[:, None] * by_rows(k, beta, torch.sub), "scales rows and columns"),

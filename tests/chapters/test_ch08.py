@@ -164,6 +164,8 @@ ANSWERS = {
         "stops after the first chunk": [chunks("0", "T", "C", "C")],
         "has β in UT and in the errors": [with_X("UT @ (b[:, None] * (V - K @ S.mT))")],
         "asks the memory with the keys": [with_X("UT @ V - K @ S.mT")],
+        "writes the errors as they are": [with_X("V - K @ S.mT")],
+        "hands on the last write only": [with_X("UT @ (V - K @ S.mT)", "S + X[-1:].mT @ K[-1:]")],
         "takes V for U": [with_X("V - UT @ K @ S.mT")],
         "adds what the memory says": [with_X("UT @ V + UT @ K @ S.mT")],
         "takes the writes away": [with_X("UT @ (V - K @ S.mT)", "S - X.mT @ K")],
@@ -179,6 +181,8 @@ ANSWERS = {
             "leaves out one product of tokens with keys": [lambda C, K, V: 6 * K * V + 4 * C * (K + V) + C**2],
             "counts half of every masked product, and of the solve": [
                 lambda C, K, V: 6 * K * V + C * (6 * K + 4 * V + C) / 2],
+            "takes both widths to be K": [lambda C, K, V: 6 * K**2 + 10 * C * K + C**2],
+            "counts half of the solve": [lambda C, K, V: 6 * K * V + C * (6 * K + 4 * V + C / 2)],
             "counts the solve twice": [lambda C, K, V: 6 * K * V + C * (6 * K + 4 * V) + 2 * C**2],
             "halves the masked products instead of adding the solve": [
                 lambda C, K, V: 6 * K * V + C * (6 * K + 4 * V) / 2]},
@@ -202,6 +206,8 @@ ANSWERS = {
         "always chooses C = 1": [best(steps="T"), best(steps="C")],
         "counts C steps for each solve": [best(steps="C + math.ceil(T / C)")],
         "takes the power of two next to a root": [next_to_a_root],
+        "takes both widths to be V": [best(work="T * cost(C, V, V)")],
+        "never takes more than 512": [best("[2**i for i in range(10) if 2**i <= T]")],
         "takes only lengths that divide the sequence": [best("[2**i for i in range(T.bit_length()) if T % 2**i == 0]")],
     },
 }

@@ -102,6 +102,13 @@ class ForgetsTheMemory(Chunk):
         return backward_chunk(*inputs, forward_chunk(*inputs)[2], dO, dS)
 
 
+class SavesACopy(Chunk):
+    @staticmethod
+    def forward(ctx, Q, K, V, beta, S):
+        ctx.save_for_backward(Q.clone(), K, V, beta, S)
+        return forward_chunk(Q, K, V, beta, S)[:2]
+
+
 def fading(weight):
     return lambda beta: torch.stack([weight(beta, i) for i in range(len(beta))])
 
@@ -164,6 +171,7 @@ ANSWERS = {
     "9.6": {
         "right": [Chunk],
         "saves the outputs too": [SavesOutputs],
+        "saves copies of the inputs": [SavesACopy],
         "saves as many numbers too as V has": [saves_one_more(0), saves_one_more(1)],
         "takes the memory that entered for empty": [ForgetsTheMemory],
         "returns the memory first": [MemoryFirst],
@@ -171,17 +179,20 @@ ANSWERS = {
         "passes the gradient of the memory on unchanged": [with_gradients(lambda gradients, dS: (*gradients[:4], dS))],
     },
     "9.7": {"right": [((0, 0), (1, 1), 0, 1, (1, 0)), (torch.tensor([1.0, 2]), (0.6, 0.8), 2.2, 0.5, [1, 1])],
-            "starts from a memory that says nothing": [((0, 0), (1, 0), 1, 1, (1, 0))],
+            "starts from a memory that says nothing": [((0, 0), (1, 0), 1, 0.5, (1, 0))],
+            "has no error left after the write, but one before it": [
+                ((0, 0), (1, 0), 1, 1, (1, 0)), ((1, 2), (1, 0), 5, 1, (1, 0)), ((1, 2), (1, 1), 1.5, 0.5, (1, 0))],
             "switches the token off": [((1, 2), (1, 0), 3, 0, (1, 0))],
             "switches the token off, though the memory knows its value": [((1, 2), (1, 0), 1, 0, (1, 0))],
             "writes along a key of zeros": [((1, 2), (0, 0), 0, 0.5, (1, 0)), ((1, 2), (0, 0), 1, 0, (1, 0))],
             "asks the memory with the query": [((1, 2), (1, 0), 3, 0.5, (1, 1))],
-            "surprises the memory": [((1, 2), (1, 0), 5, 1, (1, 0)), ((1, 2), (1, 1), 1.5, 0.5, (1, 0))],
+            "surprises the memory": [((1, 2), (1, 0), 5, 0.3, (1, 0)), ((1, 2), (1, 1), 1.5, 0.4, (1, 0))],
             "has the sign wrong": [((1, 2), (1, 0), -1, 0.5, (1, 0))],
             "writes 0 where the memory says something else": [((1, 2), (1, 0), 0, 0.5, (1, 0))]},
     "9.8": {
         "right": [fading(lambda b, i: b[i] * (1 - b)[i + 1:].prod())],
         "fades by all other writes": [fading(lambda b, i: b[i] * torch.cat([1 - b[:i], 1 - b[i + 1:]]).prod())],
+        "multiplies all strengths up to its own": [fading(lambda b, i: b[:i + 1].prod())],
         "fades with its own strength": [fading(lambda b, i: b[i] * (1 - b[i]) ** (len(b) - i - 1))],
         "fades by its own and the earlier strengths": [lambda b: b * (1 - b).cumprod(0)],
         "gives what the last token writes": [
@@ -207,6 +218,7 @@ ANSWERS = {
     "9.11": {
         "right": [translated("UT1 @ (b * (v - k @ h))"), translated("UT1 @ (b * v) - UT1 @ (b * k) @ h")],
         "repairs the layout only": [translated("UT1 @ v - UT1 @ k @ h", "q @ h + scale * (q @ k.mT).tril() @ X")],
+        "multiplies UT1 by β on the left, in W": [translated("UT1 @ (b * v) - b * (UT1 @ k) @ h")],
         "multiplies UT1 by β on the left": [translated("b * (UT1 @ (v - k @ h))")],
         "scales what the memory says about the keys": [translated("UT1 @ (b * (v - scale * (k @ h)))")],
         "scales twice": [translated("UT1 @ (b * (v - k @ h))", "scale * scale * (q @ h + (q @ k.mT).tril() @ X)")],

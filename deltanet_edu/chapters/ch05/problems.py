@@ -35,6 +35,8 @@ exercise(
         "counts u₂ in full": Mistake(2.3,
             "You subtracted 0.7. Of what token 2 wrote, the key (1, 0) hears only the overlap, 0.8 of it.", "eq. 5.4",
             next="u₂ (k₂ᵀk₃) is 0.7 · 0.8."),
+        "has the error the wrong way round": Mistake(-2.44,
+            "The size is right. u₃ is what is *added*: the value minus what the memory says, 5 − 2.56.", "eq. 5.4"),
         "gives what the memory says": Mistake(2.56,
             "2.56 is what the memory says about (1, 0) before token 3. What is written is 5 minus that.", "eq. 5.4"),
         "gives u₂": Mistake(0.7, "That is what token 2 writes. The question is about token 3.", "eq. 5.4"),
@@ -493,6 +495,10 @@ exercise(
             lambda S, k, v, beta: (S + wy_u(k, v, beta).mT @ k) @ householder_product(k, beta),
             "U already accounts for every erasure that follows a write. Only the *old* memory is multiplied by P_C.",
             "eq. 5.5"),
+        "takes the old memory off twice": Mistake(
+            lambda S, k, v, beta: state_after(S, k, v - k @ S.mT, beta),
+            "Two repairs at once. Values without what the old memory says, v_t − S₀k_t, make a U that holds the −S₀w_t "
+            "of every token already, and − S₀WᵀK takes it off again.", "eq. 5.6", next="Keep one of the two."),
         "writes raw values": Mistake(
             lambda S, k, v, beta: S @ householder_product(k, beta) + (beta[:, None] * v).mT @ k,
             "The old memory is treated right, but β_t v_t is written instead of u_t: what earlier tokens wrote is not "

@@ -92,7 +92,8 @@ exercise(
             "A is *strictly* lower: no vector meets itself. `tril(-1)`, or `triu(1)` of the transpose.", "eq. 6.2"),
         "has the wrong sign off the diagonal": Mistake(
             lambda a, tau: (inverse_by_substitution(-ut_system(lapack_keys(a), tau)) * tau).mT.contiguous(),
-            "That comes from inverting I − A.", "eq. 6.1"),
+            "It comes out if I − A is inverted, or if a column is built up by a recurrence without its minus: vector t "
+            "meets what the earlier ones have taken away.", "eq. 6.1"),
         "uses the vectors without their leading ones": Mistake(
             lambda a, tau: ut_by_solve(a.tril(-1).mT.contiguous(), tau).mT.contiguous(),
             "Each vector has a 1 in position t that is not stored. Exercise 5.7 adds it.",
@@ -106,6 +107,14 @@ exercise(
             "(6.10) gives the inverse of T, if there is one. With a τ = 0 there is none, and T exists all the same.",
             "eq. 6.3",
             next="Which way to T never divides by β?"),
+        "inverts with τ where 1/τ belongs": Mistake(
+            lambda a, tau: torch.linalg.inv(torch.diag(tau) + overlaps(a).triu(1)),
+            "In (6.10) the diagonal of T⁻¹ is 1/τ: with one vector T = τ, and yours is 1/τ. And a τ = 0 has no 1/τ.",
+            "eq. 6.10", next="Which way to T never divides by τ?"),
+        "takes a pseudoinverse for the inverse of diag(τ)": Mistake(
+            lambda a, tau: torch.linalg.pinv(torch.linalg.pinv(torch.diag(tau)) + overlaps(a).triu(1)),
+            "With a τ = 0 the sum in (6.10) is no inverse of T any more, and a pseudoinverse of it is another matrix.",
+            "eq. 6.3", next="Which way to T never divides by τ?"),
         **{f"adds {small:g} to tau": Mistake(larft_with(small),
             "It avoids 1/0, but a τ of zero means that the vector is not used at all: its row of T is zero, and yours "
             "is only small.", "eq. 6.3", next="Which way to T never divides by τ?")

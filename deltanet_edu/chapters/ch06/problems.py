@@ -307,8 +307,9 @@ exercise(
             "`rows` starts, and it also turns the signs that the loop makes.", "eq. 6.4",
             next="Leave the loop and the last line as they were."),
         "counts every path minus": Mistake(lambda A: listing(A, sign=-1, inside=-1),
-            "Yours is I − A − A² − A³ − …: every path counts minus, by a second sign in the loop or by one before the "
-            "result. Each hop brings a minus, so two hops make a plus: only the sign where `rows` starts is to change.",
+            "Yours is I − A − A² − A³ − …: every path counts minus. Each hop brings a minus, so two hops make a plus. "
+            "One minus does both, where `rows` starts, if the loop adds and takes *its own* `rows`, not A, and the "
+            "result has no minus before it.",
             "eq. 6.7"),
         "gives −(I − A)⁻¹": Mistake(lambda A: -listing(A, sign=1),
             "In yours the identity counts minus, and every path too. In (I + A)⁻¹ the identity counts plus, and so "
@@ -515,8 +516,9 @@ exercise(
         "counts the tokens in between": Mistake(38,
             "There are 38 tokens in between, and each of them can be visited or skipped.",
             next="How many ways are there to choose?"),
-        "counts the hops of the longest path": Mistake(39,
-            "39 is the largest number of hops. There is one such path, and many shorter ones."),
+        "counts hops, or how many hops there can be": Mistake(39,
+            "A path has from 1 to 39 hops. One path has 39 of them, and one has 1; of every number in between there "
+            "are many.", next="How many paths have two hops?"),
         "leaves one token in between out": Mistake(2**37,
             "Between token 1 and token 40 there are 38 tokens, 2 to 39.", next="Try token 1 to token 3 first."),
         "counts all tokens, or lengths": Mistake(40,

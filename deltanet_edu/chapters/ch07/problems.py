@@ -211,6 +211,10 @@ exercise(
             "A token stores under its *key*: Vᵀ K.", "eq. 7.2"),
         "hands on the last write only": Mistake(chunked(carry=lambda S, K, V: S + V[-1:].T @ K[-1:]),
             "All tokens of the chunk have written: S + Vᵀ K, with all rows.", "eq. 7.2"),
+        "multiplies sums of values and keys": Mistake(
+            chunked(carry=lambda S, K, V: S + torch.outer(V.sum(0), K.sum(0))),
+            "(Σ v)(Σ k)ᵀ pairs the value of each token with the keys of all. Vᵀ K pairs it with its own: Σ v kᵀ.",
+            "eq. 7.2"),
         "averages the writes": Mistake(chunked(carry=lambda S, K, V: S + V.T @ K / len(K)),
             "The writes of a chunk add up. There is nothing to divide by.", "eq. 7.2"),
         "takes the writes out of the state": Mistake(chunked(carry=lambda S, K, V: S - V.T @ K),

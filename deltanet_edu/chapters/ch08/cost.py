@@ -55,9 +55,14 @@ exercise(
             "C a token is C² a chunk, and that pays for one column of UT. It has C of them.", "eq. 8.9"),
         "gives the cost of a chunk": Mistake(lambda C, K, V: C * cost_per_token(C, K, V),
             "All terms are there, but for C tokens. Divide by them.", "eq. 8.9"),
-        "counts multiplications only in the solve": Mistake(solve_costs(lambda C, K, V: C * C / 2),
-            "Half of it: a multiplication and a subtraction are two FLOPs, like the pair in a matrix product.",
+        "counts half of the solve": Mistake(solve_costs(lambda C, K, V: C * C / 2),
+            "That the system is triangular is in C³ already: a full C × C × C product is 2C³. Half of C³ would be the "
+            "multiplications alone, and the subtractions count, too.",
             "eq. 8.9"),
+        **{f"counts half of the solve, {how}": Mistake(solve_costs(lambda C, K, V, one=one: C * (C + one) / 2),
+            "Those are the multiplications alone. There are as many subtractions; and the counter, like every table of "
+            "costs, takes C² for a triangular system.", "eq. 8.9")
+           for how, one in (("to the last multiplication", -1), ("with the diagonal", 1))},
         "counts the zero half of the columns out": Mistake(solve_costs(lambda C, K, V: C * C / 3),
             "C³/3 is what a solver needs that knows that the right side is diagonal. `solve_triangular` does not know "
             "and works through all C columns.", "eq. 8.9"),
@@ -95,6 +100,11 @@ exercise(
             lambda C, K, V: 4 * K * V + C * (6 * K + 4 * V) + C * C,
             "The solve is right. But three products have the memory in them, at 2KV a token each: W Sᵀ, Q Sᵀ and XᵀK.",
             "eq. 8.9"),
+        **{f"takes both widths to be {name}": Mistake(
+            lambda C, K, V, width=width: cost_per_token(C, width(K, V), width(K, V)),
+            "The table has K = V = 64. Where they differ, keys are K wide and values V: the memory has KV entries, "
+            "three products inside the chunk are K wide, two are V wide.", "eq. 8.9")
+           for name, width in (("K", lambda K, V: K), ("V", lambda K, V: V))},
         "adds K V for the solve": Mistake(solve_costs(lambda C, K, V: K * V),
             "The solve works on C × C numbers and sees no key and no value. In the table the gap grows with C.",
             "eq. 8.9", next="By which factor does the gap grow when C does by 8?"),
@@ -184,13 +194,14 @@ exercise(
             ("a short tail", 1e-5, 1e-11, 100, 64, 32), ("half a tail", 1.8e-5, 1e-11, 80, 64, 64),
             ("two equally fast", 38.0, 1.0, 2, 2, 1),
             ("a long sequence", 1e-8, 1e-11, 65536, 4, 4),
+            ("a long sequence and expensive steps", 1e4, 1e-12, 65536, 4, 8),
             ("a step dear enough for a longer chunk", 3.31e-6, 1e-11, 1024, 8, 4),
             ("a step dear enough for a longer chunk", 5.41e-7, 1e-11, 1024, 4, 8),
             ("a step not dear enough for a longer chunk", 3.25e-6, 1e-11, 1024, 8, 4))],
     mutants={
         "always chooses C = 1": Mistake(fastest(lambda C, step, flop, T, K, V: cost_per_token(C, K, V)),
-            "C = 1 comes out if only the work counts, or if longer chunks do not make fewer steps. There are ⌈T / C⌉ "
-            "steps that wait for each other.",
+            "C = 1 comes out if only the work counts, if longer chunks do not make fewer steps, or if the search ends "
+            "at its first length. There are ⌈T / C⌉ steps that wait for each other.",
             "eq. 8.9", next="How many steps are there for C = 1 and for C = 64, and what do they cost?"),
         "always chooses the longest chunk": Mistake(fastest(lambda C, step, flop, T, K, V: math.ceil(T / C)),
             "The longest chunk comes out if only steps count. The work per token grows with C and, in the end, with "
@@ -221,6 +232,10 @@ exercise(
         "has the widths in each other's place": Mistake(
             with_work(lambda C, T, K, V: T * cost_per_token(C, V, K)),
             "The rows cost C (6K + 4V): three products are K wide, two are V wide.", "eq. 8.9"),
+        **{f"takes both widths to be {name}": Mistake(
+            with_work(lambda C, T, K, V, width=width: T * cost_per_token(C, width(K, V), width(K, V))),
+            "K and V need not be equal. The memory has KV entries, and the rows cost C (6K + 4V).", "eq. 8.9")
+           for name, width in (("K", lambda K, V: K), ("V", lambda K, V: V))},
         "allows a part of a step": Mistake(with_steps(lambda T, C: T / C),
             "A tail that does not fill its chunk is a whole step: ⌈T / C⌉.",
             next="How many steps are 96 tokens in chunks of 64?"),
@@ -266,6 +281,10 @@ exercise(
             "The FLOPs are missing: T tokens, eq. 8.9 each, at `flop` seconds a FLOP.", "eq. 8.9"),
         "never takes more than 64": Mistake(fastest(sizes=lambda T: [C for C in powers_of_two(T) if C <= 64]),
             "64 is what kernels like. In this model any power of two up to T may be fastest."),
+        **{f"never takes more than {most}": Mistake(
+            fastest(sizes=lambda T, most=most: [C for C in powers_of_two(T) if C <= most]),
+            f"Your lengths end at {most}. Any power of two that is not longer than the sequence may be fastest.",
+            next="Which lengths are there for 65,536 tokens?") for most in (2**i for i in range(7, 16))},
         "returns the exponent": Mistake(lambda *args: int(math.log2(best_chunk(*args))),
             "The power itself is asked for, 2ⁱ, and not i."),
         "returns the time": Mistake(shortest_time,

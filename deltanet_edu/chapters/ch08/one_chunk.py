@@ -149,6 +149,11 @@ WRITES = {                                                               # of 8.
         "erased: X = U − W Sᵀ.", "eq. 8.2"),
     "takes V for U": Mistake(writing(lambda K, V, b, S, UT: V - UT @ K @ S.T),
         "Your X is V − W Sᵀ. The values pass through the triangular system as the keys do: U = UT V.", "eq. 8.2"),
+    "writes the errors as they are": Mistake(writing(lambda K, V, b, S, UT: V - K @ S.T),
+        "V − K Sᵀ compares with the memory from before the chunk, and nothing is scaled by β. UT does both, the "
+        "strengths and what the chunk's own tokens write: X = UT (V − K Sᵀ).", "eq. 8.6"),
+    "hands on the last write only": Mistake(chunk_with(update=lambda K, S, X: S + X[-1:].T @ K[-1:]),
+        "All tokens of the chunk have written: S + XᵀK, with all rows.", "eq. 8.4"),
     "takes the writes away": Mistake(chunk_with(update=lambda K, S, X: S - X.T @ K),
         "X is what is written, the erasing included, so it is *added* to S.", "eq. 8.4"),
     "writes along the queries": Mistake(update_along(lambda Q, K, W: Q),

@@ -117,6 +117,8 @@ SLIPS = {
         "Softmax attention ends in a softmax. Here the scores themselves are the weights: tril(Q Kᵀ).", "eq. 8.5"),
     "replaces the memory": Mistake(dict(update=change_only),
         "XᵀK is the *change*. What was there before is still there: add S.", "eq. 8.4"),
+    "hands on the last write only": Mistake(dict(update=lambda K, S, X: S + X[-1:].T @ K[-1:]),
+        "All tokens of the chunk have written: S + XᵀK, with all rows.", "eq. 8.4"),
     "takes the writes away": Mistake(dict(update=lambda K, S, X: S - X.T @ K),
         "X is what is written, the erasing included, so it is *added* to S.", "eq. 8.4"),
     "hands on the memory that entered": Mistake(dict(update=lambda K, S, X: S.clone()),

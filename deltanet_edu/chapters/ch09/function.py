@@ -175,7 +175,8 @@ NAMES = "O", "memory that leaves", "dQ", "dK", "dV", "dbeta", "dS"
 
 
 def run_function(answer):
-    """From a Function to what is compared: results, gradients, and how many numbers it saves, copies, hides on ctx."""
+    """From a Function to what is compared: results, gradients, how many numbers it saves or hides on ctx, and whether
+    it saves copies."""
     if isinstance(answer, torch.autograd.Function) or not callable(answer):
         raise AnswerError("give the class itself, a subclass of torch.autograd.Function")
     is_function = isinstance(answer, type) and issubclass(answer, torch.autograd.Function)
@@ -196,8 +197,8 @@ def run_function(answer):
         leaves = tree_leaves(getattr(results[0].grad_fn, "__dict__", {}))
         attached = sum(x.numel() for x in leaves if isinstance(x, torch.Tensor))
         gradients = torch.autograd.grad(results, inputs, (dO, dS), allow_unused=True)
-        copied = sum(n for storage, n in saved.items() if storage not in given)
-        counts = {"numbers saved": sum(saved.values()), "of them copies": copied, "numbers on ctx": attached}
+        copied = not given.issuperset(saved)
+        counts = {"numbers saved": sum(saved.values()), "copies among them": copied, "numbers on ctx": attached}
         return dict(zip(NAMES, (*results, *gradients))) | counts
 
     run.__signature__ = inspect.signature(run)                           # names of the arguments are ours ...
@@ -253,8 +254,8 @@ exercise(
         "doubles the gradients": Mistake(function_that(finish=lambda d, dO, dS: tuple(2 * x for x in d)),
             "Every gradient is twice what is right.", "eq. 9.6"),
         "saves copies of the inputs": Mistake(function_that(save=save_copies),
-            "All gradients are right, but a `clone` is a second copy of every input, and both are kept. "
-            "`save_for_backward` keeps the tensor itself.", "eq. 9.9"),
+            "All gradients are right, but what is saved of an input is a copy of it, such as a `clone` makes, and both "
+            "are kept. `save_for_backward` keeps the tensor itself.", "eq. 9.9"),
         "hides intermediate results on ctx": Mistake(function_that(save=hide_results_on_ctx),
             "All gradients are right, but tensors set as attributes of `ctx` stay alive just like saved ones, and UT₁, "
             "P, R and X are among them.",

@@ -521,12 +521,14 @@ def what_beta_learns(answer):
     if beta.abs() < 1e-9:
         return "β is zero: v has no gradient" + (", and β has none either" if dbeta.abs() < 1e-9 else "")
     if dbeta.abs() > 1e-9:
-        return _why_beta_learns(S, k, v, q)
+        return _why_beta_learns(S, k, v, beta, q)
     return "v has a gradient and β has none" if dv.abs() > 1e-9 else "nothing learns"
 
 
-def _why_beta_learns(S, k, v, q):
+def _why_beta_learns(S, k, v, beta, q):
     """Which value was given instead of S k, as far as it can be told."""
+    if (beta * (k @ k) - 1).abs() < 1e-9 and v.any():
+        return "β has a gradient: the memory says v only after the write"
     if (S @ k).abs() < 1e-9:
         return "β has a gradient, because the memory says 0"
     if not v.any():
@@ -566,6 +568,10 @@ exercise(
             "The memory says S k and the token says v, and they differ. So it matters how strongly the token writes.",
             "eq. 9.7",
             next="Which v does the memory already know?"),
+        "has no error left after the write, but one before it": Mistake(((1.0, 2.0), (0.6, 0.8), 5.0, 1.0, (1.0, 0.0)),
+            "β‖k‖² is 1, so the memory says v *after* the write. What counts is the error that the token met, v − S k, "
+            "and yours is not zero. An empty memory says 0.", "eq. 9.7",
+            next="Which v does the memory know before it writes?"),
         "starts from a memory that says nothing": Mistake(((0.0, 0.0), (0.6, 0.8), 5.0, 0.5, (1.0, 0.0)),
             "An empty memory says 0, so any value but 0 is a surprise.", "eq. 9.7"),
     },

@@ -96,6 +96,12 @@ exercise(
         "fades by its own and the earlier strengths": Mistake(
             weights_from(lambda beta, i: beta[i] * torch.prod(1 - beta[:i + 1])),
             "Only *later* writes fade v_i: the product runs over j > i, and yours over j ≤ i.", "eq. 2.5"),
+        "multiplies all strengths up to its own": Mistake(lambda beta: beta.cumprod(0),
+            "A write of strength β keeps the share 1 − β of what was there, and only *later* writes do that to v_i: "
+            "β_i times the 1 − β_j of j > i.", "eq. 2.5"),
+        "gives what is left of an old memory": Mistake(lambda beta: (1 - beta).cumprod(0),
+            "Π(1 − β_j) up to token i is what is left of what was there before the first write. v_i comes in with "
+            "weight β_i, and fades by the writes after it.", "eq. 2.5"),
         "fades by its own strength only": Mistake(lambda beta: beta * (1 - beta),
             "A write does not fade itself, and every later one fades it: a product of 1 − β_j over j > i.", "eq. 2.5"),
         "keeps the last value only": Mistake(lambda beta: torch.cat([torch.zeros_like(beta[:-1]), beta[-1:]]),

@@ -94,6 +94,16 @@ def scaled_on_the_left(q, k, v, beta, UT1, h, scale):
     return scale * (q @ h + (q @ k.T).tril() @ X), h + k.T @ X
 
 
+def scaled_on_the_left_in(name):
+    """A mutant: W or U is made with β in front of UT1, the other one as it should be."""
+    def f(q, k, v, beta, UT1, h, scale):
+        b = beta[:, None]
+        W, U = (b * (UT1 @ x) if name == wrong else UT1 @ (b * x) for wrong, x in (("W", k), ("U", v)))
+        X = U - W @ h
+        return scale * (q @ h + (q @ k.T).tril() @ X), h + k.T @ X
+    return f
+
+
 def adding_what_the_memory_says(q, k, v, beta, UT1, h, scale):
     X = UT1 @ (beta[:, None] * (v + k @ h))
     return scale * (q @ h + (q @ k.T).tril() @ X), h + k.T @ X
@@ -170,6 +180,9 @@ exercise(
             "The scale belongs to the whole output: to Q h and to tril(Q Kᵀ) X alike.", "eq. 8.5"),
         "scales the read within the chunk only": Mistake(translated_with(output=half_scaled),
             "The scale belongs to the whole output: to Q h and to tril(Q Kᵀ) X alike.", "eq. 8.5"),
+        **{f"multiplies UT1 by β on the left, in {name}": Mistake(scaled_on_the_left_in(name),
+            f"{other} is right. {name} needs the same: (I + A)⁻¹ diag(β), so β meets the rows *before* the inverse.",
+            "eq. 6.3") for name, other in (("W", "U"), ("U", "W"))},
         "multiplies UT1 by β on the left": Mistake(scaled_on_the_left,
             "(I + A)⁻¹ diag(β): β meets k and v *before* the inverse, not after it.", "eq. 6.3"),
         "scales twice": Mistake(translated_with(output=lambda q, k, S, X, s: whole_scaled(q, k, S, X, s * s)),
