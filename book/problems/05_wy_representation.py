@@ -64,7 +64,7 @@ check("5.3", w_vectors)
 # ## 5.4
 #
 # The lines of a function that computes W and U in one go have been shuffled, and two lines that do not belong were mixed in.
-# Give the labels in order, as a string. Only one order is right.
+# Give the labels in order, as a string. The lines are indented as they will be, and only one order is right.
 
 # %%
 lines("5.4")
@@ -111,7 +111,7 @@ check("5.6", T)
 # Column $t$ *below* the diagonal holds a vector $y_t$ without its leading 1: $y_t$ is zero above position $t$, one at position $t$, and continues
 # with what is stored. $Q = H_1 H_2 \cdots H_n$ with $H_t = I - \tau_t\, y_t y_t^\top$.
 #
-# Form Q, all $m \times m$ of it, by a way of your own choice. It must work for any `tau`.
+# Form Q, all $m \times m$ of it, by a way of your own choice. It must work for any `tau`, from `geqrf` or not.
 
 # %%
 def q_from_lapack(a, tau):

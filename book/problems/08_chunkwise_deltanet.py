@@ -35,7 +35,7 @@ check("8.1", x2)
 # %% [markdown]
 # ## 8.2
 #
-# One chunk. Everything up to what the tokens really write is there; the last two steps are missing.
+# One chunk. Everything up to what the tokens really write is there; the last two steps are missing. `S` itself stays as it came.
 
 # %%
 def one_chunk(Q, K, V, beta, S):
@@ -110,7 +110,7 @@ check("8.5", cost_per_token)
 #
 # Softmax weights are positive. Linear attention's are never negative as long as no entry of a key or a query is. DeltaNet's are not.
 #
-# Find up to four keys with two nonnegative entries each (of any length), write strengths from 0 to 1, and a nonnegative query for the
+# Find up to four keys with two nonnegative entries each (unit keys or not), write strengths from 0 to 1, and a nonnegative query for the
 # *last* token, such that one of the last token's attention weights is negative. Try it with pencil and paper first: two tokens
 # are enough.
 

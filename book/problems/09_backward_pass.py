@@ -15,7 +15,7 @@ from deltanet_edu.tutor import check, hint, lines, progress, solution
 # ## 9.1
 #
 # One token: $S = (2, 1)$, $k = (0.8, 0.6)$, $v = 3$, $\beta = 0.25$. It reads with $q = (0, 1)$ after its write, and the
-# gradient that arrives at the output is $do = 3$. What is $d\beta$?
+# gradient that arrives at the output is $do = 3$; nothing else uses the memory. What is $d\beta$?
 
 # %%
 dbeta = None
@@ -44,7 +44,7 @@ check("9.2", through_the_solve)
 # ## 9.3
 #
 # The sequential part, from an empty page. `UT1` is the inverse $(I + A)^{-1}$, `P` is $\mathrm{tril}(QK^\top)$, `dO` arrives
-# from above and `dS` from the chunk after this one. Return $dV$ and the gradient of the memory that *entered*.
+# from above and `dS`, the $dS'$ of the lesson, from the chunk after this one. Return $dV$ and the gradient of the memory that *entered*.
 
 # %%
 def one_link(Q, K, beta, UT1, P, dO, dS):
@@ -188,8 +188,8 @@ check("9.10", mib)
 # %% [markdown]
 # ## 9.11
 #
-# A colleague has code that prepares the inverse $(I + A)^{-1}$ *without* β (here it is called `UT1` too), and keeps its memory as
-# `h`, of shape (K, V). Its outputs are multiplied by `scale`, which is $1/\sqrt K$ there unless told otherwise; in this book it is
+# A colleague has code that prepares the inverse $(I + A)^{-1}$ *without* the $\mathrm{diag}(\beta)$ on its right (here it is called `UT1`
+# too), and keeps its memory as `h`, of shape (K, V). Its outputs are multiplied by `scale`, which is $1/\sqrt K$ there unless told otherwise; in this book it is
 # 1. One chunk was copied from this book in a hurry, and it runs only when K = V. Repair it; the memory must come back in the
 # layout it came in.
 
