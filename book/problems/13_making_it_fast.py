@@ -41,9 +41,9 @@ check("13.1", floor)
 # |---|---|---|
 # | `gpu.launch()` | puts one call into the queue and returns | calling a kernel |
 # | `gpu.clock()` | the clock of the host, in µs | `time.perf_counter()` |
-# | `gpu.event()` | puts a mark into the queue; `mark.time` is when the GPU got there | `torch.cuda.Event` |
+# | `gpu.event()` | puts a mark into the queue and returns; `mark.time` is when the GPU got there | `torch.cuda.Event` |
 # | `gpu.synchronize()` | lets the host wait until the queue is empty | `torch.cuda.synchronize()` |
-# | `gpu.empty_cache()` | queues a kernel of 40 µs that writes over the whole cache | writing 256 MB of zeros |
+# | `gpu.empty_cache()` | queues a kernel of 40 µs that writes over the whole cache, and returns | writing 256 MB of zeros |
 
 # %%
 gpu = PretendGPU(30.0, launch_time=12.0, saved=20.0, every=5)
@@ -88,7 +88,8 @@ check("13.3", order)
 # tensor has. Kernels `i` and `i + 1` are to become one. How many bytes does the whole plan move then?
 #
 # The joined kernel reads each of its inputs once. What the first half makes and the second half needs stays on the chip; it is
-# written only if a later kernel reads it or if it is among the tensors that are `wanted` at the end.
+# written only if a later kernel reads it or if it is among the tensors that are `wanted` at the end. Each result is read by
+# some kernel, or wanted.
 
 # %%
 plan = [(("k", "beta"), ("UT",)), (("UT", "k", "v"), ("W", "U")), (("k", "W", "U"), ("X", "S")), (("q", "k", "X", "S"), ("o",))]

@@ -246,7 +246,8 @@ exercise(
         "times nothing": Mistake("HCAMBFKDEG",
             "Lines F and K set the two marks. The launch, D, must be queued between them."),
         "reads marks that have not happened": Mistake("HCAMBFDKG",
-            "Nobody waits. Line E, once, after all rounds."),
+            "Nobody waits for the marks. Line E belongs after all rounds: before them there is nothing to wait for "
+            "yet."),
     },
     hints=("Before the race: every kernel compiles (H), and every kernel has a list (C).",
            "The rounds are the outer loop, A, and the candidates the inner one, M: so a warmer chip is warmer for all.",

@@ -49,6 +49,7 @@ def sweeps(g):
             case("four segments", 1, 8, 32768, 64, 4, 1.5, 132),
             case("segments of unequal length", 1, 4, 650, 32, 3, 1.0, 10),
             case("a tile that does not divide V", 3, 2, 500, 96, 2, 2.0, 7),
+            case("more segments than chunks", 1, 8, 100, 32, 16, 1.0, 132),
             case("many heads", 4, 64, 4096, 128, 1, 2.5, 132)]
 
 
@@ -76,6 +77,12 @@ exercise(
             "There are many multiprocessors, and they work at the same time."),
         "forgets that segments are programs": Mistake(swept(programs=lambda B, H, P, tiles: B * H * tiles),
             "Every segment has programs of its own. That is the point of cutting."),
+        "counts programs for segments that have a chunk only": Mistake(
+            lambda B, H, T, rows, P, step, multiprocessors: swept(
+                programs=lambda B, H, P, tiles: B * H * min(P, math.ceil(T / C)) * tiles)(
+                    B, H, T, rows, P, step, multiprocessors),
+            "All P segments have their programs, also those for which no chunk is left: they are launched, and take "
+            "their turn.", next="How many programs have 8 heads with P = 16, for a text of two chunks?"),
         "forgets that segments are shorter": Mistake(swept(chunks=lambda T, P: math.ceil(T / C)),
             "A segment has a P-th of the chunks, rounded up."),
         "forgets the batch": Mistake(swept(programs=lambda B, H, P, tiles: H * P * tiles),
@@ -164,15 +171,15 @@ def chosen(time, rows_of=lambda machine: machine["steps"], most=lambda T: math.c
     return f
 
 
-def priced(maps=2, launches=2, scan=1, again=True):
-    """plan_time with some of the price of cutting left out."""
+def priced(maps=2, launches=2, scan=lambda P: P, again=True):
+    """plan_time with some of the price of cutting left out. scan: how many steps the chain through the maps has."""
     def time(B, H, T, rows, P, machine):
         step, launch, n = machine["steps"][rows], machine["launch"], machine["multiprocessors"]
         sweep = launch + sweep_time(B, H, T, rows, P, step, n)
         if P == 1:
             return sweep
         first = sweep_time(maps * B, H, T, rows, P, step, n) if maps else 0
-        return first + launches * launch + scan * P * machine["scan"] + sweep * again
+        return first + launches * launch + scan(P) * machine["scan"] + sweep * again
     return time
 
 
@@ -218,6 +225,7 @@ def fewer_segments_than_chunks(B, H, T, machine):
 H100 = dict(multiprocessors=132, steps={32: 1.2, 64: 1.5, 128: 2.4}, launch=6.0, scan=0.5)
 QUICK_HOST = dict(multiprocessors=132, steps={32: 12.0, 64: 15.0, 128: 24.0}, launch=2.0, scan=0.25)
 SMALL = dict(multiprocessors=28, steps={32: 2.0, 64: 3.1}, launch=6.0, scan=1.0)
+SLOW_CHAIN = dict(multiprocessors=132, steps={32: 1.2, 64: 1.5, 128: 2.4}, launch=6.0, scan=60.0)
 SLOW_HOST = dict(multiprocessors=132, steps={32: 1.2, 64: 1.5, 128: 2.4}, launch=90.0, scan=0.5)
 
 
@@ -229,7 +237,7 @@ def plans(g):
             case("enough heads", 2, 32, 4096), case("more than enough", 4, 64, 4096),
             case("a wave and a bit", 1, 17, 4096), case("between", 1, 24, 8192),
             case("a small chip", 1, 4, 8192, SMALL), case("a small chip, many heads", 2, 16, 4096, SMALL),
-            case("a slow host", 1, 8, 8192, SLOW_HOST),
+            case("a slow host", 1, 8, 8192, SLOW_HOST), case("a slow chain", 1, 8, 3000, SLOW_CHAIN),
             case("a slow host, a long text", 1, 8, 65536, SLOW_HOST), case("few heads, a middling text", 1, 6, 3000),
             case("two heads, a middling text", 1, 2, 2048), case("a quick host, eight chunks", 1, 1, 512, QUICK_HOST),
             case("a quick host, 47 chunks", 1, 2, 3000, QUICK_HOST)]
@@ -243,7 +251,7 @@ exercise(
         "never cuts": Mistake(chosen(plan_time, most=lambda T: 1),
             "With few heads and a long text most of the chip is idle. Cutting costs a second sweep and pays all the "
             "same.", "eq. 13.4"),
-        "cuts for nothing": Mistake(chosen(priced(maps=0, launches=0, scan=0)),
+        "cuts for nothing": Mistake(chosen(priced(maps=0, launches=0, scan=lambda P: 0)),
             "Segments do not come for free: their maps take a sweep with twice as many programs, and there are two "
             "more launches and the chain through the maps.", "eq. 13.4"),
         "forgets the sweep for the maps": Mistake(chosen(priced(maps=0)),
@@ -254,7 +262,10 @@ exercise(
             "Three launches instead of one. On a slow host that decides."),
         "forgets one of the launches": Mistake(chosen(priced(launches=1)),
             "Maps, chain and sweep: three launches, two more than without a cut."),
-        "forgets the chain through the maps": Mistake(chosen(priced(scan=0)),
+        "counts one step of the chain, not P": Mistake(chosen(priced(scan=lambda P: 1)),
+            "`machine[\"scan\"]` is the price of one segment, and the chain S ← S M + b goes through all P of them, "
+            "one after the other.", "eq. 13.4"),
+        "forgets the chain through the maps": Mistake(chosen(priced(scan=lambda P: 0)),
             "S ← S M + b takes P steps, one after the other. Without their price the finest cut looks best.",
             "eq. 13.4"),
         "forgets to run the segments": Mistake(chosen(priced(again=False)),

@@ -152,6 +152,13 @@ def cut(join=lambda S, M, b: S @ M + b, size=lambda T, P: max(1, -(-T // P)), st
     return f
 
 
+def from_the_first(join):
+    """A mutant in which the memory that came in, `first`, is used again: join(now, first, M, b)."""
+    def f(q, k, v, beta, S, P):
+        return cut(lambda now, M, b: join(now, S, M, b))(q, k, v, beta, S, P)
+    return f
+
+
 def dropping_the_rest(q, k, v, beta, S, P):
     n = max(1, len(k) // P)
     whole = min(len(k), n * P)
@@ -275,6 +282,17 @@ exercise(
         "hands nothing on": Mistake(cut(join=lambda S, M, b: S),
             "Every segment, and the end, gets the memory that came in at the beginning. Between segments it becomes "
             "S M + b.", "eq. 13.3"),
+        "puts every map on the memory that came in": Mistake(from_the_first(lambda now, first, M, b: first @ M + b),
+            "Each map takes what the map before has left: the memory is handed on, S ← S M + b. Yours begins with the "
+            "first memory again in every segment.", "eq. 13.3", next="Which memory enters segment 2?"),
+        "lets b begin with the memory that came in": Mistake(
+            from_the_first(lambda now, first, M, b: now @ M + first @ M + b),
+            "b is what a segment makes of an *empty* memory. Found from S, it has S M in it already, and then the "
+            "memory counts twice.", "eq. 13.3"),
+        "lets b begin with the memory that enters": Mistake(
+            from_the_first(lambda now, first, M, b: now @ M + now @ M + b),
+            "b is what a segment makes of an *empty* memory. Found from the one that enters, it has S M in it already, "
+            "and then the memory counts twice.", "eq. 13.3"),
         "writes nothing": Mistake(cut(join=lambda S, M, b: S @ M),
             "What a segment writes, b, is missing in what it hands on.", "eq. 13.3"),
         "multiplies with M transposed": Mistake(cut(join=with_swapped_product),
