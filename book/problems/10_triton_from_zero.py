@@ -69,7 +69,7 @@ picture("10.3", write_kernel, case=3);
 # %% [markdown]
 # ## 10.4
 #
-# This softmax was tested on rows of 8, 16 and 32 numbers, and shipped. Find what is wrong, and repair it. One program a row; `B` is the next power of two.
+# This softmax was tested on rows of 8, 16 and 32 numbers, and shipped. Find what is wrong, and repair it. One program a row; `B` is the next power of two. Logits may lie anywhere between −200 and 300.
 
 # %% tags=["nbval-check-output"]
 @triton.jit
@@ -178,7 +178,7 @@ show(rows_of_16, store_16, mul)
 # 3. the blocks next to the diagonal, by (10.8): 32 tokens;
 # 4. the rest, with all detours, and the columns times $\beta$: 64 tokens, and any number of chunks.
 #
-# Other ways are right as well. The score is 1.00 for all of them. So compare what the compiler makes of yours, by `compiled(UT_kernel, 90, ...)` of the lesson: registers, spills, and the length of `sass`.
+# Other ways are right as well, but products of 64 × 64 tiles may keep the compiler busy for minutes. The score is 1.00 for all of them. So compare what the compiler makes of yours, by `compiled(UT_kernel, 90, ...)` of the lesson: registers, spills, and the length of `sass`.
 
 # %% tags=["nbval-check-output"]
 @triton.jit

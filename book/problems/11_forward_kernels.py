@@ -5,7 +5,7 @@
 # Tensors are contiguous: `q`, `k` are (B, T, H, K), `v`, `o` (B, T, H, V), `beta` is (B, T, H). `K`, `V` and the chunk length `C` are powers of two, 16 or more,
 # K ≠ V, and T is any number. `UT_low` is (B, T, H, C): row t of its chunk lies with token t.
 #
-# Exercises 11.5 to 11.8 build a forward pass of your own. Without a GPU everything runs in Triton's interpreter, in float32.
+# Exercises 11.5 to 11.8 build a forward pass of your own. Which program takes which chunk, head and sequence is yours to choose. Without a GPU everything runs in Triton's interpreter, in float32.
 
 # %%
 import os
@@ -169,7 +169,7 @@ check("11.7", output_kernel)
 # Three launches, and all of them right. But `states` and `X` are written and read again, and nobody wants them. So put the outputs where the memory is: *one* kernel after the inverse, that stores `o` and nothing else. Then the function around both
 # (the inverse is yours, of 11.5), which you can call like any form of the package. You choose C and V_TILE, and `num_warps` and `num_stages` of each launch.
 #
-# The check counts bytes, for 150 tokens with K = V = 64: at most twice the least is allowed, and three launches need more.
+# The check counts bytes, for 150 tokens with K = V = 64: at most twice the least (`q`, `k`, `v`, `beta` and `o` once each) is allowed, and three launches need more.
 
 # %% tags=["nbval-check-output"]
 @triton.jit

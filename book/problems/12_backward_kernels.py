@@ -66,7 +66,7 @@ show(rows, memory, tokens, strengths)
 # The backward sweep as a kernel (eq. 12.1 and 12.2). One program per `V_TILE` rows of the memory and head, from the last chunk to the first. It stores
 # $dS'$ of every chunk, (B, H, N, V, K) (in chapter 11 memories were (B, N, H, V, K)), $dV$, and what is left of $dS$ at the end, the gradient of the first
 # memory. `scale` is the factor on the queries, $O = \mathrm{scale}\,(QS^\top + PX)$, and all that is stored has it in it. Carry $dS$ in float32, and give
-# products operands of the dtype that came in.
+# products operands of the dtype that came in, in which $dS'$ and $dV$ are stored as well.
 #
 # Below the kernel stands how it is launched.
 
@@ -163,7 +163,7 @@ check("12.6", registers)
 # | `gradient_of_keys(dk_kernel, q, k, do, dv, X, states, d_states, scale, C)` | `dk` |
 # | `gradient_of_strengths(dbeta_kernel, beta, dv, X, C)` | `dbeta` |
 #
-# Three are launches of your kernels. In your method `forward` the name `forward` means the function of this table. What autograd hands to `backward` need not be
+# Three are launches of your kernels. In your method `forward` the name `forward` means the function of this table. What autograd hands to `backward` is never None here, and need not be
 # contiguous. The check compares everything with the float64 recurrence, on ragged lengths, K ≠ V, with a memory that is not empty and a gradient of the last
 # one, and counts what you move.
 

@@ -30,6 +30,8 @@ exercise(
     mutants={
         "rounds down": Mistake((4, 58), "5 rows need three tiles of 2, and 70 columns three tiles of 32: round up, "
                                         "or the ends of rows and columns belong to nobody.", "eq. 10.1"),
+        "rounds down, and finds the last tile full": Mistake((4, 0), "5 rows need three tiles of 2, and 70 columns "
+            "three tiles of 32: round up. Then the last tile is not full: it sticks out at two sides.", "eq. 10.1"),
         "counts what is inside": Mistake((9, 6), "The last tile has 1 row of 2 and 6 columns of 32 inside: 6 entries. "
                                                  "Asked are those that the mask switches off."),
         "masks the columns only": Mistake((9, 52), "The last tile also has a row too many: row 5 does not exist, so 32 "
@@ -39,8 +41,9 @@ exercise(
                                                     "share 26: each counts once."),
         "finds six tiles": Mistake((6, 58), "Six would be 3 + 3, or what one long row of 350 entries needs. But "
                                             "tiles are rectangles, three by three of them.", "eq. 10.1"),
-        "masks one row and its columns only": Mistake((9, 26), "26 columns of the row that exists are off. The row "
-                                                               "too many has 32 entries besides."),
+        "masks one row and its columns only": Mistake((9, 26), "An entry is off if its row *or* its column does not "
+            "exist. 26 are off in the row that exists, and the row too many has 32 besides: 26 of them are outside "
+            "both ways, and no less off."),
         "counts the whole tile": Mistake((9, 64), "A mask that switches off all 64 would leave nothing to do: 6 of "
                                                   "them exist."),
         "lets the mask switch nothing off": Mistake((9, 0), "The last tile sticks out at two sides: of its 64 entries "
@@ -76,7 +79,8 @@ def add(*pairs):
     return changed(add_kernel, *pairs)
 
 
-OWN, X, Y = "tl.program_id(0) * B + tl.arange(0, B)", "i * x_stride, mask=inside", "i * y_stride, mask=inside"
+FIRST = "tl.program_id(0) * B"
+OWN, X, Y = f"{FIRST} + tl.arange(0, B)", "i * x_stride, mask=inside", "i * y_stride, mask=inside"
 
 exercise(
     id="10.2", title="A sum", kind="code", stars=1, minutes=10, equations=("10.1", "10.2"),
@@ -93,6 +97,11 @@ exercise(
         "steps over numbers as if they lay side by side": Mistake(add((X, "i, mask=inside"), (Y, "i, mask=inside")),
             "Entry i of x lies i · x_stride numbers behind the first. In a column of a matrix that is not i.",
             "eq. 10.2"),
+        "steps by the stride within a tile only": Mistake(
+            add((X, f"{FIRST} + tl.arange(0, B) * x_stride, mask=inside"),
+                (Y, f"{FIRST} + tl.arange(0, B) * y_stride, mask=inside")),
+            "Entry i of x lies i · x_stride numbers behind the first, with the whole of i: where the tile begins is "
+            "multiplied as well.", "eq. 10.2"),
         "compares places in memory with n": Mistake(add(("i < n", "i * x_stride < n")),
             "n says how many *entries* there are, so i is compared with it. How far apart they lie does not matter.",
             "eq. 10.1"),
@@ -213,8 +222,9 @@ exercise(
     cases=logits, tolerance=1e-5, prepare=launched(rows.launch_softmax, lambda x: torch.empty(x.shape), most=1.0),
     mutants={
         "fills the tail with zeros": Mistake(softmax((FILL, "0.0")),
-            "Beyond the end of a row there are zeros now, and exp(0 − m) is a number like any other: it is part of "
-            "your sum. Rows of 8 have no tail, so they are right.", "eq. 10.3", next="Which number x has exp(x) = 0?"),
+            "Beyond the end of a row there are zeros, put there by `other`, or by chance if there is no `other`: a "
+            "mask does not make a tile shorter. exp(0 − m) is a number like any other, and part of your sum. Rows of "
+            "8 have no tail, so they are right.", "eq. 10.3", next="Which number x has exp(x) = 0?"),
         "fills the tail with zeros, and leaves the maximum out": Mistake(softmax((FILL, "0.0"), (E, "tl.exp(x)")),
             "exp of large logits is infinite: the maximum has to be taken off first. And a tail of zeros adds to the "
             "sum.", "eq. 10.3"),
@@ -377,6 +387,10 @@ exercise(
             sums((ADDED, "tl.store(o_ptr + j, tl.load(o_ptr + j, mask=j < N) + tl.sum(x, 0), mask=j < N)")),
             "Two programs may load the same old sum, and then the one that stores last wins. The interpreter runs them "
             "one after the other and hides it.", "eq. 10.4", next="Which single operation adds to memory?"),
+        "adds what it has loaded as well": Mistake(
+            sums((ADDED, "tl.atomic_add(o_ptr + j, tl.load(o_ptr + j, mask=j < N) + tl.sum(x, 0), mask=j < N)")),
+            "tl.atomic_add adds to what is there by itself. What others have added, and this program has loaded, comes "
+            "in once more: o need not be loaded.", "eq. 10.4"),
         "stores over what the others have stored": Mistake(
             sums((ADDED, "tl.store(o_ptr + j, tl.sum(x, 0), mask=j < N)")),
             "Several programs store into the same entries, and the last one wins. Even if all of them store the same, "
@@ -512,7 +526,8 @@ exercise(
         "stops a row too early": Mistake(triangle(("range(1, 16)", "range(1, 15)")),
             "range(1, 15) ends with row 14. The last row is 15.", "eq. 10.7"),
         "uses rows that are not finished": Mistake(triangle(("range(1, 16)", "range(15, 0, -1)")),
-            "Row t needs the rows above it finished: t goes up, from 1 to 15. What you have is I − A.", "eq. 10.7"),
+            "What you have is I − A. Row t needs the rows above it as they are *after* their own steps: t goes up, and "
+            "each step takes its rows from X, which the steps before have changed.", "eq. 10.7"),
         "changes all rows in every step": Mistake(triangle((f"tl.where(i == t, {STEP}, X)", STEP)),
             "Only row t may change in step t: `tl.where(i == t, ..., X)`.", "eq. 10.7"),
         "loses the ones of the diagonal": Mistake(triangle((STEP, "-finished[None, :]")),
@@ -522,7 +537,7 @@ exercise(
         "starts from I − A, and takes the steps as well": Mistake(
             triangle(("tl.where(i == j, 1.0, 0.0)", "tl.where(i == j, 1.0, 0.0) - A")),
             "X is the identity before the first step: the steps themselves bring A in.", "eq. 10.7"),
-        "stops two rows before the end": Mistake(triangle(("range(1, 16)", "range(1, n - 1)")),
+        "stops before the last of n rows": Mistake(triangle(("range(1, 16)", "range(1, n - 1)")),
             "range(1, n − 1) ends with row n − 2. The last row is n − 1.", "eq. 10.7"),
         "gives I + A": Mistake(triangle(("finished = tl.sum(a[:, None] * X, 0)", "finished = -a")),
             "That is the matrix itself, I + A. Asked is its inverse.", "eq. 10.7"),
@@ -540,6 +555,10 @@ exercise(
             "eq. 10.2"),
         "takes rows to lie 16 numbers apart": Mistake(triangle(("i * n + j", "i * 16 + j")),
             "In memory a row has n numbers. Only your tile is 16 wide.", "eq. 10.2"),
+        "takes triangles and rows to lie as in a tile of 16 x 16": Mistake(
+            triangle(("tl.program_id(0) * n * n + i * n + j", "tl.program_id(0) * 256 + i * 16 + j")),
+            "Only your tile is 16 wide. In memory a row has n numbers and a triangle n · n, and the next begins right "
+            "behind it.", "eq. 10.2"),
         "masks rows only": Mistake(triangle(("(i < n) & (j < n)", "(i < n) & (j < 16)")),
             "The tile sticks out at the right as well: a mask for columns, j < n, is missing.", "eq. 10.1"),
         "masks columns only": Mistake(triangle(("(i < n) & (j < n)", "(i < 16) & (j < n)")),

@@ -33,6 +33,11 @@ exercise(
             "A token reads what it has just written: i ≤ t, with the diagonal."),
         "masks no triangle": Mistake(scores(("    P = tl.where(row[:, None] >= row[None, :], P, 0.0)\n", "")),
             "Tokens must not see later keys: keep i ≤ t only."),
+        "compares tokens of the sequence with columns of the chunk": Mistake(
+            scores((LOWER, "t[:, None] >= row[None, :]")),
+            "t counts tokens through the whole sequence, a column counts keys from the start of its chunk. From the "
+            "second chunk on t is larger than every column, and nothing is masked. Compare `row`, or t with the key's "
+            "own token.", "eq. 10.1"),
         "forgets the scale": Mistake(scores(("scale * tl.dot", "tl.dot")), "P = s · tril(QKᵀ): s is missing."),
         "multiplies by the scale twice": Mistake(scores(("scale * tl.dot", "scale * scale * tl.dot")),
                                                  "P = s · tril(QKᵀ): s comes in once."),

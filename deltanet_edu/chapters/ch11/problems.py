@@ -56,7 +56,8 @@ exercise(
             "it "
             "has ended.", "eq. 8.5"),
         "forgets the simplest": Mistake("A C E",
-            "F is right: sequences and heads never meet, and within a program chunk follows upon chunk.", "eq. 8.4"),
+            "F is right, if slow: sequences and heads never meet, and within a program chunk follows upon chunk. Asked "
+            "is what is right, not what is fast.", "eq. 8.4"),
     },
     hints=("What does a program need that another program of the *same* launch makes? If anything, it is wrong.",
            "Between two launches everything is finished and stored. Within one launch nothing is certain.",
@@ -163,6 +164,10 @@ exercise(
             "A number has e bytes, which need not be 2.", "eq. 11.6"),
         "counts numbers instead of bytes": Mistake(lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, 1),
             "Each number has e bytes.", "eq. 11.6"),
+        "counts what every program reads once too often": Mistake(
+            lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, e) + e * (2 * K + C) + 4,
+            "Each of the m programs of a head reads q, k, UT_low and β: m times, not once and then m times more.",
+            "eq. 11.6"),
         "gives the cost of a chunk": Mistake(lambda K, V, C, V_TILE, e: C * bytes_per_token(K, V, C, V_TILE, e),
             "That is for C tokens. A chunk is asked for once for all of them, and each has its own row.", "eq. 11.6"),
     },
@@ -278,9 +283,13 @@ exercise(
     mutants={
         "still lets the last token write again and again": Mistake(memory_with((GUARD, CLAMP), *UNMASKED),
             "Clamping keeps every load inside the tensor, but the rows behind the end are now copies of the last "
-            "token. "
-            "Each copy is added to the memory once more. Rows behind the end must read as zero.", "eq. 8.4",
-            next="What does a row with k = 0 add to the memory?"),
+            "token, and each of them is added to the memory once more. *Rows* behind the end must read as zero, and "
+            "after the clamp t < T holds for all of them: a mask needs the number that a row had before it.",
+            "eq. 8.4", next="What does a row with k = 0 add to the memory?"),
+        "lets one copy of the last token write": Mistake(
+            memory_with((GUARD, CLAMP_UNDER_MASK), ("(t < T)[:, None]", "(u <= T)[:, None]")),
+            "Tokens are numbered from 0: the last is T − 1, and row T lies behind the end. Clamped, it is a copy of "
+            "the last token, which writes once more. `<`, not `<=`.", "eq. 8.4"),
         "loads outside, once the clamp is gone": Mistake(memory_with(*UNMASKED),
             "Without the clamp the last chunk reaches over the end. Each load needs a mask, and `other=0.0` for what "
             "it "

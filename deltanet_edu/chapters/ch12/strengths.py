@@ -91,6 +91,10 @@ exercise(
             "Two programs of a chunk load dbeta, add to it and store it. The interpreter runs one after the other. "
             "On a GPU both may load before either stores, and one sum is lost.",
             next="Let the hardware add, `tl.atomic_add`, or let one program add up all columns."),
+        "adds what it has loaded as well": Mistake(slip((ADD,
+                "tl.atomic_add(dbeta_ptr + at, dbeta + tl.load(dbeta_ptr + at, mask=there), mask=there)")),
+            "tl.atomic_add adds to what is there by itself. What other programs have added, and this one has loaded, "
+            "comes in once more, and how much that is depends on who was first: no load of dbeta is needed."),
         "lets every program store all that it knows": Mistake(slip((ADD,
                 "tl.store(dbeta_ptr + at, dbeta, mask=there)")),
             "No load any more, but several programs store to the same place, and the last one wins. If each has its "
