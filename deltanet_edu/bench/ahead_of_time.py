@@ -63,16 +63,16 @@ def compiled(kernel, capability=90, num_warps=4, **arguments):
 def accept(kernel, capability=90, num_warps=4, **arguments):
     """Raise Rejected if the compiler does not accept a kernel; one that takes too long is not held against it.
 
-    Sooner than `compiled`, with the same arguments.
+    Sooner than `compiled`, with the same arguments. Returns "", or a sentence that says that it has taken too long.
     """
-    ask(kernel, capability, num_warps, arguments, False)
+    return ask(kernel, capability, num_warps, arguments, False).get("late", "")
 
 
 def accept_launch(launch, capability):
     """`accept` the kernel of a watched launch (trace.py) with the arguments that it was launched with."""
     takes = inspect.signature(launch.function).parameters
     given = {name: x for name, x in launch.arguments.items() if name in takes}
-    accept(launch.function, capability, launch.arguments.get("num_warps", 4), **given)
+    return accept(launch.function, capability, launch.arguments.get("num_warps", 4), **given)
 
 
 def ask(kernel, capability, num_warps, arguments, look):

@@ -83,10 +83,10 @@ class Answers:
     launches = True                                                      # the tutor's word for: float32 is no mistake
 
     def __init__(self, launch, outputs, most, floor, lines=None, exact=False, parts=(),
-                 alike=None):
+                 alike=None, likewise=None):
         self.launch, self.outputs, self.most, self.floor = launch, outputs, most, floor or floor_of
         self.exact, self.parts = exact, parts if isinstance(parts, tuple) else (parts,)
-        self.alike = alike
+        self.alike, self.likewise = alike, likewise
         self.assemble = lines
         if lines:
             self.lines, self.shuffled = lines.lines, lines.shuffled
@@ -119,7 +119,7 @@ class Answers:
             back = tuple(x.cpu() if isinstance(x, torch.Tensor) else x for x in returned)
             return back if isinstance(result, tuple) else back[0]
 
-        run.answer, run.watched, run.how = answer, None, None
+        run.answer, run.watched, run.how, run.late = answer, None, None, ""
         run.__wrapped__ = function                                       # the learner's own lines are in here,
         run.__signature__ = inspect.signature(self.outputs or function)  # the names of the inputs in here
         return run
@@ -179,7 +179,7 @@ class Answers:
         for capability in TARGETS if interpreted() else ():
             for launch in f.watched.launches:
                 try:
-                    accept_launch(launch, capability)
+                    f.late = f.late or accept_launch(launch, capability)   # the next would take as long
                 except Rejected as error:
                     said = Part(f"{launch.kernel}, for sm_{capability}: {error}", "learner", True)
                     return f"it {REJECTED}", [Part(MEANINGS[REJECTED]), said], REJECTED
@@ -195,7 +195,8 @@ class Answers:
         if not interpreted():
             return ["Run on this machine's GPU."]
         targets = " and ".join(f"sm_{capability}" for capability in TARGETS)
-        return [f"Moves {score(f)}. Compiles for {targets}."]
+        said = f"{f.late} That is not held against it." if f.late else f"Compiles for {targets}."
+        return [f"Moves {score(f)}. {said}"]
 
 
 def launched(launch, outputs, *, most=None, floor=None, lines=None, exact=False, parts=()):
@@ -241,13 +242,14 @@ def by_sequences(*results):
     return [("in the first sequence", sequences(lambda b: b == 0)), ("in the others", sequences(lambda b: b > 0))]
 
 
-def watched(*, most=None, floor=None, parts=(), alike=None):
+def watched(*, most=None, floor=None, parts=(), alike=None, likewise=None):
     """The `prepare` of an exercise whose answer is a function (*inputs) -> outputs that launches kernels by itself.
 
     alike: (inputs, chosen by the answer, chosen by a mutant) -> whether their results can be compared, where an answer
         is free to choose, such as the length of its chunks; see `chosen`.
+    likewise: (a mutant, chosen by the answer) -> the mutant that chooses the same, or None.
     """
-    return Answers(None, None, most, floor, parts=parts, alike=alike)
+    return Answers(None, None, most, floor, parts=parts, alike=alike, likewise=likewise)
 
 
 def chosen(seen):

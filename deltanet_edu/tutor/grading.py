@@ -188,8 +188,9 @@ def is_mutant(exercise, name, outcomes, wrong):
     """Whether the answer behaves like this mutant on every case, the wrong ones first.
 
     A mutant that only ever fails by raising must match in its message too, and in the line if lines were to be ordered:
-    many bugs raise the same kind of exception. Cases on which `prepare.alike` says that the two went different ways,
-    which a right answer may as well, say nothing; of the wrong ones at least one must be left.
+    many bugs raise the same kind of exception. On cases on which `prepare.alike` says that the two went different ways,
+    which a right answer may as well, the mutant is taken that goes the answer's way (`prepare.likewise`). Where there
+    is none the case says nothing; of the wrong ones at least one must be left.
     """
     values_seen = compared = False
     alike = getattr(exercise.prepare, "alike", None)
@@ -197,7 +198,9 @@ def is_mutant(exercise, name, outcomes, wrong):
     for i in order:
         mine, theirs = outcomes[i], exercise.mutant_outcome(name, i)
         if alike and not alike(exercise.case_list[i].args, mine.how, theirs.how):
-            continue
+            theirs = _likewise(exercise, name, i, mine.how)
+            if theirs is None:
+                continue
         compared = compared or wrong[i]
         more = wrong[i] and mine.changed.keys() - theirs.changed.keys()
         if more and agree(exercise.expected[i], theirs, exercise.tolerance):
@@ -218,6 +221,15 @@ def is_mutant(exercise, name, outcomes, wrong):
             return False
         values_seen = values_seen or wrong[i]
     return compared
+
+
+def _likewise(exercise, name, i, how):
+    """The outcome on case i of the mutant that chooses as an answer has, computed once; None if there is none."""
+    if (wanted := (name, i, str(how))) not in exercise.known:
+        likewise = getattr(exercise.prepare, "likewise", None)
+        mutant = likewise and likewise(exercise.mutants[name].answer, how)
+        exercise.known[wanted] = mutant and exercise.run(exercise.prepared(mutant), i)
+    return exercise.known[wanted]
 
 
 def _same_slip(exercise, f, name, outcomes):

@@ -133,6 +133,23 @@ def test_verdicts(id, answer, name):
     assert_verdict(id, answer, name)
 
 
+O_SCALED = "O_t * scale), first", "O_t), first"
+
+
+@interpreted
+@pytest.mark.parametrize("name, forward, launch", [
+    ("scales one term only", [("tl.dot(S_in, tl.trans(q)) ", "tl.dot(S_in, tl.trans(q)) * scale "), O_SCALED], ()),
+    ("scales what the chunk has written only", [("tl.dot(X_t, P_t, O_t)", "tl.dot(X_t, P_t * scale, O_t)"), O_SCALED],
+     ()),
+    ("forgets the scale", [("O_t * scale", "O_t")], ()),
+    ("starts every chunk with an empty memory", [("tl.dot(X_t, k, S) ", "S * 0.0 ")], ()),
+    ("leaves a level of the inverse out", (), [("C.bit_length() - 1", "C.bit_length() - 2")]),
+])
+def test_chunks_of_another_length_make_no_other_mistake(name, forward, launch):
+    """What shows in one chunk alone does not tell these apart."""
+    assert_verdict("11.8", whole.whole(forward, launch=[*launch, (whole.LENGTH, "32")]), name)
+
+
 @interpreted
 def test_three_launches_move_too_much_and_one_launch_the_least():
     assert_verdict("11.8", whole.in_three_launches, TRAFFIC)

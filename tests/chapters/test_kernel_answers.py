@@ -11,6 +11,7 @@ import torch
 if importlib.util.find_spec("triton") is None or torch.cuda.is_available():
     pytest.skip("kernels are watched in the interpreter, on a machine without a GPU", allow_module_level=True)
 
+from deltanet_edu.chapters import kernel_answers
 from deltanet_edu.chapters.kernel_answers import (OUTSIDE_LOAD, OUTSIDE_STORE, RACE, REJECTED, ROUNDED, TRAFFIC,
                                                   UNLAUNCHED, UNWRITTEN, by_chunks, by_sequences, changed, launched,
                                                   picture, stub, traffic, watched)
@@ -200,6 +201,36 @@ def test_a_choice_of_the_answer_hides_no_mistake(compares, C, error, name):
                     {"is off by one": Mistake(pieces(16, 1.0), "By one and more.")})
     verdict = grade(made, pieces(C, error))
     assert (verdict.mistake or "") == name and verdict.state == "fail", verdict.text
+
+
+def constant_pieces(C):
+    """Off by the same in every chunk: in one chunk, where they are longer, that is off by one and more."""
+    kernel = changed(pieces_kernel, ("(1 + i // C)", "1"), ("pieces_kernel", "constant_kernel"))
+    return lambda x: (kernel[(triton.cdiv(len(x), C),)](x, o := torch.empty_like(x), len(x), C, 1.0), o)[1]
+
+
+@pytest.mark.parametrize("answer, name", [(pieces(32, 1.0), "is off by one"), (pieces(8, 1.0), "is off by one"),
+                                          (pieces(32, 2.0), ""), (constant_pieces(32), "")])
+def test_a_mutant_may_choose_as_the_answer_does(answer, name):
+    """Then they are compared everywhere: what agrees where there is one chunk may be another mistake."""
+    def lengths(g):
+        return [Case((normal(g, n, dtype=torch.float32),), f"n = {n}") for n in (7, 37)]
+
+    prepare = watched(alike=lambda inputs, mine, theirs: len(inputs[0]) <= 8 or mine["C"] == theirs["C"],
+                      likewise=lambda mutant, how: pieces(*how["C"], 1.0))
+    made = exercise("10.97", pieces(16, 0.0), prepare, lengths,
+                    {"is off by one": Mistake(pieces(16, 1.0), "By one and more.")})
+    verdict = grade(made, answer)
+    assert (verdict.mistake or "") == name and verdict.state == "fail", verdict.text
+
+
+def test_a_compiler_that_comes_to_no_end_is_waited_for_once_and_spoken_of(monkeypatch):
+    said, asked = "The compiler has not come to an end in 120 seconds.", []
+    monkeypatch.setattr(kernel_answers, "accept_launch", lambda *order: asked.append(order) or said)
+    verdict = grade(SCALE, scale_kernel)
+    text = " ".join(verdict.text.split())
+    assert verdict and f"{said} That is not held against it." in text and "Compiles for" not in text
+    assert len(asked) == 1
 
 
 def test_a_judge_in_float64_makes_no_dtype_wrong():

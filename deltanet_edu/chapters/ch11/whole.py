@@ -1,10 +1,12 @@
 """Exercise 11.8: the last stage of the build of chapter 11, the whole forward pass."""
 
+import inspect
+
 import torch
 import triton
 
 from ...tutor import Mistake, exercise
-from ..kernel_answers import TRAFFIC, by_sequences, changed, watched
+from ..kernel_answers import TRAFFIC, by_sequences, changed, python_function, watched
 from .build import (LOAD, MEETS, NEXT, NO_LOAD_MASK, NO_STORE_MASK, NO_STRENGTH_MASK, STORE, launch_inverse,
                     launch_memory, launch_output, rounded)
 from .forward import delta_rule, forward_kernel, inverse_kernel, memory_kernel, output_kernel
@@ -17,6 +19,17 @@ def whole(forward=(), inverse=(), launch=(), **helpers):
     kernels = {"forward_kernel": (forward_kernel, forward), "inverse_kernel": (inverse_kernel, inverse)}
     others = {name: changed(kernel, *pairs, **helpers) for name, (kernel, pairs) in kernels.items() if pairs or helpers}
     return changed(delta_rule, *launch, **others)
+
+
+LENGTH = "min(K, 64)"                                                    # of a chunk, in delta_rule
+
+
+def in_the_same_chunks(mutant, how):
+    """The mutant with chunks as long as the answer's, if its text says how long they are."""
+    lengths = (how or {}).get("C", ())
+    if len(lengths) != 1 or inspect.getsource(python_function(mutant)).count(LENGTH) != 1:
+        return None
+    return changed(mutant, (LENGTH, str(*lengths)))
 
 
 def in_three_launches(q, k, v, beta, scale=1.0):
@@ -41,7 +54,8 @@ exercise(
     reference=delta_rule, alternatives=(in_one_launch, one_token_a_step),
     sources=(inverse_kernel, forward_kernel, delta_rule),
     cases=cases(lambda g, q, k, v, beta, C: (q, k, v, beta, 0.5), OF_THE_WHOLE), tolerance=2e-5,
-    prepare=watched(most=2.0, floor=least, parts=by_sequences, alike=chunks_alike),
+    prepare=watched(most=2.0, floor=least, parts=by_sequences, alike=chunks_alike,
+                    likewise=in_the_same_chunks),
     mutants={
         TRAFFIC: Mistake(in_three_launches,
             "It is right. But either memories and writes go to HBM and back between your launches: then put the lines "
@@ -100,13 +114,9 @@ exercise(
             "R is the value minus what the memory says.", "eq. 11.3"),
         "starts every chunk with an empty memory": Mistake(whole([("tl.dot(X_t, k, S) ", "S * 0.0 ")]),
             "The memory must survive from one pass of the loop to the next: create it before the loop.", "eq. 11.3"),
-        "starts every chunk of 32 with an empty memory": Mistake(
-            whole([("tl.dot(X_t, k, S) ", "S * 0.0 ")], launch=[("min(K, 64)", "32")]),
-            "The memory must survive from one pass of the loop to the next: create it before the loop.", "eq. 11.3"),
-        **{f"leaves a level of the inverse out, for chunks of {C}": Mistake(
-            whole(launch=[("min(K, 64)", str(C)), ("C.bit_length() - 1", "C.bit_length() - 2")]),
+        "leaves a level of the inverse out": Mistake(whole(launch=[("C.bit_length() - 1", "C.bit_length() - 2")]),
             "LEVELS and C belong together, C = 2 ** LEVELS: with a level too few the largest corners stay empty.",
-            "eq. 11.2", next="How often can C be halved?") for C in (32, 64)},
+            "eq. 11.2", next="How often can C be halved?"),
         "inverts with the queries": Mistake(whole(launch=[("(k, beta, UT_low, T", "(q, beta, UT_low, T")]),
             "UT comes from the overlaps of keys. The first kernel is handed the queries.", "eq. 11.2"),
         "stores UT with its diagonal": Mistake(whole(inverse=[("row > col, T1", "row >= col, T1")]),
@@ -128,6 +138,9 @@ exercise(
             "That is what the chunk itself has written. S Qᵀ is missing.", "eq. 11.4"),
         "forgets the scale": Mistake(whole([("O_t * scale", "O_t")]),
             "s stands in front of the bracket: what the memory says is scaled, and what the chunk wrote.", "eq. 11.4"),
+        "scales what the chunk has written only": Mistake(
+            whole([("tl.dot(X_t, P_t, O_t)", "tl.dot(X_t, P_t * scale, O_t)"), ("O_t * scale), first", "O_t), first")]),
+            "s stands in front of the bracket: what the memory says is scaled, too.", "eq. 11.4"),
         "scales one term only": Mistake(
             whole([("tl.dot(X_t, P_t, O_t)", "tl.dot(X_t, P_t, O_t * scale)"), ("O_t * scale), first", "O_t), first")]),
             "s stands in front of the bracket: what the chunk wrote is scaled, too.", "eq. 11.4"),
