@@ -190,7 +190,7 @@ ANSWERS = {
                       (torch.tensor([[1.0, 0], [0.6, 0.8]]), torch.ones(2), (0, 1)),
                       ([torch.tensor([1.0, 0]), F.normalize(torch.ones(2), dim=0)], [torch.ones(()), 1], (0, 1))],
             "uses keys at right angles": [([(1, 0), (0, 1)], [1, 1], (1, 1))],
-            "keeps more than it erases": [([(1, 0), (0.6, 0.8)], [1, 1], (1, 0))]},
+            "keeps at least as much as it erases": [([(1, 0), (0.6, 0.8)], [1, 1], (1, 0))]},
     "8.7": {
         "right": [best(), best("[2**i for i in range(20) if 2**i <= T]")],
         "takes a chunk longer than the sequence": [best("(2**i for i in range(20))"),

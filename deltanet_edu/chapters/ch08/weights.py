@@ -73,7 +73,7 @@ exercise(
             "and whoever writes nothing erases nothing.", "eq. 8.7"),
         "asks for what is nowhere": Mistake(([(1.0, 0.0), (1.0, 0.0)], [1.0, 1.0], (0.0, 1.0)),
             "The query overlaps no key, so all weights are zero. It must overlap the key that erases.", "eq. 8.7"),
-        "keeps more than it erases": Mistake(([(1.0, 0.0), (0.6, 0.8)], [1.0, 1.0], (1.0, 0.0)),
+        "keeps at least as much as it erases": Mistake(([(1.0, 0.0), (0.6, 0.8)], [1.0, 1.0], (1.0, 0.0)),
             "The last query overlaps each earlier key at least as much as the later tokens take away from it, so every "
             "weight stays positive or zero.", "eq. 8.7",
             next="Which query does not overlap the first key at all, but does overlap the second?"),
