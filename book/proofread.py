@@ -8,7 +8,7 @@ from dataclasses import replace
 from answers import CHECKED
 from sources import FOLDERS, SourceError, build, figures, load, mapped, pictures, targets
 
-WIDTH = 120                                                              # characters of a printed line
+WIDTH = 105                                 # characters of a printed line: JupyterLab on 1,280 pixels, its file list open
 NOTEBOOK_LIMIT, FIGURE_LIMIT = 400_000, 100_000                          # bytes: GitHub gives up on large notebooks
 ABSOLUTE_PATH = re.compile(r"(?<![\w./:~-])/(?:home|root|Users|usr|opt|tmp|var|mnt|private|content)/\w|\b[A-Z]:\\\w")
 TRIVIAL = re.compile(r"(from|import|def|class|for|with|@)\b|return [\w, ]+$"

@@ -370,8 +370,8 @@ if timed and not reason:
 print(about)
 for row in (read_result("ncu_h100") or {"launches": []})["launches"]:
     size = 1e6 * (row["DRAM MB read"] + row["DRAM MB written"]) / (4 * 4096 * 64)
-    print(f"{row['kernel']:23} {size:6,.0f} bytes a token and head, at {row['DRAM %']:2.0f} % of the maker's TB/s; "
-          f"tensor cores {row['tensor %']:2.0f} %, {row['registers']} registers")
+    print(f"{row['kernel'].removesuffix('_kernel'):15} {size:6,.0f} bytes a token and head, "
+          f"{row['DRAM %']:2.0f} % of the maker's TB/s; tensor cores {row['tensor %']:2.0f} %, {row['registers']} registers")
 
 # %% [markdown]
 # *A kernel near 1 is as good as its bytes allow: to make it faster, it must move less. One far above 1 waits for something else: for
@@ -646,7 +646,7 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 
 # %%
 for label, rows in (read_result("delta_rule_h100") or {"errors": {}})["errors"].items():
-    print(f"{label:45}", ", ".join(f"{who[name]} {max(row.values()):.1e}" for name, row in rows.items()
+    print(f"{label:41}", ", ".join(f"{who[name]} {max(row.values()):.1e}" for name, row in rows.items()
                                    if name in who and "failure" not in row).replace("flash-linear-attention", "fla"))
 
 # %% [markdown]

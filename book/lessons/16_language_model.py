@@ -587,7 +587,7 @@ for name, row in results.items():
     words = mean(row["cloze"][seed]["accuracy"] for seed in row["seeds"])
     told, not_told = (mean(row["recall"][seed]["wikipedia"].get(f"bits per character{how}", math.nan)
                            for seed in row["seeds"]) for how in ("", " without the fact"))
-    print(f"{name:14}{row['parameters']:11,} parameters, best at lr {row['chosen']['lr']}; cloze {words:5.1%}; "
+    print(f"{name:14}{row['parameters'] / 1e6:.1f} M parameters, lr {row['chosen']['lr']}; cloze {words:5.1%}; "
           f"a fact costs {not_told:.2f} bits a character, {told:.2f} once told")
 if found:
     spread(ours, "bits per character, the nine books", note=about)

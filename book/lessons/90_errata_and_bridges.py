@@ -380,7 +380,7 @@ same((o, ours), (h, S.mT))
 try:
     delta_rule(q, k, v, beta, initial_state=h0)
 except ValueError as refusal:
-    print(fill(str(refusal), 110))
+    print(fill(str(refusal), 100))
 
 # %% [markdown]
 # ### T without diag(β), the residual form, the order of products
@@ -453,7 +453,7 @@ same((delta_rule(*(y.transpose(1, 2) for y in (q1, k1, v1, beta1)))[0], delta_ru
 try:
     delta_rule(q, k1, v, beta)
 except ValueError as refusal:
-    print(fill(str(refusal), 110))
+    print(fill(str(refusal), 100))
 
 # %% [markdown]
 # If *all* are head-first, every shape fits, and heads are taken for tokens: the result is wrong. `delta_rule` warns when it

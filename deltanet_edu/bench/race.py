@@ -45,7 +45,7 @@ class Verdict:
         if self.failed:
             lines += [f"✗ {self.failed}", *(f"      {line}" for line in self.why.splitlines())]
         lines += [f"  {name:<32} {said}" for name, said in self.scores.items()]
-        return "\n".join([*lines, *(fill(f"→ {said}", 110, subsequent_indent="  ") for said in self.advice)])
+        return "\n".join([*lines, *(fill(f"→ {said}", 100, subsequent_indent="  ") for said in self.advice)])
 
     def figure(self):
         """The scores as a picture: bytes, and on a GPU milliseconds."""

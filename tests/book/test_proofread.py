@@ -128,8 +128,8 @@ def edit_cell(n, **changes):
         ),
         (
             "notebooks",
-            edit_cell(3, outputs=[nbformat.v4.new_output("stream", text="x" * 121)]),
-            "a line of 121 characters, more than 120",
+            edit_cell(3, outputs=[nbformat.v4.new_output("stream", text="x" * 106)]),
+            "a line of 106 characters, more than 105",
         ),
         (
             "solutions",
@@ -170,8 +170,8 @@ def test_a_figure_and_a_notebook_within_the_limits_pass(checked):
 
 
 def test_a_line_that_fits_or_is_shown_otherwise_passes(checked):
-    shown = output(**{"text/plain": "x" * 121, "text/html": "<pre></pre>"})
-    change(checked, "notebooks", edit_cell(3, outputs=[shown, nbformat.v4.new_output("stream", text="x" * 120 + "\n")]))
+    shown = output(**{"text/plain": "x" * 106, "text/html": "<pre></pre>"})
+    change(checked, "notebooks", edit_cell(3, outputs=[shown, nbformat.v4.new_output("stream", text="x" * 105 + "\n")]))
     assert problems(checked) == ""
 
 
