@@ -41,9 +41,9 @@ exercise(
                                                     "share 26: each counts once."),
         "finds six tiles": Mistake((6, 58), "Six would be 3 + 3, or what one long row of 350 entries needs. But "
                                             "tiles are rectangles, three by three of them.", "eq. 10.1"),
-        "masks one row and its columns only": Mistake((9, 26), "An entry is off if its row *or* its column does not "
-            "exist. 26 are off in the row that exists, and the row too many has 32 besides: 26 of them are outside "
-            "both ways, and no less off."),
+        "masks one row's columns, or what is outside both ways": Mistake((9, 26), "An entry is off if its row *or* "
+            "its column does not exist. 26 are off in the row that exists, and in the row too many all 32, not only "
+            "the 26 that are outside both ways."),
         "counts the whole tile": Mistake((9, 64), "A mask that switches off all 64 would leave nothing to do: 6 of "
                                                   "them exist."),
         "lets the mask switch nothing off": Mistake((9, 0), "The last tile sticks out at two sides: of its 64 entries "

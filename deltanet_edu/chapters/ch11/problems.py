@@ -55,7 +55,7 @@ exercise(
             "E is right: another launch has stored what these programs need, and a launch begins when the one before "
             "it "
             "has ended.", "eq. 8.5"),
-        "forgets the simplest": Mistake("A C E",
+        "takes the simplest for wrong": Mistake("A C E",
             "F is right, if slow: sequences and heads never meet, and within a program chunk follows upon chunk. Asked "
             "is what is right, not what is fast.", "eq. 8.4"),
     },
