@@ -5,7 +5,8 @@
     delta_rule_step         one token, for decoding         recurrent.py
     selective_scan          Mamba's memory, for layers.Mamba                selective_scan.py
     short_convolution       for layers.ShortConvolution                     convolution.py
-    swiglu_product          for layers.SwiGLU                               swiglu.py
+    swiglu_projection       for layers.SwiGLU                               swiglu.py
+    rms_norm                for layers.RMSNorm                              rms_norm.py
 
 interface.py checks what comes, operator.py is what PyTorch sees of a rule, launches.py runs it (notes.py: a second time
 without thinking), configs.py and own.py

@@ -43,6 +43,7 @@ class Plan(NamedTuple):
 
 RECURRENT, STEP, SCAN = Config(32, 4, 1), Config(16, 1, 1), Config(16, 4, 3)
 INVERSE = Config(0, 1, 1)                                # has no V; one warp, which waits for no other
+INVERSE_UNIT = Config(0, 2, 1)                           # the same where it makes q and k unit vectors; one spills
 
 # Half precision, at least 227 KB of shared memory: Hopper and its successors in data centers. Two plans per width. FEW
 # programs sit alone on their multiprocessors: 64 rows each or fewer, so that there are more of them. MANY hold up to

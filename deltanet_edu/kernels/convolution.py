@@ -1,92 +1,131 @@
-"""The short causal convolution in one reading of its input: the twin of layers/convolution.py.
+"""The short causal convolution in one reading of its input, SiLU included: the twin of layers/convolution.py.
 
-    y_t = sum_i w_i * x_{t-size+1+i},    dx_t = sum_i w_i * dy_{t+size-1-i},    dw_i = sum_t dy_t * x_{t-size+1+i}
+    z_t = sum_i w_i * x_{t-size+1+i},    y_t = z_t, or SiLU(z_t) = z_t s_t with s_t = sigmoid(z_t)
+    dz_t = dy_t, or dy_t s_t (1 + z_t (1 - s_t))
+    dx_t = sum_i w_i * dz_{t+size-1-i},    dw_i = sum_t dz_t * x_{t-size+1+i}
 
 What limits the PyTorch form is that it writes every tap's product to memory, in float32 under autocast. Here a program
-has T_TILE tokens of D_TILE channels; its shifted readings come from the cache, sums are in float32, and y has the dtype
-of x. What the programs add to dw is stored apart and summed afterwards, so that it does not depend on who was first.
+walks along LENGTH tokens of D_TILE channels with the last `size` values of x, and of dz, in its registers: all is read
+once and written once. z is computed again in the backward pass. Sums are in float32, and y has the dtype of x. What the
+programs add to dw is stored apart and summed afterwards, so that it does not depend on who was first.
 """
 
 import torch
 import triton
 import triton.language as tl
 
-from ..ops.common import once_differentiable
+from .operator import function
 
-T_TILE, D_TILE = 64, 128
+LENGTH, BACK_LENGTH, D_TILE = 64, 128, 256                               # tokens, in the backward pass; channels
 
 
 @triton.jit
-def tile(x_ptr, t, T, col, D: tl.constexpr):
-    """x: (T, D) at the tokens t and the channels col, 0 outside: (T_TILE, D_TILE) float32, in registers."""
-    inside = (t >= 0)[:, None] & (t < T)[:, None] & (col < D)[None, :]
-    return tl.load(x_ptr + t[:, None] * D + col[None, :], mask=inside, other=0.0).to(tl.float32)
+def taps(w_ptr, col, D: tl.constexpr, SIZE: tl.constexpr):
+    """w: (SIZE, D) at the channels col, 0 outside: SIZE tensors (D_TILE,), float32, in registers."""
+    w = ()
+    for i in tl.static_range(SIZE):
+        w = w + (tl.load(w_ptr + i * D + col, mask=col < D, other=0.0).to(tl.float32),)
+    return w
+
+
+@triton.jit
+def zeros(SIZE: tl.constexpr, D_TILE: tl.constexpr):
+    """SIZE tensors (D_TILE,), float32: nothing has been seen yet."""
+    seen = ()
+    for _ in tl.static_range(SIZE):
+        seen = seen + (tl.zeros([D_TILE], tl.float32),)
+    return seen
+
+
+@triton.jit
+def weighted(w, seen, SIZE: tl.constexpr):
+    """sum_i w_i * seen_i: (D_TILE,)"""
+    z = w[0] * seen[0]
+    for i in tl.static_range(1, SIZE):
+        z += w[i] * seen[i]
+    return z
 
 
 @triton.jit
 def convolution_kernel(
     x_ptr, w_ptr, y_ptr,                    # (B, T, D), (SIZE, D); out: (B, T, D); all contiguous
-    T, D: tl.constexpr, SIZE: tl.constexpr, T_TILE: tl.constexpr, D_TILE: tl.constexpr,
+    T, D: tl.constexpr, SIZE: tl.constexpr, SILU: tl.constexpr, LENGTH: tl.constexpr, D_TILE: tl.constexpr,
 ):
-    """One program per T_TILE tokens, D_TILE channels and sequence."""
-    t = tl.program_id(0) * T_TILE + tl.arange(0, T_TILE)
-    col, row = tl.program_id(1) * D_TILE + tl.arange(0, D_TILE), tl.program_id(2).to(tl.int64) * T * D
-    y = tl.zeros([T_TILE, D_TILE], tl.float32)
-    for i in tl.static_range(SIZE):
-        w = tl.load(w_ptr + i * D + col, mask=col < D, other=0.0).to(tl.float32)         # (D_TILE,)
-        y += w[None, :] * tile(x_ptr + row, t - SIZE + 1 + i, T, col, D)
-    inside = (t < T)[:, None] & (col < D)[None, :]
-    tl.store(y_ptr + row + t[:, None] * D + col[None, :], y.to(y_ptr.dtype.element_ty), mask=inside)
+    """One program per LENGTH tokens, D_TILE channels and sequence."""
+    first, col = tl.program_id(0) * LENGTH, tl.program_id(1) * D_TILE + tl.arange(0, D_TILE)
+    row = tl.program_id(2).to(tl.int64) * T * D
+    w, seen = taps(w_ptr, col, D, SIZE), zeros(SIZE, D_TILE)
+    for t in range(first - SIZE + 1, tl.minimum(first + LENGTH, T)):     # the first SIZE - 1 only to be seen
+        at = row + tl.cast(t, tl.int64) * D + col
+        x = tl.load(x_ptr + at, mask=(col < D) & (t >= 0), other=0.0).to(tl.float32)         # (D_TILE,)
+        seen = seen[1:] + (x,)
+        y = weighted(w, seen, SIZE)
+        if SILU:
+            y *= tl.sigmoid(y)
+        tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=(col < D) & (t >= first))
 
 
 @triton.jit
 def convolution_backward_kernel(
     x_ptr, w_ptr, dy_ptr,                   # as above
     dx_ptr, dw_parts_ptr,                   # out: (B, T, D); (programs of a channel, SIZE, D) float32
-    T, D: tl.constexpr, SIZE: tl.constexpr, T_TILE: tl.constexpr, D_TILE: tl.constexpr,
+    T, D: tl.constexpr, SIZE: tl.constexpr, SILU: tl.constexpr, LENGTH: tl.constexpr, D_TILE: tl.constexpr,
 ):
-    """Both gradients. Programs as above."""
-    t = tl.program_id(0) * T_TILE + tl.arange(0, T_TILE)
-    col, row = tl.program_id(1) * D_TILE + tl.arange(0, D_TILE), tl.program_id(2).to(tl.int64) * T * D
-    part = tl.program_id(2) * tl.num_programs(0) + tl.program_id(0)
-    dy, dx = tile(dy_ptr + row, t, T, col, D), tl.zeros([T_TILE, D_TILE], tl.float32)
+    """Both gradients. Programs as above; each goes SIZE - 1 tokens further than its own, for dx of its last ones."""
+    first, col = tl.program_id(0) * LENGTH, tl.program_id(1) * D_TILE + tl.arange(0, D_TILE)
+    row = tl.program_id(2).to(tl.int64) * T * D
+    part, end = tl.program_id(2) * tl.num_programs(0) + tl.program_id(0), tl.minimum(first + LENGTH, T)
+    w, seen, later, dw = taps(w_ptr, col, D, SIZE), zeros(SIZE, D_TILE), zeros(SIZE, D_TILE), zeros(SIZE, D_TILE)
+    for t in range(first - SIZE + 1, end + SIZE - 1):
+        at = row + tl.cast(t, tl.int64) * D + col
+        x = tl.load(x_ptr + at, mask=(col < D) & (t >= 0) & (t < T), other=0.0).to(tl.float32)       # (D_TILE,)
+        dz = tl.load(dy_ptr + at, mask=(col < D) & (t >= first) & (t < T), other=0.0).to(tl.float32)
+        seen = seen[1:] + (x,)
+        if SILU:
+            z = weighted(w, seen, SIZE)
+            s = tl.sigmoid(z)
+            dz *= s * (1 + z * (1 - s))
+        later = (dz,) + later[:-1]                                       # dz of the tokens t, t - 1, ...
+        own, more = tl.where(t < end, dz, 0.0), ()
+        for i in tl.static_range(SIZE):
+            more = more + (dw[i] + own * seen[i],)
+        dw = more
+        before = tl.cast(t - SIZE + 1, tl.int64)
+        dx = weighted(w, later, SIZE).to(dx_ptr.dtype.element_ty)
+        tl.store(dx_ptr + row + before * D + col, dx, mask=(col < D) & (before >= first))
     for i in tl.static_range(SIZE):
-        w = tl.load(w_ptr + i * D + col, mask=col < D, other=0.0).to(tl.float32)         # (D_TILE,)
-        dx += w[None, :] * tile(dy_ptr + row, t + SIZE - 1 - i, T, col, D)
-        dw = tl.sum(dy * tile(x_ptr + row, t - SIZE + 1 + i, T, col, D), 0)              # (D_TILE,)
-        tl.store(dw_parts_ptr + (part * SIZE + i) * D + col, dw, mask=col < D)
-    inside = (t < T)[:, None] & (col < D)[None, :]
-    tl.store(dx_ptr + row + t[:, None] * D + col[None, :], dx.to(dx_ptr.dtype.element_ty), mask=inside)
+        tl.store(dw_parts_ptr + (part * SIZE + i) * D + col, dw[i], mask=col < D)
 
 
-class Convolution(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, weight):
-        ctx.save_for_backward(x, weight)
-        y = torch.empty_like(x)
-        launch(convolution_kernel, x, weight, y, x.shape)
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dy):
-        x, weight = ctx.saved_tensors
-        (B, T, _), dx = x.shape, torch.empty_like(x)
-        parts = torch.empty(B * triton.cdiv(T, T_TILE), *weight.shape, dtype=torch.float32, device=x.device)
-        launch(convolution_backward_kernel, x, weight, dy.contiguous(), dx, parts, x.shape)
-        return dx, parts.sum(0).to(weight.dtype)
+def run(x, weight, silu):
+    y = torch.empty_like(x)
+    launch(convolution_kernel, LENGTH, x, weight, y, silu=silu)
+    return y
 
 
-def launch(kernel, x, weight, *others):
-    *others, (B, T, D) = others
+def run_backward(dy, x, weight, silu):
+    dx = torch.empty_like(x)
+    programs = len(x) * triton.cdiv(x.shape[1], BACK_LENGTH)
+    parts = torch.empty(programs, *weight.shape, dtype=torch.float32, device=x.device)
+    launch(convolution_backward_kernel, BACK_LENGTH, x, weight, dy, dx, parts, silu=silu)
+    return dx, parts.sum(0).to(weight.dtype)
+
+
+def launch(kernel, length, x, weight, *others, silu):
+    B, T, D = x.shape
     if B * T * D:
-        grid = (triton.cdiv(T, T_TILE), triton.cdiv(D, D_TILE), B)
-        kernel[grid](x, weight, *others, T, D, len(weight), T_TILE, D_TILE)
+        grid = (triton.cdiv(T, length), triton.cdiv(D, D_TILE), B)
+        kernel[grid](x, weight, *others, T, D, len(weight), silu, length, D_TILE, num_warps=1)
 
 
-def short_convolution(x, weight):
+convolve = function("short_convolution", "Tensor x, Tensor weight, bool silu", run, run_backward,
+                    lambda x, weight, silu: torch.empty_like(x))
+
+
+def short_convolution(x, weight, silu=False):
     """x: (B, T, D), weight: (size, D). Returns y: (B, T, D) in the dtype of x; nothing stands before the first token.
 
-    Cost: 2 size B T D FLOPs; reads and writes B T D numbers each, in the backward pass twice as many.
+    silu: return SiLU(y). Cost: 2 size B T D FLOPs; B T D numbers are read and as many written, and in the backward pass
+    twice as many read.
     """
-    return Convolution.apply(x.contiguous(), weight.contiguous())
+    return convolve(x.contiguous(), weight.contiguous(), silu)

@@ -232,10 +232,11 @@ def run_chunkwise(q, k, v, beta, initial, cu_seqlens, *options):
     out = memory_for(q, k, v, C, pieces, o)
     slots, plan = pieces.slots(C), plan_of(q, V, pieces.count * H)
     q, k, v, betas = token_rows(q), token_rows(k), token_rows(v), exact(q, slots, H, C)
-    launch(forward.inverse_kernel, slots * H, configs.INVERSE, q_ptr=q, k_ptr=k, beta_ptr=beta,
-           UT_low_ptr=out.UT_low, betas_ptr=betas, unit_q_ptr=out.unit_q, unit_k_ptr=out.unit_k, norms_ptr=out.norms,
-           cu_seqlens=pieces.ends, sequence_of_slot=pieces.owners(C), T=pieces.T, H=H, tokens=B * T,
-           **strides(q=q, k=k), K=K, C=C, PRECISION=o.precision, MERGE=merging(q, o.precision), SIGMOID=o.sigmoid)
+    launch(forward.inverse_kernel, slots * H, configs.INVERSE_UNIT if o.normalize else configs.INVERSE,
+           q_ptr=q, k_ptr=k, beta_ptr=beta, UT_low_ptr=out.UT_low, betas_ptr=betas, unit_q_ptr=out.unit_q,
+           unit_k_ptr=out.unit_k, norms_ptr=out.norms, cu_seqlens=pieces.ends, sequence_of_slot=pieces.owners(C),
+           T=pieces.T, H=H, tokens=B * T, **strides(q=q, k=k), K=K, C=C, PRECISION=o.precision,
+           MERGE=merging(q, o.precision), SIGMOID=o.sigmoid)
     if o.normalize:
         q, k = out.unit_q, out.unit_k
     final = out.final

@@ -36,6 +36,42 @@ def operator(name, signature, run, results):
     return op
 
 
+def function(name, signature, run, run_backward, result):
+    """f(*inputs) = run(*inputs), a tensor, whose backward pass needs nothing but the inputs: seen in the same two ways.
+
+    signature: of the inputs, tensors first. run_backward(dy, *inputs): the gradients of the tensors, dy contiguous.
+    result(*inputs): memory like that of run, which nobody fills.
+    """
+    n = signature.count("Tensor")
+    op = torch.library.custom_op(f"deltanet_edu::{name}", run, mutates_args=(), schema=f"({signature}) -> Tensor")
+    op.register_fake(result)
+    back = operator(f"{name}_backward", f"Tensor dy, {signature}", run_backward,
+                    lambda dy, *inputs: [torch.empty_like(x) for x in inputs[:n]])
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *inputs):
+            Function.keep(ctx, inputs)
+            return run(*inputs)
+
+        @staticmethod
+        def keep(ctx, inputs, output=None):
+            ctx.save_for_backward(*inputs[:n])
+            ctx.others = inputs[n:]
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx, dy):
+            kept, dy = ctx.saved_tensors, dy.contiguous()
+            return *(back if watched(dy, *kept) else run_backward)(dy, *kept, *ctx.others), *[None] * len(ctx.others)
+
+    def f(*inputs):
+        return (op if watched(*inputs[:n]) else Function.apply)(*inputs)
+    op.register_autograd(Function.backward, setup_context=Function.keep)
+    f.operator = op
+    return f
+
+
 def gradients_of(ctx, op, run, do, d_final, tensors, options):
     """The gradients of a rule's inputs, None for those that are no tensors; by its operator,
     or by what the operator runs."""

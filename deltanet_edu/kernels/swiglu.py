@@ -1,16 +1,17 @@
-"""SiLU(gate) * up in one reading: the twin of the middle of layers/swiglu.py.
+"""SiLU(gate) * up in one reading, and the product with a matrix that follows: the twin of layers/swiglu.py.
 
     y = g s u,  s = sigmoid(g)        dg = dy u s (1 + g (1 - s)),    du = dy g s
 
-PyTorch writes SiLU(gate) down, keeps it, and puts the two gradients together by copying. Here both passes read what
-they need once, and only the input is kept.
+PyTorch writes SiLU(gate) down, keeps it, keeps y for the gradient of the matrix, and puts the two gradients together by
+copying. Here both passes read what they need once, and only the input is kept: y is computed again on the way back.
 """
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 
-from ..ops.common import once_differentiable
+from .operator import function
 
 TILE = 1024
 
@@ -26,39 +27,42 @@ def swiglu_kernel(x_ptr, y_ptr, D: tl.constexpr, TILE: tl.constexpr):
 
 @triton.jit
 def swiglu_backward_kernel(x_ptr, dy_ptr, dx_ptr, D: tl.constexpr, TILE: tl.constexpr):
-    """dy: (N, D); out: dx: (N, 2 D). Programs as above."""
+    """dy: (N, D), y in its place afterwards; out: dx: (N, 2 D). Programs as above."""
     row, col = tl.program_id(0).to(tl.int64), tl.program_id(1) * TILE + tl.arange(0, TILE)
     gate = tl.load(x_ptr + row * 2 * D + col, mask=col < D, other=0.0).to(tl.float32)    # (TILE,)  registers
     up = tl.load(x_ptr + row * 2 * D + D + col, mask=col < D, other=0.0).to(tl.float32)
     dy, s = tl.load(dy_ptr + row * D + col, mask=col < D, other=0.0).to(tl.float32), tl.sigmoid(gate)
+    tl.store(dy_ptr + row * D + col, (gate * s * up).to(dy_ptr.dtype.element_ty), mask=col < D)
     d_gate, d_up = dy * up * s * (1 + gate * (1 - s)), dy * gate * s
     tl.store(dx_ptr + row * 2 * D + col, d_gate.to(dx_ptr.dtype.element_ty), mask=col < D)
     tl.store(dx_ptr + row * 2 * D + D + col, d_up.to(dx_ptr.dtype.element_ty), mask=col < D)
 
 
-class SwiGLUProduct(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        y = x.new_empty(*x.shape[:-1], x.shape[-1] // 2)
-        if y.numel():
-            swiglu_kernel[grid(y)](x, y, y.shape[-1], TILE)
-        return y
+def run(x, weight):
+    y = x.new_empty(*x.shape[:-1], x.shape[-1] // 2)
+    if y.numel():
+        swiglu_kernel[grid(y)](x, y, y.shape[-1], TILE)
+    return F.linear(y, weight)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dy):
-        (x,), dy = ctx.saved_tensors, dy.contiguous()
-        dx = torch.empty_like(x)
-        if dy.numel():
-            swiglu_backward_kernel[grid(dy)](x, dy, dx, dy.shape[-1], TILE)
-        return dx
+
+def run_backward(d_out, x, weight):
+    dx, dy = torch.empty_like(x), d_out @ weight                         # (..., 2 D), (..., D)
+    if dy.numel():
+        swiglu_backward_kernel[grid(dy)](x, dy, dx, dy.shape[-1], TILE)
+    return dx, d_out.flatten(0, -2).T @ dy.flatten(0, -2)                # in dy stands y now
 
 
 def grid(y):
     return y.numel() // y.shape[-1], triton.cdiv(y.shape[-1], TILE)
 
 
-def swiglu_product(x):
-    """x: (..., 2 D), gate beside up. Returns SiLU(gate) * up: (..., D), in the dtype of x, computed in float32."""
-    return SwiGLUProduct.apply(x.contiguous())
+project = function("swiglu_projection", "Tensor x, Tensor weight", run, run_backward,
+                   lambda x, weight: x.new_empty(*x.shape[:-1], len(weight)))
+
+
+def swiglu_projection(x, weight):
+    """x: (..., 2 D), gate beside up; weight: (D_out, D). Returns W (SiLU(gate) * up): (..., D_out), in the dtype of x.
+
+    The product is computed in float32 and rounded to the dtype of x. Kept for the backward pass: x and weight.
+    """
+    return project(x.contiguous(), weight.to(x.dtype).contiguous())

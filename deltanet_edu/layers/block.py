@@ -2,6 +2,7 @@
 
 import torch.nn as nn
 
+from .rms_norm import RMSNorm
 from .swiglu import SwiGLU
 
 
@@ -14,10 +15,10 @@ class Block(nn.Module):
 
     def __init__(self, d_model, mixer, mlp_hidden=None, eps=1e-5, dropout=0.0):
         super().__init__()
-        self.mixer_norm, self.mixer = nn.RMSNorm(d_model, eps=eps), mixer
+        self.mixer_norm, self.mixer = RMSNorm(d_model, eps=eps), mixer
         self.mlp_norm = self.mlp = None
         if mlp_hidden != 0:
-            self.mlp_norm, self.mlp = nn.RMSNorm(d_model, eps=eps), SwiGLU(d_model, mlp_hidden)
+            self.mlp_norm, self.mlp = RMSNorm(d_model, eps=eps), SwiGLU(d_model, mlp_hidden)
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x, state=None, cu_seqlens=None):

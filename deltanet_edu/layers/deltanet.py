@@ -39,7 +39,7 @@ class DeltaNet(FastWeights):
         return (q, k) if self.in_kernels(q) else super().normalized(q, k)
 
     def in_kernels(self, q):
-        """Is the norm left to the chunkwise kernels, which divide as they read? A compiler makes one pass of it."""
+        """Is the norm left to the chunkwise kernels, which divide as they read?"""
         return (self.norm == "l2" and self.how["form"] in ("auto", "chunkwise") and q.shape[1] > 1
                 and self.how["backend"] in ("auto", "triton") and on_kernels(q))
 

@@ -13,6 +13,7 @@ from ..checks import one_of
 from ..ops.common import unit
 from .convolution import ShortConvolution
 from .mixer import Mixer, bytes_of, check_part, integer
+from .rms_norm import RMSNorm
 
 
 def elu_plus_1(x):
@@ -68,7 +69,7 @@ class FastWeights(Mixer):
         self.widths = heads * self.K, heads * self.K, heads * self.V     # of q, k and v, heads side by side
         self.to_qkv = nn.Linear(d_model, sum(self.widths), bias=False)   # W_q, W_k and W_v, one above the other
         self.conv = ShortConvolution(sum(self.widths), conv_size) if conv_size else None
-        self.out_norm = nn.RMSNorm(self.V, eps=out_eps)
+        self.out_norm = RMSNorm(self.V, eps=out_eps)
         self.to_gate = nn.Linear(d_model, heads * self.V, bias=False) if output_gate else None
         self.to_out = nn.Linear(heads * self.V, d_model, bias=False)
 
@@ -81,12 +82,16 @@ class FastWeights(Mixer):
         self.check(x, state, cu_seqlens)
         conv_cache, S = state or State(None, None)
         z = self.to_qkv(x)                                               # (B, T, H (2K + V))
+        maps = self.activate, self.activate, FEATURE_MAPS[self.value_map]
         if self.conv:
-            z, conv_cache = self.conv(z, conv_cache, cu_seqlens)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in z.split(self.widths, -1))    # (B, T, H, K or V)
-        q, k = self.normalized(self.activate(q), self.activate(k))
-        o, S = self.rule(x, q, k, FEATURE_MAPS[self.value_map](v), S, cu_seqlens)    # (B, T, H, V), (N, H, V, K)
-        o = self.out_norm(o.to(self.out_norm.weight.dtype)).flatten(-2)  # float32, also under autocast
+            silu = set(maps) == {F.silu}                                 # then the convolution does it on its way
+            z, conv_cache = self.conv(z, conv_cache, cu_seqlens, silu)
+            maps = (identity, identity, identity) if silu else maps
+        parts = (part.unflatten(-1, (self.heads, -1)) for part in z.split(self.widths, -1))      # (B, T, H, K or V)
+        q, k, v = (f(part) for f, part in zip(maps, parts))
+        q, k = self.normalized(q, k)
+        o, S = self.rule(x, q, k, v, S, cu_seqlens)                      # (B, T, H, V), (N, H, V, K)
+        o = self.out_norm(o).flatten(-2)                                 # (B, T, H V)
         if self.to_gate:
             o = o * F.silu(self.to_gate(x))                              # (B, T, H V)
         return self.to_out(o), State(conv_cache, S)

@@ -81,7 +81,7 @@ class Mamba(Mixer):
         return self.to_out(o * F.silu(gate)), ScanState(conv_cache, S)
 
     def scan(self, q, k, v, delta, S, cu_seqlens):
-        if self.form == "auto" and on_kernels(v):
+        if self.form == "auto" and on_kernels(v) and not torch.compiler.is_compiling():
             from ..kernels.selective_scan import selective_scan
 
             return selective_scan(q, k, v, delta, -self.A_log.exp(), self.skip, initial_state=S, cu_seqlens=cu_seqlens)

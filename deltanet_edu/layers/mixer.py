@@ -35,11 +35,12 @@ def options_of(cls):
 
 
 def on_kernels(x):
-    """Can the kernels take it, and would they be compiled? Compilers and transforms of PyTorch see through its own."""
+    """Can the kernels take it, and would they be compiled? Transforms of PyTorch see through its own operations only;
+    torch.compile and torch.export take a kernel as one operator."""
     from .. import functional, kernels                                   # here, so that the package never needs Triton
 
     return (functional.compiled_on(x.device) and not kernels.why_not(x.device, x.dtype)
-            and not torch.compiler.is_compiling() and not seen_through())
+            and (torch.compiler.is_compiling() or not seen_through()))
 
 
 def integer(name, value, least=1):

@@ -25,8 +25,8 @@ class SwiGLU(nn.Module):
     def forward(self, x):
         x = self.to_hidden(x)                                            # (B, T, 2 hidden)
         if on_kernels(x):
-            from ..kernels.swiglu import swiglu_product
+            from ..kernels.swiglu import swiglu_projection
 
-            return self.to_out(swiglu_product(x))
+            return swiglu_projection(x, self.to_out.weight)
         gate, up = x.chunk(2, -1)                                        # (B, T, hidden) each
         return self.to_out(F.silu(gate) * up)

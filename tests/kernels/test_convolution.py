@@ -1,12 +1,14 @@
 """The convolution's kernels against PyTorch's own in float64, here in the interpreter, and the layer on them."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from deltanet_edu import functional
 from deltanet_edu.kernels import convolution
-from deltanet_edu.kernels.convolution import short_convolution
+from deltanet_edu.kernels.convolution import convolve, short_convolution
 from deltanet_edu.layers.convolution import ShortConvolution
 
 from .judge import DEVICE
@@ -25,16 +27,20 @@ def conv1d(x, weight):
     return F.conv1d(F.pad(x.mT, (size - 1, 0)), weight.T[:, None], groups=D).mT
 
 
-@pytest.mark.parametrize("B, T, D, size", [(2, 1, 3, 4), (1, 37, 5, 4), (2, 20, 17, 3), (1, 4, 2, 1), (2, 0, 3, 4)])
-def test_it_is_pytorch_s_convolution_and_its_gradients(B, T, D, size, monkeypatch):
-    monkeypatch.setattr(convolution, "T_TILE", 16)                       # several tiles, the last one ragged
+@pytest.mark.parametrize("silu", [False, True])
+@pytest.mark.parametrize("B, T, D, size", [(2, 1, 3, 4), (1, 37, 5, 4), (2, 20, 17, 3), (1, 4, 2, 1), (2, 0, 3, 4),
+                                           (1, 17, 3, 4), (1, 5, 3, 6)])
+def test_it_is_pytorch_s_convolution_and_its_gradients(B, T, D, size, silu, monkeypatch):
+    monkeypatch.setattr(convolution, "LENGTH", 16)                       # several programs, the last one ragged
+    monkeypatch.setattr(convolution, "BACK_LENGTH", 16)
     monkeypatch.setattr(convolution, "D_TILE", 16)
     g = torch.Generator().manual_seed(T)
     x, weight = (torch.randn(*shape, generator=g).to(DEVICE) for shape in ((B, T, D), (size, D)))
-    wanted = results(conv1d, x, weight, torch.float64) if T else (x, x, torch.zeros_like(weight))
+    exact = (lambda x, weight: F.silu(conv1d(x, weight))) if silu else conv1d
+    wanted = results(exact, x, weight, torch.float64) if T else (x, x, torch.zeros_like(weight))
     transposed = x.mT.contiguous().mT                                    # strides of another layout
     for given in (x, transposed):
-        for actual, expected in zip(results(short_convolution, given, weight), wanted, strict=True):
+        for actual, expected in zip(results(partial(short_convolution, silu=silu), given, weight), wanted, strict=True):
             torch.testing.assert_close(actual.double(), expected.double(), rtol=1e-5, atol=1e-5)
 
 
@@ -49,6 +55,16 @@ def test_the_layer_takes_it_where_kernels_run_and_says_the_same(monkeypatch):
     torch.testing.assert_close(y, wanted)
     torch.testing.assert_close(torch.cat([layer(x[:, :5])[0], layer(x[:, 5:], layer(x[:, :5])[1])[0]], 1), wanted)
     torch.testing.assert_close(layer(x[:, :2])[0], wanted[:, :2])        # shorter than it reaches
+
+
+def test_a_compiler_meets_it_as_one_operator():
+    x, weight = (torch.randn(*shape, device=DEVICE, requires_grad=True) for shape in ((2, 9, 6), (4, 6)))
+    compiled = torch.compile(lambda *z: 2 * short_convolution(*z, silu=True), fullgraph=True,
+                             backend="inductor" if DEVICE == "cuda" else "aot_eager")
+    for actual, expected in zip(results(compiled, x, weight),
+                                results(lambda *z: 2 * short_convolution(*z, silu=True), x, weight), strict=True):
+        torch.testing.assert_close(actual, expected)
+    torch.library.opcheck(convolve.operator, (x, weight, True))
 
 
 def test_it_can_be_differentiated_once():

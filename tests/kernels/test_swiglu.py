@@ -6,24 +6,40 @@ import torch.nn.functional as F
 
 from deltanet_edu import functional
 from deltanet_edu.kernels import swiglu
-from deltanet_edu.kernels.swiglu import swiglu_product
+from deltanet_edu.kernels.swiglu import swiglu_projection
 from deltanet_edu.layers.swiglu import SwiGLU
 
 from .judge import DEVICE
 
 
+def given(*shape, out=3):
+    g = torch.Generator().manual_seed(0)
+    x, weight = 3 * torch.randn(*shape, generator=g), torch.randn(out, shape[-1] // 2, generator=g)
+    return x.to(DEVICE).requires_grad_(), weight.to(DEVICE).requires_grad_()
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 10), (1, 70), (0, 4)])
-def test_it_is_pytorch_s_product_and_its_gradient(shape, monkeypatch):
+def test_it_is_pytorch_s_product_and_its_gradients(shape, monkeypatch):
     monkeypatch.setattr(swiglu, "TILE", 16)                              # several tiles, the last one ragged
-    x = (3 * torch.randn(*shape, generator=torch.Generator().manual_seed(0))).to(DEVICE).requires_grad_()
-    exact = x.detach().double().requires_grad_()
-    y, (gate, up) = swiglu_product(x), exact.chunk(2, -1)
-    wanted = F.silu(gate) * up
+    tensors = given(*shape)
+    exact = [z.detach().double().requires_grad_() for z in tensors]
+    gate, up = exact[0].chunk(2, -1)
+    y, wanted = swiglu_projection(*tensors), F.linear(F.silu(gate) * up, exact[1])
     dy = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1)).to(DEVICE)
-    (dx,), (wanted_dx,) = torch.autograd.grad(y, x, dy), torch.autograd.grad(wanted, exact, dy.double())
-    for actual, expected in ((y, wanted), (dx, wanted_dx)):
+    grads, wanted_grads = torch.autograd.grad(y, tensors, dy), torch.autograd.grad(wanted, exact, dy.double())
+    for actual, expected in zip((y, *grads), (wanted, *wanted_grads), strict=True):
         assert actual.dtype == torch.float32
-        torch.testing.assert_close(actual.double(), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(actual.double(), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_a_compiler_meets_it_as_one_operator():
+    tensors = given(2, 3, 10)
+    compiled = torch.compile(lambda *z: 2 * swiglu_projection(*z), fullgraph=True,
+                             backend="inductor" if DEVICE == "cuda" else "aot_eager")
+    y, expected = compiled(*tensors), 2 * swiglu_projection(*tensors)
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(z.sum(), tensors) for z in (y, expected)))
+    torch.library.opcheck(swiglu.project.operator, tensors)
 
 
 def test_the_layer_takes_it_where_kernels_run_and_says_the_same(monkeypatch):
@@ -34,6 +50,6 @@ def test_the_layer_takes_it_where_kernels_run_and_says_the_same(monkeypatch):
     else:
         wanted = SwiGLU.forward(layer.cpu(), x.cpu()).to(DEVICE)
         layer.to(DEVICE)
-    monkeypatch.setattr(swiglu, "swiglu_product", lambda x: ran.append(1) or swiglu_product(x))
+    monkeypatch.setattr(swiglu, "swiglu_projection", lambda *z: ran.append(1) or swiglu_projection(*z))
     torch.testing.assert_close(layer(x), wanted, rtol=1e-3, atol=1e-4)
     assert ran

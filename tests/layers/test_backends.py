@@ -89,6 +89,21 @@ def test_a_training_step_compiles_without_graph_breaks(ran, monkeypatch):
     for a, e in zip(gradients(model, compiled(tokens())), gradients(model, model.loss(tokens())), strict=True):
         assert (a - e).norm() <= 1e-4 * e.norm()
 
+
+def test_a_compiler_meets_the_kernels_of_convolution_and_mlp_too(ran, monkeypatch):
+    monkeypatch.setattr(functional, "compiled_on", lambda device: True)
+    model, met = small_model(layers=1), set()
+
+    def spy(graph, inputs):
+        met.update(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
+    for a, e in zip(gradients(model, torch.compile(model.loss, fullgraph=True, backend=spy)(tokens())),
+                    gradients(model, model.loss(tokens())), strict=True):
+        assert (a - e).norm() <= 1e-4 * e.norm()
+    for name in ("short_convolution", "swiglu_projection", "chunkwise"):
+        assert any(f"deltanet_edu.{name}" in target for target in met), name
+
+
 TWO_PROCESSES = """
 import sys
 import torch
