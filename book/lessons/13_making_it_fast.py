@@ -634,8 +634,8 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 #   the language it is written in makes possible on these chips.
 #
 # Where we win: against plain flash-linear-attention, because we move a third of the bytes; and against attention wherever a text is
-# long. FlashQLA cuts long texts, too; who cuts better differs from row to row. (Six shapes were measured with the newest kernels; in the
-# other rows, and against the token loop, ours are older and a little slower than they are now.)
+# long. FlashQLA cuts long texts, too; who cuts better differs from row to row. (Against the token loop,
+# our kernels are older and a little slower than they are now.)
 #
 # And what is left to win? Forward, where the card is full, our two kernels move 1.61 GB in 0.59 ms, at 71 and 86 percent of the maker's
 # 3.35 TB/s. As fast as a copy they would take 0.53 ms: less is not to be had from this design. The next step is never to write $\mathbf{T}$, nor to
@@ -645,7 +645,7 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 # The errors, for completeness:
 
 # %%
-for label, rows in (read_result("delta_rule_h100") or {"errors": {}})["errors"].items():
+for label, rows in next((file["errors"] for file in files if file.get("errors")), {}).items():
     print(f"{label:41}", ", ".join(f"{who[name]} {max(row.values()):.1e}" for name, row in rows.items()
                                    if name in who and "failure" not in row).replace("flash-linear-attention", "fla"))
 

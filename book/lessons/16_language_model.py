@@ -675,7 +675,7 @@ print(about)
 # %% [markdown]
 # In the figure attention starts ahead and falls, since each token looks at all before it; GLA and DeltaNet stay level
 # and pass it between 4,096 and 8,192 tokens. Mamba does not get past it even at 16,384, though the paper says that all
-# linear-time models do. Here compiled `llama` starts level with ours, and falls.
+# linear-time models do. Here compiled `llama` starts behind ours, and falls.
 
 # %% [markdown]
 # ## Which tokens matter?
