@@ -57,7 +57,7 @@ print(f"{work / 1e6:.1f} million FLOPs: token by token {1e3 * loop:.1f} ms, "
 # * count FLOPs, bytes and kept numbers with instruments, and place a program under the two roofs of a machine;
 # * say why the loop is the wrong way to train, and the right way to generate.
 #
-# You need chapter 2 and the chain rule. Reading and running takes about an hour, the exercises an hour and a half. In the package, the chapter adds
+# You need chapter 2 and the chain rule. Reading and running takes about an hour, the exercises an hour and three quarters. In the package, the chapter adds
 # `delta_rule_recurrent_backward` to `deltanet_edu/ops/delta_rule/recurrent.py`, and the instruments in `deltanet_edu/bench/roofline.py`.
 
 # %% [markdown]

@@ -111,12 +111,12 @@ check("1.6", answer)
 # ## 1.7
 #
 # Design a feature map. For random unit keys of width K, it should leave room for at least twice as many pairs as the keys
-# themselves: the overlaps of $\phi(k_i)$ and $\phi(k_j)$, divided by the mean of $\phi(k)^\top\phi(k)$, must have a mean square of
+# themselves: the overlaps of $\phi(k_i)$ and $\phi(k_j)$, $i \ne j$, divided by the mean of $\phi(k)^\top\phi(k)$, must have a mean square of
 # at most $1/(2K)$. Widths from $K = 8$ on are tried.
 # The memory has a column per feature, and you can pay for $K^2$.
 #
-# Any map that does this is right. It sees one key at a time and gives the same features in every call. There are very
-# different ways; the lesson shows one of them.
+# Any map that does this is right. It sees one key at a time and gives the same features in every call (random numbers
+# need a generator with a fixed seed). There are very different ways; the lesson shows one of them.
 
 # %%
 def phi(x):

@@ -122,7 +122,7 @@ check("2.7", averaging_betas)
 # ## 2.8
 #
 # The lesson praised the delta rule and then found its price. Build a stream in which the price shows: at most four pairs, keys
-# of length 1 (to six digits) with two entries, values that are numbers. Both memories start empty and see every pair once,
+# of length 1 (to six digits) with two entries, no later one along the first, values that are numbers. Both memories start empty and see every pair once,
 # the delta rule with $\beta = 1$. At the end both are asked for the *first* key. The additive memory must come closer to the first value.
 #
 # The answer is a pair of lists, keys and values, such as `([(1.0, 0.0), (0.6, 0.8)], [2.0, 3.0])`. Many are right.

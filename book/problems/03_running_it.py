@@ -24,7 +24,7 @@ check("3.1", answer)
 # %% [markdown]
 # ## 3.2
 #
-# These lines take a gradient one token back. In: the memory `S` after this token's write, and `dS`, what *later* tokens have
+# These lines take a gradient one token back. In: the memory `S` after this token's write, and `dS`, what *later* tokens alone have
 # sent back for it, $dS_{t+1}M_{t+1}$. Out: the gradients of `q` and `v`, and the gradient of the memory before the write. The lines are shuffled, and two do not belong.
 # Give the labels in order, the `return` among them, as one string. There is more than one right answer.
 
@@ -72,7 +72,7 @@ def dbeta_from_what_is_there(dS, S, k, v, beta):
     return u @ dv / beta**2
 
 # %% [markdown]
-# Find the value of β that breaks it, and repair it.
+# Which β breaks this function? Write it so that none does.
 
 # %%
 def gradient_of_beta(dS, S, k, v, beta):
@@ -99,7 +99,7 @@ check("3.5", tokens)
 # Suppose a program fetches the memory of one head, works through $C$ tokens, and only then stores it again. Queries, keys, values, strengths and
 # outputs are moved for each token. Each number has $n$ bytes. Return the arithmetic intensity, FLOPs per byte. Count 6KV FLOPs a token, and neglect the 3V.
 #
-# When it is right, try C = 1, 64 and 10,000 with K = V = 128: where does it stop growing?
+# When it is right, try C = 1, 64 and 10,000 with K = V = 128: what does it approach?
 
 # %%
 def intensity(K, V, C, n):

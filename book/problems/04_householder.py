@@ -92,7 +92,7 @@ check("4.5", answer)
 # ## 4.6
 #
 # The memory is the hand of a clock, $S = (1, 0)$ at the start. Every hour it is multiplied with $M_1M_2$, two mirrors with $\beta = 2$. Choose the
-# two unit keys so that the hand turns counterclockwise, in equal steps, and comes round after $n$ hours. Many answers are right.
+# two unit keys so that the hand goes once around, counterclockwise, in $n \ge 3$ equal steps. Many answers are right.
 
 # %%
 def clock(n):
@@ -104,7 +104,7 @@ check("4.6", clock)
 # %% [markdown]
 # ## 4.7
 #
-# The columns of `S` are shuffled, one swap after the other; `swaps` holds pairs of places, (n, 2). These lines do it with one mirror a swap.
+# The columns of `S` are shuffled, one swap after the other; `swaps` holds pairs of different places, (n, 2). These lines do it with one mirror a swap.
 # They are out of order, and two of them do not belong. Give the labels in order, the `return` among them, as one string.
 
 # %%

@@ -51,7 +51,7 @@ class Assembler:
                 heads = {x: heads[x] for x in inside or heads}           # a deeper line stands in a deeper block
                 fits = not inside or _indent(given) + 4 == _indent(line)
                 said = [f"line {x}" for x in heads] + [f"`{given.strip()}`"] * (_opens(given) and fits)
-                place = "it stands outside of" if label in self.distractors else "it belongs into"
+                place = "it stands outside of" if label in self.distractors else "it belongs in"
                 return said and (f"line {label} is indented: {place} the block of {' or '.join(said)}"
                                  + self._ended(labels[:n], heads, given) * (len(said) == 1))
             above = "    " + self.lines[label].splitlines()[-1]

@@ -68,6 +68,7 @@ ANSWERS = {
         "reshapes where it should transpose": [reshaped],
         "reshapes where it should transpose, and transposes back": [viewed],
         "reads only the last token": [last_question],
+        "reads with the transposed memory": [lambda q, S: (q.permute(0, 2, 1, 3) @ S).permute(0, 2, 1, 3)],
         "reshapes both ways": [viewed_both_ways],
         "drops the heads": [lambda q, S: torch.einsum("bthk,bhvk->bthv", q, S).sum(2)],
         "adds up the tokens": [lambda q, S: torch.einsum("bthk,bhvk->bthv", q, S).sum(1)],

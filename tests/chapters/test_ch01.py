@@ -9,8 +9,12 @@ from torch.nn.functional import elu
 from .answers import assert_verdict, cases
 
 
+def features_unmasked(q, k):
+    return (elu(q) + 1) @ (elu(k) + 1).T
+
+
 def features(q, k):
-    return ((elu(q) + 1) @ (elu(k) + 1).T).tril()
+    return features_unmasked(q, k).tril()
 
 
 def with_eps(eps):
@@ -48,6 +52,14 @@ def stays_at_the_start(q, k, v, S):
         now = S + torch.outer(v[t], k[t])
         o.append(now @ q[t])
     return torch.stack(o), S
+
+
+def pairs_that_are_forgotten(q, k, v, S):
+    o = []
+    for q_t, k_t, v_t in zip(q, k, v):
+        S_t = S + v_t[:, None] * k_t
+        o.append(S_t @ q_t)
+    return torch.stack(o), S_t
 
 
 def one_pair_behind(q, k, v, S):
@@ -98,6 +110,7 @@ ANSWERS = {
     },
     "1.3": {
         "does not keep what it has written": [stays_at_the_start],
+        "starts every write from the first memory": [pairs_that_are_forgotten],
         "stops one write too early": [one_pair_behind],
         "reads every token from the first memory": [
             lambda q, k, v, S: (torch.stack([S @ q_t for q_t in q]), S + torch.einsum("tv,tk->vk", v, k))],
@@ -117,6 +130,10 @@ ANSWERS = {
         "turns the scores around": [lambda q, k, v, S: ((k @ q.T).triu() @ v + q @ S.T, S + v.T @ k)],
     },
     "1.5": {
+        "still divides by a sum over the future": [
+            lambda q, k, v: (s := features_unmasked(q, k)).tril() / s.sum(-1, keepdim=True) @ v],
+        "divides columns by their whole sums": [
+            lambda q, k, v: (s := features_unmasked(q, k)).tril() / s.sum(0, keepdim=True) @ v],
         "right": [masked_with_ones, with_eps(1e-6), with_eps(1e-8), with_eps(1e-12)],
         "masks before the feature map": [masked_too_early],
         "drops the feature map of the queries": [raw_queries],

@@ -135,10 +135,12 @@ ANSWERS = {
         "right": [([(1, 0), (0.8, 0.6)], [1, -2]), (torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.tensor([1.0, -1.0]))],
         "leaves both memories right": [([(1.0, 0.0), (0.6, 0.8)], [0.0, 0.0]), ([(0.6, 0.8)] * 3, [0, 0, 0])],
         "leaves the delta rule right": [([(1, 0), (0.6, 0.8), (1, 0)], [1, -1, 1]), ([(1, 0), (-1, 0)], [2, -2])],
-        "makes both equally wrong, after 3 pairs": [([(0, 1)] * 3, [1, -1, 2])],
+        "makes both equally wrong, after 3 pairs": [([(0, 1), (0.8, 0.6), (1, 0)], [-1, -0.3, 2])],
+        "writes along the first key again": [
+            ([(1, 0), (1, 0)], [3, -1]), ([(1, 0), (0.6, 0.8), (-1, 0)], [1, 1, 2]), ([(0, 1), (0, 1)], [0, -1])],
         "lets the delta rule win": [([(1, 0), (-0.6, 0.8)], [1, -1])],
         "lets the delta rule win, after 3 pairs": [([(1, 0), (0.6, 0.8), (0.6, 0.8)], [1, 3, 3])],
-        "gives the first pair no value": [([(1.0, 0.0), (0.8, 0.6)], [0.0, 2.0]), ([(0, 1), (0, 1)], [0, -1])],
+        "gives the first pair no value": [([(1.0, 0.0), (0.8, 0.6)], [0.0, 2.0])],
         "makes both equally wrong": [([(1.0, 0.0), (0.8, 0.6)], [-1.0, -0.4])],
     },
 }

@@ -72,7 +72,7 @@ def test_lines_that_are_not_python():
 @pytest.mark.parametrize("answer", ["BCA", "CAB"])
 def test_a_line_outside_of_its_block(answer):
     loop = {"A": "return s", "B": "    s = s + x_t", "C": "for x_t in x:"}
-    with pytest.raises(AnswerError, match="line B is indented: it belongs into the block of line C"):
+    with pytest.raises(AnswerError, match="line B is indented: it belongs in the block of line C"):
         order_the_lines(loop, header="def f(x, s=0):", name="f")(answer)
 
 
@@ -81,9 +81,9 @@ def test_a_line_of_one_block_of_several():
     loops = {"A": "return s", "B": "        s = s + x", "C": "for row in rows:", "D": "    for x in row:",
              "E": "    s = 0"}
     told = order_the_lines(loops, header="def f(rows, s=0):", name="f")
-    with pytest.raises(AnswerError, match="line E is indented: it belongs into the block of line C$"):
+    with pytest.raises(AnswerError, match="line E is indented: it belongs in the block of line C$"):
         told("ECDBA")
-    with pytest.raises(AnswerError, match="line B is indented: it belongs into the block of line D$"):
+    with pytest.raises(AnswerError, match="line B is indented: it belongs in the block of line D$"):
         told("CBDEA")
 
 
@@ -95,7 +95,7 @@ def test_a_decoy_belongs_nowhere():
 
 def test_a_line_outside_of_the_block_that_is_given():
     inside = {"A": "return s", "B": "    s = s + x_t"}
-    with pytest.raises(AnswerError, match="line B is indented: it belongs into the block of `for x_t in x:`"):
+    with pytest.raises(AnswerError, match="line B is indented: it belongs in the block of `for x_t in x:`"):
         order_the_lines(inside, header="def f(x, s=0):\n    for x_t in x:", name="f")("AB")
 
 
@@ -105,7 +105,7 @@ def test_a_block_that_has_ended(answer, ended):
     loop = {"A": "s = s / 2", "B": "for x_t in x:\n    x_t = 2 * x_t", "C": "    s = s + x_t", "D": "return s"}
     told = order_the_lines(loop, header="def f(x,\n      s=0):", name="f")
     assert told("BCAD")([1, 1]) == 2
-    with pytest.raises(AnswerError, match=f"line C is indented: it belongs into the block of line B{ended}$"):
+    with pytest.raises(AnswerError, match=f"line C is indented: it belongs in the block of line B{ended}$"):
         told(answer)
 
 

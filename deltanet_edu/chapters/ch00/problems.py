@@ -165,6 +165,9 @@ exercise(
     mutants={
         "contracts the value dimension": Mistake(lambda q, S: torch.einsum("bthv,bhvk->bthk", q, S),
             "q has K entries and is multiplied with the K *columns* of S: S q, not Sᵀ q.", "eq. 0.1"),
+        "reads with the transposed memory": Mistake(lambda q, S: (q.transpose(1, 2) @ S).transpose(1, 2),
+            "S is (V, K): in S q the *columns* meet q, which has K entries. In q @ S the rows do, and that fits only "
+            "where K = V.", "eq. 0.1", next="With q as a row, S q is q @ S.mT."),
         "returns the heads before the tokens": Mistake(lambda q, S: q.transpose(1, 2) @ S.mT,
             "The numbers are right, in shape (B, H, T, V). Tokens come first in this book: (B, T, H, V).",
             next="Transpose dimensions 1 and 2 at the end."),
@@ -186,7 +189,7 @@ exercise(
             "queries meet the memory of another head.", next="Replace both by `transpose(1, 2)`."),
         "reads every head with the first head's memory": Mistake(read_from_first_head,
             "Each head has a memory of its own. Yours is right for H = 1 only.",
-            next="Keep the letter h on both inputs of the `einsum`."),
+            next="Which head of S should the queries of head 1 meet?"),
         "reads every sequence with the first one's memory": Mistake(read_from_first_sequence,
             "Each sequence of the batch has a memory of its own. Yours is right for B = 1 only."),
         "pairs the tokens of q with the heads of S": Mistake(lambda q, S: q @ S.mT,
@@ -194,23 +197,24 @@ exercise(
             "head t. Head must meet head.",
             next="Which two dimensions of q have to change places first?"),
         "reads every head with the sum of all memories": Mistake(lambda q, S: torch.einsum("bthk,bgvk->bthv", q, S),
-            "In `einsum` two letters for the heads pair every head of q with every head of S, and add up. "
-            "One letter keeps them together."),
+            "Each head has a memory of its own, and yours are added up. In an `einsum` two letters for the heads do "
+            "that: one letter keeps head with head."),
         "reads every head with the mean of all memories": Mistake(lambda q, S: read(q, S.mean(1, True).expand_as(S)),
             "Each head has a memory of its own. Yours is right for H = 1 only."),
         "divides by √K": Mistake(lambda q, S: read(q, S) / q.shape[-1] ** 0.5,
             "Softmax attention scales its scores so. Here the answer is S q itself: the scale is 1 unless "
             "something else is said.", "eq. 0.1"),
         "drops the heads": Mistake(lambda q, S: torch.einsum("bthk,bhvk->btv", q, S),
-            "A letter missing from the output of `einsum` is summed over. Every head has an "
+            "The answers of all heads are added up, as by an `einsum` without h in its output. Every head has an "
             "answer of its own: (B, T, H, V)."),
         "adds up the tokens": Mistake(lambda q, S: torch.einsum("bthk,bhvk->bhv", q, S),
-            "A letter missing from the output of `einsum` is summed over. Every token has an "
+            "The answers of all tokens are added up, as by an `einsum` without t in its output. Every token has an "
             "answer of its own: (B, T, H, V)."),
         "joins the heads": Mistake(lambda q, S: read(q, S).flatten(2),
             "The answers are right. A layer joins its heads later on; here they stay apart: (B, T, H, V)."),
         "adds up the heads": Mistake(read_all_heads,
-            "A letter missing from the output of `einsum` is summed over: h must be among them."),
+            "Every head gets the sum of all answers. Each has one of its own: in an `einsum`, h must be among the "
+            "letters of the output."),
         "reads only the first token": Mistake(read_first_token,
             "Every token has its own question q_t, and so its own answer."),
         "reads only the last token": Mistake(read_last_token,

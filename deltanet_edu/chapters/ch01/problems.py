@@ -136,7 +136,7 @@ exercise(
             next="If there were no pairs to store, what should come back?"),
         "keeps only the last pair": Mistake(write_last_only,
             "Only the last outer product was added to S: the sum runs over all T pairs.", "eq. 1.2",
-            next="Does your loop start from the same S each time?"),
+            next="In a loop, does each round go on with the S of the round before?"),
         "divides by the number of pairs": Mistake(write_mean,
             "The memory is a *sum* of outer products, not their mean: storing a new pair must not weaken the old ones.",
             "eq. 1.2"),
@@ -219,6 +219,10 @@ def loop_without_carrying(q, k, v, S):
     return torch.stack([(S + torch.outer(v_t, k_t)) @ q_t for q_t, k_t, v_t in zip(q, k, v)]), S
 
 
+def loop_from_the_first_memory(q, k, v, S):
+    return loop_without_carrying(q, k, v, S)[0], S + torch.outer(v[-1], k[-1])
+
+
 def loop_with_one_write_less(q, k, v, S):
     memories = [S]
     for k_t, v_t in zip(k[:-1], v):
@@ -276,6 +280,9 @@ exercise(
             "Each token sees its own write, but the next one starts from the S of the "
             "beginning again: S_t is made from S_{t-1}.",
             "eq. 1.2", next="Which name has the new memory, and does the next round use it?"),
+        "starts every write from the first memory": Mistake(loop_from_the_first_memory,
+            "Each token's pair goes into the memory from before the loop: what earlier tokens wrote is lost. S_t is "
+            "made from S_{t-1}.", "eq. 1.2", next="Which name has the new memory, and does the next round use it?"),
         "stops one write too early": Mistake(loop_with_one_write_less,
             "Token t reads S_t, after its own write. Yours reads S_{t-1}, and the last pair is never written.",
             "eq. 1.2", next="How many writes do T tokens make?"),
@@ -497,7 +504,7 @@ exercise(
     cases=lambda g: delta_inputs(g, "q k v", T=(1, 2, 4, 7), K=2, V=3),
     mutants={
         "still divides by a sum over the future": Mistake(leaky,
-            "Each row is divided by the sum of *all* its scores, and the mask comes after: the keys of later tokens "
+            "Each row is divided by the sum of *all* its scores, the hidden ones too: the keys of later tokens "
             "change o_t. The loss of such a model looks too good in training, and generation falls apart.", "eq. 1.8",
             next="Over which i does the sum below the fraction bar run?"),
         "masks the denominator only": Mistake(mask_in_one_place,
@@ -532,9 +539,9 @@ exercise(
         "masks the diagonal too": Mistake(normalized_strictly,
             "A token may read what it has just written: i ≤ t. Yours leaves the first token nothing to "
             "average over, and 0/0 is NaN.", "eq. 1.8"),
-        "makes each column sum to one and masks last": Mistake(sum_over_queries_first,
-            "Two slips: the scores of one *query* must sum to one, a row, `dim=-1`; and the "
-            "mask must come before the sum.", "eq. 1.8"),
+        "divides columns by their whole sums": Mistake(sum_over_queries_first,
+            "Two slips: the scores of one *query* must sum to one, a row, `dim=-1`; and what the mask hides must not "
+            "be in the sum.", "eq. 1.8"),
         "takes a softmax": Mistake(softmax_of_features,
             "A softmax exponentiates first. These scores are positive already and are only divided by their sum; "
             "besides, exp turns the zeros of the mask into ones.", "eq. 1.8"),

@@ -94,7 +94,7 @@ exercise(
         "transposes the outer product": Mistake(lambda S, k, v, beta: S - beta * outer(k, S @ k - v),
             "The error has V entries and stands upright, the key has K and lies flat: (S k - "
             "v) kᵀ has shape (V, K), like S.", "eq. 2.2",
-            next="Swap the two arguments of `outer`."),
+            next="Which of the two has to be a column, and which a row?"),
         "multiplies entry by entry": Mistake(lambda S, k, v, beta: S - beta * (S @ k - v) * k,
             "`*` pairs entry i of the error with entry i of the key. The gradient pairs *every* entry of one with "
             "every entry of the other: an outer product, (V, K).", "eq. 2.2",
@@ -303,7 +303,8 @@ exercise(
             lambda S, k, v, beta: S @ transition(k, 1.0) + beta * outer(v, k),
             "The write is right now. The erasure was right before: it needs its β back.", "eq. 2.6"),
         "squares beta": Mistake(lambda S, k, v, beta: S @ transition(k, beta) + beta**2 * outer(v, k),
-            "Writing β v with the key β k counts β twice. It belongs to one of them.", "eq. 2.6"),
+            "The erasure is right. The write is β v kᵀ, and yours has β twice: v carries it or k, not both.",
+            "eq. 2.6"),
         "blends the wrong way round": Mistake(lambda S, k, v, beta: S @ transition(k, beta) + (1 - beta) * outer(v, k),
             "The old value keeps the weight 1 - β, so the new one gets β.", "eq. 2.5"),
         "fades the whole memory": Mistake(lambda S, k, v, beta: (1 - beta) * S + beta * outer(v, k),

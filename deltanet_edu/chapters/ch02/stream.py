@@ -39,6 +39,8 @@ def which_memory_wins(answer):
         return "both memories are right: nothing has disturbed the first value"
     if delta < 1e-6:
         return "the delta rule says exactly the first value"
+    if abs(k[1:] @ k[0]).max() > 1 - 1e-6:
+        return "a later key lies along the first one"
     if additive < delta - 1e-6:
         return "the additive memory is nearer"
     if len(k) == 2 and v[0] == 0:
@@ -50,12 +52,16 @@ def which_memory_wins(answer):
 exercise(
     id="2.8", title="Beat the delta rule", kind="open", stars=3, minutes=20, equations=("2.3",),
     reference=([(1.0, 0.0), (0.6, 0.8)], [1.0, -1.0]),
-    alternatives=(([(1.0, 0.0), (1.0, 0.0)], [3.0, -1.0]), ([(0.6, 0.8), (0.0, -1.0), (1.0, 0.0)], [1.0, 2.0, 0.0])),
+    alternatives=(([(0.0, 1.0), (0.6, -0.8)], [2.0, 3.0]), ([(0.6, 0.8), (0.0, -1.0), (1.0, 0.0)], [1.0, 2.0, 0.0])),
     prepare=which_memory_wins,
     mutants={
         "stores a single pair": Mistake(([(0.6, 0.8)], [2.0]),
             "The first write into an empty memory is the same for both rules. Interference needs a second pair.",
             "eq. 2.3"),
+        "writes along the first key again": Mistake(([(1.0, 0.0), (1.0, 0.0)], [3.0, 5.0]),
+            "Whoever writes a key again, or its opposite, changes its value on purpose: the first one is meant to go. "
+            "The price is what a write does to *another* key.", "eq. 2.3",
+            next="Take a second key between the first and its right angle."),
         "uses keys at right angles": Mistake(([(1.0, 0.0), (0.0, 1.0)], [2.0, 3.0]),
             "A write changes what other keys read in proportion to their overlap, and here it is zero.", "eq. 2.3",
             next="Turn the second key toward the first."),
@@ -76,10 +82,11 @@ exercise(
             "Each further pair moves both memories again, and at the end the delta rule is nearer. Two pairs are "
             "enough: let v₂ *contradict* what the memory says for k₂.", "eq. 2.3")
            for more, v in (([(0.8, 0.6)], [1.0, 1.0, 1.0]), ([(0.8, 0.6), (0.6, 0.8)], [1.0, 1.0, 1.0, 1.0]))},
-        **{f"makes both equally wrong, after {len(v)} pairs": Mistake(([(1.0, 0.0)] * len(v), v),
+        **{f"makes both equally wrong, after {len(v)} pairs": Mistake(
+            ([(1.0, 0.0), (0.6, 0.8), *[(0.0, 1.0)] * (len(v) - 2)], v),
             "Each further pair moves both memories again, and at the end both are as far from the first value. Two "
             "pairs are enough: let v₂ *contradict* what the memory says for k₂.", "eq. 2.3")
-           for v in ([1.0, -1.0, 2.0], [1.0, -1.0, 0.0, 2.0])},
+           for v in ([1.0, 0.3, 1.0], [1.0, 0.3, 1.0, 2.0])},
         "gives the first pair no value": Mistake(([(1.0, 0.0), (0.6, 0.8)], [0.0, 1.0]),
             "The delta rule writes v₂ minus what the memory says for k₂. With v₁ = 0 it says nothing yet: there is "
             "nothing to take out, and both rules write the same.", "eq. 2.3",

@@ -351,7 +351,7 @@ def dbeta_after_the_write(dS, S, k, v, beta):
 exercise(
     id="3.4", title="Find the bug: a write that was not made", kind="bug", stars=2, minutes=10, equations=("3.4",),
     tolerance=1e-12, reference=dbeta, alternatives=(dbeta_by_entries, dbeta_by_autograd),
-    cases=lambda g: one_token(g, "dS S k v beta", betas=("random", "zero", "one")),
+    cases=lambda g: one_token(g, "dS S k v beta", betas=("zero", "random", "one")),
     mutants={
         "divides by beta squared": Mistake(divided,
             "Right for every β but 0. There it is 0/0: one token with nothing to write, and the whole gradient is NaN.",
@@ -363,7 +363,8 @@ exercise(
             "The alarm is off, the error is still there. At β = 0 the gradient is not zero: it says "
             "whether to start writing.", "eq. 3.4", next="With β = 0, would a slightly larger β change the loss?"),
         "leaves the division out": Mistake(lambda *x: divided(*x, by=lambda beta: 1.0),
-            "Both factors still carry a β that does not belong here: the result is β² times too large.", "eq. 3.4"),
+            "Both factors still carry a β that does not belong here: the result is β² times the right one.",
+            "eq. 3.4"),
         "divides by beta once": Mistake(lambda *x: divided(*x, by=lambda beta: beta),
             "One factor β has been removed, the other is left, and β = 0 still gives NaN.", "eq. 3.4"),
         "drops one beta only": Mistake(lambda dS, S, k, v, beta: (beta * (dS @ k)) @ (v - S @ k),

@@ -180,7 +180,7 @@ exercise(
             "A key at angle a is (cos a, sin a). Yours stands at π/2 − π/n.", "eq. 4.9"),
         "gives the keys as columns": Mistake(lambda n: clock(n).mT,
             "Each key is a *row*: (cos a, sin a). Yours stand upright.", "eq. 4.9",
-            next="Along which dimension does your `stack` put the second key?"),
+            next="Which two numbers should stand in the first row?"),
         "forgets π": Mistake(turned(lambda n: 1 / n),
             "Angles are in radians: half a turn is π, so the keys stand at π/n, not at 1/n.", "eq. 4.9"),
         "always turns by a right angle": Mistake(turned(lambda n: math.pi / 4),

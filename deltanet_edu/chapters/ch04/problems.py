@@ -362,7 +362,7 @@ exercise(
             "β_t once: it scales the read, or the outer product, not both.", "eq. 4.8"),
         "stops after the first token": Mistake(lambda S, k, beta: through(S, k[:1], beta[:1]),
             "Only the first token has been applied.", "eq. 4.8",
-            next="Is the result assigned back to S inside the loop?"),
+            next="Does the `return` stand inside of the loop?"),
         "mixes the rows": Mistake(lambda S, k, beta: through(S.mT, k.new_ones(len(k), len(S)) / len(S), beta).mT,
             "Keys live in the columns of S: S k, not kᵀ S. The rows belong to the value and do not meet.", "eq. 4.8"),
     },
