@@ -1,10 +1,7 @@
 """What can be said about a wrong answer that is no known mistake: shape, dtype, sign, factor, pattern of failures."""
 
 import inspect
-import os
 import re
-import sys
-import traceback
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +16,7 @@ from .pattern import failure_pattern, where_it_fails
 from .repairs import of_repairs
 from .rounding import widened
 from .running import same
+from .showing import is_objection
 from .slips import judged, mask, of_function, ordinal, power
 from .variants import of_variants
 
@@ -60,10 +58,7 @@ def _explained(exercise, f, error):
     explain = getattr(exercise.prepare, "explain", lambda f, error: None)
     if said := explain(f, error):
         return said
-    where = traceback.extract_tb(error.__traceback__)[-1].filename
-    home = getattr(sys.modules.get(exercise.module), "__file__", "")
-    judged = exercise.prepare and isinstance(error, ValueError) and home
-    return (str(error), []) if judged and os.path.dirname(where) == os.path.dirname(home) else None
+    return (str(error), []) if is_objection(exercise, error) else None
 
 
 def of_changes(exercise, case, expected, outcome):

@@ -3,6 +3,7 @@
 import inspect
 import linecache
 import os
+import sys
 import traceback
 
 from .compare import as_tensor, as_wide, difference
@@ -20,7 +21,8 @@ def describe(exercise, f, i, outcome):
     names = argument_names(exercise.prepared(exercise.reference), len(case.args))
     table = [*zip(names, map(rows, case.args))]
     if outcome.error is not None:
-        table += [("expected", _expectation(expected)), ("yours", [_raises(outcome.error)])]
+        said = shorten(outcome.error) if is_objection(exercise, outcome.error) else _raises(outcome.error)
+        table += [("expected", _expectation(expected)), ("yours", [said])]
     elif expected.error is not None:
         table += [("expected", _expectation(expected)), ("yours", rows(outcome.value))]
     else:
@@ -37,6 +39,15 @@ def describe(exercise, f, i, outcome):
 def your_line(line):
     """The parts that show a line of the learner's; none if there is no line."""
     return [Part("Your line:"), Part(line, "learner", True)] if line else []
+
+
+def is_objection(exercise, error):
+    """Whether it is not the answer that has raised this, but the exercise's own judge (`prepare`), which objects."""
+    home = getattr(sys.modules.get(exercise.module), "__file__", "")
+    if not (exercise.prepare and isinstance(error, ValueError) and home):
+        return False
+    where = traceback.extract_tb(error.__traceback__)[-1].filename
+    return os.path.dirname(where) == os.path.dirname(home)
 
 
 def _expectation(expected):

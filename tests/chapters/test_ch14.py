@@ -66,6 +66,19 @@ def masked(right):
     return packed_convolution
 
 
+def minus_the_one_before(z, w, ends):
+    """14.3: the whole row, less what each document would see of the one before."""
+    y = packed_over(z, w)
+    for before, start, end in zip(ends, ends[1:-1], ends[2:]):
+        y[start:end] -= packed_over(torch.cat([z[before:start], torch.zeros_like(z[start:end])]), w)[start - before:]
+    return y
+
+
+def packed_over(z, w):
+    """The convolution over one text."""
+    return sum(w[i] * F.pad(z, (0, 0, len(w) - 1, 0))[i:i + len(z)] for i in range(len(w)))
+
+
 def rolled(z, w, ends):
     """14.3 with `roll`, and a mask of the documents."""
     document = torch.zeros(len(z), dtype=torch.long)
@@ -198,6 +211,7 @@ ANSWERS = {
         "mends the first border only": [lambda z, w, ends: torch.cat([
             packed(lambda z, start, n: torch.zeros_like(z[:1]).repeat(n - 1, 1))(piece, w, [0, len(piece)])
             for piece in (z[:ends[1]], z[ends[1]:]) if len(piece)])],
+        "shuts out the document directly before, and none further back": [minus_the_one_before],
         "ignores the borders": [packed(lambda z, start, n: F.pad(z, (0, 0, n - 1, 0))[start:start + n - 1])],
     },
     "14.5": {

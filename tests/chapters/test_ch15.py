@@ -161,7 +161,11 @@ ANSWERS = {
     "15.8": {
         "right": [task(), task(told="mine.repeat(1, writes).gather(\n    1, torch.rand(n, keys * writes, generator=g)"
                                     ".argsort(1))")],
-        "tells too many or too few keys": [task("torch.randint(1, vocab // 2, (n, keys), generator=g)")],
+        "draws a key twice": [task("torch.randint(1, vocab // 2, (n, keys), generator=g)")],
+        "tells too many keys": [task(told="torch.randint(1, vocab // 2, (n, keys * writes), generator=g)",
+                                     asked="told[:, :keys]")],
+        "asks for a key that it has not told": [
+            task(asked="1 + torch.rand(n, vocab // 2 - 1, generator=g).argsort(1)[:, :keys]")],
         "tells keys that are no keys": [task("torch.rand(n, vocab // 2, generator=g).argsort(1)[:, :keys]")],
         "ignores the generator": [task(values="torch.randint(vocab // 2, vocab, told.shape)")],
         "prefers some keys together": [task("1 + (torch.randint(vocab // 2 - 1, (n, 1), generator=g)\n"
@@ -194,7 +198,8 @@ ANSWERS = {
     },
     "15.10": {"right": ["gdbhacef", "G B D H A C E F"], "tells the symbols in another order": ["GBIHACEF"]},
     "15.11": {"right": [key("0.5**0.5, -(0.5**0.5)", 2.0), key("-1.0, 1.0", 1.0)],
-              "erases the difference": [key("0.5**0.5, -(0.5**0.5)", 1.0), key("0.5, -0.5", 2.0)],
+              "erases the difference": [key("0.5**0.5, -(0.5**0.5)", 1.0), key("-(0.5**0.5), 0.5**0.5", 1.0)],
+              "divides by two, not by its root": [key("0.5, -0.5", 2.0)],
               "adds the two": [key("0.5**0.5, 0.5**0.5", 2.0)],
               "goes twice as far as it should": [key("1.0, -1.0", 2.0)]},
     "15.12": {"right": ["AC", "c, a", ["A", "C"]], "believes D and misses C": ["AD"]},
@@ -228,6 +233,14 @@ def test_verdicts(id, answer, name):
 def test_streams_that_meet_are_named(answer, said):
     verdict = grade(find("exercise", "15.9"), answer)
     assert verdict.state == "fail" and said in verdict.headline, verdict.text
+
+
+@pytest.mark.parametrize("id, answer", [
+    ("15.9", number("hash(f'{seed} {test} {n}') % 2**64")), ("15.9", number("hash((seed, test, n)) % 2**32")),
+    ("15.9", number("-1")), ("15.8", task(values="torch.randint(vocab // 2, vocab, told.shape)"))])
+def test_what_the_judge_objects_to_is_not_said_to_be_raised(id, answer):
+    text = grade(find("exercise", id), answer).text
+    assert "raises" not in text and "yours     it" in text, text
 
 
 def test_one_order_for_all_is_not_taken_for_one_that_it_happens_to_be():
@@ -264,7 +277,12 @@ def test_a_write_is_judged_by_what_it_does():
     exercise = find("exercise", "15.11")
     for entries, beta, said in (("1 / 5**0.5, 2 / 5**0.5", 2.0, "not the difference"),
                                 ("0.7071, -0.7071", 2.0, "rounded"),
-                                ("0.5**0.5, -(0.5**0.5)", 1.4, "does not fit the length")):
+                                ("0.5**0.5, -(0.5**0.5)", 1.4, "does not fit the length"),
+                                ("0.0, 0.0", 2.0, "key is zero"),
+                                # the matrix of a known mistake, made of another key and another strength
+                                ("0.5, -0.5", 1.0, "does not fit the length"), ("1.0, -1.0", 0.75, "does not fit"),
+                                ("0.5**0.5, -(0.5**0.5)", 4.0, "does not fit"),
+                                ("1.0, 1.0", 1.0, "not the difference")):
         assert said in grade(exercise, key(entries, beta)).headline
     even = grade(exercise, lambda i, j, n: (torch.ones(n, dtype=torch.float64) / n**0.5, 2.0))
     assert "a column that should stay" in even.headline

@@ -127,6 +127,15 @@ def reversed_at_the_border(z, w, ends):
     return y
 
 
+def without_the_one_before(z, w, ends):
+    """What comes over a border is taken out only where it comes from the document directly before."""
+    y, n = sees_from(lambda t, n, start, d: 0)(z, w, ends), len(w)
+    for before, start, end in zip(ends, ends[1:-1], ends[2:]):
+        for t in range(start, end):
+            y[t] = y[t] - sum(w[n - 1 - back] * z[t - back] for back in range(n) if before <= t - back < start)
+    return y
+
+
 def past_the_end(z, w, ends):
     y, n = document_by_document(z, w, ends), len(w)
     for start in ends[1:-1]:
@@ -209,6 +218,9 @@ exercise(
         "leaves out the first tokens": Mistake(cleared_outputs,
             "The outputs of the first n − 1 tokens are zero now. They should be sums over their own document.",
             "eq. 14.2"),
+        "shuts out the document directly before, and none further back": Mistake(without_the_one_before,
+            "A document of fewer than n − 1 tokens does not fill the taps: they reach over it, into the one before "
+            "that. A token may see nothing from before its own start.", "eq. 14.2"),
         "runs past the end of a document": Mistake(past_the_end,
             "The last document may be shorter than n − 1 tokens: `min(start + n - 1, end)`.", "eq. 14.2"),
         "protects one token too few": Mistake(

@@ -90,6 +90,14 @@ class AsMatrix:
             return write_of(f(i, j, n), n)
         return standing_for(matrix, f)
 
+    def same_slip(self, mine, theirs):
+        """Whether keys (but for their sign) and strengths are the same: others make the same matrix."""
+        for i, j, n in SWAPS:
+            (k, beta), (key, strength) = (key_and_strength(f.__wrapped__(i, j, n), n) for f in (mine, theirs))
+            if abs(beta - strength) > 1e-6 or min((k - key).abs().max(), (k + key).abs().max()) > 1e-6:
+                return False
+        return True
+
     def verdict(self, matrix, is_right):
         """What the key or the strength is, and what it should be, where they are first wrong."""
         wrong = []
@@ -111,6 +119,8 @@ class AsMatrix:
 def said_of(k, beta, i, j):
     """(headline, advice) for a key and a strength that change columns i and j only, and do not exchange them."""
     a, b, strength = k[i].item(), k[j].item(), beta * k.square().sum().item()
+    if not k.any():
+        return "its key is zero", ["Then nothing is erased, whatever the strength."]
     if abs(a + b) > 1e-9 * (abs(a) + abs(b)):
         return "its key is not the difference of the two", [
             f"Asked for {i} and {j}, it has {a:.3g} and {b:.3g} there. What must turn round is e_i − e_j: one entry is "
@@ -160,6 +170,9 @@ exercise(
         "erases the difference": Mistake(keyed(unit_difference, 1.0),
             "β‖k‖² = 1: the difference of the two entries is erased, so both become their mean. Erase twice as much "
             "and each lands on the other's place.", "eq. 15.8", next="β‖k‖² = 2."),
+        "divides by two, not by its root": Mistake(keyed(lambda a, b: (a - b) / 2, 2.0),
+            "(e_i − e_j) / 2 has the squared length ½, so β = 2 erases the difference, and both entries become their "
+            "mean. The length of e_i − e_j is √2: divide by that.", "eq. 15.8"),
         "goes twice as far as it should": Mistake(keyed(lambda a, b: a - b, 2.0),
             "The key is not of length 1: its squared length is 2, so β = 2 erases four times. Then 1 − β‖k‖² = −3.",
             "eq. 15.8", next="A unit key and β = 2, or this key and β = 1."),

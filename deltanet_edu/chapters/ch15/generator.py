@@ -49,8 +49,12 @@ LAWS = {
     "tells values that are no values": "Places 1, 3, 5, ... of the told part hold values, vocab/2 to vocab − 1.",
     "asks for something that is no key": "Behind the pairs stand key, 0, key, 0, ...: each asked key and a filler.",
     "writes no filler behind a question": "Behind each asked key stands the filler 0.",
-    "tells too many or too few keys": "In each sequence there are exactly `keys` different keys.",
+    "tells too many keys": "In each sequence there are exactly `keys` different keys: draw those first, then tell "
+                           "each of them `writes` times.",
+    "draws a key twice": "In some sequence two keys are the same number, so it has fewer than `keys` different ones. "
+                         "`randint` draws with repetition; the first `keys` of all numbers in random order differ.",
     "tells a key more or less often than it should": "Each key of a sequence is told exactly `writes` times.",
+    "asks for a key that it has not told": "The keys that are asked are those of the pairs, each of them once.",
     "asks a key twice, or one not at all": "Each key of the sequence is asked exactly once.",
     "asks where nothing should be asked": "A target stands at each asked key and nowhere else; elsewhere it is −100.",
     "asks for a value that is not the last": "The target is the value that the key was told last: the oracle must "
@@ -103,11 +107,17 @@ def law_broken(batch, n, keys, writes, vocab):
     if tokens[:, 2 * N + 1::2].any():
         return "writes no filler behind a question"
     counts = torch.zeros(n, half, dtype=torch.long).scatter_add_(1, told, torch.ones_like(told))
-    if ((counts > 0).sum(1) != keys).any():
-        return "tells too many or too few keys"
-    if (counts[counts > 0] != writes).any():
+    different = (counts > 0).sum(1)                                      # (n,)
+    again = (asked.sort(1).values[:, 1:] == asked.sort(1).values[:, :-1]).any(1)         # (n,)  a key is asked twice
+    if (different > keys).any():
+        return "tells too many keys"
+    if (again & (different < keys)).any() and not (counts % writes).any():
+        return "draws a key twice"
+    if (different < keys).any() or (counts[counts > 0] != writes).any():
         return "tells a key more or less often than it should"
-    if (asked.sort(1).values[:, 1:] == asked.sort(1).values[:, :-1]).any() or not counts.gather(1, asked).all():
+    if not counts.gather(1, asked).all():
+        return "asks for a key that it has not told"
+    if again.any():
         return "asks a key twice, or one not at all"
     expected = torch.full_like(targets, IGNORED)
     expected[:, 2 * N::2] = 0
@@ -250,6 +260,12 @@ def by_first_telling(mine, told, g):
     return mine.gather(1, when.argsort(1))
 
 
+def told_at_random(n, keys, writes, vocab, g):
+    """Every pair has any key, and the first ones are asked."""
+    told = torch.randint(1, vocab // 2, (n, keys * writes), generator=g)
+    return as_sequence(told, values_of(told, vocab // 2, vocab, g), told[:, :keys])
+
+
 def without_generator(n, keys, writes, vocab, g):
     return overwrite(n, keys, writes, vocab, None)
 
@@ -288,8 +304,11 @@ ANSWERS = {
     "tells values that are no values": drawn(values=lambda told, half, vocab, g: values_of(told, half, vocab, g) + 1),
     "asks for something that is no key": drawn(asked=lambda mine, told, g: asked_of(mine, told, g) * 0),
     "writes no filler behind a question": drawn(finish=set_tokens(lambda told: slice(told + 1, None, 2), 1)),
-    "tells too many or too few keys": drawn(mine=with_repetition),
+    "tells too many keys": told_at_random,
+    "draws a key twice": drawn(mine=with_repetition),
     "tells a key more or less often than it should": drawn(order=random_order),
+    "asks for a key that it has not told": drawn(asked=lambda mine, told, g: keys_of(
+        len(mine), 1 + mine.max().item(), mine.shape[1], g)),
     "asks a key twice, or one not at all": drawn(asked=lambda mine, told, g: mine.gather(
         1, torch.randint(mine.shape[1], mine.shape, generator=g))),
     "asks where nothing should be asked": drawn(finish=finished(lambda tokens, targets, told:

@@ -26,6 +26,13 @@ def stream_with_the_seed_last(seed, test, n):
 LAST = 10_000_000         # the last batch
 SAMPLE = 1000             # so many batches, drawn at random; more than half of all must have a number of at least ...
 ENOUGH = 2**40            # ... this, as there are 2 · 100,000 · 10,000,001 of them
+SALTED, TOO_FEW = "it gives another number in another process", "it has too few numbers"
+SAID = {
+    SALTED: "`hash` of a text is salted anew in every process, so a run that is taken up again would draw other "
+            "sequences. A function such as `hashlib.sha256` gives the same everywhere.",
+    TOO_FEW: "All are below 2⁴⁰ = 1.1 · 10¹², and there are 2 · 10¹² batches: many must meet. Use all 64 bits, or give "
+             "each of the three a room of its own.",
+}
 
 
 class Streams:
@@ -37,6 +44,10 @@ class Streams:
             meeting, count = meeting_of(f, asked), len(set(given))
             return f"{count} numbers for {len(asked)} batches" + (f": {meeting}" if meeting else "")
         return standing_for(different, f)
+
+    def explain(self, different, error):
+        """What is said of numbers that cannot do, whichever they are; None if it is the answer that fails."""
+        return (str(error), [SAID[str(error)]]) if isinstance(error, ValueError) and str(error) in SAID else None
 
     def verdict(self, different, is_right):
         """Why streams meet, or which two meet first, and where; None if the answer gives no numbers."""
@@ -145,9 +156,9 @@ def numbers(f, asked):
     if [whole(f(*one)) for one in asked] != given:
         raise ValueError("it gives the same batch another number the next time")
     if (g := in_another_process(f)) is not f and [whole(g(*one)) for one in asked] != given:
-        raise ValueError("it gives another number in another process: `hash` of a text is salted anew in each")
+        raise ValueError(SALTED)
     if len(asked) >= SAMPLE and max(given) < ENOUGH:
-        raise ValueError("it has too few numbers: all are below 2^40 = 1.1 · 10^12, and there are 2 · 10^12 batches")
+        raise ValueError(TOO_FEW)
     return given
 
 
@@ -246,8 +257,8 @@ exercise(
         "gives a batch 23 bits": Mistake(lambda seed, test, n: seed << 24 | test << 23 | n,
             "2²³ is 8,388,608: a batch from there on reaches into the bit of `test`."),
         "writes the digits in a row": Mistake(lambda seed, test, n: int(f"{seed}{int(test)}{n}"),
-            "The digits do not say where one number ends and the next begins: seed 0, training, 10 and seed 0, test, 0 "
-            "are both 010. Give each a fixed number of places."),
+            "The digits do not say where one number ends and the next begins: training batch 10 of seed 1 and test "
+            "batch 0 of seed 10 are both 1010. Give each a fixed number of places."),
         "draws a random number": Mistake(lambda seed, test, n: int(torch.randint(2**62, ())),
             "Then no run can be repeated, and none resumed: batch n must be the same batch whenever it is asked for."),
         "gives no whole number": Mistake(lambda seed, test, n: (seed, test, n),

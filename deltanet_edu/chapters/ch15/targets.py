@@ -113,15 +113,15 @@ exercise(
             "into being."),
         "trains on every filler": Mistake(laid_out(fill=0),
             "The targets stand rightly, but all other positions have the target 0 instead of −100. The loss counts "
-            "them: a model that always says 0 looks 87 % right.", next="`torch.full((n, T), -100)`."),
+            "them: a model that always says 0 looks right nearly everywhere.", next="`torch.full((n, T), -100)`."),
         "asks one place too early": Mistake(laid_out(at=-1),
             "At the place before the key nobody has asked anything yet."),
         "asks for the told pairs as well": Mistake(laid_out(told=True),
             "When a pair is told for the first time, nobody can know its value. Such targets are noise in the loss, "
             "and a score of 1 is out of reach."),
         "writes the answer behind the key": Mistake(laid_out(leak=1),
-            "The value stands in the tokens again, behind the asked key. The target is right, but tokens must hold a 0 "
-            "there: that is what the package's layout says, and a later question could read it off."),
+            "The value stands in the tokens again, behind the asked key. The target is right, but the token there is a "
+            "0: what is asked is not told once more."),
         "asks for every next token": Mistake(next_token_targets,
             "Those are the targets of text. Here only the asked keys have one."),
         "asks for the key": Mistake(laid_out(target="keys"), "The target is the value; the key is what is read."),
