@@ -76,7 +76,7 @@ check("14.4", order)
 # %% [markdown]
 # ## 14.5
 #
-# One token and one head of GLA: every channel of the key has a rate $\alpha$ of its own. Return what the token reads, and the next memory.
+# One token and one head of GLA: every channel of the key fades by a factor $\alpha$ of its own. Return what the token reads, and the next memory.
 
 # %%
 def gla_step(S, q, k, v, alpha):
@@ -99,7 +99,7 @@ check("14.6", millionths)
 # %% [markdown]
 # ## 14.7
 #
-# A model with `mixer="delta+global"` has 12 layers, D = 512, H = 4, and convolutions with four taps; its two global layers have as many heads of keys as of queries. How many
+# A model with `mixer="delta+global"` has 12 layers, D = 512, H = 4, and, in the DeltaNet layers, convolutions with four taps; its two global layers have as many heads of keys as of queries. How many
 # numbers do all layers together keep after 1,000 tokens: keys, values, memories, and inputs of convolutions?
 
 # %%
@@ -123,8 +123,8 @@ check("14.8", convolve)
 # %% [markdown]
 # ## 14.9
 #
-# What comes out of the convolution, values included, goes through SiLU, and is cut into queries, keys and values, and these into heads. Queries and keys get length 1,
-# and $\beta$ reaches up to `beta_max`. In `z` stand the queries of all heads, then the keys of all heads, then the values. `b` is $W_\beta x$. A token of zeros has to
+# `z` comes out of the convolution: the queries of all heads, then the keys of all heads, then the values. All of it, values included, goes through SiLU, and is cut into
+# queries, keys and values, and these into heads. Queries and keys get length 1, and $\beta$ reaches up to `beta_max`. `b` is $W_\beta x$. A token of zeros has to
 # stay zeros: what keeps the divisor from zero may stand anywhere in it, if it is no larger than the package's $10^{-6}$.
 
 # %%
@@ -152,7 +152,7 @@ check("14.10", read_out)
 #
 # The layer, with your three functions and the package's `delta_rule(q, k, v, beta, initial_state=S)`, which returns `o` and `S`. K = V = D / H, four taps, $\beta$ up
 # to 1, $\varepsilon = 10^{-5}$, no gate, no biases. `cu_seqlens` is None, or a tensor such as `[0, 3, 8]`: documents in one row (B = 1), none of which sees another.
-# The state is yours to define; what was handed out must stay as it is, so that one can go back to it. For a packed row, `state` comes in as None, and what goes out is not looked at.
+# The state is yours to define; what was handed out must stay as it is, so that one can go back to it. For a packed row, `state` comes in as None, and the state that goes out is not looked at.
 #
 # Name the parameters as you like: the check knows them by their shapes, (3D, D) for $W_{qkv}$, (4, 3D) for the taps, (H, D), (D/H,) and (D, D),
 # and gives them the weights of the package's layer. Then both read the same texts: at once, in pieces, token by token, and packed.

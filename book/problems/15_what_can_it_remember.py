@@ -15,7 +15,7 @@ from deltanet_edu.tutor import check, hint, lines, progress, solution
 # %% [markdown]
 # ## 15.1
 #
-# Three scores of somebody without a memory, or with half of one. Give all three in **per cent**, three digits each.
+# Three scores of somebody who guesses. Give all three in **per cent**, with three significant digits each.
 #
 # 1. MQAR with 64 pairs, each key asked once, all values different: the answer is always the value that was told last.
 # 2. Overwriting, four values a key, drawn one by one from 32 and possibly equal: the answer is one of the four values
@@ -32,7 +32,8 @@ check("15.1", chances)
 # ## 15.2
 #
 # A memory of width d = 32 holds one item. Then other items are written with β = 1, each with a random unit key of its
-# own. After how many writes is less than half of the item's signal left, on average? Give the smallest whole number.
+# own. After how many writes is less than half of the item's signal (15.4) left, on average? Give the smallest whole
+# number.
 
 # %% tags=["nbval-check-output"]
 writes = None
@@ -69,8 +70,8 @@ check("15.4", share_right)
 # ## 15.5
 #
 # MQAR from parts. P pairs come first, k v k v ...; behind them are slots of two tokens. Pair `i` is asked in slot
-# `slots[:, i]`: its key stands in the first token of the slot. All other tokens are 0. The value must be said right
-# after the key was read.
+# `slots[:, i]`: its key stands in the first token of the slot. All other tokens are 0. A target is what should be said
+# after reading the token in its place, and the value is due once its key has been read.
 #
 # The function has two faults; tokens and shapes are right. Repair it.
 
@@ -226,7 +227,7 @@ check("15.11", swap)
 # * **B.** On Y blue is the better one: its mean is 88.0, that of red 81.2.
 # * **C.** On Y it depends on the seed whether red learns the task; three seeds are too few to say how often it does.
 # * **D.** On Z blue is better by 0.3 points.
-# * **E.** A test of four times as many answers would tell which model is better on Z.
+# * **E.** The same two runs, tested on four times as many answers, would tell which model is better on Z.
 
 # %% tags=["nbval-check-output"]
 holds = None
