@@ -51,7 +51,7 @@ check("5.2", u_vectors)
 # ## 5.3
 #
 # Write the rows $w_t$ with $M_1 M_2 \cdots M_C = I - W^\top K$, without forming a $K \times K$ matrix. This time from an empty page.
-# (`wy_w`, from the first cell, is for 5.5 and 5.7.)
+# (`wy_u` and `wy_w`, from the first cell, are for 5.5 and 5.7.)
 
 # %%
 def w_vectors(k, beta):

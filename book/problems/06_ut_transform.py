@@ -65,7 +65,7 @@ check("6.3", UT_row_by_row)
 #
 # This loop has the style of the listing in the DeltaNet paper. It computes the inverse in place, row by row, and adds the identity at the end.
 # A careful reader compared such a loop with a formula, found that they disagree, and proposed to start from $A$ instead of $-A$
-# (flash-linear-attention, issue 100). Now they agree; but the formula was that of $(I - A)^{-1}$. Here is the loop with this change.
+# (flash-linear-attention, issue 100). Now they agree; but the loop had been right, and the formula was that of $(I - A)^{-1}$. Here is the loop with this change.
 #
 # The delta rule needs $(I + A)^{-1}$. Derive for two tokens, and then for three, which sign belongs where, and repair the loop.
 # There is more than one right repair.

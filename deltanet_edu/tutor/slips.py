@@ -238,7 +238,8 @@ def mask(pairs):
     if not pairs or len(square) < len(pairs):
         return None
     for headline, change in MASKS:
-        if all(difference(change(e), a.to(e.dtype), 1e-9) is None for e, a in pairs):
+        if all(difference(change(e), a.to(e.dtype), 1e-9) is None
+               and difference(change(e), e, 1e-9) is not None for e, a in pairs):
             return headline, []
     return None
 

@@ -55,7 +55,7 @@ def map_by_probes(k, v, beta):
 
 @pytest.mark.parametrize("id, answer, name", [
     ("7.1", 17, "adds a step too many"),
-    ("7.1", 1024, "counts the tokens with their padding"),
+    ("7.1", 1024, "counts 64 for each chunk"),
     ("7.1", 40, "counts the tokens of the tail"),
     ("7.1", 80, "counts steps within the chunks"),
     ("7.1", 79, "adds a step for each token of a chunk but one"),

@@ -52,7 +52,7 @@ SAID = {
     ],
     "one line of an order": [
         ("3.2", "BGEFAD", "line G does not belong"), ("3.2", "BEFACD", "line C does not belong"),
-        ("5.4", "EDBGFC", "line A is missing"), ("8.4", "DFAHEC", "line C stands after the return"),
+        ("5.4", "EDFBGC", "line A is missing"), ("8.4", "DFAHEC", "line C stands after the return"),
         ("4.7", "BDCEF", "after the return"), ("2.2", "ECDBF", "line A is missing"),
         ("4.7", "DCEB", "line A is missing"),
     ],

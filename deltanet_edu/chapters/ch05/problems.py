@@ -372,10 +372,16 @@ exercise(
             next="With β_t = 0, is anything written?"),
         "stores w and u before scaling them": Mistake("EDBGFAC",
             "The lists receive w_t and u_t without β_t: line A comes too late to matter.", "eq. 5.3 and 5.4"),
-        "lets a token correct itself": Mistake("EDFBGAC",
-            "The raw k_t and v_t are in the lists before the inner loop runs, so they are corrected by themselves and "
-            "stored uncorrected.",
-            "eq. 5.3", next="Which tokens may the sum run over?"),
+        "forgets β": Mistake("EDBGFC",
+            "w_t and u_t are the whole bracket times β_t. Yours has no β: the first rows are k₁ and v₁.",
+            "eq. 5.3 and 5.4", next="Which line brings β_t in?"),
+        "stores w and u before correcting them": Mistake("EDFBGAC",
+            "F stores what w_t and u_t are at that point, the raw k_t and v_t. G and A make *new* vectors under the "
+            "same names, and those reach no list.",
+            "eq. 5.3 and 5.4", next="At which point are w_t and u_t finished?"),
+        "scales and stores before correcting": Mistake("EDAFBGC",
+            "F stores β_t k_t and β_t v_t. What G makes of w_t and u_t after that reaches no list.",
+            "eq. 5.3 and 5.4", next="At which point are w_t and u_t finished?"),
         "subtracts raw keys and values": Mistake("EDIHAFC",
             "Lines H and I belong to another algorithm: the sum is over the w_i and u_i computed so far.",
             "eq. 5.3 and 5.4"),
@@ -524,8 +530,9 @@ exercise(
             "Three ways lead to 66: the *last* token alone costs more than 2KV there, but the question is about the "
             "sum; T (T − 1) for the sum, which lacks its half; or KV for a step of the loop, which reads and writes.",
             next="Sum (t − 1)(K + V) over t = 1 … T."),
-        "stops at a draw": Mistake(129,
-            "At T = 129 the two are exactly equal. The question asks for more.", next="One token further."),
+        "has one too few": Mistake(129,
+            "At T = 129 the two are exactly equal, and the question asks for *more*. Or the sum is taken to be T² / 2: "
+            "it is T (T − 1) / 2, for the first token has no earlier one."),
         "has one or two too few": Mistake(128,
             "0 + 1 + … + (T − 1) is T (T − 1) / 2. One gets 128 from T (T + 1) / 2, which charges each token for "
             "itself, from T² / 2 at a draw, or by stopping at T − 1 = 128.",

@@ -1,6 +1,7 @@
 """Exercise 6.8: LAPACK's T, which is UT transposed."""
 
 import math
+from functools import partial
 
 import torch
 
@@ -42,8 +43,14 @@ def larft_by_columns(a, tau):
 
 
 def larft_by_upper_inverse(a, tau):
-    upper = overlaps(a).triu(1)
+    Y = lapack_keys(a).mT
+    upper = (Y.mT @ Y).triu(1)
     return torch.diag(tau) @ torch.linalg.inv(eye_like(upper) + upper * tau)
+
+
+def larft_with_one(a, tau, one=1.0):
+    """A mutant: a vector that is not used counts with τ = 1."""
+    return larft(a, torch.where(tau == 0, one, tau))
 
 
 exercise(
@@ -119,6 +126,27 @@ exercise(
             "It avoids 1/0, but a τ of zero means that the vector is not used at all: its row of T is zero, and yours "
             "is only small.", "eq. 6.3", next="Which way to T never divides by τ?")
            for small in (1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)},
+        **{f"takes {small:g} for a τ of zero": Mistake(partial(larft_with_one, one=small),
+            "It avoids 1/0, but a τ of zero means that the vector is not used at all: its row of T is zero, and yours "
+            "is only small.", "eq. 6.3", next="Which way to T never divides by τ?")
+           for small in (1e-10, 1e-8, 1e-6)},
+        "takes 1 for a τ of zero": Mistake(larft_with_one,
+            "It avoids 1/0, but a τ of zero means that the vector is not used at all: its row and its column of T are "
+            "zero. With 1 it counts in full.", "eq. 6.3", next="Which way to T never divides by τ?"),
+        "clears only the row of a τ of zero": Mistake(
+            lambda a, tau: larft_with_one(a, tau) * (tau != 0)[:, None],
+            "Its row is zero now, its column is not: a vector that is not used changes nothing for the others.",
+            "eq. 6.3", next="Which way to T never divides by τ?"),
+        "clears only the column of a τ of zero": Mistake(
+            lambda a, tau: larft_with_one(a, tau) * (tau != 0),
+            "Its column is zero now, its row is not: a vector that is not used changes nothing for the others.",
+            "eq. 6.3", next="Which way to T never divides by τ?"),
+        "gives the vectors length 1": Mistake(
+            lambda a, tau: ut_by_solve(torch.nn.functional.normalize(lapack_keys(a), dim=-1), tau).mT.contiguous(),
+            "tau belongs to the vectors as they are stored, with a leading 1 and whatever length that gives."),
+        "leaves all overlaps in": Mistake(lambda a, tau: larft_of(tau[:, None] * overlaps(a), tau),
+            "Beside 1/τ on its diagonal the inverse of T has only the overlaps *above* it: `triu(1)`. No vector meets "
+            "itself, or a later one.", "eq. 6.10"),
         "leaves τ out of the overlaps": Mistake(
             lambda a, tau: torch.linalg.solve_triangular(
                 torch.eye(len(tau), dtype=a.dtype) + overlaps(a).triu(1), torch.diag(tau), upper=True),

@@ -505,7 +505,9 @@ exercise(
     reference=2**38, tolerance=0,                                        # 2^38 - 1 is another answer
     working=(by_hand.paths,),
     mutants={
-        "counts token 40 as a choice": Mistake(2**39, "The end of the path is not a choice, and neither is its start.",
+        "counts one end as a choice": Mistake(2**39,
+            "Between tokens 1 and 40 there are 38 others, 40 − 1 − 1. The end of the path is not a choice, and neither "
+            "is its start.",
             next="Which tokens may a path visit or skip?"),
         "counts the paths to all later tokens": Mistake(2**39 - 1,
             "1 + 2 + 4 + ... + 2^38 are the paths from token 1 to any later token. Only those that end at token 40 "

@@ -23,7 +23,8 @@ exercise(
         "counts the tokens": Mistake(1000, "That is the token loop. A chunk is one step, however many tokens it holds.",
             "eq. 7.2"),
         "counts the tokens of a chunk": Mistake(64,
-            "Within a chunk nothing waits: its 64 tokens are rows of the same matrix product.", "eq. 7.3"),
+            "Within a chunk nothing waits: its 64 tokens are rows of the same matrix product. It is the chunks that "
+            "wait, each for the state of the one before.", "eq. 7.3"),
         "adds a step too many": Mistake(17,
             "16 chunks of 64 hold 1,024 tokens, and 1,000 fit into them. The state that enters is no step of its own.",
             "eq. 7.2"),
@@ -41,8 +42,9 @@ exercise(
             "eq. 7.3"),
         "counts a fraction of a step": Mistake(15.625,
             "There is no such thing as 0.625 of a step: the last chunk is padded and costs a whole one.", "eq. 7.2"),
-        "counts the tokens with their padding": Mistake(1024,
-            "16 chunks of 64 hold 1,024 tokens. A chunk is one step, however many tokens it holds.", "eq. 7.2"),
+        "counts 64 for each chunk": Mistake(1024,
+            "1,024 is 16 · 64, the tokens with their padding. Within a chunk no token waits for another: a chunk is "
+            "one step, however many tokens it holds.", "eq. 7.2"),
         "counts the tokens of the tail": Mistake(40,
             "40 tokens are left for the last chunk. The question is how many chunks follow one another.", "eq. 7.2"),
         "counts steps within the chunks": Mistake(80,
@@ -139,7 +141,7 @@ def queries_written(q, k, v, S, C):
 
 
 def chunk_cases(g):
-    q, k = real([[1.0, 0.0], [1.0, 1.0]]), real([[1.0, 0.0], [0.0, 2.0]])
+    q, k = real([[1.0, 0.0], [1.0, 1.0]]), real([[1.0, 0.0], [2.0, 1.0]])
     v, S = real([[3.0], [5.0]]), real([[1.0, 1.0]])
     by_hand = [Case((q[:T], k[:T], v[:T], S, C), f"easy numbers, T = {T}, C = {C}")
                for T, C in ((1, 1), (2, 1), (2, 2))]
