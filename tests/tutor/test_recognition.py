@@ -12,7 +12,7 @@ from torch.nn.functional import elu
 from deltanet_edu.tutor import Case, Mistake
 from deltanet_edu.tutor.grading import grade
 from deltanet_edu.tutor.registry import find
-from deltanet_edu.tutor.slips import of_value
+from deltanet_edu.tutor.slips import mask, of_value
 
 from .exercises import make, single, value
 
@@ -289,3 +289,8 @@ def test_the_catalogue_comes_first():
     mutants = {"forgets beta": Mistake(lambda S, k, v, beta: write(S, k, v, 1.0), "Each write has its strength.")}
     assert grade(make(write, cases=writes, mutants=mutants), lambda S, k, v,
                  beta: write(S, k, v, torch.ones(()))).mistake == "forgets beta"
+
+
+def test_a_part_that_is_zero_anyway_is_not_called_missing():
+    assert mask([(torch.zeros(1, 1), torch.full((1, 1), 1e-10))]) is None
+    assert mask([(torch.ones(2, 2), torch.ones(2, 2).tril())])[0] == "what is above its diagonal is missing"
