@@ -111,8 +111,8 @@ check("8.5", cost_per_token)
 # Softmax weights are positive. Linear attention's are never negative as long as no entry of a key or a query is. DeltaNet's are not.
 #
 # Find up to four keys with two nonnegative entries each (unit keys or not), write strengths from 0 to 1, and a nonnegative query for the
-# *last* token, such that one of the last token's attention weights is negative. Try it with pencil and paper first: two tokens
-# are enough.
+# *last* token, such that one of the last token's attention weights (eq. 8.7, with an empty memory) is negative. Try it
+# with pencil and paper first: two tokens are enough.
 
 # %%
 answer = None                                             # ([key, ...], [strength, ...], query)

@@ -189,9 +189,9 @@ check("9.10", mib)
 # ## 9.11
 #
 # A colleague has code that prepares the inverse $(I + A)^{-1}$ *without* the $\mathrm{diag}(\beta)$ on its right (here it is called `UT1`
-# too), and keeps its memory as `h`, of shape (K, V). Its outputs are multiplied by `scale`, which is $1/\sqrt K$ there unless told otherwise; in this book it is
-# 1. One chunk was copied from this book in a hurry, and it runs only when K = V. Repair it; the memory must come back in the
-# layout it came in.
+# too), and keeps its memory as `h`, of shape (K, V). Its outputs are multiplied by the number `scale` (often $1/\sqrt K$ there; in this
+# book it is 1). One chunk was copied from this book in a hurry: it runs only when K = V, and is wrong even then. Repair it; the memory
+# must come back in the layout it came in.
 
 # %%
 def one_chunk(q, k, v, beta, UT1, h, scale):

@@ -4,7 +4,7 @@
 # {exercises}. `hint("16.2")` gives a push, `solution("16.2")` a solution.
 # The first four are the pieces of a running model: what it is measured by, and what one token does. The last seven, 16.13 to 16.19, are one build:
 # you write a language model and its training, from an empty cell, and train it. Everything that is checked is in float64, and the tensors that
-# a function is given stay as they are.
+# a function is given stay as they are. Where a number is asked for, a tensor of one number will do.
 
 # %%
 import math
@@ -33,7 +33,7 @@ check("16.1", bits_per_character)
 # ## 16.2
 #
 # When the model writes, tokens come one at a time. `cache` holds the three inputs before the present one, oldest first; at the start of a
-# text it is zero. Return the output, and the cache for the next token.
+# text it is zero. Return the output, with the taps in the order of equation 16.4 and before SiLU, and the cache for the next token.
 
 # %%
 def conv_step(z, cache, w):
@@ -46,8 +46,8 @@ check("16.2", conv_step)
 # ## 16.3
 #
 # What comes out of the convolution is not yet a key. Turn `q`, `k` and `b` into what the delta rule expects, as in equation 16.5; `b` is
-# $W_\beta x_t$, before the sigmoid. A head of zeros has to stay zeros: what keeps the divisor from zero, the $10^{-6}$ under the root or something no
-# larger, may stand anywhere in it.
+# $W_\beta x_t$, before the sigmoid. A head of zeros has to stay zeros: what keeps the divisor from zero may stand anywhere in it, and be $10^{-6}$ or
+# less.
 
 # %%
 def prepare(q, k, b):
@@ -110,8 +110,8 @@ check("16.7", chances)
 # %% [markdown]
 # ## 16.8
 #
-# A paper reports the perplexity of a token, you have measured `bits` per character. The text has `chars` characters, and your tokenizer makes
-# `tokens` tokens of it. What is your model's perplexity of a token?
+# A paper reports the perplexity of a token, you have measured `bits` per character. To compare, turn yours into theirs. The text has
+# `chars` characters, and your tokenizer makes `tokens` tokens of it. What is your model's perplexity of a token?
 
 # %%
 def perplexity(bits, chars, tokens):
@@ -170,8 +170,8 @@ check("16.11", answer)
 # ## 16.12
 #
 # Two models were trained with a few seeds each, and their scores differ. Would they with other seeds? Divide the difference of the means by its
-# standard error, $\sqrt{s_a^2/n + s_b^2/m}$, where $s^2$ is the variance of single runs, estimated from $n$ or $m$ of them. Beyond two or three, with
-# more than a handful of seeds, one starts to believe it.
+# standard error, $\sqrt{s_a^2/n + s_b^2/m}$, where $s^2$ is the variance of single runs, estimated from $n$ or $m$ of them. Beyond two or three
+# standard errors, and with more than a handful of seeds, one starts to believe it.
 
 # %%
 def in_standard_errors(a, b):
@@ -189,7 +189,8 @@ check("16.12", in_standard_errors)
 # It begins with the mixer. 16.2 to 16.4 did it for one token; here a whole text comes at once, and every memory begins empty. Project (`W_qkv`: first the
 # rows of all queries, then of all keys, then of all values, heads side by side), convolve each channel with its own last three values, SiLU, cut into
 # heads, length 1 for queries and keys (as in 16.3), the delta rule with $\beta = \sigma(W_\beta x)$, an RMSNorm of each head with `weight` and $\varepsilon = 10^{-5}$, and $W_O$.
-# The package's `delta_rule(q, k, v, beta)` takes (B, T, H, D/H), with β (B, T, H), and returns `o` and the memory; a loop of your own is as good.
+# The package's `delta_rule(q, k, v, beta)` takes (B, T, H, D/H), with β (B, T, H), has the scale 1, and returns `o` and the
+# memory; a loop of your own is as good.
 
 # %%
 def mixer(x, W_qkv, taps, W_beta, weight, W_O):
@@ -268,8 +269,8 @@ check("16.16", rate)
 # ## 16.17
 #
 # Stage 5: what decays. Weight decay pulls a weight towards 0, a little at each step. That is good for large matrices, and bad for a norm, whose place is near 1.
-# Make two groups for the optimizer: first the matrices, which have two dimensions and more than 8 rows, with `weight_decay` as given; then all
-# others, with 0 (among them, in other models, the taps of an `nn.Conv1d`, which have three dimensions). In both, the parameters keep the order in which they come. A group is a dict, `{"params": [...], "weight_decay": ...}`.
+# Make two groups for the optimizer: first the matrices, which have two dimensions and more than 8 rows (the taps have 4, $W_\beta$ has H), with `weight_decay`
+# as given; then all others, with 0 (among them, in other models, the taps of an `nn.Conv1d`, which have three dimensions). In both, the parameters keep the order in which they come. A group is a dict, `{"params": [...], "weight_decay": ...}`.
 
 # %%
 def groups(named, decay):

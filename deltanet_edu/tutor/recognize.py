@@ -68,8 +68,8 @@ def of_changes(exercise, case, expected, outcome):
     if extra:
         name = names[extra[0]]
         return f"it changes its input {name} in place", [
-            f"The result is right, but whoever called it still needs {name}. Operations such as `+=` and `add_` write "
-            f"into the tensor: use `{name} = {name} + ...`."]
+            f"The result is right, but whoever called it still needs {name}. `+=`, `add_` and `{name}[...] = ...` "
+            f"write into the tensor: use `{name} = {name} + ...`, or change a copy, `{name}.clone()`."]
     if missing := sorted(expected.changed.keys() - outcome.changed.keys()):
         return f"it does not write what it should into {names[missing[0]]}", []
     astray = (i for i in sorted(expected.changed)

@@ -113,6 +113,10 @@ def fit(model, text, starts, T, lr, decay, clip, warmup):
         losses.append(loss.item())
     return losses
 """
+ONE_FORMULA = FIT + """
+def rate(step, steps, warmup):
+    return min(1, step / warmup) * (0.525 + 0.475 * math.cos(math.pi * max(0, step - warmup) / (steps - warmup)))
+"""
 RUN = """
 def train_mine(text, vocab, starts):
     model = MyModel(vocab, 32, 2, 2)
@@ -286,8 +290,12 @@ class Layer(nn.Module)'''), ("nn.RMSNorm", "Norm")]],
         "tells the losses backwards": [[("return losses", "return losses[::-1]")]],
     }),
     "16.19": (RUN, {
-        "right": [[]],
-        "begins with another loss": [[("64", "16")]],
+        "right": [[], [("def train_mine", ONE_FORMULA + "def train_mine")]],
+        "begins with another loss": [[("return model, fit(", "told = fit("),
+                                      ("// 10))", "// 10))\n    return model, [64 * x for x in told]")]],
+        "reads windows of another length": [[("64", "16")], [("64", "100")]],
+        "reads other windows": [[("text, starts, 64", "text, torch.randint(len(text) - 64, starts.shape), 64")],
+                                [("text, starts, 64", "text, starts + 1, 64")]],
         "returns other losses than the book's loop": [[("0.01", "0.03")]],
         "reads windows of 32 tokens": [[("64", "32")]],
         "rounds the warmup up": [[("max(1, len(starts) // 10)", "max(1, (len(starts) + 9) // 10)")],

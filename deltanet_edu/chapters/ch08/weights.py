@@ -17,8 +17,10 @@ def read_friendly(answer):
     if k.ndim != 2 or k.shape[1] != 2 or beta.shape != k.shape[:1] or q.shape != (2,) or not 1 <= len(k) <= 4:
         shapes = ", ".join(str(tuple(x.shape)) for x in (k, beta, q))
         raise AnswerError(f"the shapes are {shapes}, expected (T, 2), (T,), (2,) with T from 1 to 4")
-    if not all(x.isfinite().all() for x in (k, beta, q)) or ((beta < 0) | (beta > 1)).any():
-        raise AnswerError("every β must lie between 0 and 1, and every entry must be a number")
+    if not all(x.isfinite().all() for x in (k, beta, q)):
+        raise AnswerError("every entry must be a number")
+    if outside := [b for b in beta.tolist() if not 0 <= b <= 1]:
+        raise AnswerError(f"every β must lie between 0 and 1, and one is {outside[0]:g}")
     return k, beta, q
 
 

@@ -223,7 +223,8 @@ SLIPS = {
         next="What does the optimizer see?"),
     "takes steps that are not clipped": Mistake(dict(clipping=lambda parameters, clip: None),
         "A gradient whose norm is above `clip` must be shortened to it by `nn.utils.clip_grad_norm_`, between "
-        "`backward` and `step`: afterwards is too late. One wild batch can undo a hundred steps."),
+        "`backward` and `step`: before, there is none to clip; afterwards is too late. One wild batch can undo "
+        "a hundred steps."),
     "clips each number": Mistake(dict(clipping=by_value),
         "`clip_grad_value_` cuts every number on its own and so changes the direction. The *norm* of all together is "
         "limited: `clip_grad_norm_`."),

@@ -8,11 +8,9 @@ from functools import cache
 
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ...lm.stories import stories
 from ...tutor import Case, Mistake, exercise
-from ...tutor.rendering import in_notebook
 from ...tutor.verdict import Part
 from .loop import SLIPS as SLIPS_OF_THE_LOOP
 from .loop import fit, fit_by_hand, fit_with
@@ -22,6 +20,7 @@ from .model import ByParameters, MyModel, Unlawful, check_memory, check_shapes, 
 from .model_mistakes import LAWLESS, model_with
 from .model_mistakes import SLIPS as SLIPS_OF_THE_MODEL
 from .steps import rate
+from .witness import Witness
 
 T, D, H, LAYERS = 64, 32, 2, 2
 STEPS, BATCH = 120, 8                                                    # of the run whose curve is compared
@@ -76,56 +75,6 @@ def beginnings(steps, batch, seed):
     return torch.randint(len(story_tokens()[0]) - T, (steps, batch), generator=g)
 
 
-class Line:
-    """How far a training is, in one line that is written over and gone at the end; in a notebook only, and if there is
-    something to say."""
-
-    def __init__(self, what, steps):
-        self.what, self.steps, self.handle = what, steps, None
-        if what and in_notebook():
-            from IPython.display import display
-
-            self.handle = display(self.text(), raw=True, display_id=True)
-
-    def text(self, step=None):
-        return {"text/plain": f"{self.what}: step {step} of {self.steps}" if step else ""}
-
-    def show(self, step):
-        if self.handle and (step % 10 == 0 or step == self.steps):
-            self.handle.update(self.text(step if step < self.steps else None), raw=True)
-
-
-class Witness:
-    """Sees a model at work, whatever trains it: its weights before it was first called, and how often that was."""
-
-    def __init__(self, what="", steps=0):
-        self.before, self.known, self.model, self.calls, self.line = {}, set(), None, 0, Line(what, steps)
-
-    def __enter__(self):
-        self.hook = register_module_forward_pre_hook(self.see)
-        return self
-
-    def __exit__(self, *error):
-        self.hook.remove()
-
-    def see(self, module, args):
-        if id(module) not in self.known:
-            self.known |= {id(m) for m in module.modules()}
-            self.before |= {id(p): p.detach().clone() for p in module.parameters()}
-            self.model = self.model or module                            # the first to be called is the outermost
-        if module is self.model:
-            self.calls += 1
-            self.line.show(self.calls)
-
-    def at_the_start(self, model):
-        """A copy of the model as it was before it was first called."""
-        with torch.no_grad():
-            start = copy.deepcopy(model)
-            for p, now in zip(start.parameters(), model.parameters()):
-                p.copy_(self.before.get(id(now), now))
-        return start
-
-
 def outcome(answer, starts, witness, unseen=0):
     """The model and the losses of an answer, if they have the form of both; `unseen` tokens never occur in the text."""
     text, vocab = story_tokens()
@@ -160,7 +109,11 @@ LAWS = {
         "`check(\"16.18\", fit)`, the settings, and what becomes of the losses before they are returned.",
     "begins with another loss":
         "Its first loss is not the mean of the windows at `starts[0]`, 64 predictions each, with the weights it began "
-        "with. Does it read other windows, is the loss another, or has it learned before?",
+        "with. Is the loss another, or has it learned before?",
+    "reads other windows":
+        "Those that begin at `starts[0]` are never read. Step n reads the windows that begin at `starts[n - 1]`, "
+        "and none that you draw yourself: two runs are only comparable if they read the same.",
+    "reads windows of another length": "T = 64: so many tokens are read in each window.",
     "returns another model than it has trained":
         "The model that came back was never called: its weights are those it was made with. Return the one that `fit` "
         "has trained.",
@@ -248,7 +201,19 @@ def twin(start, vocab):
     return book, apart < 1e-11
 
 
-def check_loop(start, losses, starts, name_it):
+def check_windows(read, starts):
+    """`Unlawful` if the windows of the first step are never read, or all that is read is shorter or longer."""
+    if not read or any(x is None or x.is_floating_point() or x.ndim != 2 or not x.shape[1] for x in read):
+        return
+    windows = story_tokens()[0][starts[0][:, None] + torch.arange(T)]
+    if not any((row[:T] == windows[:, :len(row)]).all(1).any() for x in read for row in x):
+        raise Unlawful("reads other windows")
+    widths = sorted({x.shape[1] for x in read})
+    if widths[-1] < T or widths[0] > T + 1:
+        raise Unlawful(f"reads windows of another length: of {widths[0]} tokens")
+
+
+def check_loop(start, losses, starts, read, name_it):
     """The losses are those of the book's loop from the same start; else which slip or setting makes them.
 
     The first few tell them all apart in float64; of a model that insists on float32, rounding hides which it is.
@@ -269,7 +234,9 @@ def check_loop(start, losses, starts, name_it):
     slips = (name for name, how in known.items()
              if name_it and exact(start) and all(gap(seen=n, **how) < 1e-6 for n in (2, SEEN)))
     first = gap(seen=1) > (1e-6 if exact(start) else 1e-3)
-    raise Unlawful(next(slips, "begins with another loss" if first else "returns other losses than the book's loop"))
+    if not (name := next(slips, "")) and first:
+        check_windows(read, starts)
+    raise Unlawful(name or ("begins with another loss" if first else "returns other losses than the book's loop"))
 
 
 # -- the curve ---------------------------------------------------------------------------------------------------------
@@ -302,7 +269,7 @@ class Whole:
                 check_causal(model, vocab)
                 check_memory(model, vocab)
                 twin(start, vocab)
-            check_loop(start, losses, starts, name_it=steps > 2)
+            check_loop(start, losses, starts, witness.read, name_it=steps > 2)
             return {"parameters": sum(p.numel() for p in model.parameters()), "losses": len(losses)}
 
         run = in_float64()(run)
@@ -390,7 +357,7 @@ MUTANTS = {
 exercise(
     id="16.19", title="Build, stage 7: the curve", kind="open", stars=3, minutes=15, equations=("16.1", "16.8"),
     reference=train_mine, alternatives=(trained(ByParameters), trained(fit=fit_by_hand)),
-    cases=lambda g: [Case((4, 1, 0, 0), "4 steps"), Case((1, 1, 1, 0), "1 step"),
+    cases=lambda g: [Case((4, 1, 0, 0), "4 steps"), Case((2, 1, 1, 0), "2 steps"),
                      Case((2, 1, 2, 1), "2 steps, a token that never occurs")],
     prepare=Whole(),
     mutants={name: Mistake(answer, (LAWS | CURVES)[name]) for name, answer in MUTANTS.items()},
