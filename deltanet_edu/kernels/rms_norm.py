@@ -48,7 +48,7 @@ def rms_norm_backward_kernel(
     for turn in range(TURNS):
         row = (tl.program_id(0) * TURNS + turn) * ROWS + tl.arange(0, ROWS)
         x, dy = load_rows(x_ptr, row, N, col, D), load_rows(dy_ptr, row, N, col, D)
-        r = tl.rsqrt(tl.sum(x * x, 1) / D + eps)                         # (ROWS,)
+        r = tl.where(row < N, tl.rsqrt(tl.sum(x * x, 1) / D + eps), 0.0)     # else, if eps = 0: infinity times 0
         x *= r[:, None]
         dw += tl.sum(dy * x, 0)
         g = dy * w[None, :]

@@ -49,7 +49,8 @@ def run_backward(d_out, x, weight):
     dx, dy = torch.empty_like(x), d_out @ weight                         # (..., 2 D), (..., D)
     if dy.numel():
         swiglu_backward_kernel[grid(dy)](x, dy, dx, dy.shape[-1], TILE)
-    return dx, d_out.flatten(0, -2).T @ dy.flatten(0, -2)                # in dy stands y now
+    D_out, D = weight.shape
+    return dx, d_out.view(-1, D_out).T @ dy.view(-1, D)                  # in dy stands y now
 
 
 def grid(y):

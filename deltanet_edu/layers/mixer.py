@@ -6,7 +6,7 @@ import torch
 import torch.nn as nn
 
 from ..checks import check_packing
-from ..ops.common import seen_through
+from ..ops.common import transformed
 
 MIXERS = {}                                                              # name -> class, filled by the files themselves
 
@@ -36,11 +36,10 @@ def options_of(cls):
 
 def on_kernels(x):
     """Can the kernels take it, and would they be compiled? Transforms of PyTorch see through its own operations only;
-    torch.compile and torch.export take a kernel as one operator."""
+    torch.compile and torch.export take a kernel as one operator, unless a transform stands inside."""
     from .. import functional, kernels                                   # here, so that the package never needs Triton
 
-    return (functional.compiled_on(x.device) and not kernels.why_not(x.device, x.dtype)
-            and (torch.compiler.is_compiling() or not seen_through()))
+    return functional.compiled_on(x.device) and not kernels.why_not(x.device, x.dtype) and not transformed()
 
 
 def integer(name, value, least=1):

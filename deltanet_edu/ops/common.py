@@ -76,15 +76,18 @@ def one_by_one(rule, q, k, v, *others, ends, S):
 
 # -- who looks at a hand-written backward pass -------------------------------------------------------------------------
 
+def transformed():
+    """Is a transform of torch.func (vmap, grad, jvp, hessian) at work, or forward-mode differentiation, also inside of
+    what is compiled?"""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
 def seen_through():
     """Will what is computed now be differentiated, vectorized or written down by others, operation by operation?
 
-    So do torch.func's transforms (vmap, grad, jvp, hessian), forward-mode derivatives and torch.export, to which an
-    autograd.Function is opaque.
+    So do torch.func's transforms, forward-mode derivatives and torch.export, to which an autograd.Function is opaque.
     """
-    if torch.compiler.is_compiling():
-        return torch.compiler.is_exporting()
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    return torch.compiler.is_exporting() if torch.compiler.is_compiling() else transformed()
 
 
 def vectorized(*gradients):

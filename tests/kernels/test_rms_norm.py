@@ -18,13 +18,14 @@ def given(*shape):
     return [z.to(DEVICE).requires_grad_() for z in tensors]
 
 
+@pytest.mark.parametrize("eps", [1e-2, 0.0])                             # without it a row of zeros has no norm
 @pytest.mark.parametrize("shape", [(2, 3, 10), (37, 5), (1, 1), (0, 4)])
-def test_it_is_pytorch_s_norm_and_its_gradients(shape, monkeypatch):
+def test_it_is_pytorch_s_norm_and_its_gradients(shape, eps, monkeypatch):
     monkeypatch.setattr(file, "ENTRIES", 32)                             # several programs, the last one ragged
     monkeypatch.setattr(file, "TURNS", 3)
     tensors = given(*shape)
     exact = [z.detach().double().requires_grad_() for z in tensors]
-    y, wanted = rms_norm(*tensors, 1e-2, torch.float32), F.rms_norm(exact[0], shape[-1:], exact[1], 1e-2)
+    y, wanted = rms_norm(*tensors, eps, torch.float32), F.rms_norm(exact[0], shape[-1:], exact[1], eps)
     dy = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(DEVICE)
     grads, wanted_grads = torch.autograd.grad(y, tensors, dy), torch.autograd.grad(wanted, exact, dy.double())
     for actual, expected in zip((y, *grads), (wanted, *wanted_grads), strict=True):

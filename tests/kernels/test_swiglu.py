@@ -18,7 +18,7 @@ def given(*shape, out=3):
     return x.to(DEVICE).requires_grad_(), weight.to(DEVICE).requires_grad_()
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 10), (1, 70), (0, 4)])
+@pytest.mark.parametrize("shape", [(2, 3, 10), (1, 70), (0, 4), (6,)])
 def test_it_is_pytorch_s_product_and_its_gradients(shape, monkeypatch):
     monkeypatch.setattr(swiglu, "TILE", 16)                              # several tiles, the last one ragged
     tensors = given(*shape)
@@ -53,3 +53,25 @@ def test_the_layer_takes_it_where_kernels_run_and_says_the_same(monkeypatch):
     monkeypatch.setattr(swiglu, "swiglu_projection", lambda *z: ran.append(1) or swiglu_projection(*z))
     torch.testing.assert_close(layer(x), wanted, rtol=1e-3, atol=1e-4)
     assert ran
+
+
+def test_what_hangs_on_the_second_matrix_or_stands_in_its_place_is_not_passed_over(monkeypatch):
+    x = torch.randn(2, 3, 6, device=DEVICE)
+
+    class Adapted(torch.nn.Linear):
+        def forward(self, y):
+            return super().forward(y) + 1
+
+    def layer(to_out=None, hook=False):
+        torch.manual_seed(0)
+        layer = SwiGLU(6, 5).to(DEVICE)
+        plain, layer.to_out = layer.to_out, to_out.to(DEVICE) if to_out else layer.to_out
+        layer.to_out.weight = plain.weight
+        if hook:
+            layer.to_out.register_forward_hook(lambda module, args, y: y + 1)
+        return layer
+    monkeypatch.setattr(functional, "compiled_on", lambda device: True)
+    biased = torch.nn.Linear(5, 6)
+    torch.nn.init.ones_(biased.bias)
+    for changed in (layer(Adapted(5, 6, bias=False)), layer(biased), layer(hook=True)):
+        torch.testing.assert_close(changed(x), layer()(x) + 1, rtol=1e-3, atol=1e-4)

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from deltanet_edu import functional, kernels
-from deltanet_edu.layers import DeltaNet
+from deltanet_edu.layers import Block, DeltaNet
+from deltanet_edu.layers.retnet import RetNet
 from deltanet_edu.lm import loss
 from deltanet_edu.lm.config import Config
 from deltanet_edu.lm.model import LanguageModel
@@ -102,6 +103,30 @@ def test_a_compiler_meets_the_kernels_of_convolution_and_mlp_too(ran, monkeypatc
         assert (a - e).norm() <= 1e-4 * e.norm()
     for name in ("short_convolution", "swiglu_projection", "chunkwise"):
         assert any(f"deltanet_edu.{name}" in target for target in met), name
+
+
+TRANSFORMS = {
+    "grad": lambda f, x: torch.func.grad(lambda x: f(x).square().sum())(x),
+    "jvp": lambda f, x: torch.func.jvp(f, (x,), (x,)),
+    "vmap": lambda f, x: torch.vmap(f)(torch.stack([x, 2 * x])),
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transforms_see_through_a_block_also_where_it_is_compiled(name, compiled, monkeypatch):
+    """To forward-mode differentiation an operator is a constant: what it knows nothing of, it leaves out."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(functional, "compiled_on", lambda device: DEVICE == "cuda")
+    block = Block(8, RetNet(8, 2, conv_size=4), 12).to(DEVICE)
+    x = torch.randn(2, 6, 8, device=DEVICE)
+
+    def transform(x):
+        return TRANSFORMS[name](lambda x: block(x)[0], x)
+    expected = transform(x)
+    monkeypatch.setattr(functional, "compiled_on", lambda device: True)
+    actual = (torch.compile(transform, backend="aot_eager") if compiled else transform)(x)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 TWO_PROCESSES = """
