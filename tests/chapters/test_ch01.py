@@ -126,6 +126,8 @@ ANSWERS = {
         "writes k vᵀ, the transpose": [transposed_write],
         "masks with minus infinity": [
             lambda q, k, v, S: ((q @ k.T + torch.full((len(q),) * 2, -torch.inf).triu(1)) @ v + q @ S.T, S + v.T @ k)],
+        "applies a softmax over the future as well": [
+            lambda q, k, v, S: (torch.softmax(torch.einsum("tk,ik->ti", q, k), 1) @ v + q @ S.T, S + v.T @ k)],
         "reads the entering memory once": [memory_at_the_start],
         "turns the scores around": [lambda q, k, v, S: ((k @ q.T).triu() @ v + q @ S.T, S + v.T @ k)],
     },

@@ -31,8 +31,8 @@ exercise(
             "The chunk's own tokens are then counted twice, once by the masked scores and once through S, and early "
             "tokens see later ones. S must still be the memory that *entered* the chunk when it is read.", "eq. 1.4"),
         "lets tokens see the rest of their chunk": Mistake("DGACEB",
-            "Line G has no mask, and after F it overwrites what F has made: within the chunk, a token reads values "
-            "from its own future.", "eq. 1.4"),
+            "Line G has no mask, and if F stands before it, overwrites what F has made: within the chunk, a token "
+            "reads values from its own future.", "eq. 1.4"),
         "never updates the memory": Mistake("DFAEB",
             "The first chunk is right; every later one meets the memory as it was at the beginning.", "eq. 1.4",
             next="Which line carries what this chunk has written to the next?"),

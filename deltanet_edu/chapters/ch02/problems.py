@@ -153,6 +153,8 @@ exercise(
             lambda S, k, v, beta: S - beta * outer(S @ k - v, k) / (k @ k),
             "A good rule with a name of its own (Kaczmarz, or normalized LMS), but the "
             "gradient step uses the key as it comes.", "eq. 2.3"),
+        "divides by the length of the key": Mistake(lambda S, k, v, beta: S - beta * outer(S @ k - v, k) / k.norm(),
+            "The gradient step uses the key as it comes, twice: in S k and in kᵀ. Neither is divided.", "eq. 2.3"),
         "takes twice the step": Mistake(lambda S, k, v, beta: S - 2 * beta * outer(S @ k - v, k),
             "That is the gradient of the squared error itself. The loss of this book has a ½ "
             "in front, and the 2 cancels.", "eq. 2.2"),
@@ -413,6 +415,10 @@ def step_with_old_error(S, S_0, k, v, beta, t):
     return S - beta[t] * outer(S_0 @ k - v, k)
 
 
+def without_keeping(q, k, v, beta, S):
+    return torch.stack([write(S, k[t], v[t], beta[t]) @ q[t] for t in range(len(k))]), S
+
+
 def with_error_of_the_query(q, k, v, beta, S):
     o = []
     for t in range(len(k)):
@@ -492,6 +498,10 @@ exercise(
             "Each token's write is right, but it goes into the memory from before the loop: "
             "what earlier tokens wrote is lost.",
             "eq. 2.4", next="Which name has the new memory, and does the next round use it?"),
+        "does not keep what it has written": Mistake(without_keeping,
+            "Each token sees its own write, but the next one starts from the S of the beginning again, and so does "
+            "what you return: S_t is made from S_{t-1}.", "eq. 2.4",
+            next="Which name has the new memory, and does the next round use it?"),
         "fades the whole memory": Mistake(
             looped(lambda S, S_0, k, v, beta, t: (1 - beta[t]) * S + beta[t] * outer(v, k)),
             "1 - β weakens everything that is stored. The delta rule takes out only what the memory says for k_t.",

@@ -160,6 +160,13 @@ exercise(
         "uses 1/T for every write, and ignores the length": Mistake(lambda k, T: torch.full((T,), 1 / T, dtype=k.dtype),
             "Two slips: β‖k‖², not β, is the weight of the new value; and with a constant strength old values fade.",
             "eq. 2.5"),
+        "starts counting at two, and ignores the length": Mistake(lambda k, T: 1 / torch.arange(2, T + 2, dtype=k.dtype),
+            "Two slips: β‖k‖², not β, is the weight of the new value; and the first write must store all of it.",
+            "eq. 2.5", next="What should the read be after one write?"),
+        "gives the new value the weight of the old ones, and ignores the length": Mistake(
+            lambda k, T: 1 - 1 / torch.arange(1, T + 1, dtype=k.dtype),
+            "Two slips: (t - 1)/t is what the old mean keeps, and the write gets the rest; and β‖k‖², not β, is its "
+            "weight.", "eq. 2.5"),
         "grows where it should shrink": Mistake(lambda k, T: torch.arange(1, T + 1, dtype=k.dtype) / (k @ k),
             "The more values the mean has, the less a new one moves it: later writes must be weaker.", "eq. 2.5"),
         "halves the error every time": Mistake(lambda k, T: torch.full((T,), 0.5, dtype=k.dtype) / (k @ k),

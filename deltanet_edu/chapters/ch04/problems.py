@@ -88,7 +88,8 @@ def believed(X, k):
 
 def rows_and_key(g):
     made = [Case((real([[1.0, 2.0]]), real([0.6, 0.8])), "easy numbers, unit key"),
-            Case((real([[1.0, 2.0]]), real([1.0, 1.0])), "easy numbers, unnormalized key")]
+            Case((real([[1.0, 2.0]]), real([1.0, 1.0])), "easy numbers, unnormalized key"),
+            Case((real([[1.0, 2.0]]), real([0.0, 0.5])), "easy numbers, short key")]
     for N, K in ((1, 3), (4, 3), (5, 2), (3, 6)):
         made += [Case((normal(g, N, K), unit_keys(g, K)), f"unit key, N = {N}"),
                  Case((normal(g, N, K), normal(g, K)), f"unnormalized key, N = {N}")]
@@ -116,6 +117,10 @@ exercise(
         "takes the sum of the entries for the length": Mistake(
             lambda X, k: X - 2 / k.sum() ** 2 * (X @ k)[:, None] * k,
             "‖k‖² is the sum of the *squares*, k @ k, not the square of the sum.", "eq. 4.1"),
+        "divides by the length of long keys only": Mistake(
+            lambda X, k: X - 2 / (k @ k).clamp(min=1) * (X @ k)[:, None] * k,
+            "A key shorter than 1 is divided by ‖k‖² as well: β is more than 2 then.", "eq. 4.1",
+            next="For k = (0, ½), which β gives β‖k‖² = 2?"),
         "divides the whole row": Mistake(lambda X, k: (X - 2 * (X @ k)[:, None] * k) / (k @ k),
             "Only what is taken away is divided by ‖k‖²: what is across the key stays as it is.", "eq. 4.1"),
         "divides by the length four times": Mistake(lambda X, k: X - 2 / (k @ k) ** 2 * (X @ k)[:, None] * k,
