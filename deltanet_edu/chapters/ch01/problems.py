@@ -364,7 +364,8 @@ exercise(
             "sum can move into a matrix.", "eq. 1.3"),
         "applies a softmax over the future as well": Mistake(
             attention(scores=lambda q, k: torch.softmax(q @ k.T, -1), mask=lambda x: x),
-            "Two slips: linear attention uses the plain scores, without a softmax; and i runs up to t only.", "eq. 1.3"),
+            "Two slips: linear attention uses the plain scores, without a softmax; and i runs up to t only.",
+            "eq. 1.3"),
         "swaps queries and keys": Mistake(attention(scores=lambda q, k: k @ q.T),
             "Row t must hold the scores of *query* t: Q Kᵀ. Yours is K Qᵀ, its transpose.", "eq. 1.3"),
         "returns the memory without what entered": Mistake(attention(carry=False),

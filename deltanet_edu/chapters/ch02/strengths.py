@@ -160,7 +160,8 @@ exercise(
         "uses 1/T for every write, and ignores the length": Mistake(lambda k, T: torch.full((T,), 1 / T, dtype=k.dtype),
             "Two slips: β‖k‖², not β, is the weight of the new value; and with a constant strength old values fade.",
             "eq. 2.5"),
-        "starts counting at two, and ignores the length": Mistake(lambda k, T: 1 / torch.arange(2, T + 2, dtype=k.dtype),
+        "starts counting at two, and ignores the length": Mistake(
+            lambda k, T: 1 / torch.arange(2, T + 2, dtype=k.dtype),
             "Two slips: β‖k‖², not β, is the weight of the new value; and the first write must store all of it.",
             "eq. 2.5", next="What should the read be after one write?"),
         "gives the new value the weight of the old ones, and ignores the length": Mistake(
