@@ -51,7 +51,7 @@ def execute(notebook, folder):
     """Run all cells in a fresh kernel, as a reader would, with no progress recorded yet."""
     with tempfile.TemporaryDirectory() as home:
         env = {**os.environ, "DELTANET_EDU_HOME": home, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-               "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+               "PYDEVD_DISABLE_FILE_VALIDATION": "1", "MPLBACKEND": ""}  # else another one may leave no figures behind
         client = NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False,
                                 store_widget_state=False, coalesce_streams=True, extra_arguments=["--log-level=ERROR"],
                                 resources={"metadata": {"path": str(folder)}})
