@@ -32,9 +32,9 @@ NOBODY, SEVERAL = -1, -2
 class OutOfBounds(RuntimeError):
     """A load or store that is not masked and not inside its tensor. Says which kernel, program, tensor and how far."""
 
-    def __init__(self, message, store, bare=""):
+    def __init__(self, message, store, bare="", evidence=None):
         super().__init__(message)
-        self.store = store                                               # a store, or else a load
+        self.store, self.evidence = store, evidence            # a store, or else a load; where it goes, in the storage
         self.bare = bare                                         # the kernel's name for the tensor, if there is no mask
 
 
@@ -69,6 +69,11 @@ class Touched:
     stored: int = 0
     offsets: np.ndarray = field(default=None, repr=False)            # of its numbers in its storage, in bytes, by index
     memory: object = field(default=None, repr=False)
+
+    def index(self, offset):
+        """Of the entry that begins so many bytes into the storage; that number, if none does."""
+        place = np.flatnonzero(self.offsets == offset)
+        return tuple(map(int, np.unravel_index(place[0], self.shape))) if len(place) else (int(offset),)
 
     def _by(self, who):
         return torch.from_numpy(who[self.offsets]).reshape(self.shape)
@@ -109,9 +114,7 @@ class Memory:
         self.room[GAP:GAP + self.size] = torch.empty(0, dtype=torch.uint8).set_(storage)
         self.storage, self.views = storage, []
         self.inside = np.zeros(self.size, bool)                          # bytes at which a number of a view begins
-        self.stored_by = np.full(self.size, NOBODY, np.int32)
-        self.loaded_by = np.full(self.size, NOBODY, np.int32)
-        self.added_by = np.full(self.size, NOBODY, np.int32)             # by an atomic operation
+        self.stored_by, self.loaded_by, self.added_by = np.full((3, self.size), NOBODY, np.int32)    # added: atomically
 
     def view(self, name, x):
         """The tensor x of this storage, in its new place."""
@@ -133,8 +136,8 @@ class Launch:
         self.arguments = arguments                               # {name: dtype of a tensor, or the value}, options too
         self.grid, self.program, self.bare = (1, 1, 1), (0, 0, 0), False     # bare: the running access has no mask
         self.precisions = set()                                          # of products of float32: "TF32", "IEEE", ...
-        self.tensors, self.races, self.memories = {}, {}, {}
-        self.loads = {}                                                  # program -> how many loads it made
+        self.tensors, self.races, self.memories, self.loads = {}, {}, {}, {}     # loads: program -> how many it made
+        self.unfilled = None                                             # the first load of a NaN that nobody stored
         self.hidden = any(isinstance(x, tuple) for x in arguments.values())                          # tensors in it?
 
     @property
@@ -165,7 +168,8 @@ class Launch:
 
     def touch(self, pointers, mask, store, atomic=False):
         """Note one load or store of the running program; raise OutOfBounds if it leaves its tensor."""
-        itemsize, pointers, mask = pointers.get_element_ty().primitive_bitwidth // 8, pointers.data, mask.data
+        kind, pointers, mask = pointers.get_element_ty(), pointers.data, mask.data
+        itemsize, self.floats = kind.primitive_bitwidth // 8, kind.is_fp32()
         self.loads[self.program] = self.loads.get(self.program, 0) + (not store)
         pointers, mask = np.broadcast_arrays(pointers, mask)
         addresses = pointers[mask.astype(bool)].astype(np.int64)
@@ -204,6 +208,17 @@ class Launch:
             self.note(memory, view, offsets, memory.stored_by, me, writes=False)
             self.note(memory, view, offsets, memory.added_by, me, writes=False, adds=True)
             memory.loaded_by[offsets] = merged(memory.loaded_by[offsets], me)
+            if self.floats and self.unfilled is None:
+                self.look_for_nothing(memory, view, offsets, me)
+
+    def look_for_nothing(self, memory, view, offsets, me):
+        """Keep a load of NaN that no program of this launch has stored: (storage, offset in it, what to say)."""
+        empty = np.isnan(memory.room.numpy().view(np.float32)[(offsets + GAP) // 4])
+        empty &= (memory.stored_by[offsets] == NOBODY) & (memory.added_by[offsets] == NOBODY)
+        if empty.any():
+            offset = offsets[empty][0]
+            said = f"{view.name}{list(view.index(offset))} is loaded before anybody has stored it"
+            self.unfilled = memory.storage.data_ptr(), offset, f"{self.kernel}, program {self.name(me)}: {said}"
 
     def note(self, memory, view, offsets, by, me, writes, adds=False):
         """Keep the first race of this kind on this tensor."""
@@ -212,9 +227,7 @@ class Launch:
             offset = offsets[others][0]
             who = int(by[offset])
             who = next(p for p in range(int(np.prod(self.grid))) if p != me) if who == SEVERAL else who
-            place = np.flatnonzero(view.offsets == offset)
-            index = tuple(map(int, np.unravel_index(place[0], view.shape))) if len(place) else (int(offset),)
-            programs = self.name(who), self.name(me)
+            programs, index = (self.name(who), self.name(me)), view.index(offset)
             self.races[view.name, writes] = Race(self.kernel, view.name, programs, index, writes, adds)
 
     def name(self, program):
@@ -236,7 +249,8 @@ class Launch:
         me = self.name(np.ravel_multi_index(self.program[::-1], self.grid[::-1]))
         what = f"a {'store to' if store else 'load of'} {view.name}, of shape {view.shape}, goes {where}"
         why = "It has no mask." if self.bare else "A mask is missing or lets too much in, or an offset is wrong."
-        raise OutOfBounds(f"{self.kernel}, program {me}: {what}. {why}", store, view.name if self.bare else "")
+        said = f"{self.kernel}, program {me}: {what}. {why}"
+        raise OutOfBounds(said, store, view.name if self.bare else "", np.unique(offsets))
 
 
 class Trace(contextlib.AbstractContextManager):
@@ -267,6 +281,16 @@ class Trace(contextlib.AbstractContextManager):
         """The races of all launches."""
         return [race for launch in self.launches for race in launch.races.values()]
 
+    @property
+    def unfilled(self):
+        """A load of NaN that no program has stored before, in words; "" if there is none."""
+        for n, launch in enumerate(self.launches):
+            storage, offset, said = launch.unfilled or (0, 0, "")
+            earlier = [x.memories[storage] for x in self.launches[:n] if storage in x.memories]
+            if said and all(x.stored_by[offset] == x.added_by[offset] == NOBODY for x in earlier):
+                return said
+        return ""
+
     def written(self, x):
         """Whether a program has stored each entry of x, which was given to a launch. (the shape of x)"""
         storage, stored = x.untyped_storage().data_ptr(), np.zeros(x.numel(), bool)
@@ -281,12 +305,10 @@ class Trace(contextlib.AbstractContextManager):
         builder, executor = interpreter.interpreter_builder, interpreter.GridExecutor
         self._undo = contextlib.ExitStack()
         self._undo.enter_context(quicker())
-        for owner, name, wrapper in ((executor, "__call__", self._call), (builder, "set_grid_dim", self._dim),
-                                     (builder, "set_grid_idx", self._idx), (builder, "create_masked_load", self._load),
-                                     (builder, "create_masked_store", self._store),
-                                     (builder, "create_load", self._bare), (builder, "create_store", self._bare),
-                                     (builder, "create_dot", self._dot),
-                                     (builder, "create_atomic_rmw", self._atomic)):
+        wrappers = dict(set_grid_dim=self._dim, set_grid_idx=self._idx, create_masked_load=self._load,
+                        create_masked_store=self._store, create_load=self._bare, create_store=self._bare,
+                        create_dot=self._dot, create_atomic_rmw=self._atomic)
+        for owner, name, wrapper in ((executor, "__call__", self._call), *((builder, *x) for x in wrappers.items())):
             original = getattr(owner, name)
             self._undo.callback(setattr if owner is executor else lambda o, n, _: delattr(o, n), owner, name, original)
             setattr(owner, name, wrapper(original))

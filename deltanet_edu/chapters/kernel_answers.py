@@ -28,53 +28,14 @@ from ..bench.trace import OutOfBounds, Trace
 from ..bench.trace import why_not as why_not_watched
 from ..figures import programs
 from ..kernels import interpreted, why_not
-from ..tutor import AnswerError, Mistake
+from ..tutor import AnswerError
 from ..tutor.grading import smallest_failing
 from ..tutor.registry import find
 from ..tutor.verdict import Part
 from . import beside
+from .kernel_faults import MEANINGS, REJECTED, ROUNDED, TRAFFIC, Race, Unfilled, Unlaunched, Unwritten, named
 
-OUTSIDE_LOAD, OUTSIDE_STORE = "loads outside a tensor", "stores outside a tensor"
-RACE, UNWRITTEN, UNLAUNCHED = "depends on the order of its programs", "leaves entries unwritten", "launches no kernel"
-REJECTED, TRAFFIC = "is not accepted by the compiler", "moves more than it must"
-ROUNDED = "rounds what its products take in"
 MARGIN = 4096                                                            # bytes
-
-MEANINGS = {
-    OUTSIDE_LOAD: "The interpreter reads whatever lies there; a GPU may stop with an illegal access. Usually a mask is "
-                  "missing where the last tile sticks out, or a stride or a size is the wrong one.",
-    OUTSIDE_STORE: "What lies there belongs to something else. Either a mask is missing or lets too much in, or "
-                   "an address is wrong: an offset, a stride, the width of a row. A mask on the load does not help.",
-    RACE: "The interpreter runs programs one after the other, a GPU runs them at once. Usually two programs write the "
-          "same entries, or one reads what another writes in the same launch.",
-    UNWRITTEN: "Outputs hold NaN before the launch, and some still do. Usually a mask leaves out too much, or the grid "
-               "does not reach the end.",
-    UNLAUNCHED: "The function should launch kernels of yours, as in kernel[grid](...).",
-    REJECTED: "The values are right in the interpreter, but the compiler is stricter.",
-    ROUNDED: "The values are right in the interpreter, which ignores `input_precision`. On a tensor core the operands "
-             "of this product keep ten bits (tf32), since nothing else is asked for; \"ieee\" keeps them all, and "
-             "\"tf32x3\" nearly all.",
-    TRAFFIC: "The values are right. But numbers travel more than once between memory and the programs: load each once, "
-             "and keep it.",
-}
-
-
-BARE = ("This access has no mask, and some of its addresses are not in the tensor: behind its end, or where a wrong "
-        "offset leads. {}")
-HARM = {False: "On a CPU that loads some number; on a GPU it may be the end of the program.",
-        True: "What lies there belongs to something else. A mask on the load does not help the store."}
-
-
-class Race(RuntimeError):
-    """Programs of one launch meet at a number that one of them writes."""
-
-
-class Unwritten(RuntimeError):
-    """No program has stored some entries of an output."""
-
-
-class Unlaunched(RuntimeError):
-    """A function should launch kernels, and has launched none."""
 
 
 class Answers:
@@ -148,14 +109,7 @@ class Answers:
 
     def mistake(self, error):
         """(name, Mistake) of an exception that a rung raises; else None."""
-        names = {Race: RACE, Unwritten: UNWRITTEN, Unlaunched: UNLAUNCHED}
-        name = names.get(type(error))
-        if bare := getattr(error, "bare", ""):
-            name = f"stores to {bare} without a mask" if error.store else f"loads from {bare} without a mask"
-            return name, Mistake(None, BARE.format(HARM[error.store]))
-        if isinstance(error, OutOfBounds):
-            name = OUTSIDE_STORE if error.store else OUTSIDE_LOAD
-        return (name, Mistake(None, MEANINGS[name])) if name else None
+        return named(error)
 
     def explain(self, f, error):
         """What a line needs, if lines were put in order (tutor/ordering.py); else None."""
@@ -283,13 +237,14 @@ def look(seen, given, returned):
             look_beside(x)
     elif not seen.launches:
         raise Unlaunched("no kernel was launched")
-    for n, x in enumerate(returned):
-        if isinstance(x, torch.Tensor) and x.is_floating_point() and x.isnan().any():
-            missing = x.isnan() if seen is None else x.isnan() & ~seen.written(x)
-            if missing.any():
-                which = f"output {n + 1}" if len(returned) > 1 else "the output"
-                at = ", ".join(map(str, missing.nonzero()[0].tolist()))
-                raise Unwritten(f"{int(missing.sum())} of {missing.numel()} entries of {which}, the first at [{at}]")
+    broken = [x for x in returned if isinstance(x, torch.Tensor) and x.is_floating_point() and x.isnan().any()]
+    for x in broken:
+        missing = x.isnan() if seen is None else x.isnan() & ~seen.written(x)
+        if missing.any():
+            n = next(i for i, y in enumerate(returned) if y is x)
+            raise Unwritten(missing, f"output {n + 1}" if len(returned) > 1 else "the output", seen, returned)
+    if broken and seen is not None and seen.unfilled:
+        raise Unfilled(seen.unfilled)
     if seen is not None and seen.faults:                                 # last: what several write, others may lack
         raise Race(str(seen.faults[0]))
 

@@ -208,7 +208,7 @@ def is_mutant(exercise, name, outcomes, wrong):
         if mine.error is not None or theirs.error is not None:
             if type(mine.error) is not type(theirs.error):
                 return False
-            if not values_seen and str(mine.error) != str(theirs.error):
+            if not (values_seen or _same_end(exercise, mine.error, theirs.error)):
                 return False
             # The first only: Python 3.11 forgets lines in code that has run often.
             if i == order[0] and raising_line(mine.error) != raising_line(theirs.error):
@@ -221,6 +221,12 @@ def is_mutant(exercise, name, outcomes, wrong):
             return False
         values_seen = values_seen or wrong[i]
     return compared
+
+
+def _same_end(exercise, mine, theirs):
+    """Whether two exceptions say the same, and show the same: what an exception has seen is its `evidence`."""
+    seen = [getattr(error, "evidence", None) for error in (theirs, mine)]
+    return str(mine) == str(theirs) and difference(*seen, exercise.tolerance) is None
 
 
 def _likewise(exercise, name, i, how):

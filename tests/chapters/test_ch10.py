@@ -10,7 +10,8 @@ if importlib.util.find_spec("triton") is None:
 
 from deltanet_edu.chapters.ch10 import rows, tiles
 from deltanet_edu.chapters.ch10.build import blocks_of_16
-from deltanet_edu.chapters.kernel_answers import OUTSIDE_LOAD, OUTSIDE_STORE, RACE, UNWRITTEN, changed
+from deltanet_edu.chapters.kernel_answers import changed
+from deltanet_edu.chapters.kernel_faults import OUTSIDE_LOAD, OUTSIDE_STORE, OVERWRITTEN, RACE, UNWRITTEN
 from deltanet_edu.ops.delta_rule.householder import ut_by_solve
 from deltanet_edu.tutor.compare import difference
 from deltanet_edu.tutor.registry import find
@@ -77,6 +78,20 @@ def add(*pairs):
     ("10.8", changed(tiles.scores_transposed_load, ("] <= row[:, None]", "] < row[:, None]")),
      "leaves the diagonal out"),
     ("10.9", changed(tiles.triangle_by_columns, ("X -= a", "X += a")), "inverts I − A"),
+    # what is loaded is right, what is stored is not: nothing is said of the loads
+    ("10.3", changed(rows.write_kernel, ("j[None, :] * S_col, write", "tl.arange(0, BK)[None, :] * S_col, write")),
+     OVERWRITTEN),
+    ("10.10", changed(tiles.UT_kernel, *[(f"store_16(UT_ptr, c{at}, {j},", f"store_16(UT_ptr, {at[3:] or 0}, {j},")
+                                         for at in ("", " + 16", " + 32", " + 48") for j in (0, 16, 32, 48)],
+                      inverse_of_16=tiles.inverse_of_16_by_halves), OVERWRITTEN),
+    # not a number, for other reasons than those of a mutant
+    ("10.3", changed(rows.write_kernel, ("write, mask=inside", "write * (0 * V / (V - V)), mask=inside")), None),
+    ("10.4", changed(rows.softmax_kernel, ("tl.exp(x - tl.max(x, 0))", "tl.exp(x) / tl.exp(tl.max(x, 0))")),
+     "takes exponentials of the logits as they are"),
+    ("10.4", changed(rows.softmax_kernel, ("tl.max(x, 0)", "tl.max(tl.where(j < N, tl.abs(x), 0.0), 0)")),
+     "takes off far more than the maximum, where logits are low"),
+    ("10.5", changed(rows.logsumexp_kernel, ('largest, total = -float("inf")', 'largest, total = float("inf")')),
+     "gets NaN for every row"),
 ])
 def test_readers_answers(id, answer, name):
     assert_verdict(id, answer, name)

@@ -9,7 +9,8 @@ if importlib.util.find_spec("triton") is None:
     pytest.skip("chapter 11 needs Triton", allow_module_level=True)
 
 from deltanet_edu.chapters.ch11 import bill, build, forward, inputs, other_ways, problems, whole
-from deltanet_edu.chapters.kernel_answers import TRAFFIC, changed
+from deltanet_edu.chapters.kernel_answers import changed
+from deltanet_edu.chapters.kernel_faults import OVERWRITTEN, TRAFFIC
 from deltanet_edu.figures.forward import asked
 
 from .answers import assert_verdict, cases
@@ -130,6 +131,19 @@ ANSWERS = {
 
 @cases(ANSWERS)
 def test_verdicts(id, answer, name):
+    assert_verdict(id, answer, name)
+
+
+FIRST_ROWS = "at = (v0 + tl.arange(0, V_TILE))", "at = (tl.arange(0, V_TILE))"
+
+
+@interpreted
+@pytest.mark.parametrize("id, answer, name", [
+    ("11.6", build.memory_with(FIRST_ROWS), "stores all memories to the first rows"),
+    ("11.6", build.memory_with(FIRST_ROWS, ("v_ptr + head * V + v0", "v_ptr + head * V")), OVERWRITTEN),
+])
+def test_a_name_says_what_is_true_of_the_answer(id, answer, name):
+    """Entries that nobody writes are the same for several mistakes: what is written tells them apart."""
     assert_verdict(id, answer, name)
 
 

@@ -12,9 +12,10 @@ if importlib.util.find_spec("triton") is None or torch.cuda.is_available():
     pytest.skip("kernels are watched in the interpreter, on a machine without a GPU", allow_module_level=True)
 
 from deltanet_edu.chapters import kernel_answers
-from deltanet_edu.chapters.kernel_answers import (OUTSIDE_LOAD, OUTSIDE_STORE, RACE, REJECTED, ROUNDED, TRAFFIC,
-                                                  UNLAUNCHED, UNWRITTEN, by_chunks, by_sequences, changed, launched,
-                                                  picture, stub, traffic, watched)
+from deltanet_edu.chapters.kernel_answers import (by_chunks, by_sequences, changed, launched, picture, stub, traffic,
+                                                  watched)
+from deltanet_edu.chapters.kernel_faults import (OUTSIDE_LOAD, OUTSIDE_STORE, OVERWRITTEN, RACE, REJECTED, ROUNDED,
+                                                 TRAFFIC, UNFILLED, UNLAUNCHED, UNWRITTEN)
 from deltanet_edu.tutor import AnswerError, Case, Mistake, order_the_lines, registry
 from deltanet_edu.tutor.cases import normal
 from deltanet_edu.tutor.grading import grade
@@ -108,6 +109,8 @@ FUNCTION = exercise("10.92", scale, watched())
     (SCALE, changed(scale_kernel, ("o_ptr + i, factor * x, mask=i < n", "o_ptr + i, factor * x, mask=i <= n")),
      OUTSIDE_STORE),
     (SCALE, changed(scale_kernel, ("factor * x, mask=i < n", "factor * x, mask=i < n - 1")), UNWRITTEN),
+    (SCALE, changed(scale_kernel, ("o_ptr + i, factor", "o_ptr + tl.arange(0, B), factor")), OVERWRITTEN),
+    (SCALE, changed(scale_kernel, ("factor * x", "factor * x + tl.load(o_ptr + i, mask=i < n)")), UNFILLED),
     (SCALE, changed(scale_kernel, ("    x =", "    tl.load(x_ptr + i * stride, mask=i < n)\n    x =")), TRAFFIC),
     (SCALE, changed(scale_kernel, ("    x =", "    some = [1]\n    some.append(2)\n    x =")), REJECTED),
     (COLUMNS, columns_kernel, RACE),

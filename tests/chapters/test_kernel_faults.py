@@ -14,7 +14,7 @@ FAULTS = "load", "store", "race", "K for V", "triangle", "beta", "scale", "round
 NO_V, NO_TRIANGLE, NO_BETA, NO_SCALE = (f"- it has no {what}" for what in ("V", "triangle", "beta", "scale"))
 MASKED = "- it stores one whole number or memory a program, no tail"
 KERNELS = {                                                              # by FAULTS; what begins with - is a reason
-    "10.2": (LOAD, STORE, "does everything in each program", NO_V, NO_TRIANGLE, NO_BETA, NO_SCALE,
+    "10.2": (LOAD, STORE, "lets several programs write the same entries", NO_V, NO_TRIANGLE, NO_BETA, NO_SCALE,
              "loses digits in float16"),
     "10.3": (LOAD, STORE, "lets neighbors write the same columns", "swaps k and v", NO_TRIANGLE, "forgets β", NO_SCALE,
              "rounds to bfloat16"),
@@ -22,13 +22,13 @@ KERNELS = {                                                              # by FA
              "sums in bfloat16"),
     "10.5": (LOAD, MASKED, "stores all results in one place", NO_V, NO_TRIANGLE, NO_BETA, NO_SCALE,
              "rounds the sum to bfloat16"),
-    "10.6": (LOAD, STORE, "loads, adds and stores", NO_V, NO_TRIANGLE, NO_BETA, NO_SCALE,
+    "10.6": ("loads rows behind the end", STORE, "loads, adds and stores", NO_V, NO_TRIANGLE, NO_BETA, NO_SCALE,
              "rounds partial sums to bfloat16"),
     "10.8": (LOAD, STORE, "does the first chunk in each program", NO_V, "keeps the upper triangle", NO_BETA,
              "forgets the scale", "rounds the scores to bfloat16"),
     "10.9": (LOAD, STORE, "does the same triangle in each program", NO_V, "uses a column of A for its row", NO_BETA,
              NO_SCALE, "rounds finished rows to bfloat16"),
-    "10.10": (LOAD, STORE, "does the first chunk in each program", NO_V, "keeps the upper triangle", "forgets β",
+    "10.10": (LOAD, STORE, "does the first chunk in each program", NO_V, "gives diag(β) alone", "forgets β",
               NO_SCALE, "rounds products to bfloat16"),
     "11.4": ("loads outside, once the clamp is gone", MASKED, "stores all memories in the place of the first",
              "stores the memory with rows of length V", NO_TRIANGLE, NO_BETA, NO_SCALE,

@@ -63,8 +63,9 @@ exercise(
             "diag(β) stands on the right of the inverse: it scales columns.", "eq. 6.3"),
         "scales the columns of A": Mistake(halves(("beta[:, None] * mul(k", "beta[None, :] * mul(k")),
             "Row t of A is scaled by its own β_t: `[:, None]`.", "eq. 6.2"),
-        "keeps the upper triangle": Mistake(halves(("tl.where(i > j, beta", "tl.where(i < j, beta")),
-            "A has its entries below the diagonal, where i > j.", "eq. 6.2"),
+        "gives diag(β) alone": Mistake(halves(("tl.where(i > j, beta", "tl.where(i < j, beta")),
+            "As if A were zero. It has its entries below the diagonal, where i > j: is that what you keep, and does "
+            "the inverse use it?", "eq. 6.2"),
         "inverts I − A": Mistake(halves(("i > j, beta[:, None] *", "i > j, -beta[:, None] *")),
             "The system is I + A: a row is e_t *minus* what the rows above contribute.", "eq. 10.7"),
         "merges with the wrong sign": Mistake(UT((FIRST_DIAGONAL, FIRST_DIAGONAL.replace("-mul", "mul"))),

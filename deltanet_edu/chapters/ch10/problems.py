@@ -1,4 +1,4 @@
-"""Exercises 10.1 to 10.7 and 10.9: each with its mistakes and hints. The kernels are in rows.py and tiles.py."""
+"""Exercises 10.1 to 10.3, 10.6, 10.7 and 10.9: their mistakes and hints. The kernels are in rows.py and tiles.py."""
 
 import torch
 import triton
@@ -7,9 +7,10 @@ import triton.language as tl
 from ...ops.delta_rule.householder import ut_system
 from ...tutor import Case, Mistake, exercise, order_the_lines
 from ...tutor.cases import normal, strengths, unit_keys
-from ..kernel_answers import REJECTED, TRAFFIC, changed, launched
+from ..kernel_answers import changed, launched
+from ..kernel_faults import REJECTED, TRAFFIC
 from . import rows, tiles
-from .rows import add_kernel, column_sums_kernel, logsumexp_kernel, softmax_kernel, write_kernel
+from .rows import add_kernel, column_sums_kernel, write_kernel
 from .tiles import matmul_kernel, triangle_kernel
 
 LOAD_TAIL = ("The last tile sticks out of the tensor: what lies behind it is loaded. On a CPU that is some "
@@ -113,10 +114,14 @@ exercise(
             "Without tl.program_id(0) all programs do the first B entries, and nobody does the rest.", "eq. 10.1"),
         "starts its tile at p, not at p B": Mistake(add((OWN, "tl.program_id(0) + tl.arange(0, B)")),
             "Program p starts where program p − 1 ends: at p · B. Yours overlap.", "eq. 10.1"),
-        "does everything in each program": Mistake(changed(rows.add_one_by_one,
+        "stores every tile in the place of the first": Mistake(
+            add(("o_ptr + i, x + y", "o_ptr + tl.arange(0, B), x + y")),
+            "The tiles are loaded from their own places, and all stored to the first: o_ptr + i, with the whole of i.",
+            "eq. 10.1"),
+        "lets several programs write the same entries": Mistake(changed(rows.add_one_by_one,
             ("range(first, tl.minimum(first + B, n))", "range(0, n)"), ("add_one_by_one", "add_kernel")),
-            "Every program does the whole sum. They write the same numbers, so the result is right, but each number is "
-            "written by several programs: only one of them is needed.", "eq. 10.1"),
+            "Each entry belongs to one program. If every program does the whole sum, all of them write the same "
+            "numbers: one of them is enough.", "eq. 10.1"),
         "subtracts": Mistake(add(("x + y", "x - y")), "Asked is the sum, x + y."),
         "adds x to itself": Mistake(add(("x + y", "x + x")), "y is loaded, and not used."),
         "loses digits in float16": Mistake(add(("x + y", "(x + y).to(tl.float16)")),
@@ -175,6 +180,14 @@ exercise(
         "swaps k and v": Mistake(write(("v_ptr + i, mask=i < V", "k_ptr + i, mask=i < K"),
                                      ("k_ptr + j, mask=j < K", "v_ptr + j, mask=j < V")),
             "Row i of S belongs to value dimension i: S = β v kᵀ, with v along the rows.", "eq. 2.1"),
+        "loads S, which holds nothing yet": Mistake(
+            write(("write, mask=inside", f"write + tl.load(S_ptr + {AT_S}, mask=inside), mask=inside")),
+            "The memory is empty before this write, and S is room for the result: what happens to lie there is NaN "
+            "here, and makes NaN of everything. Store β v kᵀ; nothing is loaded from S."),
+        "begins its rows at p times the width of a tile": Mistake(
+            write(("tl.program_id(0) * BV", "tl.program_id(0) * BK")),
+            "A tile has BV rows and BK columns: the rows of program p begin at p · BV. With BK some are left out.",
+            "eq. 10.1"),
         "forgets β": Mistake(write(("beta * v[:, None]", "v[:, None]")), "The write is β v kᵀ: β is missing."),
         "multiplies β in twice": Mistake(write(("beta * v[:, None]", "beta * beta * v[:, None]")),
             "The write is β v kᵀ: β comes in once."),
@@ -188,8 +201,8 @@ exercise(
             "The second number of the program, tl.program_id(1), says which columns are its own.", "eq. 10.1"),
         "lets neighbors write the same columns": Mistake(
             write(("tl.program_id(1) * BK + ", "tl.program_id(1) * (BK // 2) + ")),
-            "Tiles begin half a tile apart, so neighbors overlap and both write what lies in both. The numbers agree "
-            "here, which is luck.", "eq. 10.4"),
+            "Tiles begin half a tile apart (BV for BK?), so neighbors overlap and both write what lies in both. "
+            "Program p begins at column p · BK.", "eq. 10.4"),
         "rounds to bfloat16": Mistake(write(("beta * v[:, None] * k[None, :]",
                                              "(beta * v[:, None] * k[None, :]).to(tl.bfloat16).to(tl.float32)")),
             "The product is rounded to bfloat16 on the way: two to three digits are left."),
@@ -197,171 +210,6 @@ exercise(
     hints=("A tile of rows i, a tile of columns j; `[:, None]` stands one up, `[None, :]` lays one down.",
            "Addresses: `S_ptr + i[:, None] * S_row + j[None, :] * S_col`.",
            "The mask needs both: `(i < V)[:, None] & (j < K)[None, :]`."),
-)
-
-
-# -- 10.4 --------------------------------------------------------------------------------------------------------------
-
-def logits(g):
-    made = []
-    for n, N, shift in ((1, 1, 0), (2, 3, 0), (2, 8, 0), (3, 11, -30), (2, 13, 300), (2, 5, -200)):
-        whole = floats(g, n, N + 2) + shift
-        made.append(Case((whole[:, :N],), f"N = {N}" + (f", logits near {shift}" if shift else "")))
-    return made
-
-
-def softmax(*pairs):
-    return changed(softmax_kernel, *pairs)
-
-
-FILL, E = '-float("inf")', "tl.exp(x - tl.max(x, 0))"
-
-exercise(
-    id="10.4", title="Find the bug: softmax", kind="bug", stars=2, minutes=10, equations=("10.3",),
-    reference=softmax_kernel, alternatives=(rows.softmax_masked_late, rows.softmax_by_logarithm),
-    cases=logits, tolerance=1e-5, prepare=launched(rows.launch_softmax, lambda x: torch.empty(x.shape), most=1.0),
-    mutants={
-        "fills the tail with zeros": Mistake(softmax((FILL, "0.0")),
-            "Beyond the end of a row there are zeros, put there by `other`, or by chance if there is no `other`: a "
-            "mask does not make a tile shorter. exp(0 − m) is a number like any other, and part of your sum. Rows of "
-            "8 have no tail, so they are right.", "eq. 10.3", next="Which number x has exp(x) = 0?"),
-        "fills the tail with zeros, and leaves the maximum out": Mistake(softmax((FILL, "0.0"), (E, "tl.exp(x)")),
-            "exp of large logits is infinite: the maximum has to be taken off first. And a tail of zeros adds to the "
-            "sum.", "eq. 10.3"),
-        "leaves the maximum out": Mistake(softmax((E, "tl.exp(x)")),
-            "exp(300) is infinite in float32, and exp(−200) zero. With the maximum taken off, the largest is "
-            "exp(0) = 1.", "eq. 10.3"),
-        "stores the tail without a mask": Mistake(softmax(("tl.sum(e, 0), mask=j < N", "tl.sum(e, 0)")), STORE_TAIL),
-        "loads the tail without a mask": Mistake(softmax(('j, mask=j < N, other=-float("inf")', "j")), LOAD_TAIL),
-        "does the same row in each program": Mistake(softmax(("tl.program_id(0)", "0")),
-            "Row tl.program_id(0) belongs to this program. Yours all do the first."),
-        "returns the exponentials": Mistake(softmax(("e / tl.sum(e, 0)", "e")),
-            "Each row has to be divided by its sum. Divided by its largest, which is 1, it stays as it is."),
-        "takes infinity for the maximum of a row with a tail": Mistake(softmax((FILL, 'float("inf")')),
-            "What changes no maximum is *minus* infinity; and its absolute value is plus infinity, so take the maximum "
-            "of x itself.", "eq. 10.3"),
-        "lets the zeros of the tail into the maximum": Mistake(
-            softmax((FILL, "0.0"), (E, f"tl.where(j < N, {E}, 0.0)")),
-            "The sum is mended, the maximum is not: where all logits are below zero, the largest is now the 0 behind "
-            "the end, and near −200 every exponential vanishes.", "eq. 10.3"),
-        "returns the logarithm": Mistake(
-            softmax(("e / tl.sum(e, 0), mask", "x - tl.max(x, 0) - tl.log(tl.sum(e, 0)), mask")),
-            "That is the logarithm of the softmax. Asked are the shares themselves: e divided by its sum."),
-        "divides by how many there are": Mistake(softmax(("/ tl.sum(e, 0)", "/ N")),
-            "Each row has to be divided by the *sum* of its exponentials, so that it adds up to 1."),
-        "fills the tail with a number that is not small enough": Mistake(softmax((FILL, "-100.0")),
-            "Logits near −200 are smaller than what you fill in. Only minus infinity is smaller than all.", "eq. 10.3"),
-        "fills the tail with −1": Mistake(softmax((FILL, "-1.0")),
-            "exp(−1 − m) is small, but it is part of your sum, and where all logits are below −1 it is the maximum. "
-            "Only minus infinity adds nothing.", "eq. 10.3", next="Which number x has exp(x) = 0?"),
-        "takes the tail off as if each entry were one": Mistake(
-            softmax((FILL, "0.0"), ("/ tl.sum(e, 0)", "/ (tl.sum(e, 0) - (B - N))")),
-            "Each entry behind the end has added exp(0 − m) to the sum, and not 1: the maximum was taken off there, "
-            "too.", "eq. 10.3"),
-        "stores rows as far apart as those of x": Mistake(softmax(("row * o_row", "row * x_row")),
-            "o has a row stride of its own, o_row, and that was right. Look at what is loaded where a row has ended.",
-            "eq. 10.2"),
-        "sums in bfloat16": Mistake(softmax(("/ tl.sum(e, 0)", "/ tl.sum(e, 0).to(tl.bfloat16).to(tl.float32)")),
-            "The sum is rounded to bfloat16: rows no longer add up to 1."),
-        TRAFFIC: Mistake(
-            softmax(("    e =", '    x = tl.load(x_ptr + row * x_row + j, mask=j < N, other=-float("inf"))\n    e =')),
-            "A row fits into registers: load it once, take the maximum and the sum of what you have."),
-    },
-    hints=("For which lengths of a row is it right? What is in the tile where the row has ended?",
-           "Those entries must change neither the maximum nor the sum.",
-           'exp(−∞) = 0: `other=-float("inf")`.'),
-)
-
-
-# -- 10.5 --------------------------------------------------------------------------------------------------------------
-
-def long_rows(g):
-    sizes = [(1, 1, 0), (2, 16, 0), (3, 20, 0), (2, 45, -200), (2, 45, 300), (1, 64, 5)]
-    made = [Case(((3 * floats(g, n, N + 2) + shift)[:, :N],), f"N = {N}" + (f", logits near {shift}" if shift else ""))
-            for n, N, shift in sizes]
-    return [*made, Case((torch.arange(100.0, -100.0, -5.0)[None],), "falling logits")]
-
-
-def lse(*pairs):
-    return changed(logsumexp_kernel, *pairs)
-
-
-RESCALED = "total * tl.exp(largest - new)"
-
-exercise(
-    id="10.5", title="Long rows in one pass", kind="code", stars=3, minutes=20, equations=("10.3",),
-    reference=logsumexp_kernel, alternatives=(rows.logsumexp_by_lanes, rows.logsumexp_pairwise),
-    cases=long_rows, tolerance=2e-6,
-    prepare=launched(rows.launch_logsumexp, lambda x: torch.empty(len(x)), most=1.0),
-    mutants={
-        "does not rescale the sum": Mistake(lse((RESCALED, "total")),
-            "Your sum so far was of exp(x − m) with the *old* m. With a new m each of its terms has to be multiplied "
-            "by exp(m_old − m_new).", "eq. 10.3"),
-        "rescales the wrong way": Mistake(lse((RESCALED, "total * tl.exp(new - largest)")),
-            "A larger maximum makes the old terms *smaller*: the factor is exp(m_old − m_new), at most 1.", "eq. 10.3"),
-        "rescales the new block as well": Mistake(
-            lse((f"{RESCALED} + tl.sum(tl.exp(x - new), 0)",
-                 "(total + tl.sum(tl.exp(x - new), 0)) * tl.exp(largest - new)")),
-            "The sum of this block has been taken with the new maximum already: only the old sum is multiplied.",
-            "eq. 10.3", next="What is exp(largest − new) in the first block, where largest is −∞?"),
-        "starts with a maximum of zero": Mistake(lse(('largest, total = -float("inf")', "largest, total = 0.0")),
-            "With logits near −200, exp(x − 0) is zero in float32, and so is the sum. Start from minus infinity.",
-            "eq. 10.3"),
-        "keeps the maximum of the last block only": Mistake(lse(("tl.maximum(largest, tl.max(x, 0))", "tl.max(x, 0)")),
-            "The maximum is over all blocks so far. If a later block is smaller, exp(m_old − m_new) may be infinite.",
-            "eq. 10.3"),
-        "takes exponentials of the logits themselves": Mistake(
-            lse(("tl.maximum(largest, tl.max(x, 0))", "0.0 * tl.max(x, 0)"),
-                ('largest, total = -float("inf")', "largest, total = 0.0")),
-            "exp(300) is infinite in float32, and exp(−200) is zero. Take the largest number so far off first, and add "
-            "it as a number at the end, outside of the logarithm.", "eq. 10.3"),
-        "never keeps the new maximum": Mistake(lse(("        largest = new\n", "")),
-            "The next block needs the maximum of this one, and so does the end: `largest = new`.", "eq. 10.3"),
-        "takes the old maximum off": Mistake(lse(("tl.exp(x - new)", "tl.exp(x - largest)")),
-            "Numbers of this block may be larger than the old maximum, and in the first block there is none: take the "
-            "new one off.", "eq. 10.3"),
-        "forgets the earlier blocks": Mistake(lse((f"{RESCALED} + ", "")),
-            "The sum so far is overwritten: rescale it, and add this block to it.", "eq. 10.3"),
-        "takes the logarithm to base 2": Mistake(lse(("tl.log(total)", "tl.log2(total)")),
-                                                 "Asked is the natural logarithm, tl.log."),
-        "takes rows to lie side by side": Mistake(lse(("tl.program_id(0) * x_row", "tl.program_id(0) * N")),
-            "x is a part of something wider: from row to row it is x_row numbers.", "eq. 10.2"),
-        "forgets the logarithm": Mistake(lse(("largest + tl.log(total)", "largest + total")),
-            "Asked is log Σ exp(x) = m + log Σ exp(x − m)."),
-        "forgets to add the maximum": Mistake(lse(("largest + tl.log(total)", "tl.log(total)")),
-            "The sum was taken of exp(x − m): log Σ exp(x) = m + log Σ exp(x − m).", "eq. 10.3"),
-        "returns the sum": Mistake(lse(("largest + tl.log(total)", "total")),
-            "Asked is log Σ exp(x) = m + log Σ exp(x − m).", "eq. 10.3"),
-        "returns the maximum": Mistake(lse(("largest + tl.log(total)", "largest")),
-                                       "The logarithm of the sum is missing."),
-        "loads the tail without a mask": Mistake(lse(('j, mask=j < N, other=-float("inf")', "j")), LOAD_TAIL),
-        "fills the tail with zeros": Mistake(lse(('other=-float("inf")', "other=0.0")),
-            "Behind the end of a row, exp(0 − m) is added to the sum, and 0 may be taken for the maximum.", "eq. 10.3"),
-        "reads the first block only": Mistake(lse(("range(0, N, B)", "range(0, B, B)")),
-            "A row may be longer than a tile: a loop over blocks."),
-        "leaves the tail out": Mistake(lse(("range(0, N, B)", "range(0, N - B + 1, B)")),
-            "The last block may be a part of one. It has to be read, too, with a mask.", "eq. 10.1"),
-        "stores all results in one place": Mistake(lse(("o_ptr + tl.program_id(0), largest", "o_ptr, largest")),
-            "Every program stores to the first entry, and whoever comes last is read: entry p belongs to program p.",
-            "eq. 10.4"),
-        "rounds the sum to bfloat16": Mistake(lse(("tl.sum(tl.exp(x - new), 0)",
-                                                   "tl.sum(tl.exp(x - new), 0).to(tl.bfloat16).to(tl.float32)")),
-            "The sum is carried from block to block, and keeps three digits in each. Leave it in float32.", "eq. 10.6"),
-        "ignores where its row begins": Mistake(lse(("x_ptr += tl.program_id(0) * x_row", "x_ptr += 0")),
-            "Program p reads row p, which begins p · x_row numbers further on.", "eq. 10.2"),
-        TRAFFIC: Mistake(changed(logsumexp_kernel,
-            ('    largest, total = -float("inf"), 0.0',
-             '    largest, total = -float("inf"), 0.0\n    for start in range(0, N, B):\n'
-             '        j = start + tl.arange(0, B)\n'
-             '        largest = tl.maximum(largest, tl.max(tl.load(x_ptr + j, mask=j < N, other=-float("inf")), 0))')),
-            "Two passes, one for the maximum and one for the sum, read everything twice. One pass is enough if the sum "
-            "is rescaled whenever the maximum grows."),
-    },
-    hints=("Keep two numbers, the largest so far and the sum of exp(x − largest) so far. What happens to the sum when "
-           "the largest grows?",
-           "All terms of the old sum have to be multiplied by exp(old − new).",
-           "`total = total * tl.exp(largest - new) + tl.sum(tl.exp(x - new), 0)`, then `largest = new`; at the end "
-           "`largest + tl.log(total)`."),
 )
 
 
@@ -395,9 +243,9 @@ exercise(
             sums((ADDED, "tl.store(o_ptr + j, tl.sum(x, 0), mask=j < N)")),
             "Several programs store into the same entries, and the last one wins. Even if all of them store the same, "
             "complete sum, one of them is enough: split the work, or let the hardware add.", "eq. 10.4"),
-        "loads the tail without a mask": Mistake(sums(("mask=inside, other=0.0", "mask=(j < N)[None, :], other=0.0")),
-                                                 LOAD_TAIL, "eq. 10.1"),
-        "loads the columns' tail without a mask": Mistake(
+        "loads rows behind the end": Mistake(sums(("mask=inside, other=0.0", "mask=(j < N)[None, :], other=0.0")),
+                                             LOAD_TAIL, "eq. 10.1"),
+        "loads columns behind the end": Mistake(
             sums(("mask=inside, other=0.0", "mask=(i < T)[:, None], other=0.0")), LOAD_TAIL, "eq. 10.1"),
         "stores the tail without a mask": Mistake(sums(("tl.sum(x, 0), mask=j < N", "tl.sum(x, 0)")), STORE_TAIL),
         "adds up rows": Mistake(sums((ADDED, "tl.atomic_add(o_ptr + i, tl.sum(x, 1), mask=i < N)")),
@@ -532,8 +380,9 @@ exercise(
             "Only row t may change in step t: `tl.where(i == t, ..., X)`.", "eq. 10.7"),
         "loses the ones of the diagonal": Mistake(triangle((STEP, "-finished[None, :]")),
             "Row t is e_t minus what the rows above contribute: X − finished, not −finished.", "eq. 10.7"),
-        "changes a column in every step": Mistake(triangle((f"tl.where(i == t, {STEP}", f"tl.where(j == t, {STEP}")),
-            "Step t finishes *row* t: `tl.where(i == t, ..., X)`.", "eq. 10.7"),
+        "gives the identity": Mistake(triangle((f"tl.where(i == t, {STEP}", f"tl.where(j == t, {STEP}")),
+            "X has come out as it began. Step t has to change *row* t, and X has to be assigned: "
+            "`X = tl.where(i == t, ..., X)`.", "eq. 10.7"),
         "starts from I − A, and takes the steps as well": Mistake(
             triangle(("tl.where(i == j, 1.0, 0.0)", "tl.where(i == j, 1.0, 0.0) - A")),
             "X is the identity before the first step: the steps themselves bring A in.", "eq. 10.7"),
@@ -545,6 +394,9 @@ exercise(
             "Row t starts as e_t: X is the identity before the first step.", "eq. 10.7"),
         "takes one step only": Mistake(triangle(("range(1, 16)", "range(1, 2)")),
             "Every row from 1 to 15 has to be finished.", "eq. 10.7"),
+        "stores every triangle in the place of the first": Mistake(
+            triangle(("tl.store(X_ptr + at", "tl.store(X_ptr + i * n + j")),
+            "Each program loads its own triangle, and stores it to the first: p · n · n is missing.", "eq. 10.2"),
         "does the same triangle in each program": Mistake(triangle(("tl.program_id(0) * n * n + ", "")),
             "Program p has triangle p, n · n numbers further on for each p.", "eq. 10.2"),
         "stores transposed": Mistake(triangle(("tl.store(X_ptr + at, X", "tl.store(X_ptr + at, tl.trans(X)")),

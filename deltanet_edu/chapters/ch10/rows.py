@@ -105,6 +105,11 @@ def softmax_by_logarithm(x_ptr, o_ptr, N, x_row, o_row, B: tl.constexpr):
     tl.store(o_ptr + row * o_row + j, tl.exp(x - total), mask=j < N)
 
 
+def part_of_something_wider(x):
+    """Room for the results of rows as long as those of x."""
+    return torch.empty(len(x), x.shape[1] + 1)[:, :x.shape[1]]
+
+
 def launch_softmax(kernel, x, o):
     kernel[(len(x),)](x, o, x.shape[1], x.stride(0), o.stride(0), B=triton.next_power_of_2(x.shape[1]))
 

@@ -3,7 +3,8 @@
 import torch
 
 from ...tutor import Case, Mistake, exercise
-from ..kernel_answers import ROUNDED, changed, launched
+from ..kernel_answers import changed, launched
+from ..kernel_faults import ROUNDED
 from . import tiles
 from .problems import LOAD_TAIL, STORE_TAIL, floats
 from .tiles import scores_kernel
@@ -72,6 +73,14 @@ exercise(
             scores(("t[:, None] * C + row[None, :], P", "t[:, None] * C + t[None, :], P")),
             "A row of P has C entries, one for each token of the chunk: its columns are 0 to C − 1 in every chunk.",
             "eq. 10.2"),
+        "leaves columns of a short chunk unwritten": Mistake(
+            scores(("P, mask=(t < T)[:, None])", "P, mask=(t < T)[:, None] & (t < T)[None, :])")),
+            "A row of P has C entries in a short chunk, too. Those for tokens behind the end are zero, and have to be "
+            "written; only *rows* behind the end do not exist.", "eq. 10.1"),
+        "stores every chunk in the place of the first": Mistake(
+            scores(("P_ptr + t[:, None]", "P_ptr + row[:, None]")),
+            "Each program loads its own tokens, and stores to the rows of the first chunk: row t, not row t − p C.",
+            "eq. 10.1"),
         "leaves what is above the diagonal unwritten": Mistake(
             scores(("P, mask=(t < T)[:, None])", "P, mask=(t < T)[:, None] & (row[:, None] >= row[None, :]))")),
             "The entries above the diagonal are zero, and have to be written: nobody else does."),

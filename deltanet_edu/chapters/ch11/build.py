@@ -155,6 +155,13 @@ exercise(
                                                                   "N = tl.program_id(0), T // C")),
             "There are ⌈T / C⌉ chunks, the last one perhaps not full. With ⌊T / C⌋ a program takes itself for one of "
             "the next head or sequence.", next=NEXT),
+        "does the first chunk in each program": Mistake(inverse_with(("% N * C, (program", "% N * 0, (program")),
+            "Chunk n begins at token n C, where it is loaded and where it is stored. Yours takes the first each time."),
+        "takes the tokens of a head to lie side by side": Mistake(
+            inverse_with(("first, T, H * K, C, K", "first, T, K, C, K"), ("first, T, H, C)", "first, T, 1, C)"),
+                         ("UT_low, first, T, H * C, C, C", "UT_low, first, T, C, C, C")),
+            "Between two tokens of a head lie those of the other heads: the strides are H · K for k, H for β, H · C "
+            "for UT_low, in loads and in the store."),
         "stores rows of C numbers side by side": Mistake(inverse_with(("UT_low, first, T, H * C, C, C",
                                                                        "UT_low, first, T, C, C, C")),
             "UT_low is (B, T, H, C): from token to token it is H · C numbers, since the other heads lie in between."),
@@ -197,6 +204,19 @@ exercise(
         "gives every program the same rows": Mistake(memory_with(("program % tiles * V_TILE", "0")),
             "The programs of one head share its rows out. All of yours take the first V_TILE, and write the same "
             "numbers to the same place; nobody takes the others.", "eq. 11.1"),
+        "stores all memories to the first rows": Mistake(memory_with(("at = (v0 + tl.arange(0, V_TILE))",
+                                                                      "at = (tl.arange(0, V_TILE))")),
+            "v0 is missing in the address of the memory, and there alone: the programs of a head store their rows over "
+            "each other's.", "eq. 11.1"),
+        "stores memories and writes to the first rows": Mistake(
+            memory_with(("at = (v0 + tl.arange(0, V_TILE))", "at = (tl.arange(0, V_TILE))"),
+                        ("X_ptr + head * V + v0", "X_ptr + head * V")),
+            "The right columns of v are loaded. In both stores v0 is missing: the programs of a head store over each "
+            "other.", "eq. 11.1"),
+        "takes the first columns of v and of X in every program": Mistake(
+            memory_with(("v_ptr + head * V + v0", "v_ptr + head * V"), ("X_ptr + head * V + v0", "X_ptr + head * V")),
+            "The program that owns rows v0, v0 + 1, ... of the memory needs those columns of v, and makes those of X.",
+            "eq. 11.1"),
         "reads v with the stride of k": Mistake(
             memory_with(("v_ptr + head * V + v0, n * C, T, H * V", "v_ptr + head * K + v0, n * C, T, H * K")),
             "A row of v has V numbers, one of k has K. With K = V nobody would notice."),
@@ -303,6 +323,8 @@ exercise(
                      parts=(by_sequences, by_chunks(16))),
     mutants={
         **tails(output_kernel, "O * scale, n * C, T,", "O * scale, n * C, tl.num_programs(0) // (N * H) * T - b * T,"),
+        "stores every chunk in the place of the first": Mistake(output_with(("O * scale, n * C", "O * scale, 0")),
+            "Each program loads its own chunk, and stores to the first: the outputs of chunk n begin at token n C."),
         "reads the memory with rows of length V": Mistake(
             output_with(("tl.arange(0, V)[:, None] * K + tl", "tl.arange(0, V)[:, None] * V + tl")),
             "A memory is (V, K): its rows have K numbers."),

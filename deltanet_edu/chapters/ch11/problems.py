@@ -29,6 +29,8 @@ def what_is_wrong(answer):
         raise AnswerError('give some of the letters A to F, such as "A B"')
     if letters == set(WRONG):
         return "gives those that are wrong"
+    if "D" in letters and "C" not in letters and "B" not in letters:
+        return "takes columns of the memory, and leaves out rows"
     said = [f"takes {what}" for letter, what in WRONG.items() if letter in letters]
     said += [f"leaves out {what}" for letter, what in MISSING.items() if letter not in letters]
     return said[0] if said else "right"
@@ -47,6 +49,9 @@ exercise(
             "In D, S k needs all columns of a row: each program would know a part of what the memory says, and "
             "nobody the "
             "whole.", "eq. 11.1"),
+        "takes columns of the memory for rows": Mistake("A D E F",
+            "C is right and D is not: what becomes of a row mentions no other row, but S k needs all columns of a row.",
+            "eq. 11.1"),
         "keeps the inverses together": Mistake("C E F",
             "A needs the keys and β of one chunk and nothing else, so all chunks can be inverted at once.", "eq. 6.3"),
         "keeps the rows together": Mistake("A E F",

@@ -6,7 +6,8 @@ import torch
 import triton
 
 from ...tutor import Mistake, exercise
-from ..kernel_answers import TRAFFIC, by_sequences, changed, python_function, watched
+from ..kernel_answers import by_sequences, changed, python_function, watched
+from ..kernel_faults import TRAFFIC
 from .build import (LOAD, MEETS, NEXT, NO_LOAD_MASK, NO_STORE_MASK, NO_STRENGTH_MASK, STORE, launch_inverse,
                     launch_memory, launch_output, rounded)
 from .forward import delta_rule, forward_kernel, inverse_kernel, memory_kernel, output_kernel
@@ -69,6 +70,9 @@ exercise(
             next="With B = 2 and T = 20: whose are the rows 20 to 31?"),
         "gives every program the same rows": Mistake(whole([("program % tiles * V_TILE", "0")]),
             "The programs of one head share its rows out. All of yours take the first V_TILE.", "eq. 11.1"),
+        "stores all outputs in the first columns": Mistake(whole([("o_ptr + head * V + v0", "o_ptr + head * V")]),
+            "The program that owns rows v0, v0 + 1, ... of the memory makes those columns of o, and stores them there.",
+            "eq. 11.1"),
         "launches one program a head, whatever V": Mistake(whole(launch=[("B * H * (V // V_TILE)", "B * H")]),
             "There are V // V_TILE programs a head. With fewer, some of the outputs belong to nobody.", "eq. 11.1"),
         "launches one program a head, with tiles of 16": Mistake(

@@ -152,6 +152,10 @@ exercise(
                 "at_k, there = rows(head, 0,")),
             "Keys and queries of chunk i begin at token i C. Now all programs of a head take the first chunk's, and "
             "store over each other."),
+        "stores every chunk in the place of the first": Mistake(slip(("tl.store(dk_ptr + at_k,",
+                "tl.store(dk_ptr + rows(head, 0, T, H, K, C, 0, K)[0],")),
+            "Each program takes its own keys and queries, and stores to the first chunk: dk of chunk i begins at token "
+            "i C."),
         "takes K for V": Mistake(slip(("T, H, V, C, v0, V_TILE)", "T, H, K, C, v0, V_TILE)")),
             "Rows of dO, X and dV are V numbers long, and K is not V. With K = V nobody would see it."),
         "swaps V and K in the memories": Mistake(slip(("v0, V, K, V_TILE)", "v0, K, V, V_TILE)")),

@@ -214,6 +214,12 @@ exercise(
         "lets all tiles take the first columns": Mistake(slip(("V, C, v0, V_TILE)", "V, C, 0, V_TILE)")),
             "dO and dV are cut into tiles of V_TILE columns, and this program's begin at v0. Now all tiles write the "
             "first, and the others are left."),
+        "stores dV of all tiles in the first columns": Mistake(slip(("tl.store(dv_ptr + at_v,",
+                "tl.store(dv_ptr + rows(head, i * C, T, H, V, C, 0, V_TILE)[0],")),
+            "dO is loaded from this program's columns, and dV stored to the first ones: v0 is missing in the store."),
+        "stores all tiles of dS' in the first rows": Mistake(slip(("memory(head * N + i, v0,",
+                                                                   "memory(head * N + i, 0,")),
+            "A program has the rows v0, v0 + 1, ... of dS'. Stored without v0 they all end up in the first ones."),
         "takes K for V": Mistake(slip(("T, H, V, C, v0, V_TILE)", "T, H, K, C, v0, V_TILE)")),
             "Rows of dO and dV are V numbers long, and K is not V. With K = V nobody would see it."),
         "keeps the upper triangle": Mistake(slip(("row[:, None] >= row[None, :]", "row[:, None] <= row[None, :]")),

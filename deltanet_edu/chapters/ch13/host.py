@@ -89,6 +89,11 @@ exercise(
             "That is exact only if the GPU never waits, or has nothing left to do at the last launch. In between a "
             "kernel may wait for its launch although the host was ahead before.", "eq. 13.6",
             next="Keep two clocks, and move both forward kernel by kernel."),
+        "compares two ends only": Mistake(
+            eager_is(lambda times, launch: max(launch + sum(times), launch * len(times) + times[-1])),
+            "Either the GPU waits for the first launch alone, or it has to wait for the last one. But the last kernel "
+            "for which it waits may also be one in between.", "eq. 13.6",
+            next="Keep two clocks, and move both forward kernel by kernel."),
         "adds up the longer of each pair, and a launch": Mistake(
             eager_is(lambda times, launch: launch + slower_of_the_two(times, launch)),
             "A host that is ahead stays ahead: the time that a long kernel gives it covers several short ones.",
