@@ -100,7 +100,7 @@ check("10.5", logsumexp_kernel)
 # %% [markdown]
 # ## 10.6
 #
-# Sums of the columns of `x`: (T, N). There is one program for every `BT` rows, and `BN` ≥ N, a power of two. The launch fills `o` with zeros before the first program starts. No two programs may get into each other's way: nobody shares an entry, or the hardware does the adding.
+# Sums of the columns of `x`: (T, N). There is one program for every `BT` rows, and `BN` ≥ N, a power of two. The launch fills `o` with zeros before the first program starts. No two programs may get into each other's way: nobody shares an entry (columns dealt out, say), or the hardware does the adding. Any score will do.
 
 # %% tags=["nbval-check-output"]
 @triton.jit
@@ -132,7 +132,7 @@ check("10.7", order)
 # %% [markdown]
 # ## 10.8
 #
-# The scores that a chunk of `C` = 16 tokens needs: $P = s \cdot \mathrm{tril}(Q K^\top)$, the rows of its own chunk only. One program a chunk; the last may be shorter. Row $t$ of `P` belongs to token $t$ and has `C` entries. `K`
+# The scores that a chunk of `C` = 16 tokens needs: $P = s \cdot \mathrm{tril}(Q K^\top)$, of the queries and keys of that chunk. One program a chunk; the last may be shorter. Row $t$ of `P` belongs to token $t$ and has `C` entries, all to be stored. `K`
 # is a power of two, at least 16. Use `tl.dot` with `input_precision="ieee"`, or sums.
 
 # %% tags=["nbval-check-output"]
@@ -149,7 +149,7 @@ picture("10.8", scores_kernel, case=2);
 # %% [markdown]
 # ## 10.9
 #
-# $X = (I + A)^{-1}$ for strictly lower triangular matrices of `n` × `n` numbers, n ≤ 16, one a program. They lie one behind the other. Work with tiles of 16 × 16; a matrix that is filled up with zeros does no harm. Score: 1.00.
+# $X = (I + A)^{-1}$ for strictly lower triangular matrices of `n` × `n` numbers, n ≤ 16, one a program. They lie one behind the other, with rows of `n` numbers. Work with tiles of 16 × 16; a matrix that is filled up with zeros does no harm. Score: 1.00.
 
 # %% tags=["nbval-check-output"]
 @triton.jit
@@ -165,7 +165,7 @@ check("10.9", triangle_kernel)
 # The build: $\mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta)$ of chunks of 64 tokens, from keys and $\beta$, in one kernel, which is the first kernel of DeltaNet. One program a chunk; the last may be shorter. Row $t$ of `UT` belongs to
 # token $t$ and has 64 entries, zeros above the diagonal included. `K` is a power of two, at least 16.
 #
-# Helpers are there for you: `inverse_of_16(A)`, which is what you wrote in 10.9, of a strictly lower triangular tile and to a tile; and these. Use them or not.
+# Helpers are there for you: `inverse_of_16(A)`, which is what you wrote in 10.9, of a strictly lower triangular tile (it masks nothing) and to a tile; and these. Use them or not.
 
 # %%
 show(rows_of_16, store_16, mul)

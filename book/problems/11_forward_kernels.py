@@ -79,7 +79,7 @@ check("11.3", order)
 #
 # The memory after the last token. Somebody found masks tedious and clamps the rows to the last token instead: then no load can leave its tensor. The outputs of such a kernel would even be right. Its memory is not. Repair it.
 #
-# Grid and arguments: `(B * H,)`, `(k, v, UT, S, T, H, K, V, C)`, with the whole $\mathbf{T}$ of each chunk in `UT`, (B, T, H, C).
+# Grid and arguments: `(B * H,)`, `(k, v, UT, S, T, H, K, V, C)`, with the whole $\mathbf{T}$ of each chunk in `UT`, (B, T, H, C), zeros in columns behind the last token.
 
 # %% tags=["nbval-check-output"]
 @triton.jit
@@ -108,7 +108,7 @@ check("11.4", last_memory)
 #
 # Grid and arguments: `(B * N * H,)`, `(k, beta, UT_low, T, H, K, C, LEVELS)`, with $N = \lceil T / C \rceil$ chunks and $C = 2^{\mathtt{LEVELS}}$.
 # Row t of `UT_low` belongs to token t, with all its C entries: zeros on and above the diagonal are stored as well.
-# Two small functions may help; how you divide the work is up to you, and only `inverse_kernel` is checked. Corners in the whole of the tile are enough. On a GPU it pays to have the small ones in a stack of blocks of 16 x 16, as the lesson says.
+# Two small functions may help (delete them if not); how you divide the work is up to you, and only `inverse_kernel` is checked. Corners in the whole of the tile are enough. On a GPU it pays to have the small ones in a stack of blocks of 16 x 16, as the lesson says.
 
 # %% tags=["nbval-check-output"]
 @triton.jit
@@ -167,7 +167,7 @@ check("11.7", output_kernel)
 # ## 11.8
 #
 # Three launches, and all of them right. But `states` and `X` are written and read again, and nobody wants them. So put the outputs where the memory is: *one* kernel after the inverse, that stores `o` and nothing else. Then the function around both
-# (the inverse is yours, of 11.5), which you can call like any form of the package. You choose C and V_TILE, and `num_warps` and `num_stages` of each launch.
+# (the inverse is yours, of 11.5), which you can call like any form of the package. You choose C (two to the LEVELS) and V_TILE, and `num_warps` and `num_stages` of each launch.
 #
 # The check counts bytes, for 150 tokens with K = V = 64: at most twice the least (`q`, `k`, `v`, `beta` and `o` once each) is allowed, and three launches need more.
 

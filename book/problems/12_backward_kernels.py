@@ -54,7 +54,7 @@ check("12.2", order)
 # %% [markdown]
 # ## What the kernels are given
 #
-# `rows(head, first, T, H, D, C, d0, WIDTH)` gives offsets and mask of C tokens in a tensor (B, T, H, D); `memory(number, v0, V, K, V_TILE)` the
+# `rows(head, first, T, H, D, C, d0, WIDTH)` gives offsets and mask of C tokens in a tensor (B, T, H, D); `memory(number, v0, V, K, V_TILE)`, whose `number` comes from `head`, the
 # offsets of a tile in a tensor of memories; `tokens` and `strengths` are for tensors (B, T, H). They are called in your kernel like any function.
 
 # %%
@@ -65,7 +65,7 @@ show(rows, memory, tokens, strengths)
 #
 # The backward sweep as a kernel (eq. 12.1 and 12.2). One program per `V_TILE` rows of the memory and head, from the last chunk to the first. It stores
 # $dS'$ of every chunk, (B, H, N, V, K) (in chapter 11 memories were (B, N, H, V, K)), $dV$, and what is left of $dS$ at the end, the gradient of the first
-# memory. `scale` is the factor on the queries, $O = \mathrm{scale}\,(QS^\top + PX)$, and all that is stored has it in it. Carry $dS$ in float32, and give
+# memory. `scale` is the factor on the queries, $O = \mathrm{scale}\,(QS^\top + PX)$, and all that is stored has it in it; `d_final` comes as it is. Carry $dS$ in float32, and give
 # products operands of the dtype that came in, in which $dS'$ and $dV$ are stored as well.
 #
 # Below the kernel stands how it is launched.
@@ -165,7 +165,7 @@ check("12.6", registers)
 #
 # Three are launches of your kernels. In your method `forward` the name `forward` means the function of this table. What autograd hands to `backward` is never None here, and need not be
 # contiguous. The check compares everything with the float64 recurrence, on ragged lengths, K ≠ V, with a memory that is not empty and a gradient of the last
-# one, and counts what you move.
+# one, and counts what you move (there is no limit).
 
 # %% tags=["nbval-check-output"]
 class DeltaRule(torch.autograd.Function):

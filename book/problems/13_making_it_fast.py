@@ -159,7 +159,7 @@ check("13.7", timeline)
 #
 # A head has a memory of 128 x 128, and each program holds `rows` rows of one memory (the last one what is left of the 128), in
 # one of the P segments of one sequence. It goes through the chunks of 64 tokens of its segment, and each takes `step` µs. A
-# multiprocessor runs one program at a time. Count programs for all P segments, also where the chunks do not suffice for P. A
+# multiprocessor runs one program at a time. Count programs for all P segments, also for those that get no chunk. A
 # sequence has whole chunks but for the last; the longest segment has its P-th part of them, rounded up, and that one decides.
 
 # %% tags=["nbval-check-output"]
@@ -180,7 +180,7 @@ check("13.8", sweep_time)
 #   ordinary one (as if there were 2B sequences); then a launch that hands the memory through the maps, `machine["scan"]` µs a
 #   segment; then a launch and the ordinary sweep.
 #
-# P is a power of two and at most the number of chunks of a sequence. Which (rows, P) is fastest?
+# P is a power of two and at most the number of chunks of a sequence. Which (rows, P) is fastest? (Here no two are equally fast.)
 
 # %%
 H100 = dict(multiprocessors=132, steps={32: 1.2, 64: 1.5, 128: 2.4}, launch=6.0, scan=0.5)
