@@ -34,7 +34,7 @@ class OutOfBounds(RuntimeError):
 
     def __init__(self, message, store, bare="", evidence=None):
         super().__init__(message)
-        self.store, self.evidence = store, evidence            # a store, or else a load; where it goes, in the storage
+        self.store, self.evidence = store, evidence            # a store, or else a load; all places of this access
         self.bare = bare                                         # the kernel's name for the tensor, if there is no mask
 
 
@@ -182,13 +182,13 @@ class Launch:
                 self.touch_memory(memory, offsets[here], itemsize, store, atomic)
         if far.any() and self.memories and not self.hidden:              # nobody's: it would end the process
             memory = min(self.memories.values(), key=lambda m: abs(int(addresses[far][0]) - m.start))
-            self.refuse(memory, addresses[far] - memory.start, store)
+            self.refuse(memory, addresses[far] - memory.start, store, addresses - memory.start)
 
     def touch_memory(self, memory, offsets, itemsize, store, atomic):
         outside = (offsets < 0) | (offsets >= memory.size)
         outside[~outside] = ~memory.inside[offsets[~outside]]
         if outside.any():
-            self.refuse(memory, offsets[outside], store)
+            self.refuse(memory, offsets[outside], store, offsets)
         view = memory.views[0]
         if len(memory.views) > 1:                                     # the same storage twice: as input and output, say
             view = next((v for v in memory.views if np.isin(offsets[:1], v.offsets).all()), view)
@@ -236,7 +236,7 @@ class Launch:
         used = max((i + 1 for i, n in enumerate(self.grid) if n > 1), default=1)
         return index[0] if used == 1 else index[:used]
 
-    def refuse(self, memory, offsets, store):
+    def refuse(self, memory, offsets, store, touched):
         offset = int(offsets[0])
         view = min(memory.views, key=lambda v: np.abs(v.offsets - offset).min() if v.offsets.size else 0)
         end = int(view.offsets.max()) + view.itemsize if view.offsets.size else 0
@@ -250,7 +250,7 @@ class Launch:
         what = f"a {'store to' if store else 'load of'} {view.name}, of shape {view.shape}, goes {where}"
         why = "It has no mask." if self.bare else "A mask is missing or lets too much in, or an offset is wrong."
         said = f"{self.kernel}, program {me}: {what}. {why}"
-        raise OutOfBounds(said, store, view.name if self.bare else "", np.unique(offsets))
+        raise OutOfBounds(said, store, view.name if self.bare else "", np.sort(touched))
 
 
 class Trace(contextlib.AbstractContextManager):

@@ -116,7 +116,7 @@ def of_difference(found, exercise, outcomes, wrong, smallest, mend, of_variants,
         elsewhere = f" Not in the case below, but in this one: {exercise.case_list[infinite[0]].note}."
         note = "" if smallest in infinite else elsewhere
         return "it contains infinity" + (place if not note else ", in some cases"), [
-            "It comes from a division by zero, or from numbers that outgrow their dtype." + note]
+            "It comes from a division by zero, a logarithm of zero, or from numbers that outgrow their dtype." + note]
     if _all_differ(exercise, wrong, found.where) and (said := _factor(pairs)):
         return said[0] + place, said[1]
     nearly = _small(pairs, exercise, outcomes, wrong)
@@ -227,7 +227,7 @@ def _dtype(found, exercise):
 
 
 def _nan(found, exercise):
-    return "it contains NaN", ["NaN comes from 0/0, inf - inf, or the root or logarithm of a negative number."]
+    return "it contains NaN", ["NaN comes from 0/0, 0 · inf, inf - inf, or the root or logarithm of a negative number."]
 
 
 def _infinite(exercise, outcomes, i):

@@ -30,7 +30,8 @@ def of_variants(exercise, outcomes, wrong, loops=True, names=None):
     """
     order = sorted(range(len(wrong)), key=lambda i: not wrong[i])
     launches = getattr(exercise.prepare, "launches", False)              # a kernel is no plain function
-    if launches or not any(bad and outcomes[i].error is None for i, bad in enumerate(wrong)):
+    chooses = getattr(exercise.prepare, "chooses", False)                # of few results, which say little
+    if launches or chooses or not any(bad and outcomes[i].error is None for i, bad in enumerate(wrong)):
         return None
     order.sort(key=lambda i: (not wrong[i], outcomes[i].error is not None))
     found = []

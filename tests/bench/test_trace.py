@@ -155,6 +155,7 @@ def test_whether_there_was_a_mask_at_all():
     assert bare.value.bare == "x"
     with pytest.raises(OutOfBounds, match="A mask is missing or lets too much in") as masked, Trace():
         add(numbers(37), numbers(37), torch.empty(37), MASK_STORE=False)
+    assert masked.value.evidence.tolist() == list(range(4 * 32, 4 * 48, 4))          # all of the tile, in bytes
     assert masked.value.bare == ""
 
 
@@ -163,6 +164,18 @@ def test_a_program_that_reads_what_a_later_one_writes():
         neighbor_kernel[(5,)](numbers(5), 5)
     (race,) = seen.faults
     assert not race.writes and race.programs == (0, 1) and race.index == (1,)
+
+
+def test_a_load_of_what_nobody_has_stored():
+    nothing, x, o = torch.full((37,), torch.nan), numbers(37), torch.empty(37)
+    with Trace() as seen:
+        add(x, nothing, o)
+    assert seen.unfilled == "add_kernel, program 0: y[0] is loaded before anybody has stored it"
+    with Trace() as seen:                                                # NaN that a launch has stored is a result
+        add(x, torch.full((37,), torch.inf), o)
+        add(o, torch.full((37,), -torch.inf), o)
+        add(x, o, x)
+    assert x.isnan().all() and seen.unfilled == ""
 
 
 def test_input_and_output_may_be_one_tensor():

@@ -84,6 +84,9 @@ def add(*pairs):
     ("10.10", changed(tiles.UT_kernel, *[(f"store_16(UT_ptr, c{at}, {j},", f"store_16(UT_ptr, {at[3:] or 0}, {j},")
                                          for at in ("", " + 16", " + 32", " + 48") for j in (0, 16, 32, 48)],
                       inverse_of_16=tiles.inverse_of_16_by_halves), OVERWRITTEN),
+    ("10.5", changed(rows.logsumexp_kernel, ("tl.program_id(0) * x_row", "tl.program_id(0) * B")), OUTSIDE_LOAD),
+    ("10.9", changed(tiles.triangle_kernel, ("(i < n) & (j < n)", "(i < n) | (j < n)")),
+     "masks what is outside both ways only"),
     # not a number, for other reasons than those of a mutant
     ("10.3", changed(rows.write_kernel, ("write, mask=inside", "write * (0 * V / (V - V)), mask=inside")), None),
     ("10.4", changed(rows.softmax_kernel, ("tl.exp(x - tl.max(x, 0))", "tl.exp(x) / tl.exp(tl.max(x, 0))")),

@@ -161,7 +161,7 @@ ANSWERS = {
              "cuts all memories as if they were one": [sweep("B * H * P * 128 // rows")],
              "rounds the chunks of a segment down": [sweep(steps="-(-T // 64) // P")]},
     "13.9": {"right": [lambda *args: list(best_plan(*args))],
-             "doubles sequences and heads for the maps": [planner(maps="sweep(2 * B, 2 * H)")],
+             "makes four times as many programs for the maps": [planner(maps="sweep(2 * B, 2 * H)")],
              "lets a step of the maps take twice as long": [planner(maps="2 * sweep(B, H)")],
              "stops short of one chunk a segment": [planner(sizes="P == 1 or P < chunks")],
              "cuts finer than there are chunks": [planner(sizes="P <= machine['multiprocessors']")],

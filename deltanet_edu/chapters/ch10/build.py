@@ -57,6 +57,16 @@ exercise(
     mutants={
         "leaves β out of the columns": Mistake(halves((BETA_X, "X")),
             "That is (I + A)⁻¹ alone: UT has diag(β) on its right.", "eq. 6.3"),
+        "leaves the blocks below the diagonal at zero": Mistake(
+            UT(*[(f"X{i}{j} * b{j}", f"0 * X{i}{j} * b{j}") for i in range(4) for j in range(i)]),
+            "That is right for 16 tokens. Blocks of 16 correct each other as tokens do.", "eq. 10.8"),
+        "takes the β of the rows in the blocks below the diagonal": Mistake(
+            UT(*[(f"X{i}{j} * b{j}", f"X{i}{j} * b{i}") for i in range(4) for j in range(i)]),
+            "Columns are scaled, also below the diagonal: X_ij by the strengths of block j.", "eq. 6.3"),
+        "gives (I − A) diag(β)": Mistake(
+            halves(("range(6)", "range(0)"), ("tl.where(i == j, 1.0, 0.0)", "tl.where(i == j, 1.0, -A)")),
+            "The inverse of I + A is I − A + A² − ...: that tokens which are corrected correct others is missing.",
+            "eq. 6.4"),
         "forgets β in A": Mistake(halves(("beta[:, None] * mul(k", "mul(k")),
                                   "Row t of A is scaled by β_t.", "eq. 6.2"),
         "scales rows by β": Mistake(halves((BETA_X, "X * beta[:, None]")),

@@ -72,8 +72,8 @@ exercise(
 # -- 10.2 --------------------------------------------------------------------------------------------------------------
 
 def two_vectors(g):
-    sizes = [(1, 1), (7, 2), (16, 1), (37, 1), (37, 2)]
-    return [Case((floats(g, n, step=step), floats(g, n)), f"n = {n}, stride {step}") for n, step in sizes]
+    sizes = [(1, 1, 1), (7, 2, 1), (16, 1, 1), (37, 1, 3), (37, 2, 1)]
+    return [Case((floats(g, n, step=x), floats(g, n, step=y)), f"n = {n}, strides {x} and {y}") for n, x, y in sizes]
 
 
 def add(*pairs):
@@ -95,7 +95,7 @@ exercise(
             "Entries are numbered from 0, so the last is n − 1. With i <= n you touch entry n.", "eq. 10.1"),
         "lets one number too few in": Mistake(add(("i < n", "i < n - 1")),
             "The last entry is n − 1, and it is inside: i < n.", "eq. 10.1"),
-        "steps over numbers as if they lay side by side": Mistake(add((X, "i, mask=inside"), (Y, "i, mask=inside")),
+        "steps within a tile as if numbers lay side by side": Mistake(add((X, "i, mask=inside"), (Y, "i, mask=inside")),
             "Entry i of x lies i · x_stride numbers behind the first. In a column of a matrix that is not i.",
             "eq. 10.2"),
         "steps by the stride within a tile only": Mistake(
@@ -108,6 +108,13 @@ exercise(
             "eq. 10.1"),
         "stores with the stride of x": Mistake(add(("o_ptr + i, x + y", "o_ptr + i * x_stride, x + y")),
             "The entries of o lie side by side: o has no stride among the arguments. x's is for x.", "eq. 10.2"),
+        "uses the stride of y for x": Mistake(add((X, "i * y_stride, mask=inside")),
+            "x and y may lie differently in memory: each has its own stride.", "eq. 10.2"),
+        "stores with the stride of y": Mistake(add(("o_ptr + i, x + y", "o_ptr + i * y_stride, x + y")),
+            "The entries of o lie side by side: o has no stride among the arguments. y's is for y.", "eq. 10.2"),
+        "loads the same tile in each program": Mistake(
+            add((X, "tl.arange(0, B) * x_stride, mask=inside"), (Y, "tl.arange(0, B) * y_stride, mask=inside")),
+            "What is stored goes to the right place, and what is loaded is the first tile each time.", "eq. 10.1"),
         "uses the stride of x for y": Mistake(add((Y, "i * x_stride, mask=inside")),
             "x and y may lie differently in memory: each has its own stride.", "eq. 10.2"),
         "does the same tile in each program": Mistake(add((OWN, "tl.arange(0, B)")),
@@ -184,6 +191,16 @@ exercise(
             write(("write, mask=inside", f"write + tl.load(S_ptr + {AT_S}, mask=inside), mask=inside")),
             "The memory is empty before this write, and S is room for the result: what happens to lie there is NaN "
             "here, and makes NaN of everything. Store β v kᵀ; nothing is loaded from S."),
+        "does the same rows in each program": Mistake(write(("tl.program_id(0) * BV + ", "")),
+            "The first number of the program, tl.program_id(0), says which rows are its own.", "eq. 10.1"),
+        "begins its rows at p, not at p BV": Mistake(write(("tl.program_id(0) * BV", "tl.program_id(0)")),
+            "Program p starts where program p − 1 ends: at row p · BV. Yours overlap.", "eq. 10.1"),
+        "begins its columns at q, not at q BK": Mistake(write(("tl.program_id(1) * BK", "tl.program_id(1)")),
+            "Program q of a row of tiles starts where program q − 1 ends: at column q · BK. Yours overlap.",
+            "eq. 10.1"),
+        "has BV and BK exchanged": Mistake(write(("tl.program_id(0) * BV", "tl.program_id(0) * BK"),
+                                                 ("tl.program_id(1) * BK", "tl.program_id(1) * BV")),
+            "A tile has BV rows and BK columns: rows begin at p · BV, columns at q · BK.", "eq. 10.1"),
         "begins its rows at p times the width of a tile": Mistake(
             write(("tl.program_id(0) * BV", "tl.program_id(0) * BK")),
             "A tile has BV rows and BK columns: the rows of program p begin at p · BV. With BK some are left out.",
@@ -381,8 +398,8 @@ exercise(
         "loses the ones of the diagonal": Mistake(triangle((STEP, "-finished[None, :]")),
             "Row t is e_t minus what the rows above contribute: X − finished, not −finished.", "eq. 10.7"),
         "gives the identity": Mistake(triangle((f"tl.where(i == t, {STEP}", f"tl.where(j == t, {STEP}")),
-            "X has come out as it began. Step t has to change *row* t, and X has to be assigned: "
-            "`X = tl.where(i == t, ..., X)`.", "eq. 10.7"),
+            "Either no step has changed X: step t changes *row* t, `X = tl.where(i == t, ..., X)`. Or X began as "
+            "I + A, and the steps have taken A off again: begin with the identity.", "eq. 10.7"),
         "starts from I − A, and takes the steps as well": Mistake(
             triangle(("tl.where(i == j, 1.0, 0.0)", "tl.where(i == j, 1.0, 0.0) - A")),
             "X is the identity before the first step: the steps themselves bring A in.", "eq. 10.7"),
@@ -411,6 +428,9 @@ exercise(
             triangle(("tl.program_id(0) * n * n + i * n + j", "tl.program_id(0) * 256 + i * 16 + j")),
             "Only your tile is 16 wide. In memory a row has n numbers and a triangle n · n, and the next begins right "
             "behind it.", "eq. 10.2"),
+        "masks what is outside both ways only": Mistake(triangle(("(i < n) & (j < n)", "(i < n) | (j < n)")),
+            "An entry exists if its row exists *and* its column does: `&`. With `|` whatever sticks out on one side "
+            "comes in.", "eq. 10.1"),
         "masks rows only": Mistake(triangle(("(i < n) & (j < n)", "(i < n) & (j < 16)")),
             "The tile sticks out at the right as well: a mask for columns, j < n, is missing.", "eq. 10.1"),
         "masks columns only": Mistake(triangle(("(i < n) & (j < n)", "(i < 16) & (j < n)")),

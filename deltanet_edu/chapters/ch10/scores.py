@@ -12,7 +12,7 @@ from .tiles import scores_kernel
 
 def chunk_of_keys(g):
     sizes = [(1, 16, 1.0), (16, 16, 0.5), (20, 32, 0.25), (35, 16, 2.0)]
-    return [Case((floats(g, T, K, step=1), floats(g, T, 2 * K)[:, :K], scale), f"T = {T}, K = {K}")
+    return [Case((floats(g, T, K + 4)[:, :K], floats(g, T, 2 * K)[:, :K], scale), f"T = {T}, K = {K}")
             for T, K, scale in sizes]
 
 
@@ -42,6 +42,8 @@ exercise(
         "forgets the scale": Mistake(scores(("scale * tl.dot", "tl.dot")), "P = s · tril(QKᵀ): s is missing."),
         "multiplies by the scale twice": Mistake(scores(("scale * tl.dot", "scale * scale * tl.dot")),
                                                  "P = s · tril(QKᵀ): s comes in once."),
+        "scales by 1/√K as well": Mistake(scores((f"scale * {PRODUCT}", f"scale * {PRODUCT} / tl.sqrt(1.0 * K)")),
+                                          "The scale is given, and there is no other: P = s · tril(QKᵀ)."),
         "scales by 1/√K": Mistake(scores((f"scale * {PRODUCT}", f"{PRODUCT} / tl.sqrt(1.0 * K)")),
                                   "The scale is given: P = s · tril(QKᵀ), whatever K is."),
         "uses queries for keys": Mistake(scores((PRODUCT, PRODUCT.replace("(k)", "(q)"))),
@@ -84,6 +86,16 @@ exercise(
         "leaves what is above the diagonal unwritten": Mistake(
             scores(("P, mask=(t < T)[:, None])", "P, mask=(t < T)[:, None] & (row[:, None] >= row[None, :]))")),
             "The entries above the diagonal are zero, and have to be written: nobody else does."),
+        "takes the keys of the first chunk in each program": Mistake(
+            scores(("k_ptr + t[:, None]", "k_ptr + row[:, None]")),
+            "Queries meet the keys of their own chunk: token t for the load of k as well.", "eq. 10.1"),
+        "takes the queries of the first chunk in each program": Mistake(
+            scores(("q_ptr + t[:, None]", "q_ptr + row[:, None]")),
+            "The queries of chunk p begin at token p · C: token t for the load of q as well.", "eq. 10.1"),
+        "takes queries to lie side by side": Mistake(scores(("t[:, None] * q_row", "t[:, None] * K")),
+            "q may be a part of something wider: from row to row it is q_row numbers.", "eq. 10.2"),
+        "takes keys to lie side by side": Mistake(scores(("t[:, None] * k_row", "t[:, None] * K")),
+            "k may be a part of something wider: from row to row it is k_row numbers.", "eq. 10.2"),
         "takes keys to lie as queries do": Mistake(scores(("t[:, None] * k_row", "t[:, None] * q_row")),
             "k has a row stride of its own, k_row.", "eq. 10.2"),
         "multiplies in bfloat16": Mistake(scores((PRODUCT, "tl.dot(q.to(tl.bfloat16), tl.trans(k).to(tl.bfloat16))")),

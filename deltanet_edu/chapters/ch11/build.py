@@ -1,15 +1,14 @@
-"""Exercises 11.5 to 11.7: a forward pass from an empty cell, in stages; the last one, 11.8, stands in whole.py."""
+"""Exercises 11.5 and 11.6: a forward pass from an empty cell, in stages; 11.7 is in outputs.py, 11.8 in whole.py."""
 
 import torch
 import triton
 
 from ...tutor import Mistake, exercise
 from ..kernel_answers import by_chunks, by_sequences, changed, launched
-from .forward import (corner, grow, inverse_kernel, load_rows, load_strengths, memory_kernel, output_kernel,
-                      store_rows)
-from .inputs import UT_low_of, cases, corners, random_memories
+from .forward import corner, grow, inverse_kernel, load_rows, load_strengths, memory_kernel, store_rows
+from .inputs import UT_low_of, cases, corners
 from .other_ways import (inverse_by_corners, inverse_by_substitution, inverse_upside_down, memory_by_rows,
-                         memory_by_tokens, output_by_columns, output_by_value)
+                         memory_by_tokens)
 
 # -- mistakes that every stage can have --------------------------------------------------------------------------------
 
@@ -72,6 +71,21 @@ exercise(
         "gives every chunk the rows of the first": Mistake(inverse_with(("UT_low, first, T", "UT_low, 0, T")),
             "Where a chunk's rows begin must depend on the chunk in the store as well: all programs of a head write "
             "the same rows, and the last one wins.", "eq. 11.2"),
+        "does the first head in each program": Mistake(inverse_with(("head = b * T * H + h", "head = b * T * H")),
+            "(B, T, H, ...): the first token of head h is h rows behind that of head 0. Without h all do head 0."),
+        "stores all heads in the place of the first": Mistake(
+            inverse_with(("UT_ptr + head * C", "UT_ptr + b * T * H * C")),
+            "Each program loads its own head, and stores to head 0: that of head h begins h rows further on."),
+        "takes the strengths of the first head": Mistake(
+            inverse_with(("beta_ptr + head", "beta_ptr + b * T * H")),
+            "β is (B, T, H): the first strength of head h is h numbers behind that of head 0."),
+        "takes the keys of the first chunk": Mistake(
+            inverse_with(("k_ptr + head * K, first", "k_ptr + head * K, 0")), "Chunk n begins at token n C."),
+        "stores the transpose": Mistake(inverse_with(("UT_low, first, T, H", "tl.trans(UT_low), first, T, H")),
+            "Row t belongs to token t: what it stores is its own row of T, below the diagonal.", "eq. 11.5"),
+        "takes the width of a key for that of a row of UT_low": Mistake(
+            inverse_with(("UT_ptr + head * C, UT_low, first, T, H * C", "UT_ptr + head * K, UT_low, first, T, H * K")),
+            "A row of UT_low has C numbers, one of k has K. With C = K nobody would notice."),
         "reads the keys of another head": Mistake(inverse_with(("k_ptr + head * K", "k_ptr + b * T * H * K")),
             "The first key of this program's head is h rows further on. Yours reads head 0 for all of them."),
         "walks from head to head instead of from token to token": Mistake(
@@ -217,6 +231,27 @@ exercise(
             memory_with(("v_ptr + head * V + v0", "v_ptr + head * V"), ("X_ptr + head * V + v0", "X_ptr + head * V")),
             "The program that owns rows v0, v0 + 1, ... of the memory needs those columns of v, and makes those of X.",
             "eq. 11.1"),
+        "takes the keys of the first chunk in each": Mistake(
+            memory_with(("k_ptr + head * K, n * C", "k_ptr + head * K, 0")),
+            "Chunk n begins at token n C, for k as well."),
+        "takes the values of the first chunk in each": Mistake(
+            memory_with(("V + v0, n * C, T, H * V, C, V_TILE)      ", "V + v0, 0, T, H * V, C, V_TILE)      ")),
+            "Chunk n begins at token n C, for v as well."),
+        "takes UT_low of the first chunk in each": Mistake(
+            memory_with(("UT_ptr + head * C, n * C", "UT_ptr + head * C, 0")),
+            "Chunk n begins at token n C, for UT_low as well: it has a row for each token."),
+        "stores the memories of all heads in one place": Mistake(
+            memory_with(("((b * N + n) * H + h)", "((b * N + n) * H)")),
+            "states is (B, N, H, V, K): within a chunk the memory of head h is h memories further on."),
+        "stores the memories of all sequences in one place": Mistake(
+            memory_with(("((b * N + n) * H + h)", "(n * H + h)")),
+            "states is (B, N, H, V, K): a sequence has N · H memories, those of sequence b begin b N H further on."),
+        "stores the memories of all chunks in one place": Mistake(
+            memory_with(("((b * N + n) * H + h)", "(b * N * H + h)")),
+            "states is (B, N, H, V, K): the memory of chunk n is n H memories further on."),
+        "walks from head to head in k": Mistake(
+            memory_with(("k_ptr + head * K, n * C, T, H * K", "k_ptr + head * K, n * C, T, K")),
+            "Tokens of one head lie H rows apart: (B, T, H, K). With stride K the next row is the next head's key."),
         "reads v with the stride of k": Mistake(
             memory_with(("v_ptr + head * V + v0, n * C, T, H * V", "v_ptr + head * K + v0, n * C, T, H * K")),
             "A row of v has V numbers, one of k has K. With K = V nobody would notice."),
@@ -297,95 +332,4 @@ exercise(
            "In the loop: store S, then R_t = V_t − S Kᵀ, then X_t, then S += X_t K. Tokens are columns: (V_TILE, C).",
            "`X_t = tl.dot(R_t, tl.trans(UT_low), R_t * beta[None, :])` and `S = tl.dot(X_t, k, S)`; X is stored as "
            "`tl.trans(X_t)`."),
-)
-
-
-# -- 11.7 --------------------------------------------------------------------------------------------------------------
-
-def launch_output(kernel, q, k, states, X, scale, o):
-    (B, T, H, K), (_, N, _, V, _) = k.shape, states.shape
-    kernel[(B * N * H,)](q, k, states, X, o, scale, T, H, K, V, 16)
-
-
-def output_inputs(g, q, k, v, beta, C):
-    return q, k, *random_memories(g, q, v, C), 0.5
-
-
-def output_with(*replaced):
-    return changed(output_kernel, *replaced)
-
-
-exercise(
-    id="11.7", title="Stage 3: the outputs", kind="code", stars=3, minutes=20, equations=("8.5", "11.4"),
-    reference=output_kernel, alternatives=(output_by_columns, output_by_value),
-    cases=cases(output_inputs), tolerance=2e-5,
-    prepare=launched(launch_output, lambda q, k, states, X, scale: torch.empty_like(X),
-                     parts=(by_sequences, by_chunks(16))),
-    mutants={
-        **tails(output_kernel, "O * scale, n * C, T,", "O * scale, n * C, tl.num_programs(0) // (N * H) * T - b * T,"),
-        "stores every chunk in the place of the first": Mistake(output_with(("O * scale, n * C", "O * scale, 0")),
-            "Each program loads its own chunk, and stores to the first: the outputs of chunk n begin at token n C."),
-        "reads the memory with rows of length V": Mistake(
-            output_with(("tl.arange(0, V)[:, None] * K + tl", "tl.arange(0, V)[:, None] * V + tl")),
-            "A memory is (V, K): its rows have K numbers."),
-        "reads the memory of the first chunk": Mistake(output_with(("(b * N + n) * H + h", "(b * N) * H + h")),
-            "Each chunk has a memory of its own that enters it. Yours reads that of chunk 0.", "eq. 8.5"),
-        "lets tokens see later ones": Mistake(output_with(("row >= col", "row <= col")),
-            "Row t of Q Kᵀ may use columns i ≤ t: the *lower* triangle, if tokens are rows.", "eq. 8.5"),
-        "does not mask at all": Mistake(output_with(("tl.where(row >= col, tl.dot(q, tl.trans(k)), 0.0)",
-                                                     "tl.dot(q, tl.trans(k))")),
-            "Row t of Q Kᵀ may use columns i ≤ t only. Yours reads the whole chunk.", "eq. 8.5"),
-        "hides each token from itself": Mistake(output_with(("row >= col", "row > col")),
-            "A token writes first and reads second: the diagonal belongs to the mask.", "eq. 8.5"),
-        "has readers and writers exchanged": Mistake(output_with(("tl.dot(q, tl.trans(k))", "tl.dot(k, tl.trans(q))")),
-            "Tokens are rows here: row t is who reads, so P = tril(Q Kᵀ). K Qᵀ is for tokens as columns.", "eq. 8.5"),
-        "forgets the scale": Mistake(output_with(("O * scale", "O")), "s stands in front of both terms.", "eq. 8.5"),
-        "scales one term only": Mistake(
-            output_with(("tl.dot(P, X, O)", "tl.dot(P, X, O * scale)"), ("O * scale, n", "O, n")),
-            "s stands in front of the bracket: what the chunk wrote is scaled, too.", "eq. 8.5"),
-        "scales what the chunk has written only": Mistake(
-            output_with(("tl.dot(P, X, O)", "tl.dot(P * scale, X, O)"), ("O * scale, n", "O, n")),
-            "s stands in front of the bracket: what the memory says is scaled, too.", "eq. 8.5"),
-        "transposes P": Mistake(output_with(("tl.dot(P, X, O)", "tl.dot(tl.trans(P), X, O)")),
-            "Row t of P says which writes token t reads: O = P X, with P as it is.", "eq. 8.5"),
-        "takes away what the chunk has written": Mistake(output_with(("tl.dot(P, X, O)", "tl.dot(-P, X, O)")),
-            "O = s (Q Sᵀ + P X): both terms are added.", "eq. 8.5"),
-        "scales twice": Mistake(output_with(("O * scale", "O * scale * scale")), "Scale q, or the sum: one of them.",
-                                "eq. 8.5"),
-        "asks with the keys": Mistake(output_with(("q_ptr + head * K", "k_ptr + head * K")),
-            "The tile of queries is loaded from k."),
-        "asks the memory with keys": Mistake(output_with(("tl.dot(q, tl.trans(S", "tl.dot(k, tl.trans(S")),
-            "The memory is asked with queries: Q Sᵀ.", "eq. 8.5"),
-        "lays memories out by heads first": Mistake(output_with(("(b * N + n) * H + h", "(b * H + h) * N + n")),
-            "states is (B, N, H, V, K): all heads of a chunk, then the next chunk."),
-        "reads the memory of the next chunk": Mistake(
-            output_with(("(b * N + n) * H + h", "(b * N + tl.minimum(n + 1, N - 1)) * H + h")),
-            "What a chunk reads is the memory that *enters* it. What it has written itself comes by P X.", "eq. 8.5"),
-        "reads the memory as (K, V)": Mistake(
-            output_with(("tl.arange(0, V)[:, None] * K + tl.arange(0, K)[None, :]",
-                         "tl.arange(0, V)[:, None] + tl.arange(0, K)[None, :] * V")),
-            "A memory is (V, K): value rows, key columns. Yours is read as if it were transposed."),
-        "rounds the outputs": Mistake(output_with(("O * scale, n", "(O * scale).to(tl.bfloat16).to(tl.float32), n")),
-            "The outputs are stored in the dtype of their tensor, here float32: `store_rows` sees to that."),
-        "scales by 1 over the root of K": Mistake(output_with(("O * scale, n", "O / tl.sqrt(K * 1.0), n")),
-            "The scale is an argument, and need not be 1/√K.", "eq. 8.5"),
-        "lets queries read queries": Mistake(output_with(("tl.trans(k)", "tl.trans(q)")),
-            "P = tril(Q Kᵀ): a query asks what was written under a *key*.", "eq. 8.5"),
-        "forgets the memory": Mistake(output_with(("tl.dot(P, X, O)", "tl.dot(P, X)")),
-            "That is what the chunk itself has written. Q Sᵀ is missing.", "eq. 8.5"),
-        "forgets what the chunk has written": Mistake(output_with(("tl.dot(P, X, O)", "O")),
-            "That is what the memory said before the chunk. P X is missing.", "eq. 8.5"),
-        "rounds the scores": Mistake(output_with(rounded("tl.where(row >= col, tl.dot(q, tl.trans(k)), 0.0)")),
-            "P goes into a product, so on a GPU it is rounded to the dtype of the tiles. Here that is float32: round "
-            "with `.to(q.dtype)`, not to bfloat16 in any case.", "eq. 8.5"),
-        "reads the memory of the chunk before": Mistake(
-            output_with(("(b * N + n) * H + h", "(b * N + tl.maximum(n - 1, 0)) * H + h")),
-            "`states` holds the memory that *enters* a chunk, under that chunk's own number.", "eq. 8.5"),
-        "begins the queries where values would begin": Mistake(
-            output_with(("q_ptr + head * K", "q_ptr + head * V")),
-            "A row of q has K numbers: `q_ptr + head * K`. With K = V nobody would notice."),
-    },
-    hints=("One program per chunk and head. Nothing is carried from chunk to chunk: the memory comes from `states`.",
-           "Load q, k, X and the memory. O = Q Sᵀ + P X with P = tril(Q Kᵀ).",
-           "`P = tl.where(row >= col, tl.dot(q, tl.trans(k)), 0.0)`, `O = tl.dot(P, X, tl.dot(q, tl.trans(S)))`."),
 )

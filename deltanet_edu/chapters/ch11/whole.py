@@ -9,10 +9,11 @@ from ...tutor import Mistake, exercise
 from ..kernel_answers import by_sequences, changed, python_function, watched
 from ..kernel_faults import TRAFFIC
 from .build import (LOAD, MEETS, NEXT, NO_LOAD_MASK, NO_STORE_MASK, NO_STRENGTH_MASK, STORE, launch_inverse,
-                    launch_memory, launch_output, rounded)
+                    launch_memory, rounded)
 from .forward import delta_rule, forward_kernel, inverse_kernel, memory_kernel, output_kernel
 from .inputs import OF_THE_WHOLE, cases, chunks_alike
 from .other_ways import in_one_launch, one_token_a_step
+from .outputs import launch_output
 
 
 def whole(forward=(), inverse=(), launch=(), **helpers):

@@ -82,6 +82,8 @@ exercise(
             "Kernel n begins after n launches, not n − 1: the first one has to be launched as well.", "eq. 13.6"),
         "never lets the GPU wait": Mistake(eager_is(lambda times, launch: launch + sum(times)),
             "That is the graph. In eager mode each kernel waits for its own launch.", "eq. 13.6"),
+        "counts a launch too many": Mistake(eager_is(lambda times, launch: timeline(times, launch)[0] + launch),
+            "The host's clock begins at 0, and the first kernel may begin after one launch, not two.", "eq. 13.6"),
         "counts the launches alone": Mistake(eager_is(lambda times, launch: launch * len(times)),
             "That is when the host is done. The GPU is not.", "eq. 13.6"),
         "takes the later of two ends": Mistake(

@@ -87,7 +87,7 @@ exercise(
             "A segment has a P-th of the chunks, rounded up."),
         "forgets the batch": Mistake(swept(programs=lambda B, H, P, tiles: H * P * tiles),
             "Sequences of a batch are independent: B times as many programs."),
-        "forgets that rows are split": Mistake(swept(programs=lambda B, H, P, tiles: B * H * P),
+        "gives each segment of a head one program": Mistake(swept(programs=lambda B, H, P, tiles: B * H * P),
             "A program holds `rows` rows of the memory. A head has 128, so ⌈128 / rows⌉ programs."),
         "takes rows for programs": Mistake(swept(tiles=lambda rows: rows),
             "`rows` is how many rows of the memory a program holds: more rows, fewer programs."),
@@ -195,6 +195,16 @@ def with_maps(time_of_maps, others=lambda sweep: sweep):
     return time
 
 
+def with_waves(waves):
+    """plan_time with waves counted in another way."""
+    def time(B, H, T, rows, P, machine):
+        step, launch, n = machine["steps"][rows], machine["launch"], machine["multiprocessors"]
+        sweep = swept(waves=waves)
+        whole = launch + sweep(B, H, T, rows, P, step, n)
+        return whole if P == 1 else whole + 2 * launch + sweep(2 * B, H, T, rows, P, step, n) + P * machine["scan"]
+    return time
+
+
 def rows_first(B, H, T, machine):
     """The number of rows that is best uncut, and only then P."""
     best = min(machine["steps"], key=lambda rows: plan_time(B, H, T, rows, 1, machine))
@@ -226,7 +236,16 @@ H100 = dict(multiprocessors=132, steps={32: 1.2, 64: 1.5, 128: 2.4}, launch=6.0,
 QUICK_HOST = dict(multiprocessors=132, steps={32: 12.0, 64: 15.0, 128: 24.0}, launch=2.0, scan=0.25)
 SMALL = dict(multiprocessors=28, steps={32: 2.0, 64: 3.1}, launch=6.0, scan=1.0)
 SLOW_CHAIN = dict(multiprocessors=132, steps={32: 1.2, 64: 1.5, 128: 2.4}, launch=6.0, scan=60.0)
+APART = [                                                                # each tells several ways to go wrong apart
+    (1, 1, 1000, 132, {32: 17.4, 64: 25.1}, 90.0, 0.5), (1, 2, 5000, 8, {16: 8.4, 32: 11.2, 128: 19.9}, 6.0, 60.0),
+    (2, 4, 512, 108, {32: 17.6, 64: 23.7, 128: 33.0}, 6.0, 4.0),
+    (2, 1, 320, 132, {16: 15.7, 32: 27.6, 128: 29.3}, 6.0, 0.5),
+]
 SLOW_HOST = dict(multiprocessors=132, steps={32: 1.2, 64: 1.5, 128: 2.4}, launch=90.0, scan=0.5)
+
+
+def machine(multiprocessors, steps, launch, scan):
+    return dict(multiprocessors=multiprocessors, steps=steps, launch=launch, scan=scan)
 
 
 def plans(g):
@@ -240,17 +259,38 @@ def plans(g):
             case("a slow host", 1, 8, 8192, SLOW_HOST), case("a slow chain", 1, 8, 3000, SLOW_CHAIN),
             case("a slow host, a long text", 1, 8, 65536, SLOW_HOST), case("few heads, a middling text", 1, 6, 3000),
             case("two heads, a middling text", 1, 2, 2048), case("a quick host, eight chunks", 1, 1, 512, QUICK_HOST),
-            case("a quick host, 47 chunks", 1, 2, 3000, QUICK_HOST)]
+            case("a quick host, 47 chunks", 1, 2, 3000, QUICK_HOST),
+            *(case("another machine", B, H, T, machine(*numbers)) for B, H, T, *numbers in APART)]
+
+
+class Choice:
+    """The `prepare` of an exercise that asks for a choice among few: different ways to go wrong may choose the same."""
+
+    as_given = chooses = True                                            # it hands the answer on
+
+    def __call__(self, answer):
+        return answer
 
 
 exercise(
     id="13.9", title="Build, stage 2: a planner", kind="code", stars=3, minutes=30, equations=("13.4",),
     reference=best_plan, sources=(sweep_time, best_plan),
-    alternatives=(best_plan_by_loops, best_plan_by_sorting), cases=plans,
+    alternatives=(best_plan_by_loops, best_plan_by_sorting), cases=plans, prepare=Choice(),
     mutants={
         "never cuts": Mistake(chosen(plan_time, most=lambda T: 1),
-            "With few heads and a long text most of the chip is idle. Cutting costs a second sweep and pays all the "
-            "same.", "eq. 13.4"),
+            "P = 1 comes out in every case. Either no other P is tried, or the search stops too soon, or cutting is "
+            "priced too high: each segment has a P-th of the chunks, in both sweeps.", "eq. 13.4"),
+        "counts a step of the chain too few": Mistake(chosen(priced(scan=lambda P: P - 1)),
+            "`machine[\"scan\"]` is the price of one segment, and the launch goes through the maps of all P of them.",
+            "eq. 13.4"),
+        "counts a launch too many": Mistake(chosen(priced(launches=3)),
+            "Cut, a plan has three launches: maps, chain and sweep."),
+        "rounds the number of chunks down": Mistake(chosen(plan_time, most=lambda T: T // C),
+            "A chunk that is not full is a chunk, and may be a segment: P is at most ⌈T / 64⌉."),
+        "adds a wave that is not there": Mistake(chosen(with_waves(lambda x: math.floor(x) + 1)),
+            "Exactly full is one wave, not two, as in 13.8. `math.ceil`."),
+        "loses the last wave": Mistake(chosen(with_waves(lambda x: max(1, math.floor(x)))),
+            "A wave that is hardly begun takes as long as a full one: round up, as in 13.8."),
         "cuts for nothing": Mistake(chosen(priced(maps=0, launches=0, scan=lambda P: 0)),
             "Segments do not come for free: their maps take a sweep with twice as many programs, and there are two "
             "more launches and the chain through the maps.", "eq. 13.4"),
@@ -291,7 +331,7 @@ exercise(
             next="How many chunks have 3,000 tokens, and which powers of two are not above that?"),
         "stops short of one chunk a segment": Mistake(
             chosen(plan_time, most=lambda T: max(1, math.ceil(T / C) - 1)),
-            "P may be *equal* to the number of chunks: `P <= chunks`, not `P < chunks`.",
+            "P may be *equal* to the number of chunks: `P <= chunks`.",
             next="Which P may a text of eight chunks have?"),
         "stops at 16 segments": Mistake(chosen(plan_time, most=lambda T: min(16, math.ceil(T / C))),
             "P may be any power of two up to the number of chunks."),
@@ -304,7 +344,7 @@ exercise(
         "gives segments first": Mistake(lambda *x: tuple(best_plan(*x))[::-1], "First the rows, then the segments."),
         "gives the time": Mistake(lambda B, H, T, machine: plan_time(B, H, T, *best_plan(B, H, T, machine), machine),
             "Which plan was asked, not how long it takes."),
-        "doubles sequences and heads for the maps": Mistake(
+        "makes four times as many programs for the maps": Mistake(
             chosen(with_maps(lambda B, H, *rest: sweep_time(2 * B, 2 * H, *rest))),
             "b has V rows and M has K, so the sweep for the maps has *twice* as many programs: as if there were 2B "
             "sequences, with H heads as before.", "eq. 13.3"),
