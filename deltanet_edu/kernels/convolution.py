@@ -10,6 +10,8 @@ once and written once. z is computed again in the backward pass. Sums are in flo
 programs add to dw is stored apart and summed afterwards, so that it does not depend on who was first.
 """
 
+import math
+
 import torch
 import triton
 import triton.language as tl
@@ -47,39 +49,57 @@ def weighted(w, seen, SIZE: tl.constexpr):
 
 
 @triton.jit
+def piece_of(c0, y0_ptr, y1_ptr, y2_ptr, W0: tl.constexpr, W1: tl.constexpr, W2: tl.constexpr):
+    """Which of up to three tensors, whose channels lie side by side, has channel c0: it, its first one, its width."""
+    y_ptr, before, width = y0_ptr, 0, W0
+    if y1_ptr is not None:
+        if c0 >= W0:
+            y_ptr, before, width = y1_ptr, W0, W1
+    if y2_ptr is not None:
+        if c0 >= W0 + W1:
+            y_ptr, before, width = y2_ptr, W0 + W1, W2
+    return y_ptr, before, width
+
+
+@triton.jit
 def convolution_kernel(
-    x_ptr, w_ptr, y_ptr,                    # (B, T, D), (SIZE, D); out: (B, T, D); all contiguous
+    x_ptr, w_ptr,                           # (B, T, D), (SIZE, D); all contiguous
+    y0_ptr, y1_ptr, y2_ptr,                 # out: (B, T, W0), and, if D is W0 + W1 or W0 + W1 + W2, two more, or None
     T, D: tl.constexpr, SIZE: tl.constexpr, SILU: tl.constexpr, LENGTH: tl.constexpr, D_TILE: tl.constexpr,
+    W0: tl.constexpr, W1: tl.constexpr, W2: tl.constexpr,
 ):
-    """One program per LENGTH tokens, D_TILE channels and sequence."""
-    first, col = tl.program_id(0) * LENGTH, tl.program_id(1) * D_TILE + tl.arange(0, D_TILE)
-    row = tl.program_id(2).to(tl.int64) * T * D
+    """One program per LENGTH tokens of a sequence and D_TILE channels, all of one piece."""
+    first, col = tl.program_id(0) % tl.cdiv(T, LENGTH) * LENGTH, tl.program_id(1) * D_TILE + tl.arange(0, D_TILE)
+    row = (tl.program_id(0) // tl.cdiv(T, LENGTH)).to(tl.int64) * T
+    y_ptr, before, width = piece_of(tl.program_id(1) * D_TILE, y0_ptr, y1_ptr, y2_ptr, W0, W1, W2)
     w, seen = taps(w_ptr, col, D, SIZE), zeros(SIZE, D_TILE)
     for t in range(first - SIZE + 1, tl.minimum(first + LENGTH, T)):     # the first SIZE - 1 only to be seen
-        at = row + tl.cast(t, tl.int64) * D + col
-        x = tl.load(x_ptr + at, mask=(col < D) & (t >= 0), other=0.0).to(tl.float32)         # (D_TILE,)
+        x = tl.load(x_ptr + (row + t) * D + col, mask=(col < D) & (t >= 0), other=0.0).to(tl.float32)    # (D_TILE,)
         seen = seen[1:] + (x,)
         y = weighted(w, seen, SIZE)
         if SILU:
             y *= tl.sigmoid(y)
-        tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=(col < D) & (t >= first))
+        at_y = (row + t) * width + (col - before)
+        tl.store(y_ptr + at_y, y.to(y0_ptr.dtype.element_ty), mask=(col < D) & (t >= first))
 
 
 @triton.jit
 def convolution_backward_kernel(
-    x_ptr, w_ptr, dy_ptr,                   # as above
+    x_ptr, w_ptr, dy0_ptr, dy1_ptr, dy2_ptr,    # as above
     dx_ptr, dw_parts_ptr,                   # out: (B, T, D); (programs of a channel, SIZE, D) float32
     T, D: tl.constexpr, SIZE: tl.constexpr, SILU: tl.constexpr, LENGTH: tl.constexpr, D_TILE: tl.constexpr,
+    W0: tl.constexpr, W1: tl.constexpr, W2: tl.constexpr,
 ):
     """Both gradients. Programs as above; each goes SIZE - 1 tokens further than its own, for dx of its last ones."""
-    first, col = tl.program_id(0) * LENGTH, tl.program_id(1) * D_TILE + tl.arange(0, D_TILE)
-    row = tl.program_id(2).to(tl.int64) * T * D
-    part, end = tl.program_id(2) * tl.num_programs(0) + tl.program_id(0), tl.minimum(first + LENGTH, T)
+    first, col = tl.program_id(0) % tl.cdiv(T, LENGTH) * LENGTH, tl.program_id(1) * D_TILE + tl.arange(0, D_TILE)
+    row = (tl.program_id(0) // tl.cdiv(T, LENGTH)).to(tl.int64) * T
+    dy_ptr, before, width = piece_of(tl.program_id(1) * D_TILE, dy0_ptr, dy1_ptr, dy2_ptr, W0, W1, W2)
+    part, end = tl.program_id(0), tl.minimum(first + LENGTH, T)
     w, seen, later, dw = taps(w_ptr, col, D, SIZE), zeros(SIZE, D_TILE), zeros(SIZE, D_TILE), zeros(SIZE, D_TILE)
     for t in range(first - SIZE + 1, end + SIZE - 1):
-        at = row + tl.cast(t, tl.int64) * D + col
-        x = tl.load(x_ptr + at, mask=(col < D) & (t >= 0) & (t < T), other=0.0).to(tl.float32)       # (D_TILE,)
-        dz = tl.load(dy_ptr + at, mask=(col < D) & (t >= first) & (t < T), other=0.0).to(tl.float32)
+        in_x, in_dy = (col < D) & (t >= 0) & (t < T), (col < D) & (t >= first) & (t < T)
+        x = tl.load(x_ptr + (row + t) * D + col, mask=in_x, other=0.0).to(tl.float32)                # (D_TILE,)
+        dz = tl.load(dy_ptr + (row + t) * width + (col - before), mask=in_dy, other=0.0).to(tl.float32)
         seen = seen[1:] + (x,)
         if SILU:
             z = weighted(w, seen, SIZE)
@@ -90,20 +110,27 @@ def convolution_backward_kernel(
         for i in tl.static_range(SIZE):
             more = more + (dw[i] + own * seen[i],)
         dw = more
-        before = tl.cast(t - SIZE + 1, tl.int64)
+        earlier = t - SIZE + 1
         dx = weighted(w, later, SIZE).to(dx_ptr.dtype.element_ty)
-        tl.store(dx_ptr + row + before * D + col, dx, mask=(col < D) & (before >= first))
+        tl.store(dx_ptr + (row + earlier) * D + col, dx, mask=(col < D) & (earlier >= first))
     for i in tl.static_range(SIZE):
         tl.store(dw_parts_ptr + (part * SIZE + i) * D + col, dw[i], mask=col < D)
 
 
-def run(x, weight, silu):
-    y = torch.empty_like(x)
+def pieces(x, first, second):
+    """Memory for y: whole, or in two or three pieces, of which these are the widths of all but the last; 0 is none."""
+    D = x.shape[2]
+    widths = [first, second, D - first - second] if second else [first, D - first] if first else [D]
+    return [x.new_empty(*x.shape[:2], width) for width in widths]
+
+
+def run(x, weight, silu, *cuts):
+    y = pieces(x, *cuts)
     launch(convolution_kernel, LENGTH, x, weight, y, silu=silu)
     return y
 
 
-def run_backward(dy, x, weight, silu):
+def run_backward(dy, x, weight, silu, *cuts):
     dx = torch.empty_like(x)
     programs = len(x) * triton.cdiv(x.shape[1], BACK_LENGTH)
     parts = torch.empty(programs, *weight.shape, dtype=torch.float32, device=x.device)
@@ -111,21 +138,29 @@ def run_backward(dy, x, weight, silu):
     return dx, parts.sum(0).to(weight.dtype)
 
 
-def launch(kernel, length, x, weight, *others, silu):
+def launch(kernel, length, x, weight, y, *others, silu):
     B, T, D = x.shape
+    widths = [part.shape[2] for part in y]
+    tile = D_TILE if len(y) == 1 else math.gcd(D_TILE, *widths)
     if B * T * D:
-        grid = (triton.cdiv(T, length), triton.cdiv(D, D_TILE), B)
-        kernel[grid](x, weight, *others, T, D, len(weight), silu, length, D_TILE, num_warps=1)
+        grid, none = (B * triton.cdiv(T, length), triton.cdiv(D, tile)), 3 - len(y)
+        kernel[grid](x, weight, *y, *[None] * none, *others, T, D, len(weight), silu, length, tile,
+                     *widths, *[0] * none, num_warps=1)
 
 
-convolve = function("short_convolution", "Tensor x, Tensor weight, bool silu", run, run_backward,
-                    lambda x, weight, silu: torch.empty_like(x))
+convolve = function("short_convolution", "Tensor x, Tensor weight, bool silu, int first, int second", run, run_backward,
+                    lambda x, weight, silu, *cuts: pieces(x, *cuts), several=True)
 
 
-def short_convolution(x, weight, silu=False):
+def short_convolution(x, weight, silu=False, widths=None):
     """x: (B, T, D), weight: (size, D). Returns y: (B, T, D) in the dtype of x; nothing stands before the first token.
 
-    silu: return SiLU(y). Cost: 2 size B T D FLOPs; B T D numbers are read and as many written, and in the backward pass
+    silu: return SiLU(y).    widths: return y in two or three pieces of so many channels, which together are D, each a
+    tensor of its own. Cost: 2 size B T D FLOPs; B T D numbers are read and as many written, and in the backward pass
     twice as many read.
     """
-    return convolve(x.contiguous(), weight.contiguous(), silu)
+    # Narrow pieces would make narrow programs.
+    whole = widths is None or len(widths) not in (2, 3) or any(width % 32 for width in widths)
+    cuts = (0, 0) if whole else (*widths[:-1], 0)[:2]
+    y = convolve(x.contiguous(), weight.contiguous(), silu, *cuts)
+    return y[0] if widths is None else y[0].split(widths, -1) if whole else tuple(y)

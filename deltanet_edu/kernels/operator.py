@@ -9,7 +9,7 @@ asked for is None; operators cannot return that, and return an empty tensor.
 import torch
 from torch import Tensor
 
-from ..ops.common import once_differentiable
+from ..ops.common import once_differentiable, transformed
 from . import launches
 from .launches import Forward, Kept, Options
 
@@ -36,23 +36,23 @@ def operator(name, signature, run, results):
     return op
 
 
-def function(name, signature, run, run_backward, result):
+def function(name, signature, run, run_backward, result, several=False):
     """f(*inputs) = run(*inputs), a tensor, whose backward pass needs nothing but the inputs: seen in the same two ways.
 
     signature: of the inputs, tensors first. run_backward(dy, *inputs): the gradients of the tensors, dy contiguous.
-    result(*inputs): memory like that of run, which nobody fills.
+    result(*inputs): memory like that of run, which nobody fills. several: run returns a list of tensors, dy is one too.
     """
-    n = signature.count("Tensor")
-    op = torch.library.custom_op(f"deltanet_edu::{name}", run, mutates_args=(), schema=f"({signature}) -> Tensor")
+    n, kind = signature.count("Tensor"), "Tensor[]" if several else "Tensor"
+    op = torch.library.custom_op(f"deltanet_edu::{name}", run, mutates_args=(), schema=f"({signature}) -> {kind}")
     op.register_fake(result)
-    back = operator(f"{name}_backward", f"Tensor dy, {signature}", run_backward,
+    back = operator(f"{name}_backward", f"{kind} dy, {signature}", run_backward,
                     lambda dy, *inputs: [torch.empty_like(x) for x in inputs[:n]])
 
     class Function(torch.autograd.Function):
         @staticmethod
         def forward(ctx, *inputs):
             Function.keep(ctx, inputs)
-            return run(*inputs)
+            return tuple(run(*inputs)) if several else run(*inputs)
 
         @staticmethod
         def keep(ctx, inputs, output=None):
@@ -61,13 +61,15 @@ def function(name, signature, run, run_backward, result):
 
         @staticmethod
         @once_differentiable
-        def backward(ctx, dy):
-            kept, dy = ctx.saved_tensors, dy.contiguous()
-            return *(back if watched(dy, *kept) else run_backward)(dy, *kept, *ctx.others), *[None] * len(ctx.others)
+        def backward(ctx, *dys):
+            kept, dys = ctx.saved_tensors, [dy.contiguous() for dy in dys]
+            gradients = (back if watched(*dys, *kept) else run_backward)(dys if several else dys[0], *kept, *ctx.others)
+            return *gradients, *[None] * len(ctx.others)
 
     def f(*inputs):
         return (op if watched(*inputs[:n]) else Function.apply)(*inputs)
-    op.register_autograd(Function.backward, setup_context=Function.keep)
+    op.register_autograd((lambda ctx, dys: Function.backward(ctx, *dys)) if several else Function.backward,
+                         setup_context=Function.keep)
     f.operator = op
     return f
 
@@ -158,6 +160,8 @@ def by_chunks(*inputs):
     """o and final state of q, k, v, beta, initial, cu_seqlens and Options, either way."""
     if watched(*inputs[:5]):
         return tuple(chunkwise(*inputs)[:2])
+    if not torch.is_grad_enabled() and not transformed():    # a Function would take the time of a launch, for nothing
+        return tuple(launches.run_chunkwise(*inputs)[:2])
     # Normalized, q and k are not among what is saved; these empty views stand for
     # them where second derivatives are refused.
     roots = (inputs[0][:0], inputs[1][:0]) if Options(*inputs[6:]).normalize else (None, None)

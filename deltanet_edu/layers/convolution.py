@@ -23,20 +23,23 @@ class ShortConvolution(nn.Module):
         weight[-1] += 1.0
         self.weight = nn.Parameter(weight)                               # (size, D)  the last row meets the present
 
-    def forward(self, x, cache=None, cu_seqlens=None, silu=False):
+    def forward(self, x, cache=None, cu_seqlens=None, silu=False, widths=None):
         """x: (B, T, D), cache: (B, size - 1, D) or None for zeros. Returns y: (B, T, D) and the next cache.
 
         With cu_seqlens, N sequences are packed in one row, B = 1, and the caches are (N, size - 1, D). silu: y goes
-        through SiLU.
+        through SiLU. widths: y comes in pieces of so many channels.
         """
+        if widths is not None and not self.by_kernel(x, cache, cu_seqlens):
+            y, cache = self(x, cache, cu_seqlens, silu)
+            return y.split(widths, -1), cache
         size, T = len(self.weight), x.shape[1]
         if cu_seqlens is not None:
             y, cache = self.packed(x, cache, cu_seqlens)
             return F.silu(y) if silu else y, cache
-        if cache is None and T >= size and on_kernels(x):
+        if self.by_kernel(x, cache, cu_seqlens):
             from ..kernels.convolution import short_convolution
 
-            return short_convolution(x, self.weight, silu), x[:, T - size + 1:].clone()
+            return short_convolution(x, self.weight, silu, widths), x[:, T - size + 1:].clone()
         if cache is None:
             cache = x.new_zeros(x.shape[0], size - 1, x.shape[2])
         seen = torch.cat([cache.to(x.dtype), x], 1)                      # (B, size - 1 + T, D)
@@ -45,6 +48,9 @@ class ShortConvolution(nn.Module):
         for i, w_i in enumerate(self.weight[1:], start=1):
             y = torch.addcmul(y, w_i, seen[:, i : i + T])                # one pass over memory in place of two
         return F.silu(y) if silu else y, seen[:, T:].clone()             # a view would keep all of `seen` alive
+
+    def by_kernel(self, x, cache, cu_seqlens):
+        return cu_seqlens is None and cache is None and x.shape[1] >= len(self.weight) and on_kernels(x)
 
     def packed(self, x, cache, cu_seqlens):
         """Every sequence gets its cache in front: then a tap that reaches back stays within its own sequence."""

@@ -85,9 +85,11 @@ class FastWeights(Mixer):
         maps = self.activate, self.activate, FEATURE_MAPS[self.value_map]
         if self.conv:
             silu = set(maps) == {F.silu}                                 # then the convolution does it on its way
-            z, conv_cache = self.conv(z, conv_cache, cu_seqlens, silu)
+            z, conv_cache = self.conv(z, conv_cache, cu_seqlens, silu, self.widths)
             maps = (identity, identity, identity) if silu else maps
-        parts = (part.unflatten(-1, (self.heads, -1)) for part in z.split(self.widths, -1))      # (B, T, H, K or V)
+        else:
+            z = z.split(self.widths, -1)
+        parts = (part.unflatten(-1, (self.heads, -1)) for part in z)     # (B, T, H, K or V)
         q, k, v = (f(part) for f, part in zip(maps, parts))
         q, k = self.normalized(q, k)
         o, S = self.rule(x, q, k, v, S, cu_seqlens)                      # (B, T, H, V), (N, H, V, K)

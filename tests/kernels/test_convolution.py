@@ -64,7 +64,28 @@ def test_a_compiler_meets_it_as_one_operator():
     for actual, expected in zip(results(compiled, x, weight),
                                 results(lambda *z: 2 * short_convolution(*z, silu=True), x, weight), strict=True):
         torch.testing.assert_close(actual, expected)
-    torch.library.opcheck(convolve.operator, (x, weight, True))
+    torch.library.opcheck(convolve.operator, (x, weight, True, 0, 0))
+
+
+@pytest.mark.parametrize("widths", [(32, 64, 32), (64, 32), (5, 91)], ids=str)
+def test_pieces_are_what_it_would_be_split_into(widths):
+    g = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(*shape, generator=g).to(DEVICE) for shape in ((2, 40, sum(widths)), (4, sum(widths))))
+
+    def in_pieces(x, weight):
+        y = short_convolution(x, weight, True, widths)
+        assert [z.shape[-1] for z in y] == list(widths)
+        return torch.cat(y, -1)
+    wanted = results(partial(short_convolution, silu=True), x, weight)
+    compiled = torch.compile(in_pieces, fullgraph=True, backend="inductor" if DEVICE == "cuda" else "aot_eager")
+    for form in (in_pieces, compiled):
+        for actual, expected in zip(results(form, x, weight), wanted, strict=True):
+            torch.testing.assert_close(actual, expected)
+    one = [z.detach().requires_grad_() for z in (x, weight)]             # a gradient of one piece alone
+    short_convolution(*one, True, widths)[1].sum().backward()
+    assert one[0].grad[..., : widths[0]].eq(0).all() and one[0].grad[..., widths[0] :].ne(0).any()
+    if widths[0] % 32 == 0:
+        torch.library.opcheck(convolve.operator, (*one, True, *(*widths[:-1], 0)[:2]))
 
 
 def test_it_can_be_differentiated_once():
