@@ -412,7 +412,7 @@ print(parts, "together", sum(parts.values()))
 #
 # There is another way to have fewer. What a chunk writes is known, and nothing fades: the memory before a chunk is the one after it less
 # what was written, $S = S' - X^\top K$. The gradient goes the same way, $dS = dS' + dO^\top Q - dV^\top K$. So where there are enough heads, no
-# wider than 128 and not normalized by the package, and in half precision, the sweeps store one memory for sixteen chunks, and in place of
+# wider than 128 and in half precision, the sweeps store one memory for sixteen chunks, and in place of
 # `gradients_kernel` runs `group_gradients_kernel`, from the same file. Its program begins with the memory that leaves a group of chunks and with its gradient,
 # keeps both in registers, and goes from the newest chunk to the oldest; of the third that is memories, a sixteenth is left, twice as wide
 # for $S$, which is stored in float32 since the others are found from it. The price: chunks of a group wait for each other, and

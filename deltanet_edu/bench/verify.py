@@ -69,6 +69,7 @@ def cases():
                     yield from (Case(row, dtype, K, V, options=options) for options in ((), (("save_states", True),)))
                     if rows()[row].group > 1:                            # enough programs for groups of 4, and of 16
                         yield from (Case(row, dtype, K, V, T, H=40) for T in (300, 1100))
+                        yield Case(row, dtype, K, V, 1100, H=40, options=(("normalize", True),))
     for dtype in dtypes:
         for K, V in ((64, 64), (128, 96)):
             yield from (Case("", dtype, K, V, keys=keys, beta_max=beta, H=2)

@@ -206,8 +206,9 @@ def gradients_kernel(
     if norms_ptr is not None:
         dq = before_norm(dq, q.to(tl.float32), norms_ptr, at, in_range)
     tl.store(dq_ptr + at[:, None] * K + col[None, :], dq.to(dq_ptr.dtype.element_ty), mask=in_tile)
-    minus_E = tl.where(earlier, minus_E, 0.0)
-    dk = tl.dot((minus_E + tl.trans(minus_E)).to(k.dtype), k, dk, input_precision=PRECISION)
+    E = tl.where(earlier, minus_E, 0.0).to(k.dtype)
+    dk = tl.dot(E, k, dk, input_precision=PRECISION)
+    dk = tl.dot(tl.trans(E), k, dk, input_precision=PRECISION)
     dk = tl.dot(tl.where(earlier, 0.0, tl.trans(dP)).to(k.dtype), q, dk, input_precision=PRECISION) * scale
     if norms_ptr is not None:
         dk = before_norm(dk, k.to(tl.float32), norms_ptr, tokens * H + at, in_range)
@@ -218,9 +219,9 @@ def gradients_kernel(
 def group_gradients_kernel(
     q_ptr, k_ptr, beta_ptr, do_ptr,                          # all as in gradients_kernel
     states_ptr, writes_ptr, d_states_ptr, dv_ptr,            # S' of each group, float32; X, dS' of each group, scale dV
-    dq_ptr, dk_ptr, dbeta_ptr,
+    norms_ptr, dq_ptr, dk_ptr, dbeta_ptr,
     cu_seqlens, sequence_of_slot,                            # of groups
-    scale, T, H, q_token, q_head, k_token, k_head,
+    scale, T, H, tokens, q_token, q_head, k_token, k_head,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, PRECISION: tl.constexpr,
     GROUP: tl.constexpr,                                     # chunks of a program
     SIGMOID: tl.constexpr,
@@ -230,7 +231,9 @@ def group_gradients_kernel(
     Of a group the sweeps leave one memory S' and its gradient dS', those after the last chunk, so that little of their
     traffic is left. The others are found on the way, since what a chunk writes is known: S = S' - X^T K, and
     dS = dS' + dO^T Q - dV^T K. S and dS' stay in registers as (K, V), so that, as in forward_sweep, each product has
-    its left operand there or in a tile as it was loaded. Not for q and k that the package has normalized.
+    its left operand there or in a tile as it was loaded. They fill half of the registers, hence the order of what
+    follows: dQ is stored before dK is begun, and a matrix that is needed as it is and transposed, E or dP, is read
+    twice from shared memory.
     """
     width: tl.constexpr = triton.next_power_of_2(K)
     v_width: tl.constexpr = triton.next_power_of_2(V)
@@ -270,27 +273,35 @@ def group_gradients_kernel(
         k_t = tl.trans(k)                                                # (K, C)
         if HALF:
             k_t = where_written(load_tile(k_ptr, i, length, k_token, K, C, width, K < width).T, beta)
+        # -- the memory before the chunk -------------------------------------------------------------------------------
+        minus_S_t = tl.dot(k_t, X, minus_S_t, input_precision=PRECISION)
+        S_t = (-minus_S_t).to(k.dtype)                                                           # (K, V)
         # -- within the chunk ------------------------------------------------------------------------------------------
         E = tl.dot(dV, tl.trans(X), input_precision=PRECISION)                                   # (C, C)
         dbeta = tl.sum(tl.where(earlier | later, 0.0, E), 1) / (beta * beta)
         dbeta *= beta * (1 - beta) if SIGMOID else 1.0
         tl.store(dbeta_ptr + at, dbeta.to(dbeta_ptr.dtype.element_ty), mask=in_range)
-        E_t = tl.dot(X, tl.trans(dV), input_precision=PRECISION)                                 # (C, C)
-        E = tl.where(earlier, E.to(k.dtype), tl.where(later, E_t.to(k.dtype), 0.0))              # E + E^T
+        E = tl.where(earlier, E, 0.0).to(k.dtype)
         dP_t = tl.dot(X, tl.trans(do), input_precision=PRECISION)                                # (C, C)
         dP_t = tl.where(earlier, 0.0, dP_t).to(k.dtype)
-        # -- the memory before the chunk -------------------------------------------------------------------------------
-        minus_S_t = tl.dot(k_t, X, minus_S_t, input_precision=PRECISION)
-        S_t = (-minus_S_t).to(k.dtype)                                                           # (K, V)
         # -- dK (eq. 9.6), dQ (eq. 9.5) --------------------------------------------------------------------------------
-        dk_t = tl.dot(S_t, tl.trans(dV), input_precision=PRECISION)                              # (K, C)
-        dk_t = tl.dot(tl.trans(k), E, dk_t, input_precision=PRECISION) * minus
-        dk_t = tl.dot(dS_t.to(k.dtype), tl.trans(X), dk_t, input_precision=PRECISION)
-        dk_t = tl.dot(tl.trans(q), tl.trans(dP_t), dk_t, input_precision=PRECISION)
-        dk_rows.store([i, 0], tl.trans(dk_t * scale).to(dk_ptr.dtype.element_ty))
         dq_t = tl.dot(S_t, tl.trans(do), input_precision=PRECISION)                              # (K, C)
         dq_t = tl.dot(tl.trans(k), dP_t, dq_t, input_precision=PRECISION)
-        dq_rows.store([i, 0], tl.trans(dq_t * scale).to(dq_ptr.dtype.element_ty))
+        dq = tl.trans(dq_t * scale)                                                              # (C, K)
+        if norms_ptr is not None:                                        # not from q itself, whose tile wgmma reads
+            again = load_tile(q_ptr, i, length, q_token, K, C, width, K < width).to(tl.float32)
+            dq = before_norm(dq, again, norms_ptr, at, in_range)
+        dq_rows.store([i, 0], dq.to(dq_ptr.dtype.element_ty))
+        dk_t = tl.dot(S_t, tl.trans(dV), input_precision=PRECISION)                              # (K, C)
+        dk_t = tl.dot(tl.trans(k), E, dk_t, input_precision=PRECISION)
+        dk_t = tl.dot(tl.trans(k), tl.trans(E), dk_t, input_precision=PRECISION) * minus
+        dk_t = tl.dot(dS_t.to(k.dtype), tl.trans(X), dk_t, input_precision=PRECISION)
+        dk_t = tl.dot(tl.trans(q), tl.trans(dP_t), dk_t, input_precision=PRECISION)
+        dk = tl.trans(dk_t * scale)                                                              # (C, K)
+        if norms_ptr is not None:
+            again = load_tile(k_ptr, i, length, k_token, K, C, width, K < width).to(tl.float32)
+            dk = before_norm(dk, again, norms_ptr, tokens * H + at, in_range)
+        dk_rows.store([i, 0], dk.to(dk_ptr.dtype.element_ty))
         # -- update (eq. 9.4) ------------------------------------------------------------------------------------------
         dS_t = tl.dot(k_t, dV, dS_t * -scale, input_precision=PRECISION) * minus
         dS_t = tl.dot(tl.trans(q), do, dS_t, input_precision=PRECISION)

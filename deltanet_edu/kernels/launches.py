@@ -144,10 +144,12 @@ def segments_of(q, V, C, cu_seqlens, asked):
     return splitting.choose(programs, parts(T, C), width, gpu_of(q).multiprocessors)
 
 
-def cut(q, V, C, cu_seqlens, asked):
-    """The Cut for q."""
+def cut(q, V, C, cu_seqlens, asked, backward=False):
+    """The Cut for q. Nobody having said otherwise, backward passes cut long segments of heads 128 wide once more."""
     B, T = q.shape[:2]
     segments = segments_of(q, V, C, cu_seqlens, asked)
+    if backward and not asked and segments > 1 and configs.width_of(q.shape[3], V) == 128:
+        segments *= 2 if parts(T, C) >= 2 * segments * splitting.LONG else 1
     if segments > 1:
         ends = None if T % (C * segments) == 0 else step(partial(splitting.ends, B, T, segments, C, q.device))
         return Cut(B * segments, T // segments if ends is None else T, ends, B * T, segments)
@@ -158,7 +160,7 @@ def group_of(q, V, pieces, C, normalize):
     """Chunks of a group: as many as the plan says, or fewer, so that every multiprocessor has a program. One answer for
     both passes: what the forward pass keeps, the backward pass reads."""
     group = plan_of(q, V, 0).group
-    if group == 1 or normalize:
+    if group == 1 or normalize and q.dtype == torch.float16:             # for which shared memory is too small
         return 1
     return next((g for g in (group, group // 4)
                  if 10 * pieces.slots(C * g) * q.shape[2] >= 9 * gpu_of(q).multiprocessors), 1)
@@ -268,9 +270,11 @@ def enter_segments(k, v, UT_low, betas, initial, pieces, precision, M=None, fina
 def scan(M, b, first, enters, last, segments, precision, reverse):
     """What enters each segment, and what leaves the last, if `first` enters the first; see `splitting.scan_kernel`."""
     (n, H, V, K), config = b.shape, configs.SCAN
+    # Strips side by side take shared memory, and registers where a product is three.
+    roomy = K <= 128 and gpu_of(b).shared > 160 * 1024 and precision == "tf32"
     launch(splitting.scan_kernel, n // segments * H * parts(V, config.v_tile), config, M_ptr=M, b_ptr=b,
            first_ptr=first, enters_ptr=enters, last_ptr=last, segments=segments, H=H, K=K, V=V, ROWS=config.v_tile,
-           PRECISION=precision, REVERSE=reverse)
+           PRECISION=precision, REVERSE=reverse, AT_ONCE=4 if roomy else 1)
 
 
 def gradient_results(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):
@@ -286,7 +290,7 @@ def run_chunkwise_backward(do, d_final, *others):
     kept, o = Kept(*others[:len(Kept._fields)]), Options(*others[len(Kept._fields):])
     (B, T, H, K), V, C, norms = kept.q.shape, kept.v.shape[3], kept.UT_low.shape[3], kept.norms
     results = dq, dk, dv, dbeta, d_initial = gradient_results(do, d_final, *kept)
-    pieces = cut(kept.q, V, C, kept.cu_seqlens, o.segments)
+    pieces = cut(kept.q, V, C, kept.cu_seqlens, o.segments, backward=kept.states is None)
     plan, initial = plan_of(kept.q, V, pieces.count * H), kept.initial
     slots, owners = pieces.slots(C), pieces.owners(C)
     q, k, v, do = (token_rows(x) for x in (kept.q, kept.k, kept.v, do))
@@ -327,13 +331,13 @@ def run_chunkwise_backward(do, d_final, *others):
         sweep(plan.back, **wanted, FORWARD=False, BACKWARD=True)
     common |= dict(q_ptr=q, k_ptr=k, beta_ptr=kept.beta, do_ptr=do, **left, d_states_ptr=d_states, dv_ptr=dv,
                    dq_ptr=dq, dk_ptr=dk, dbeta_ptr=dbeta, sequence_of_slot=pieces.owners(G * C), **strides(q=q, k=k),
-                   SIGMOID=o.sigmoid)
+                   SIGMOID=o.sigmoid, norms_ptr=norms, tokens=B * T)
     if G > 1:
         launch(backward.group_gradients_kernel, groups * H, plan.groups, **common, GROUP=G)
     else:
         k_tile = min(1 << (K - 1).bit_length(), 128 if norms is None else 256)   # undoing a norm takes whole rows
-        launch(backward.gradients_kernel, groups * H * parts(K, k_tile), plan.gradients, **common, norms_ptr=norms,
-               tokens=B * T, V_TILE=plan.gradients.v_tile, K_TILE=k_tile)
+        launch(backward.gradients_kernel, groups * H * parts(K, k_tile), plan.gradients, **common,
+               V_TILE=plan.gradients.v_tile, K_TILE=k_tile)
     return results
 
 

@@ -21,6 +21,7 @@ from .tiles import at_state
 WORK = 23                        # what a chunk costs in segments, in tenths of a sweep over it; M and b go side by side
 EXTRA = {64: 300, 128: 120, 256: 40}    # by width: chunks that could be swept while the extra launches and the scan run
 SHORTEST = 16                           # chunks: in shorter segments a sweep does not get going
+LONG = 64                               # chunks: of such segments the backward pass takes twice as many
 
 
 def choose(programs, chunks, width, multiprocessors):
@@ -72,29 +73,37 @@ def scan_kernel(
     segments, H,                     # of a sequence; heads
     K: tl.constexpr, V: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
     REVERSE: tl.constexpr,                         # from the last segment to the first, through M^T: gradients
+    AT_ONCE: tl.constexpr,                         # strips of M that are loaded together
 ):
     """One program per sequence, head and ROWS rows of the memory: S <- S M + b, segment by segment. M comes in strips
-    of STEP rows, since all of it would not fit, and so does S as their left operand."""
+    of STEP rows, since all of it would not fit, and so does S as their left operand. Nothing else hides how long a
+    load takes, so several strips are on their way together."""
     TILES: tl.constexpr = (V + ROWS - 1) // ROWS
     width: tl.constexpr = triton.next_power_of_2(K)
     STEP: tl.constexpr = 32 if width > 32 else width
+    STRIPS: tl.constexpr = width // STEP
+    SIDE_BY_SIDE: tl.constexpr = AT_ONCE if STRIPS > AT_ONCE else STRIPS
     program = tl.program_id(0)
     part, h, i_seq = program % TILES, program // TILES % H, (program // (TILES * H)).to(tl.int64)
     at, in_state = at_state(part * ROWS, K, V, ROWS, width)
     row, col = tl.arange(0, STEP)[:, None], tl.arange(0, width)[None, :]
-    strip = tl.arange(0, width // STEP)[None, :, None]
+    strip = tl.arange(0, STRIPS)[None, :, None]
     S = tl.zeros((ROWS, width), tl.float32)                              # (ROWS, K)  registers
     if first_ptr is not None:
         S += tl.load(first_ptr + (i_seq * H + h) * V * K + at, mask=in_state, other=0.0)
     for step in range(0, segments):
         segment = (i_seq * segments + (segments - 1 - step if REVERSE else step)) * H + h
         tl.store(enters_ptr + segment * V * K + at, S, mask=in_state)
-        strips = tl.reshape(S, (ROWS, width // STEP, STEP))
+        strips = tl.reshape(S, (ROWS, STRIPS, STEP))
         S = tl.load(b_ptr + segment * V * K + at, mask=in_state, other=0.0)
-        for n in range(0, width // STEP):
-            i = n * STEP + row
-            at_M = segment * K * K + (col * K + i if REVERSE else i * K + col)
-            M = tl.load(M_ptr + at_M, mask=(i < K) & (col < K), other=0.0)                               # (STEP, K)
-            S = tl.dot(tl.sum(tl.where(strip == n, strips, 0.0), 1), M, S, input_precision=PRECISION)
+        for n0 in range(0, STRIPS, SIDE_BY_SIDE):
+            M = ()
+            for n in tl.static_range(SIDE_BY_SIDE):
+                i = (n0 + n) * STEP + row
+                at_M = segment * K * K + (col * K + i if REVERSE else i * K + col)
+                M += (tl.load(M_ptr + at_M, mask=(i < K) & (col < K), other=0.0),)                       # (STEP, K)
+            for n in tl.static_range(SIDE_BY_SIDE):
+                S_n = tl.sum(tl.where(strip == n0 + n, strips, 0.0), 1)                                  # (ROWS, STEP)
+                S = tl.dot(S_n, M[n], S, input_precision=PRECISION)
     if last_ptr is not None:
         tl.store(last_ptr + (i_seq * H + h) * V * K + at, S, mask=in_state)

@@ -174,15 +174,16 @@ def test_forms_agree_through_the_same_call():
 
 @pytest.mark.parametrize("group, ends, options", [
     (2, None, dict()), (3, [0, 16, 16, 17, 50], dict()),
-    (2, None, dict(sigmoid=True, save_states=True)),
+    (2, None, dict(sigmoid=True, save_states=True)), (2, [0, 16, 16, 17, 50], dict(normalize=True)),
 ], ids=str)
 def test_groups_of_chunks(group, ends, options, monkeypatch):
     """The memories of a group are found from the last. Half precision has groups; float32 says that they are right."""
     plan = configs.FLOAT32[64]
     monkeypatch.setattr(launches, "group_of", lambda *others: group)
     cu_seqlens = torch.tensor(ends, device=DEVICE) if ends else None
-    tensors = inputs(B=1, T=50, H=2, K=16, V=32, sequences=4 if ends else None)
-    asked = {"sigmoid": True} if options else {}
+    tensors = inputs(B=1, T=50, H=2, K=16, V=32, sequences=4 if ends else None,
+                     keys="unnormalized" if "normalize" in options else "unit")
+    asked = {name: True for name in ("normalize", "sigmoid") if name in options}
     with picking(plan._replace(C=16, groups=plan.gradients)):
         compare(run(delta_rule_chunkwise, scale=0.7, cu_seqlens=cu_seqlens, **options), tensors, scale=0.7,
                 tolerance=1e-5, **asked, **(dict(ends=ends) if ends else {}))

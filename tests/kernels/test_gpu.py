@@ -56,6 +56,14 @@ def test_options(dtype, options):
     compare(run(**options), tensors, tolerance=TOLERANCE[dtype], **judge)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("K, V", [(64, 64), (128, 128), (128, 96)])
+def test_groups_of_normalized_keys(dtype, K, V):
+    """Heads enough for groups; in float16 there are none."""
+    tensors = inputs(dtype=dtype, B=2, T=1100, H=40, K=K, V=V, keys="unnormalized")
+    compare(run(normalize=True, scale=K ** -0.5), tensors, tolerance=1e-2, normalize=True, scale=K ** -0.5)
+
+
 @pytest.mark.parametrize("K, V", [(16, 32), (64, 64), (128, 128), (256, 256)])
 def test_recurrent_and_decoding_in_bfloat16(K, V):
     tensors = inputs(dtype=torch.bfloat16, B=2, T=40, H=2, K=K, V=V)

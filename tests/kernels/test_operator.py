@@ -126,6 +126,18 @@ def test_function_transforms_are_refused(f):
             transform(lambda q: f(q, k, v, beta)[0])
 
 
+def test_without_gradients_it_is_the_same_and_transforms_are_refused_as_well():
+    q, k, v, beta, S = small()
+    f = lambda q: delta_rule_chunkwise(q, k, v, beta, initial_state=S)               # noqa: E731
+    expected = f(q.requires_grad_())
+    with torch.no_grad():
+        assert all(torch.equal(a, e) and not a.requires_grad for a, e in zip(f(q), expected))
+        with pytest.raises(RuntimeError, match="functorch"):
+            torch.func.jvp(lambda q: f(q)[0], (q,), (q,))
+        with torch.autograd.forward_ad.dual_level(), pytest.raises(RuntimeError, match="jvp"):
+            f(torch.autograd.forward_ad.make_dual(q, q))
+
+
 @both
 def test_no_tokens(f):
     q, k, v, beta, S = small()
@@ -332,6 +344,26 @@ def automatic(monkeypatch):
     def segments_of(q, V, C, cu_seqlens, asked):
         return asked or splitting.choose(q.shape[0] * q.shape[2], -(-q.shape[1] // C), 64, 132)
     monkeypatch.setattr(launches, "segments_of", segments_of)
+
+
+@pytest.mark.parametrize("long, ways", [(64, [2, 2]), (2, [2, 4])])
+def test_long_segments_are_cut_once_more_on_the_way_back(long, ways, monkeypatch):
+    monkeypatch.setattr(notes, "NOTES", {})
+    monkeypatch.setattr(splitting, "LONG", long)
+    tensors, cuts, cut = inputs(B=1, T=130, H=1, K=80, V=32), [], launches.cut
+
+    def run(**more):
+        return lambda *x: delta_rule_chunkwise(*x[:4], initial_state=x[4], chunk_size=16, **more)
+    whole = everything(run(segments=1), tensors)
+
+    def noted(*args, **options):
+        cuts.append(cut(*args, **options))
+        return cuts[-1]
+    monkeypatch.setattr(launches, "cut", noted)
+    monkeypatch.setattr(launches, "segments_of", lambda q, V, C, cu_seqlens, asked: 2)
+    for a, e in zip(everything(run(), tensors), whole):
+        assert (a - e).norm() <= 2e-6 * e.norm()
+    assert [pieces.segments for pieces in cuts] == ways
 
 
 def test_segments_that_nobody_asked_for(monkeypatch):
