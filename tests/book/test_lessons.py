@@ -1,5 +1,6 @@
 """What every lesson and every problem set keeps to."""
 
+import ast
 import re
 
 import nbformat
@@ -122,6 +123,27 @@ def test_figures_have_words(path):
     )
     for alt in said:
         assert len(alt) >= 60 and alt.endswith("."), f"{alt!r} says too little of a figure"
+
+
+# What figures and their neighbors offer that does not draw.
+SILENT = {"style", "spelled", "to_tf32", "on_tensor_core", "similar_keys"}
+
+
+@each_lesson
+def test_every_cell_that_draws_has_its_picture(path):
+    """A notebook that was made where nothing can be drawn looks whole to all other tests."""
+    notebook, figures = nbformat.read(ROOT / "notebooks" / f"{path.stem}.ipynb", as_version=4), set()
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        found = list(ast.walk(ast.parse(re.sub(r"^(\s*)%", r"\1pass  # %", cell.source, flags=re.M))))
+        figures |= {alias.asname or alias.name for node in found if isinstance(node, ast.ImportFrom)
+                    for alias in node.names if "figures" in f"{node.module}.{alias.name}" or alias.name == "picture"}
+        called = [node.func for node in found if isinstance(node, ast.Call)]
+        drawn = [ast.unparse(f) for f in called if {x.id for x in ast.walk(f) if isinstance(x, ast.Name)} & figures
+                 and ast.unparse(f).split(".")[-1] not in SILENT]
+        assert not drawn or any(map(list, map(pictures, cell.outputs))), (
+            f"notebooks/{path.stem}.ipynb: {', '.join(drawn)} left no picture in cell\n{cell.source}")
 
 
 @pytest.mark.parametrize("path", PROBLEMS, ids=lambda p: p.stem)
