@@ -60,7 +60,7 @@ def compile_all(names, shapes):
     recurrent = [name for name in names if "recurrent" in name]        # the library compiles these for every batch size
     others = [name for name in names if name not in recurrent]         # and these for every number of heads
     alike = [[s for s in short if s[2:] == pair] for pair in sorted({s[2:] for s in short})]
-    jobs = [(others, group) for group in alike if others] + [(recurrent, [s]) for s in short if recurrent]
+    jobs = [([name], group) for group in alike for name in others] + [(recurrent, [s]) for s in short if recurrent]
 
     def run(job):
         try:

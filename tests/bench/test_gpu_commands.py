@@ -208,3 +208,13 @@ def test_what_has_no_kernels_for_a_width_keeps_nobody_else_from_being_compiled_a
     fresh.main(["FlashQLA", "chunkwise"], [(1, 4, 1, 64), (1, 4, 1, 128)])
     assert called == [(1, 64), (1, 128), (2, 128)]
     assert json.loads(capsys.readouterr().out) == {"chunkwise": 1.0, "FlashQLA": 1.0}
+
+
+def test_candidates_are_compiled_side_by_side(monkeypatch):
+    started = []
+    monkeypatch.setattr(fresh, "start", lambda names, shapes, **environment: started.append((names, shapes)))
+    monkeypatch.setattr(fresh, "finish", lambda process: None)
+    assert fresh.compile_all(["ours", "theirs", "recurrent"], [(1, 4096, 4, 64), (2, 100, 4, 64), (1, 512, 8, 64)]) == []
+    four, eight = [(1, 256, 4, 64), (2, 100, 4, 64)], [(1, 256, 8, 64)]
+    assert sorted(started) == sorted([(["ours"], four), (["theirs"], four), (["ours"], eight), (["theirs"], eight),
+                                      *((["recurrent"], [shape]) for shape in four + eight)])
