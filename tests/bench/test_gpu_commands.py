@@ -214,7 +214,8 @@ def test_candidates_are_compiled_side_by_side(monkeypatch):
     started = []
     monkeypatch.setattr(fresh, "start", lambda names, shapes, **environment: started.append((names, shapes)))
     monkeypatch.setattr(fresh, "finish", lambda process: None)
-    assert fresh.compile_all(["ours", "theirs", "recurrent"], [(1, 4096, 4, 64), (2, 100, 4, 64), (1, 512, 8, 64)]) == []
+    shapes = [(1, 4096, 4, 64), (2, 100, 4, 64), (1, 512, 8, 64)]
+    assert fresh.compile_all(["ours", "theirs", "recurrent"], shapes) == []
     four, eight = [(1, 256, 4, 64), (2, 100, 4, 64)], [(1, 256, 8, 64)]
     assert sorted(started) == sorted([(["ours"], four), (["theirs"], four), (["ours"], eight), (["theirs"], eight),
                                       *((["recurrent"], [shape]) for shape in four + eight)])

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from deltanet_edu.chapters.ch03.problems import swept
+from deltanet_edu.chapters.ch03.through_time import swept
 from deltanet_edu.tutor.grading import grade
 from deltanet_edu.tutor.registry import find
 
