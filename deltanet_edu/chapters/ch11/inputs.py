@@ -10,7 +10,7 @@ SHAPES = {                                                               # small
     "one token": (1, 1, 1, 16, 16),
     "one chunk": (1, 16, 1, 16, 16),
     "a tail, K ≠ V": (1, 37, 1, 32, 16),
-    "two heads, a batch of two, a tail, K ≠ V": (2, 20, 2, 32, 64),      # neither of them C, which is 16
+    "two heads, a batch of two, a tail, K ≠ V": (2, 20, 2, 64, 32),      # neither of them C, which is 16
 }
 OF_THE_WHOLE = {                                                         # bytes are counted on the last
     "one token": (1, 1, 1, 16, 16), "a tail, K ≠ V": (1, 20, 1, 16, 32),
