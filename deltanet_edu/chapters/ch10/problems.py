@@ -106,6 +106,11 @@ exercise(
         "compares places in memory with n": Mistake(add(("i < n", "i * x_stride < n")),
             "n says how many *entries* there are, so i is compared with it. How far apart they lie does not matter.",
             "eq. 10.1"),
+        "compares each vector's places in memory with n": Mistake(
+            add((X, "i * x_stride, mask=i * x_stride < n, other=0.0"), (Y, "i * y_stride, mask=i * y_stride < n, "
+                                                                          "other=0.0")),
+            "n says how many *entries* there are, so i is compared with it. How far apart they lie does not matter.",
+            "eq. 10.1"),
         "stores with the stride of x": Mistake(add(("o_ptr + i, x + y", "o_ptr + i * x_stride, x + y")),
             "The entries of o lie side by side: o has no stride among the arguments. x's is for x.", "eq. 10.2"),
         "uses the stride of y for x": Mistake(add((X, "i * y_stride, mask=inside")),
@@ -390,9 +395,10 @@ exercise(
             "Σ_i A_ti r_i is a sum of *rows*: a stands up, a[:, None], and the sum runs over axis 0.", "eq. 10.7"),
         "stops a row too early": Mistake(triangle(("range(1, 16)", "range(1, 15)")),
             "range(1, 15) ends with row 14. The last row is 15.", "eq. 10.7"),
-        "uses rows that are not finished": Mistake(triangle(("range(1, 16)", "range(15, 0, -1)")),
-            "What you have is I − A. Row t needs the rows above it as they are *after* their own steps: t goes up, and "
-            "each step takes its rows from X, which the steps before have changed.", "eq. 10.7"),
+        "gives I − A": Mistake(triangle(("range(1, 16)", "range(15, 0, -1)")),
+            "That is all a row knows if the rows above it count as they were at the start. Row t needs them *after* "
+            "their own steps: t goes up, and each step takes its rows from X, which the steps before have changed.",
+            "eq. 10.7"),
         "changes all rows in every step": Mistake(triangle((f"tl.where(i == t, {STEP}, X)", STEP)),
             "Only row t may change in step t: `tl.where(i == t, ..., X)`.", "eq. 10.7"),
         "loses the ones of the diagonal": Mistake(triangle((STEP, "-finished[None, :]")),

@@ -234,6 +234,8 @@ exercise(
         "passes the gradient of the last memory on": Mistake(slip((", dS, None, None", ", d_final, None, None")),
             "The fifth gradient is that of the memory that *entered*: what is left of dS when the sweep has ended.",
                 "eq. 12.2"),
+        "scales dV once more": Mistake(slip(("dq = gradient", "dv = dv * ctx.scale; dq = gradient")),
+            "dV comes out of the sweep with the scale in it, and so the kernels for dK and dβ want it.", "exercise 12.3"),
         "forgets scale in the sweep": Mistake(slip(("do, d_final, ctx.scale)", "do, d_final, 1.0)")),
             "Every way back begins at dO, and o carries the scale: the sweep needs it as well."),
         "forgets scale for the keys": Mistake(slip(("d_states, ctx.scale, C)", "d_states, 1.0, C)")),

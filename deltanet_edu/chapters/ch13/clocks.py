@@ -161,10 +161,10 @@ exercise(
         "leaves the launch in the time, and the data in the cache": Mistake(by_the_host(wait=True),
             "Two faults are left: the launch is in the time, and after the first call the data comes out of the "
             "cache.", next="`gpu.empty_cache()` before each call, and marks instead of the clock."),
-        "leaves the cache as it is": Mistake(timed(empty=""),
-            "With marks and without an emptied cache: the data comes out of the cache. And while the host prepares the "
-            "next launch, a short kernel lets the GPU wait between the marks.",
-            next="`gpu.empty_cache()` before each call cures both."),
+        "finds its data in the cache": Mistake(timed(empty=""),
+            "The call before has left them there. And while the host prepares the next launch, a short kernel lets the "
+            "GPU wait between the marks.",
+            next="`gpu.empty_cache()` before each call, inside the loop, cures both."),
         "times the emptying as well": Mistake(timed(empty="between"),
             "The cache is emptied between your marks. It takes its time in the same queue."),
         "reads the marks before they have happened": Mistake(timed(wait=False),

@@ -29,6 +29,13 @@ def segment_map(k, v, beta):
     return M, b
 
 
+def erasing_its_own(k, v, beta):
+    b = k.new_zeros(v.shape[1], k.shape[1])
+    for k_t, v_t, beta_t in zip(k, v, beta):
+        b = (b + beta_t * torch.outer(v_t, k_t)) @ householder(k_t, beta_t)
+    return b
+
+
 def map_by_tokens(k, v, beta):
     M, b = eye_like(k), k.new_zeros(v.shape[1], k.shape[1])
     for k_t, v_t, beta_t in zip(k, v, beta):
@@ -70,6 +77,10 @@ exercise(
         "writes the bare values": Mistake(mapped(b=lambda k, v, beta: (beta[:, None] * v).T @ k),
             "That is linear attention: later tokens do not erase what earlier ones have written. U = UT V does.",
             "eq. 13.3"),
+        "lets each token erase its own write": Mistake(
+            mapped(b=erasing_its_own),
+            "b is right if a token first erases, then writes: b ← b (I − β k kᵀ) + β v kᵀ. What it writes, only later "
+            "tokens erase.", "eq. 13.3"),
         "erases and writes as if every token were alone": Mistake(
             mapped(lambda k, v, beta: eye_like(k) - (beta[:, None] * k).T @ k,
                    lambda k, v, beta: (beta[:, None] * v).T @ k),
