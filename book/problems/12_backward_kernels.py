@@ -41,7 +41,8 @@ check("12.1", mib)
 # ## 12.2
 #
 # The backward sweep in PyTorch, for one head, with tokens as columns as in the kernel. `UT_low` is $\mathbf{T}$ below its diagonal. Put the lines in
-# order and give their labels as one string. Two of them do not belong. The lists come out last chunk first.
+# order and give their labels as one string; any order that works counts. Two of them do not belong. The lists
+# come out last chunk first.
 
 # %%
 lines("12.2")
@@ -65,8 +66,8 @@ show(rows, memory, tokens, strengths)
 #
 # The backward sweep as a kernel (eq. 12.1 and 12.2). One program per `V_TILE` rows of the memory and head, from the last chunk to the first. It stores
 # $dS'$ of every chunk, (B, H, N, V, K) (in chapter 11 memories were (B, N, H, V, K)), $dV$, and what is left of $dS$ at the end, the gradient of the first
-# memory. `scale` is the factor on the queries, $O = \mathrm{scale}\,(QS^\top + PX)$, and all that is stored has it in it; `d_final` comes as it is. Carry $dS$ in float32, and give
-# products operands of the dtype that came in, in which $dS'$ and $dV$ are stored as well.
+# memory. `scale` is the factor on the queries, $O = \mathrm{scale}\,(QS^\top + PX)$, and all that is stored has it in it. `d_final` is a gradient already, scale and all:
+# $dS$ begins with it as it comes. Carry $dS$ in float32, and give products operands of the dtype that came in, in which $dS'$ and $dV$ are stored as well.
 #
 # Below the kernel stands how it is launched.
 
@@ -89,8 +90,8 @@ show(launch_sweep)
 # %% [markdown]
 # ## 12.4
 #
-# A kernel for $d\beta$ (eq. 12.3). In the interpreter all its results are right, for every shape. On a GPU they change from run to run. Repair the kernel;
-# how it is launched, and that `dbeta` is zero before, stays as it is.
+# A kernel for $d\beta$ (eq. 12.3). In the interpreter all its results are right, for every shape. On a GPU they are wrong, and otherwise wrong in each
+# run. Repair the kernel (the last bits of a sum may still depend on its order); how it is launched, and that `dbeta` is zero before, stays as it is.
 
 # %%
 show(launch_strengths)
@@ -119,8 +120,9 @@ check("12.4", dbeta_kernel)
 # %% [markdown]
 # ## 12.5
 #
-# The gradient of the keys (eq. 9.5 and 9.6), one program per chunk and head. `states` holds $S$ of each chunk, `d_states` holds $dS'$. $dV$ and $dS'$ come from
-# the sweep and have the scale in them; $dO$ has not. Think of the registers: how many accumulators do you need?
+# The gradient of the keys, one program per chunk and head: $dK = dP^\top Q + X\,dS' - dV\,S - (E + E^\top) K$ with $dP = \mathrm{tril}(dO\,X^\top)$ and
+# $E = \mathrm{stril}(dV X^\top)$ (eq. 9.5 and 9.6). `states` holds $S$ of each chunk, `d_states` holds $dS'$. $dV$ and $dS'$ come from the sweep and have the scale in
+# them; $dO$ has not. How many accumulators do you need? Each takes registers, though the check does not count them.
 
 # %% tags=["nbval-check-output"]
 @triton.jit
@@ -163,9 +165,9 @@ check("12.6", registers)
 # | `gradient_of_keys(dk_kernel, q, k, do, dv, X, states, d_states, scale, C)` | `dk` |
 # | `gradient_of_strengths(dbeta_kernel, beta, dv, X, C)` | `dbeta` |
 #
-# Three are launches of your kernels. In your method `forward` the name `forward` means the function of this table. What autograd hands to `backward` is never None here, and need not be
-# contiguous. The check compares everything with the float64 recurrence, on ragged lengths, K ≠ V, with a memory that is not empty and a gradient of the last
-# one, and counts what you move (there is no limit).
+# Three are launches of your kernels. In your method `forward` the name `forward` means the function of this table. Each call multiplies by its `scale`; `dv`
+# has it in it. What autograd hands to `backward` is never None here, and need not be contiguous. The check compares everything with the float64 recurrence, on
+# ragged lengths, K ≠ V, with a memory that is not empty and a gradient of the last one, and counts what you move (there is no limit).
 
 # %% tags=["nbval-check-output"]
 class DeltaRule(torch.autograd.Function):

@@ -71,7 +71,7 @@ check("13.2", microseconds)
 #
 # Two kernels, or more, are to race on one GPU, which gets slower while it warms up. The function gets a pretended GPU with
 # several kernels, their names, and how many rounds to run, and returns {name: median µs}. `gpu.launch(name)` launches one.
-# Put the lines in order. Two of them do not belong. Give the labels as a string.
+# Put the lines in order; any order that works counts. Two of them do not belong. Give the labels as a string.
 
 # %%
 lines("13.3")
@@ -88,7 +88,7 @@ check("13.3", order)
 # tensor has. Kernels `i` and `i + 1` are to become one. How many bytes does the whole plan move then?
 #
 # The joined kernel reads each of its inputs once. What the first half makes and the second half needs stays on the chip; it is
-# written only if a later kernel reads it or if it is among the tensors that are `wanted` at the end. Each result is read by
+# written only if a kernel after `i + 1` reads it or if it is among the tensors that are `wanted` at the end. Each result is read by
 # some kernel, or wanted.
 
 # %%
@@ -119,8 +119,8 @@ check("13.5", segment_map)
 # ## 13.6
 #
 # The sequence in segments of ⌈T / P⌉ tokens: find the maps, hand the memory from map to map, and only then run the rule inside each
-# segment, from the memory that enters it. (On a GPU the first and the last step run side by side, so no segment may wait for the
-# outputs of another.) T need not be a multiple of P; the last segment may be shorter, and there may be fewer than P. Return the
+# segment, from the memory that enters it. **No segment may wait for what the rule does in another one**: on a GPU the first and the
+# last step run side by side. T need not be a multiple of P; the last segment may be shorter, and there may be fewer than P. Return the
 # outputs, and all memories: the one that came in, and the one that each segment leaves. You may use your `segment_map`, and the
 # package's rule:
 
@@ -141,9 +141,9 @@ check("13.6", in_segments)
 # ## 13.7
 #
 # A pass launches several kernels, one after the other, that take `times` (µs) on the GPU. Each launch keeps the host `launch` µs,
-# and the host does not wait in between. A kernel begins when it has been launched *and* the one before is done. When is the last
-# one done, counted from when the host begins? And when, if all are recorded in a graph that the host starts with a single
-# launch?
+# and the host does not wait in between. A kernel begins when it has been launched *and* the one before is done; the first, launched
+# from 0 on, begins at `launch` (in eq. 13.6 it is number 1). When is the last one done, counted from when the host begins? And
+# when, if all are recorded in a graph that the host starts with a single launch?
 
 # %% tags=["nbval-check-output"]
 def timeline(times, launch):
@@ -194,7 +194,8 @@ check("13.9", best_plan)
 
 # %% [markdown]
 # The package decides in `kernels/splitting.py`, with figures that were measured rather than made up. Where do you agree? (Its
-# tiles come from a table, so only the number of segments is compared. Nothing is checked here.)
+# tiles come from a table, so only the number of segments is compared; `programs` are those of an uncut sweep, two tiles of 64 rows a
+# head. Nothing is checked here.)
 
 # %%
 def compare():

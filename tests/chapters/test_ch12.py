@@ -7,7 +7,7 @@ triton = pytest.importorskip("triton")
 
 from deltanet_edu.chapters.ch12 import forward, inputs, launches, queries, sweep, whole  # noqa: E402
 from deltanet_edu.chapters.ch12.keys import dk_kernel  # noqa: E402
-from deltanet_edu.chapters.ch12.strengths import dbeta_kernel  # noqa: E402
+from deltanet_edu.chapters.ch12.strengths import dbeta_kernel, one_program_for_all_columns  # noqa: E402
 from deltanet_edu.chapters.kernel_answers import changed  # noqa: E402
 from deltanet_edu.ops import delta_rule_recurrent  # noqa: E402
 from deltanet_edu.tutor.registry import find  # noqa: E402
@@ -87,6 +87,13 @@ def test_the_usual_mistakes_are_in_the_catalogue(id):
         assert any(all(word in name for word in words) for name in names), (id, words)
 
 
+def test_gradients_that_lie_otherwise_do_so_in_every_case():
+    """Whoever hands one of them on as it lies, or both, is wrong on all cases, and on the one that is shown."""
+    for case in find("exercise", "12.7").case_list:
+        do, d_final = case.args[5:7]
+        assert not do.is_contiguous() and not d_final.is_contiguous(), case.note
+
+
 def sweep_with(*pairs):
     return changed(sweep.backward_sweep_kernel, *pairs)
 
@@ -97,7 +104,8 @@ def keys_with(*pairs):
 
 ANSWERS = {
     "12.1": {"counts memories and their gradients alone": [4.0], "leaves more than half of it out": [2],
-             "right": [6.0, torch.tensor(6)], "takes four bytes a number": [12]},
+             "right": [6.0, torch.tensor(6)], "takes four bytes a number": [12],
+             "counts all that the launches move": [23.0]},
     "12.2": {"right": ["B F C G E A D", "fbcgaed"], "turns UT over": ["FBCHAED"]},
     "12.3": {
         "keeps the upper triangle": [sweep_with(("row[:, None] >= row[None, :]", "row[None, :] >= row[:, None]"))],
@@ -107,7 +115,11 @@ ANSWERS = {
         "forgets beta": [sweep_with(("dX_t * beta[None, :]", "dX_t * 1.0"))],
         "right": [sweep_with(("i = N - 1 - step", "i = (N - 1) - step"))],
     },
-    "12.4": {"divides by beta once": [changed(dbeta_kernel, ("/ (strength * strength)", "/ tl.abs(strength)"))]},
+    "12.4": {"divides by beta once": [changed(dbeta_kernel, ("/ (strength * strength)", "/ tl.abs(strength)"))],
+             "lets several programs store to the same place": [changed(dbeta_kernel, (
+                 "tl.atomic_add(dbeta_ptr + at, dbeta,", "tl.store(dbeta_ptr + at, 1.0 * dbeta,"))],
+             "lets every program store the sum of all columns": [changed(
+                 one_program_for_all_columns, ("(2) == 0", "(2) < 99"))]},
     "12.5": {"drops the diagonal of dP": [keys_with(("row[:, None] <= row[None, :]", "row[None, :] > row[:, None]"))]},
     "12.6": {"right": [160.0], "answers for the program of the lesson": [192]},
 }

@@ -1,6 +1,7 @@
 """Answers to the exercises of chapter 13, as readers write them; the pretended GPU that they time."""
 
 import math
+import re
 from statistics import median
 
 import pytest
@@ -14,6 +15,9 @@ from deltanet_edu.chapters.ch13.planner import best_plan, sweep_time
 from deltanet_edu.chapters.ch13.problems import chunkwise_plan, moved, moved_when_fused
 from deltanet_edu.chapters.ch13 import segments
 from deltanet_edu.chapters.ch13.segments import in_segments, rule, segment_map
+
+from deltanet_edu.tutor.grading import grade
+from deltanet_edu.tutor.registry import find
 
 from .answers import assert_verdict, cases
 
@@ -79,7 +83,7 @@ def sweep(programs="B * H * P * math.ceil(128 / rows)", steps="math.ceil(math.ce
     return f
 
 
-def planner(maps="sweep(2 * B, H)", sizes="P <= chunks"):
+def planner(maps="sweep(2 * B, H)", sizes="P <= chunks", is_cut="P > 1"):
     """13.9 with another price of the maps, or other sizes."""
     def f(B, H, T, machine):
         chunks, best = math.ceil(T / 64), None
@@ -93,7 +97,7 @@ def planner(maps="sweep(2 * B, H)", sizes="P <= chunks"):
                     return sweep_time(B, H, *rest)
 
                 time = machine["launch"] + sweep(B, H)
-                if P > 1:
+                if eval(is_cut, dict(P=P)):
                     time += eval(maps, dict(sweep=sweep, B=B, H=H)) + 2 * machine["launch"] + P * machine["scan"]
                 if best is None or time < best[0]:
                     best = time, rows, P
@@ -126,12 +130,15 @@ ANSWERS = {
         "leaves the launch in the time": [timer(wait="gpu.synchronize()", empty="gpu.empty_cache(); gpu.synchronize()",
                                                 start="gpu.clock()", end="gpu.clock()",
                                                 said="median(b - a for a, b in marks)")],
+        "leaves the launch between the marks": [timer(empty="gpu.empty_cache(); gpu.synchronize()")],
+        "finds its data in the cache": [timer(warm="gpu.launch(); gpu.synchronize(); gpu.empty_cache()", empty="")],
         "takes the mean": [timer(said="sum(b.time - a.time for a, b in marks) / len(marks)")],
         "reads the marks before they have happened": [timer(last="")],
         "reads the time off": [lambda gpu, calls: gpu.kernel],
         "gives milliseconds": [timer(said="median(b.time - a.time for a, b in marks) / 1000")],
     },
-    "13.3": {"right": ["hcambfdkeg", "C H A M B F D K E G"], "lets one candidate run after the other": ["CHJLBFDKEG"]},
+    "13.3": {"right": ["hcambfdkeg", "C H A M B F D K E G"], "lets one candidate run after the other": ["CHJLBFDKEG"],
+             "reads marks that have not happened": ["CHEAMBFDKG"]},
     "13.4": {"right": [fused], "changes nothing": [lambda plan, i, sizes, wanted: moved(plan, sizes)]},
     "13.5": {"right": [segment()], "gives b transposed": [segment(b="k.T @ (UT @ v)")],
              "leaves the identity out": [segment(M="-(UT @ k).T @ k")],
@@ -165,6 +172,7 @@ ANSWERS = {
              "lets a step of the maps take twice as long": [planner(maps="2 * sweep(B, H)")],
              "stops short of one chunk a segment": [planner(sizes="P == 1 or P < chunks")],
              "cuts finer than there are chunks": [planner(sizes="P <= machine['multiprocessors']")],
+             "charges an uncut plan like a cut one": [planner(is_cut="True")],
              "forgets that M has rows, too": [planner(maps="sweep(B, H)")],
              "gives segments first": [lambda *args: best_plan(*args)[::-1]]},
 }
@@ -173,6 +181,18 @@ ANSWERS = {
 @cases(ANSWERS)
 def test_verdicts(id, answer, name):
     assert_verdict(id, answer, name)
+
+
+def test_the_next_step_asks_of_the_case_that_is_shown():
+    """13.6: lengths of segments, T and P; and where the cache matters, a case in which it does."""
+    exercise = find("exercise", "13.6")
+    asked = {name: re.search(r"T = \d+ and (P = \d+)", mistake.next) for name, mistake in exercise.mutants.items()}
+    for name in filter(asked.get, asked):
+        shown = re.search(r"failing case \((.*)\)", grade(exercise, exercise.mutants[name].answer).text)[1]
+        assert all(part in shown for part in asked[name][0].split(" and ")), (name, shown)
+    exercise = find("exercise", "13.2")
+    said = grade(exercise, exercise.mutants["finds its data in the cache"].answer).text
+    assert "data that fits into the cache" in said and "saved=45" in said
 
 
 def test_the_pretended_gpu_lies_as_a_real_one_does():

@@ -31,6 +31,9 @@ exercise(
                 "S and dS' are 2 MiB each, X and dV 1 MiB each. One of the two small ones is missing.", "eq. 12.4"),
         "gives megabytes": Mistake(6.291456,
                 "In MB, millions of bytes, that is right. A MiB is 1,048,576 bytes.", "eq. 12.4"),
+        "counts all that the launches move": Mistake(23,
+                "So much has all that is moved: inputs, outputs, and what is stored and read again. Asked was what the "
+                "two sweeps store.", "eq. 12.4"),
         "gives bytes": Mistake(6291456, "In bytes that is right. A MiB is 1,048,576 of them.", "eq. 12.4"),
         "gives bytes a token": Mistake(1536,
                 "Each of the 4,096 tokens has so many bytes of it. All of them were asked for, in MiB.", "eq. 12.4"),

@@ -1,12 +1,14 @@
 """Exercise 12.4: the gradient of the write strengths, and a race that the interpreter hides."""
 
+from contextlib import suppress
+
 import torch
 import triton
 import triton.language as tl
 
 from ...tutor import Case, Mistake, exercise
 from ...tutor.cases import smallest_first
-from ..kernel_answers import changed, launched
+from ..kernel_answers import Answers, changed, floor_of
 from .inputs import C, SHAPES, one, swept
 from .launches import launch_strengths, strengths_outputs
 from .tiles import rows, strengths, tokens
@@ -82,24 +84,45 @@ def slip(*replacements):
     return changed(dbeta_kernel, *replacements)
 
 
+STORES = slip((ADD, "tl.store(dbeta_ptr + at, dbeta, mask=there)"))
+STORES_ALL = changed(one_program_for_all_columns, ("(2) == 0", "(2) >= 0"))
+
+
+class Summed(Answers):
+    """As `launched`. Programs that store to one place meet there, whatever they store; what they load tells."""
+
+    def same_slip(self, f, g):
+        return g.answer not in (STORES, STORES_ALL) or self.loads_all(f) == self.loads_all(g)
+
+    def loads_all(self, f):
+        """Whether each of the two programs of a chunk loads all columns."""
+        beta, dv, X, _ = args = strengths_cases(torch.Generator().manual_seed(0))[-1].args
+        with suppress(Exception):
+            f(*args)
+        return f.watched is not None and f.watched.loaded > 1.5 * floor_of(beta, dv, X)
+
+
 exercise(
     id="12.4", title="Right here, wrong there", kind="bug", stars=3, minutes=20, equations=("12.3",),
     reference=dbeta_kernel, alternatives=(one_program_for_all_columns, diagonal_of_a_product), cases=strengths_cases,
-    prepare=launched(launch_strengths, strengths_outputs), tolerance=1e-5,
+    prepare=Summed(launch_strengths, strengths_outputs, None, None), tolerance=1e-5,
     mutants={
         "keeps the race": Mistake(slip((ADD, RACING)),
-            "Two programs of a chunk load dbeta, add to it and store it. The interpreter runs one after the other. "
-            "On a GPU both may load before either stores, and one sum is lost.",
+            "One program of a chunk loads the numbers of dbeta that another one stores. The interpreter runs one "
+            "after the other. On a GPU both may load before either stores, and one sum is lost. A barrier does not "
+            "help: it holds the threads of one program.",
             next="Let the hardware add, `tl.atomic_add`, or let one program add up all columns."),
-        "adds what it has loaded as well": Mistake(slip((ADD,
+        "loads what other programs add to": Mistake(slip((ADD,
                 "tl.atomic_add(dbeta_ptr + at, dbeta + tl.load(dbeta_ptr + at, mask=there), mask=there)")),
-            "tl.atomic_add adds to what is there by itself. What other programs have added, and this one has loaded, "
-            "comes in once more, and how much that is depends on who was first: no load of dbeta is needed."),
-        "lets every program store all that it knows": Mistake(slip((ADD,
-                "tl.store(dbeta_ptr + at, dbeta, mask=there)")),
-            "No load any more, but several programs store to the same place, and the last one wins. If each has its "
-            "own columns only, the sum is lost; if each has all of them, one of them is enough.",
+            "tl.atomic_add adds to what is there by itself: no load of dbeta is needed. What a program finds there "
+            "depends on who was first, and if it is added once more, the sum counts it twice."),
+        "lets several programs store to the same place": Mistake(STORES,
+            "The programs of a chunk, one for each V_TILE columns, store the same C numbers of dbeta, and the last one "
+            "wins. What the others have found in their columns is lost.",
             next="Let the hardware add, `tl.atomic_add`, or let one program add up all columns."),
+        "lets every program store the sum of all columns": Mistake(STORES_ALL,
+            "Each program of a chunk has loaded all columns, so each stores all of the sum, to the same place: one of "
+            "them is enough.", next="Let the program with v0 = 0 do it, and the others nothing."),
         "loads the tail without a mask": Mistake(slip(("dv_ptr + at_X, mask=there, other=0.0", "dv_ptr + at_X")),
             "The last chunk need not be full: without a mask this load goes past the end of dV."),
         "stores the tail without a mask": Mistake(slip((", dbeta, mask=there)", ", dbeta)")),

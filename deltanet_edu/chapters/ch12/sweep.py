@@ -292,7 +292,7 @@ exercise(
             "each.", next="`rows(head, i * C, T, H, V, C, v0, V_TILE)`"),
         "leaves the first chunk out": Mistake(slip(("range(0, N)", "range(0, N - 1)")),
             "Chunk 0 has a gradient, too: the last step of the loop is i = 0. `range(N - 1, 0, -1)` ends with 1.",
-            next="Which values does i take for N = 2?"),
+            next="Which values does i take for N = 1, and for N = 2?"),
         "numbers memories by chunks first": Mistake(slip(("memory(head * N + i,", "memory(i * H + head,")),
             "d_states is (B, H, N, V, K): all chunks of a head, then the next head."),
         "updates dS before it is used": Mistake(slip(("dS_out = dS.to(k.dtype) ", OUTPUTS + "; dS_out = dS.to(k.dtype) "

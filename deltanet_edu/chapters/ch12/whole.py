@@ -170,11 +170,11 @@ def packages(q, k, v, beta, S, do, d_final, scale, C):
 
 def whole_cases(g):
     """Small ones, since seven kernels run in each. Gradients lie as autograd may hand them on:
-    dO with tokens before sequences, that of the last memory column by column."""
+    each column of dO before the next one, and so that of the last memory."""
     made = []
     for *shape, C in ((1, 5, 1, 32, 16, 16), (2, 3, 1, 32, 16, 16), (1, 33, 1, 16, 32, 32)):
         q, k, v, beta, S, do, d_final = one(g, *shape)
-        do, d_final = do.transpose(0, 1).contiguous().transpose(0, 1), d_final.mT.contiguous().mT
+        do, d_final = do.transpose(1, 3).contiguous().transpose(1, 3), d_final.mT.contiguous().mT
         note = "{} sequence{}, T = {}, H = {}, K = {}, V = {}".format(shape[0], "s" * (shape[0] > 1), *shape[1:])
         made.append(Case((q, k, v, beta, S, do, d_final, 0.5, C), note))
     return smallest_first(made)
@@ -205,13 +205,19 @@ exercise(
                 "tl.store(dbeta_ptr + at, tl.load(dbeta_ptr + at, mask=there) + dbeta, mask=there)"))),
             "The kernel of 12.4 as it was: programs load, add and store the same numbers.", "exercise 12.4"),
         "takes dO as it lies": Mistake(slip(("do.contiguous()", "do")),
-            "The launches count on contiguous tensors, and the tokens of this dO lie before its sequences.",
+            "The launches count on contiguous tensors, and this dO lies column by column: all its tokens in the first "
+            "of the V columns, then all in the next.",
             next="`do.contiguous()`, which costs nothing where it is already so."),
         "takes what arrives as it lies": Mistake(
             slip(("do, d_final, C = do.contiguous(), d_final.contiguous(), UT_low", "C = UT_low")),
             "The launches count on contiguous tensors, and autograd hands on whatever the layers above have made: "
-            "here the tokens lie before the sequences.", next="`do.contiguous()`, which costs nothing where it is "
-                                                              "already so."),
+            "here dO lies column by column, and so does d_final.",
+            next="`do.contiguous()` and `d_final.contiguous()`, both: they cost nothing where it is already so."),
+        "makes dO contiguous for the sweep alone": Mistake(
+            slip(("do, d_final, C = do.contiguous(), d_final", "d_final, C = d_final"),
+                 ("UT_low, do, d_final", "UT_low, do.contiguous(), d_final")),
+            "The sweep gets a contiguous dO. The launches for the queries and the keys take dO as well, and count on "
+            "the same.", next="`do = do.contiguous()`, before the first of them."),
         "takes the gradient of the last memory as it lies": Mistake(slip(("d_final.contiguous()", "d_final")),
             "Autograd hands on both gradients as the layers above have made them: here the memory's lies column by "
             "column.", next="`d_final.contiguous()`, which costs nothing where it is already so."),
@@ -222,7 +228,8 @@ exercise(
         "puts zeros in the place of the gradient of the last memory": Mistake(slip(("d_final.contiguous()",
                 "torch.zeros_like(d_final)")),
             "The function has two results, so `backward` gets two gradients, and who uses the last memory sends one. "
-            "Besides, `zeros_like` lies as d_final does, and the launches count on contiguous tensors.", "eq. 12.2"),
+            "Besides, `zeros_like` lies as d_final does, here column by column, and the gradient of S is then made to "
+            "lie so, too.", "eq. 12.2"),
         "ignores the gradient of the outputs": Mistake(slip(("do.contiguous()",
                 "torch.zeros_like(do.contiguous())")),
             "`backward` gets two gradients, in the order of the results: dO, then that of the last memory."),

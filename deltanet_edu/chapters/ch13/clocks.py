@@ -1,5 +1,6 @@
 """Exercises 13.2 and 13.3: a timer and a race, on a GPU that always does the same."""
 
+from contextlib import suppress
 from statistics import mean, median
 
 from ...bench.pretend import EMPTYING, PretendGPU
@@ -137,15 +138,48 @@ def gpus(g):
     def case(note, calls, kernel, **gpu):
         return Case((PretendGPU(kernel, **gpu), calls), f"{note}, {calls} calls")
     return [case("a long kernel, nothing else", 15, 400.0),
-            case("a kernel shorter than its launch", 20, 5.0, launch_time=9.0),
             case("data that fits into the cache", 15, 60.0, saved=45.0),
+            case("a kernel shorter than its launch", 20, 5.0, launch_time=9.0),
             case("one call in four is disturbed", 21, 150.0, every=4),
             case("all of it together", 33, 30.0, launch_time=12.0, saved=20.0, every=5)]
+
+
+class Watched(PretendGPU):
+    """Remembers whether the clock of the host was read."""
+
+    read = False
+
+    def clock(self):
+        self.read = True
+        return super().clock()
+
+
+def reads_the_clock(f):
+    gpu = Watched(30.0)
+    with suppress(Exception):
+        f(gpu, 3)
+    return gpu.read
+
+
+LAUNCH_BY_CLOCK, LAUNCH_BETWEEN_MARKS = by_the_host(empty=True, wait=True), timed(idle=True)
+
+
+class Timer:
+    """The `prepare` of an exercise in which the host's clock and marks may say the same, and one text is of one."""
+
+    as_given = True                                                      # it hands the answer on
+
+    def __call__(self, answer):
+        return answer
+
+    def same_slip(self, f, g):
+        return g not in (LAUNCH_BY_CLOCK, LAUNCH_BETWEEN_MARKS) or reads_the_clock(f) == reads_the_clock(g)
 
 
 exercise(
     id="13.2", title="Find the bug: a clock that lies", kind="bug", stars=3, minutes=25,
     reference=microseconds, alternatives=(waiting_each_time, warmed_up_for_long), cases=gpus, tolerance=1e-6,
+    prepare=Timer(),
     mutants={
         "keeps all four faults": Mistake(by_the_host(warm=False, average=mean),
             "The clock stops before the GPU has begun, the first call compiles, the others find their data in the "
@@ -153,17 +187,22 @@ exercise(
         "stops the clock before the GPU is done": Mistake(by_the_host(),
             "`launch` returns as soon as the call is in the queue. What you measured is how long the host takes to put "
             "it there.", next="Marks in the queue, `gpu.event()`, are set by the GPU itself."),
-        "leaves the launch in the time": Mistake(by_the_host(empty=True, wait=True),
-            "The launch is in the time: with the clock of the host always, and with marks if the queue was empty when "
-            "the first one was set. For a short kernel that is most of it.",
-            next="Marks, and no waiting between the emptying and the first of them: while the cache is emptied, the "
-                 "host can queue mark, launch and mark."),
+        "leaves the launch in the time": Mistake(LAUNCH_BY_CLOCK,
+            "Between your two looks at the host's clock stands the launch, too. For a short kernel that is most of "
+            "the time.",
+            next="Marks, `gpu.event()`, and no waiting before the first of them: while the cache is emptied, the host "
+                 "can queue mark, launch and mark."),
+        "leaves the launch between the marks": Mistake(LAUNCH_BETWEEN_MARKS,
+            "When the GPU comes to your first mark, the queue behind it is empty, and it waits for the launch. For a "
+            "short kernel that is most of the time.",
+            next="No waiting between the emptying and the first mark: while the cache is emptied, the host can queue "
+                 "mark, launch and mark."),
         "leaves the launch in the time, and the data in the cache": Mistake(by_the_host(wait=True),
             "Two faults are left: the launch is in the time, and after the first call the data comes out of the "
             "cache.", next="`gpu.empty_cache()` before each call, and marks instead of the clock."),
         "finds its data in the cache": Mistake(timed(empty=""),
-            "The call before has left them there. And while the host prepares the next launch, a short kernel lets the "
-            "GPU wait between the marks.",
+            "The call before has left them there. Besides, where a kernel is shorter than its launch, the GPU waits "
+            "between the marks: nothing before them keeps it busy.",
             next="`gpu.empty_cache()` before each call, inside the loop, cures both."),
         "times the emptying as well": Mistake(timed(empty="between"),
             "The cache is emptied between your marks. It takes its time in the same queue."),
@@ -177,8 +216,8 @@ exercise(
             "A call in which somebody else got in between says nothing about your kernel, but moves the mean. The "
             "median does not see it."),
         "gives the time of a disturbed call": Mistake(timed(average=lambda times: max(times)),
-            "That is how long a call takes in which somebody else got in between: the longest of all, or a single one "
-            "that was unlucky.", next="The median of all calls."),
+            "So long takes a call in which somebody else got in between, and the longest of all is one.",
+            next="The median of all calls."),
         "divides the time of many calls": Mistake(lambda gpu, calls: many_calls(gpu, calls, empty=True),
             "Twenty calls and one wait: that averages disturbed calls in, and the emptying of the cache is in the time "
             "as well."),
@@ -246,8 +285,7 @@ exercise(
         "times nothing": Mistake("HCAMBFKDEG",
             "Lines F and K set the two marks. The launch, D, must be queued between them."),
         "reads marks that have not happened": Mistake("HCAMBFDKG",
-            "Nobody waits for the marks. Line E belongs after all rounds: before them there is nothing to wait for "
-            "yet."),
+            "Nobody waits for the last marks. Line E belongs after all rounds, when all marks are in the queue."),
     },
     hints=("Before the race: every kernel compiles (H), and every kernel has a list (C).",
            "The rounds are the outer loop, A, and the candidates the inner one, M: so a warmer chip is warmer for all.",

@@ -171,12 +171,13 @@ def chosen(time, rows_of=lambda machine: machine["steps"], most=lambda T: math.c
     return f
 
 
-def priced(maps=2, launches=2, scan=lambda P: P, again=True):
-    """plan_time with some of the price of cutting left out. scan: how many steps the chain through the maps has."""
+def priced(maps=2, launches=2, scan=lambda P: P, again=True, uncut=False):
+    """plan_time with some of the price of cutting left out. scan: how many steps the chain through the maps has;
+    uncut: the same price where nothing is cut."""
     def time(B, H, T, rows, P, machine):
         step, launch, n = machine["steps"][rows], machine["launch"], machine["multiprocessors"]
         sweep = launch + sweep_time(B, H, T, rows, P, step, n)
-        if P == 1:
+        if P == 1 and not uncut:
             return sweep
         first = sweep_time(maps * B, H, T, rows, P, step, n) if maps else 0
         return first + launches * launch + scan(P) * machine["scan"] + sweep * again
@@ -298,8 +299,15 @@ exercise(
             "Before a segment can run, someone must know what enters it: that is a sweep of its own.", "eq. 13.4"),
         "forgets that M has rows, too": Mistake(chosen(priced(maps=1)),
             "The first sweep makes b, with V rows, *and* M, with K: twice as many programs.", "eq. 13.3"),
-        "forgets the additional launches": Mistake(chosen(priced(launches=0)),
-            "Three launches instead of one. On a slow host that decides."),
+        "charges an uncut plan like a cut one": Mistake(chosen(priced(uncut=True)),
+            "With P = 1 there are no maps and no chain: one launch and one sweep. Yours pays three launches, the maps "
+            "and a step of the chain there, too.", next="`if P == 1:` comes before all that."),
+        "charges an uncut plan for the maps": Mistake(
+            chosen(lambda B, H, T, rows, P, machine: plan_time(B, H, T, rows, P, machine) + (P == 1) * sweep_time(
+                2 * B, H, T, rows, P, machine["steps"][rows], machine["multiprocessors"])),
+            "With P = 1 there are no maps to be made: the memory that enters is known. One launch and one sweep."),
+        "charges as many launches for a cut plan as for an uncut one": Mistake(chosen(priced(launches=0)),
+            "Cut there are three launches: maps, chain, sweep. Uncut there is one. On a slow host that decides."),
         "forgets one of the launches": Mistake(chosen(priced(launches=1)),
             "Maps, chain and sweep: three launches, two more than without a cut."),
         "counts one step of the chain, not P": Mistake(chosen(priced(scan=lambda P: 1)),
@@ -337,8 +345,9 @@ exercise(
             "P may be any power of two up to the number of chunks."),
         "leaves a text of one chunk without a plan": Mistake(
             fewer_segments_than_chunks,
-            "Not to cut, P = 1, is always possible, also where there is one chunk, full or not. Yours has nothing to "
-            "choose from then.", next="Which P does your loop try for T = 50?"),
+            "P may be *equal* to the number of chunks, and P = 1 is always possible, also where there is one chunk, "
+            "full or not. Yours has nothing to choose from then.",
+            next="Which P does your loop try for T = 1000, 16 chunks, and for T = 50?"),
         "takes the slowest": Mistake(chosen(lambda *x: -plan_time(*x)),
             "That is the plan that takes longest: `min`, not `max`."),
         "gives segments first": Mistake(lambda *x: tuple(best_plan(*x))[::-1], "First the rows, then the segments."),
