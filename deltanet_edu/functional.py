@@ -14,7 +14,7 @@ from torch import Tensor
 from .checks import (autocast_dtype, can_look, check_input_values, check_inputs, checked_ends, one_of,
                      warn_if_head_first)
 from .ops import delta_rule_chunkwise_by_hand, delta_rule_parallel, delta_rule_recurrent
-from .ops.common import one_by_one, seen_through, unit
+from .ops.common import one_by_one, transformed, unit
 from .ops.own import run_own
 
 __all__ = ["BACKENDS", "FORMS", "choose_backend", "delta_rule", "warmup"]
@@ -216,7 +216,7 @@ def why_not(q):
     """The reason why kernels cannot run on q, here and now; "" if they can."""
     from . import kernels
 
-    if not torch.compiler.is_compiling() and seen_through():
+    if transformed():
         return ("the kernels have neither forward-mode derivatives nor vmap nor the other transforms of torch.func. "
                 'Use backend="torch".')
     return kernels.why_not(q.device, q.dtype)

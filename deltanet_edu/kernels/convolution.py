@@ -159,8 +159,9 @@ def short_convolution(x, weight, silu=False, widths=None):
     tensor of its own. Cost: 2 size B T D FLOPs; B T D numbers are read and as many written, and in the backward pass
     twice as many read.
     """
-    # Narrow pieces would make narrow programs.
-    whole = widths is None or len(widths) not in (2, 3) or any(width % 32 for width in widths)
+    # Narrow pieces would make narrow programs. Split refuses widths that are not those of x.
+    whole = (widths is None or len(widths) not in (2, 3) or any(width % 32 or not width for width in widths)
+             or sum(widths) != x.shape[2])
     cuts = (0, 0) if whole else (*widths[:-1], 0)[:2]
     y = convolve(x.contiguous(), weight.contiguous(), silu, *cuts)
     return y[0] if widths is None else y[0].split(widths, -1) if whole else tuple(y)

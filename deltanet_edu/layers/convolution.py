@@ -30,7 +30,7 @@ class ShortConvolution(nn.Module):
         through SiLU. widths: y comes in pieces of so many channels.
         """
         if widths is not None and not self.by_kernel(x, cache, cu_seqlens):
-            y, cache = self(x, cache, cu_seqlens, silu)
+            y, cache = self.forward(x, cache, cu_seqlens, silu)          # not self(...), whose hooks would run twice
             return y.split(widths, -1), cache
         size, T = len(self.weight), x.shape[1]
         if cu_seqlens is not None:

@@ -87,7 +87,7 @@ def seen_through():
 
     So do torch.func's transforms, forward-mode derivatives and torch.export, to which an autograd.Function is opaque.
     """
-    return torch.compiler.is_exporting() if torch.compiler.is_compiling() else transformed()
+    return transformed() or torch.compiler.is_compiling() and torch.compiler.is_exporting()
 
 
 def vectorized(*gradients):

@@ -212,10 +212,22 @@ def test_what_has_no_kernels_for_a_width_keeps_nobody_else_from_being_compiled_a
 
 def test_candidates_are_compiled_side_by_side(monkeypatch):
     started = []
-    monkeypatch.setattr(fresh, "start", lambda names, shapes, **environment: started.append((names, shapes)))
+    monkeypatch.setattr(fresh, "start", lambda names, shapes, *how, **environment: started.append((names, shapes)))
     monkeypatch.setattr(fresh, "finish", lambda process: None)
     shapes = [(1, 4096, 4, 64), (2, 100, 4, 64), (1, 512, 8, 64)]
-    assert fresh.compile_all(["ours", "theirs", "recurrent"], shapes) == []
+    assert fresh.compile_all(["FlashQLA", "theirs", "recurrent"], shapes) == []
     four, eight = [(1, 256, 4, 64), (2, 100, 4, 64)], [(1, 256, 8, 64)]
-    assert sorted(started) == sorted([(["ours"], four), (["theirs"], four), (["ours"], eight), (["theirs"], eight),
-                                      *((["recurrent"], [shape]) for shape in four + eight)])
+    assert sorted(started) == sorted([(["FlashQLA"], shapes[:2]), (["theirs"], four), (["FlashQLA"], shapes[2:]),
+                                      (["theirs"], eight), *((["recurrent"], [shape]) for shape in four + eight)])
+
+
+def test_what_is_compiled_ahead_is_not_timed(monkeypatch, capsys):
+    """Of two configurations both are run once, as Triton's search would run them to measure them."""
+    from triton import testing
+
+    ran = []
+    monkeypatch.setattr(testing, "do_bench", None)
+    monkeypatch.setattr(delta_rule, "candidates", lambda: ({"theirs": lambda: ran.append(1)}, {}))
+    monkeypatch.setattr(delta_rule, "first_call", lambda f, shape: testing.do_bench(f, quantiles=(0.5, 0.2, 0.8))[1])
+    fresh.main(["theirs"], [(1, 4, 1, 64)], "compile")
+    assert ran == [1] and json.loads(capsys.readouterr().out) == {"theirs": 1.0} and testing.do_bench(lambda: None) == 1

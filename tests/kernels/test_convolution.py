@@ -93,3 +93,19 @@ def test_it_can_be_differentiated_once():
     dx, = torch.autograd.grad((short_convolution(x, torch.ones(4, 2, device=DEVICE)) ** 2).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="differentiat"):
         dx.sum().backward()
+
+
+@pytest.mark.parametrize("kernels", [False, True])
+@pytest.mark.parametrize("T", [2, 9])
+def test_a_hook_runs_once_also_where_pieces_are_asked_for(T, kernels, monkeypatch):
+    monkeypatch.setattr(functional, "compiled_on", lambda device: kernels)
+    layer, ran = ShortConvolution(128).to(DEVICE), []
+    layer.register_forward_hook(lambda *_: ran.append(1))
+    layer(torch.randn(2, T, 128, device=DEVICE), widths=(32, 32, 64))
+    assert ran == [1]
+
+
+@pytest.mark.parametrize("widths", [(32, 32), (64, 64), (64, 64, 64)], ids=str)
+def test_pieces_that_are_not_the_whole_are_refused(widths):
+    with pytest.raises(RuntimeError, match="split"):
+        short_convolution(torch.randn(1, 4, 96, device=DEVICE), torch.randn(4, 96, device=DEVICE), True, widths)

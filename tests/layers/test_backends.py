@@ -114,11 +114,12 @@ TRANSFORMS = {
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_transforms_see_through_a_block_also_where_it_is_compiled(name, compiled, monkeypatch):
+@pytest.mark.parametrize("mixer", [RetNet, DeltaNet])
+def test_transforms_see_through_a_block_also_where_it_is_compiled(mixer, name, compiled, monkeypatch):
     """To forward-mode differentiation an operator is a constant: what it knows nothing of, it leaves out."""
     torch._dynamo.reset()
     monkeypatch.setattr(functional, "compiled_on", lambda device: DEVICE == "cuda")
-    block = Block(8, RetNet(8, 2, conv_size=4), 12).to(DEVICE)
+    block = Block(8, mixer(8, 2, conv_size=4), 12).to(DEVICE)
     x = torch.randn(2, 6, 8, device=DEVICE)
 
     def transform(x):
@@ -127,6 +128,17 @@ def test_transforms_see_through_a_block_also_where_it_is_compiled(name, compiled
     monkeypatch.setattr(functional, "compiled_on", lambda device: True)
     actual = (torch.compile(transform, backend="aot_eager") if compiled else transform)(x)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_compiled_layer_has_a_forward_derivative(monkeypatch):
+    """It was 0, without a word: in a block PyTorch's norm breaks the graph, and the mixer is not compiled with it."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(functional, "compiled_on", lambda device: True)
+    layer, x = DeltaNet(8, 2).to(DEVICE), torch.randn(2, 6, 8, device=DEVICE)
+
+    def derivative(x):
+        return torch.func.jvp(lambda x: layer(x)[0], (x,), (x,))[1]
+    torch.testing.assert_close(torch.compile(derivative, backend="aot_eager")(x), derivative(x))
 
 
 TWO_PROCESSES = """
