@@ -105,13 +105,13 @@ def planner(maps="sweep(2 * B, H)", sizes="P <= chunks", is_cut="P > 1"):
     return f
 
 
-def fused(plan, i, sizes, wanted):
-    """13.4, by names."""
+def fused(plan, i, sizes, wanted, look=99):
+    """13.4, by names. look: how many of the kernels that follow are looked at."""
     (r1, w1), (r2, w2) = plan[i], plan[i + 1]
     rest = plan[:i] + plan[i + 2:]
     bytes_ = sum(sizes[n] for n in {*r1, *r2} - {*w1}) + sum(sizes[n] for n in w2)
     for n in w1:
-        if n in wanted or any(n in r for r, _ in plan[i + 2:]):
+        if n in wanted or any(n in r for r, _ in plan[i + 2:i + 2 + look]):
             bytes_ += sizes[n]
     return bytes_ + sum(sizes[n] for r, w in rest for n in [*r, *w])
 
@@ -139,7 +139,9 @@ ANSWERS = {
     },
     "13.3": {"right": ["hcambfdkeg", "C H A M B F D K E G"], "lets one candidate run after the other": ["CHJLBFDKEG"],
              "reads marks that have not happened": ["CHEAMBFDKG"]},
-    "13.4": {"right": [fused], "changes nothing": [lambda plan, i, sizes, wanted: moved(plan, sizes)]},
+    "13.4": {"right": [fused],
+             "looks at one more kernel only": [lambda *args: fused(*args, look=1)],
+             "changes nothing": [lambda plan, i, sizes, wanted: moved(plan, sizes)]},
     "13.5": {"right": [segment()], "gives b transposed": [segment(b="k.T @ (UT @ v)")],
              "leaves the identity out": [segment(M="-(UT @ k).T @ k")],
              "multiplies the tokens in the wrong order": [
@@ -158,8 +160,12 @@ ANSWERS = {
              "launches a graph for free": [eager(graph="sum(times)")],
              "lets a graph begin before its launch": [eager(graph="max(launch, sum(times))")],
              "lets a kernel run while it is launched": [eager("end = max(end + t, host)")],
+             "lets the kernels of a graph run side by side": [eager(graph="launch + max(times)")],
+             "takes the latest of all kernels, each by itself": [eager("end = max(end, host + t)")],
              "adds up the longer of each pair": [eager("end += max(t, launch)")]},
     "13.8": {"right": [sweep(), sweep("B * H * P * -(-128 // rows)", "-(-(-(-T // 64)) // P)")],
+             "runs one sequence after the other": [sweep("H * P * math.ceil(128 / rows)",
+                                                         "B * -(-(-(-T // 64)) // P)")],
              "allows a part of a wave": [sweep(waves="float")],
              "allows a part of a wave after the first": [sweep(waves="lambda x: max(1.0, x)")],
              "adds segments to programs": [sweep("B * H * math.ceil(128 / rows) + P")],

@@ -6,7 +6,8 @@ exercise(
     id="12.1", title="What the sweeps leave", kind="predict", stars=1, minutes=5, equations=("12.4",), reference=6,
     mutants={
         "counts memories and their gradients alone": Mistake(4,
-                "That is S and dS'. X and dV, a row of V numbers a token each, are left for the gradients too.",
+                "So much have S and dS', one of each for every 64 tokens. X and dV, a row of V numbers a token each, "
+                "are left for the gradients too.",
                     "eq. 12.4"),
         "leaves more than half of it out": Mistake(2,
                 "So much have S alone, dS' alone, or X and dV together. The sweeps leave all four.", "eq. 12.4"),
@@ -14,7 +15,8 @@ exercise(
                 "So much have X alone or dV alone, or two tiles of C × C a chunk. A memory is 128 × 128, one for each "
                 "chunk, and there are two kinds.", "eq. 12.4"),
         "counts memories and their gradients alone, in float32": Mistake(8,
-                "S and dS' alone, with four bytes a number. Stored numbers have two, and X and dV are left as well.",
+                "So much have S and dS' alone with four bytes a number, or all four if X and dV have four. Every "
+                "stored number has two.",
                 "eq. 12.4"),
         "counts memories and their gradients alone, one for every token": Mistake(256,
                 "One memory a *chunk* of 64 tokens, not one a token. And X and dV are left as well.", "eq. 12.4"),
@@ -31,6 +33,9 @@ exercise(
                 "S and dS' are 2 MiB each, X and dV 1 MiB each. One of the two small ones is missing.", "eq. 12.4"),
         "gives megabytes": Mistake(6.291456,
                 "In MB, millions of bytes, that is right. A MiB is 1,048,576 bytes.", "eq. 12.4"),
+        "counts a memory more than there are chunks": Mistake(6.0625,
+                "64 chunks have 65 ends, but S is stored where a chunk begins, and dS' where it ends: 64 of each.",
+                "eq. 12.4"),
         "counts all that the launches move": Mistake(23,
                 "So much has all that is moved: inputs, outputs, and what is stored and read again. Asked was what the "
                 "two sweeps store.", "eq. 12.4"),
@@ -77,7 +82,13 @@ exercise(
         "gives bytes": Mistake(163840,
                 "So many bytes there are, for all threads. Registers of one thread were asked for, of four bytes "
                 "each."),
-        "gives a thread's bytes": Mistake(640, "So many bytes a thread holds. A register has four of them."),
+        "counts a thread's bytes": Mistake(640,
+                "So many bytes a thread holds, and a register has four of them. So much would also come of dP and E "
+                "with 256 × 256 numbers: they compare tokens with tokens, 64 × 64."),
+        "counts what is left": Mistake(95, "That is what the four leave of the 255. Asked was what they take."),
+        "adds the tiles of q and k": Mistake(288,
+                "Two more tiles of 64 × 256 would take 128 more. Those of q and k lie in shared memory, in two bytes a "
+                "number, and only the four accumulators were asked for."),
         "divides by the threads of a warp": Mistake(1280,
                 "40,960 numbers over 32 threads, which is one warp. Eight warps have 256."),
         "takes all four for accumulators of 64 × 256": Mistake(256,

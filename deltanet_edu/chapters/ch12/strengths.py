@@ -136,6 +136,25 @@ exercise(
         "adds all columns in every program": Mistake(
             changed(one_program_for_all_columns, ("(2) == 0", "(2) >= 0"), ("tl.store(", "tl.atomic_add(")),
             "Every program of a chunk has all columns, and all of them add: the sum comes out once for each."),
+        "adds all columns from its own on": Mistake(
+            changed(one_program_for_all_columns, ("(2) == 0", "(2) >= 0"), ("tl.store(", "tl.atomic_add("),
+                    ("range(0, V", "range(tl.program_id(2) * V_TILE, V")),
+            "Every program of a chunk adds the columns from its v0 to the last: the later ones come in several times.",
+            next="One program with a loop, or all of them without."),
+        "keeps the last columns only": Mistake(
+            changed(one_program_for_all_columns, ("dbeta += tl.sum", "dbeta = tl.sum")),
+            "What is left is the sum over the last V_TILE columns. Often a loop over tiles has `=` in the place of "
+            "`+=`."),
+        "stores where another program adds": Mistake(slip((ADD,
+                "tl.store(dbeta_ptr + at, dbeta, mask=there & (v0 == 0))\n    "
+                "tl.atomic_add(dbeta_ptr + at, dbeta, mask=there & (v0 > 0))")),
+            "One program of a chunk stores to the numbers to which another adds. If it comes last, it wipes out what "
+            "was added: dbeta is zero before, so all can add."),
+        "multiplies the sums": Mistake(slip(("tl.sum(dV * X, 1)", "tl.sum(dV, 1) * tl.sum(X, 1)")),
+            "The sum of the products over the columns was there, dV · X, not the product of two sums.", "eq. 12.3"),
+        "divides by beta four times": Mistake(slip((SUM, SUM + " / (strength * strength)")),
+            "Two factors of β are too many, one of dV and one of X. Yours takes four out, as with a division in a "
+            "loop and another one after it.", "eq. 12.3"),
         "keeps the largest": Mistake(slip((ADD, ADD.replace("atomic_add", "atomic_max"))),
             "tl.atomic_max keeps the largest of the contributions. Asked is their sum."),
         "adds up the wrong axis": Mistake(slip(("tl.sum(dV * X, 1)", "tl.sum(dV * X, 0)")),

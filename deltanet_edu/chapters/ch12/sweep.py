@@ -290,6 +290,29 @@ exercise(
                 "tl.load(do_ptr + rows(head, i * C, T, H, V, C, 0, V_TILE)[0],")),
             "A program with the rows v0, v0 + 1, ... of dS needs those columns of dO. Yours loads the first V_TILE in "
             "each.", next="`rows(head, i * C, T, H, V, C, v0, V_TILE)`"),
+        "stores dS' in the place of a chunk N": Mistake(slip(("i = N - 1 - step", "i = N - step")),
+            "Places for dS' are numbered from 0 to N − 1. Behind them begins the next head, and behind the last head "
+            "nothing is yours. Often i begins with N in the place of N − 1.",
+            next="Which values does i take for N = 1, and which should it?"),
+        "takes the strengths of another chunk": Mistake(slip(("strengths(beta_ptr, head, i * C",
+                                                              "strengths(beta_ptr, head, step * C")),
+            "Everything of a step belongs to chunk i, β as well. `step` counts from the end."),
+        "takes UT_low for a matrix of all tokens": Mistake(slip(("T, H, C, C, 0, C)", "T, H, C, C, i * C, C)")),
+            "UT_low is (B, T, H, C): a row has C numbers, those of its own chunk, and its columns begin at 0 in every "
+            "chunk."),
+        "lets a chunk's own queries into what comes from later ones": Mistake(
+            slip(("tl.dot(dS_out, tl.trans(k), dX_t)",
+                  "tl.dot(tl.dot(tl.trans(do), q, dS).to(k.dtype), tl.trans(k), dX_t)")),
+            "K dS'ᵀ is what *later* chunks want. dOᵀ Q of this chunk is in your dS already, and what its own queries "
+            "want comes through P.", "eq. 12.2"),
+        "stores the last dS without the scale": Mistake(
+            slip(("tl.load(d_final_ptr + memory(head, v0, V, K, V_TILE)) ",
+                  "tl.load(d_final_ptr + memory(head, v0, V, K, V_TILE)) / scale "),
+                 ("other=0.0) * scale).to(k.dtype)", "other=0.0))"),
+                 ("dS_out = dS.to(k.dtype) ", "dS_out = dS.to(k.dtype); scaled = (dS * scale).to(k.dtype) "),
+                 ("V_TILE), dS_out)", "V_TILE), scaled)"),
+                 ("tl.trans(dV_t).to(k.dtype)", "tl.trans(dV_t * scale).to(k.dtype)")),
+            "dS' and dV are right, and so is your dS but for its scale: `d_initial` is stored without it."),
         "leaves the first chunk out": Mistake(slip(("range(0, N)", "range(0, N - 1)")),
             "Chunk 0 has a gradient, too: the last step of the loop is i = 0. `range(N - 1, 0, -1)` ends with 1.",
             next="Which values does i take for N = 1, and for N = 2?"),

@@ -287,6 +287,13 @@ exercise(
         "gives the first memory no gradient": Mistake(slip(("dS, None, None", "None, None, None")),
             "S is a tensor like q: who made it wants its gradient, the third result of `backward_sweep`. None is for "
             "scale and C alone."),
+        "scales the gradient of the first memory": Mistake(slip(("dS, None, None", "ctx.scale * dS, None, None")),
+            "What is left of dS has the scale of every dO in it: `backward_sweep` is given the scale.", "eq. 12.2"),
+        "adds the gradient of the last memory at the end": Mistake(slip(("dS, None, None", "dS + d_final, None, None")),
+            "The sweep begins with d_final, so it is in dS already, with what the chunks erased taken off.",
+            "eq. 12.2"),
+        "takes queries for keys in the forward sweep": Mistake(slip(("memories(k, v,", "memories(q, v,")),
+            "The memories are written under keys: the first argument of `memories` is k."),
         "scales the gradient of the queries again": Mistake(slip(("return dq, dk", "return dq * ctx.scale, dk")),
             "`gradient_of_queries` has multiplied by the scale: the last but one of its arguments."),
         "scales the gradient of the values again": Mistake(slip(("return dq, dk, dv,",

@@ -43,7 +43,7 @@ def warmed_up_for_long(gpu, calls):
     return median(times[5:])
 
 
-def timed(warm=True, empty="before", wait=True, average=median, scale=1.0, idle=False):
+def timed(warm=True, empty="before", wait=True, average=median, scale=1.0, idle=False, launches=1):
     """A mutant that measures with events; `idle` lets the queue run dry before the first mark."""
     def f(gpu, calls):
         if warm:
@@ -57,7 +57,8 @@ def timed(warm=True, empty="before", wait=True, average=median, scale=1.0, idle=
             start = gpu.event()
             if empty == "between":
                 gpu.empty_cache()
-            gpu.launch()
+            for _ in range(launches):
+                gpu.launch()
             marks.append((start, gpu.event()))
         if wait:
             gpu.synchronize()
@@ -74,6 +75,31 @@ def marks_before_the_launch(gpu, calls):
         gpu.launch()
     gpu.synchronize()
     return median(end.time - start.time for start, end in marks)
+
+
+def from_one_mark(gpu, calls):
+    gpu.launch()
+    start, ends = gpu.event(), []
+    for _ in range(calls):
+        gpu.empty_cache()
+        gpu.launch()
+        ends.append(gpu.event())
+    gpu.synchronize()
+    return median(end.time - start.time for end in ends)
+
+
+def waiting_before_the_end(gpu, calls):
+    gpu.launch()
+    times = []
+    for _ in range(calls):
+        gpu.empty_cache()
+        start = gpu.event()
+        gpu.launch()
+        gpu.synchronize()
+        end = gpu.event()
+        gpu.synchronize()
+        times.append(end.time - start.time)
+    return median(times)
 
 
 def between_two_marks(gpu, calls):
@@ -205,7 +231,16 @@ exercise(
             "between the marks: nothing before them keeps it busy.",
             next="`gpu.empty_cache()` before each call, inside the loop, cures both."),
         "times the emptying as well": Mistake(timed(empty="between"),
-            "The cache is emptied between your marks. It takes its time in the same queue."),
+            "Between your two times the cache is emptied. That takes its time in the same queue."),
+        "has two launches between the marks": Mistake(timed(launches=2),
+            "So long take two calls, and the second one finds in the cache what the first has left there.",
+            next="One launch between two marks; what warms up comes before the loop."),
+        "counts from the first mark on": Mistake(from_one_mark,
+            "With one mark at the beginning each time holds all calls and emptyings before it.",
+            next="A pair of marks for each call, the first after the emptying."),
+        "waits before the second mark": Mistake(waiting_before_the_end,
+            "The queue is empty when the second mark is set, and the host's way to it is in the time.",
+            next="Both marks and the launch at once, and then the waiting."),
         "reads the marks before they have happened": Mistake(timed(wait=False),
             "A mark has its time only when the GPU has come to it. Let the host wait once, after the last one.",
             next="Where does `gpu.synchronize()` belong?"),

@@ -106,6 +106,13 @@ exercise(
         "lets a graph begin before its launch": Mistake(
             eager_is(lambda *x: timeline(*x)[0], lambda times, launch: max(launch, sum(times))),
             "The first kernel begins after the launch, so that comes on top of all times."),
+        "takes the latest of all kernels, each by itself": Mistake(
+            eager_is(lambda times, launch: max(launch * j + t for j, t in enumerate(times, 1))),
+            "A kernel that is launched at j h is not done at j h + t: the one before may still run. After it come all "
+            "the times that follow.", "eq. 13.6"),
+        "lets the kernels of a graph run side by side": Mistake(
+            eager_is(lambda *x: timeline(*x)[0], lambda times, launch: launch + max(times)),
+            "A graph saves launches. Its kernels still run one after the other, as they were recorded."),
         "launches a graph for free": Mistake(eager_is(lambda *x: timeline(*x)[0], lambda times, launch: sum(times)),
             "A graph is one launch. It costs what one costs.", next="What does the graph of a single kernel take?"),
         "launches every kernel of a graph": Mistake(

@@ -95,6 +95,14 @@ exercise(
             "Rows that are left over need a program, too: round up."),
         "drops the last chunk": Mistake(swept(chunks=lambda T, P: max(1, T // C // P)),
             "A chunk that is not full is a chunk. Round up, twice: chunks of the sequence, chunks of a segment."),
+        "lets the last segment decide": Mistake(
+            swept(chunks=lambda T, P: math.ceil(T / C) - (P - 1) * math.ceil(math.ceil(T / C) / P)),
+            "The last segment has what is left over. The longest one decides: ⌈chunks / P⌉."),
+        "runs one segment after the other": Mistake(lambda B, H, T, rows, P, *rest: P * sweep_time(
+                B, H, math.ceil(math.ceil(T / C) / P) * C, rows, 1, *rest),
+            "Segments run side by side: count the programs of all, and then the waves."),
+        "runs one sequence after the other": Mistake(lambda B, *rest: B * sweep_time(1, *rest),
+            "Sequences run side by side: count the programs of all, and then the waves."),
         "rounds the chunks of a segment down": Mistake(swept(chunks=lambda T, P: math.ceil(T / C) // P),
             "The longest segment decides: ⌈chunks / P⌉."),
         "counts tokens as steps": Mistake(swept(chunks=lambda T, P: math.ceil(T / P)),
@@ -361,10 +369,23 @@ exercise(
             chosen(with_maps(lambda B, H, T, rows, P, step, n: sweep_time(B, H, T, rows, P, 2 * step, n))),
             "The sweep for the maps has twice as many *programs*. Their steps take as long as others, and while the "
             "chip is not full they take no time of their own.", "eq. 13.3"),
-        "launches the segments, and lets them run for nothing": Mistake(
+        "pays for one of the two sweeps of a cut plan": Mistake(
             chosen(with_maps(lambda B, *rest: sweep_time(2 * B, *rest), lambda sweep: 0)),
-            "A cut plan has two sweeps: that of the maps, and after the chain the ordinary one. One of them is "
-            "missing in your sum."),
+            "A cut plan has two sweeps, one after the other: that of the maps, and after the chain the ordinary one. "
+            "The time of the latter is missing, as if it were free or ran beside the maps."),
+        "cuts the maps into twice as many segments": Mistake(
+            chosen(with_maps(lambda B, H, T, rows, P, *rest: sweep_time(B, H, T, rows, 2 * P, *rest))),
+            "Twice as many programs, but of segments as long as before: as if there were 2B sequences, not 2P "
+            "segments."),
+        "charges the chain by chunks": Mistake(chosen(
+            lambda B, H, T, *rest: priced(scan=lambda P: math.ceil(T / C))(B, H, T, *rest)),
+            "`machine[\"scan\"]` is the price of a *segment*: P of them, however long they are."),
+        "charges the chain for each head": Mistake(chosen(
+            lambda B, H, *rest: priced(scan=lambda P: P * B * H)(B, H, *rest)),
+            "All heads hand on their memories side by side: P steps of the chain, not B · H · P."),
+        "counts the sweeps alone": Mistake(chosen(
+            lambda B, H, T, rows, P, machine: plan_time(B, H, T, rows, P, {**machine, "launch": 0, "scan": 0})),
+            "Launches and chain are missing, and without their price a cut looks cheap."),
         "settles the rows before it cuts": Mistake(rows_first,
             "Which number of rows is best depends on P: cut into segments there are more programs, and larger tiles "
             "may fit the chip better. Try all pairs."),

@@ -27,7 +27,8 @@ exercise(
         "forgets the outputs": Mistake(milliseconds(2 * (3 * 128 + 1) * TOKENS),
             "q, k, v and β come in. o must go out as well: another 128 numbers a token and head.", "eq. 13.1"),
         "counts float32": Mistake(milliseconds(2 * BYTES),
-            "Four bytes a number. bfloat16 has two.", "eq. 13.1"),
+            "Four bytes a number, or each tensor moved twice. bfloat16 has two bytes, and a tensor is read or written, "
+            "not both.", "eq. 13.1"),
         "counts a byte a number": Mistake(milliseconds(BYTES / 2),
             "One byte a number. bfloat16 has two.", "eq. 13.1"),
         "counts bits": Mistake(milliseconds(8 * BYTES), "Bits. The rate is in bytes a second.", "eq. 13.1"),
@@ -38,8 +39,12 @@ exercise(
         "forgets beta": Mistake(milliseconds(2 * 4 * 128 * TOKENS),
             "Nearly: β is one more number a token and head.", "eq. 13.1"),
         "adds UT": Mistake(milliseconds(BYTES + 2 * 2 * 64 * TOKENS),
-            "You let UT be stored and read again, 64 numbers a token. A kernel can keep it: it is neither an input nor "
-            "an output.", "eq. 13.1"),
+            "So much comes of UT, 64 numbers a token, stored and read again, or of a fifth wide tensor. Inputs and "
+            "outputs have four, and what lies between a kernel can keep.", "eq. 13.1"),
+        "takes beta in float32": Mistake(milliseconds(BYTES + 2 * TOKENS),
+            "Nearly: everything is in bfloat16 here, β as well.", "eq. 13.1"),
+        "adds the final memory": Mistake(milliseconds(BYTES + 2 * 128 * 128 * 4 * 64),
+            "Nearly: the final memory may be forgotten here.", "eq. 13.1"),
         "adds the memories": Mistake(milliseconds(BYTES + 2 * 128 * 128 // 64 * TOKENS),
             "You let the memory of each chunk be stored. A kernel can keep it: it is neither an input nor an output.",
             "eq. 13.1"),
@@ -139,6 +144,7 @@ def plans(g):
     chain = [(("x",), ("y",)), (("y",), ("z",))]
     shared = [(("x", "w"), ("y",)), (("y", "w", "b"), ("z",)), (("z", "y"), ("out",))]
     plan, sizes = chunkwise_plan(128, 64, 64)
+    used_last = [(("x",), ("w",)), (("w",), ("b",)), (("b",), ("y",)), (("y", "w"), ("z",))]
     used_later = [(("k",), ("a",)), (("a", "k"), ("b",)), (("a", "b"), ("c",)), (("c",), ("o",))]
     few = {"x": 10, "y": 100, "z": 1000}
     weights = {"x": 1, "w": 2, "y": 4, "b": 8, "z": 16, "out": 32}
@@ -146,6 +152,7 @@ def plans(g):
             Case((chain, 0, few, ("y", "z")), "the result in between is wanted, too"),
             Case((shared, 0, weights, ("out",)), "an input that both read, and a result that a third reads"),
             Case((shared, 1, weights, ("out",)), "the last two of three"),
+            Case((used_last, 0, weights, ("z",)), "a result that only the last of four reads"),
             Case((used_later, 1, {"k": 3, "a": 5, "b": 7, "c": 11, "o": 13}, ("o", "b")), "the middle of four"),
             Case((plan, 0, sizes, ("o", "final")), "the delta rule in four kernels, the first two joined"),
             Case((plan, 2, sizes, ("o", "final")), "the delta rule in four kernels, the last two joined")]
@@ -161,6 +168,11 @@ exercise(
         "drops what a later kernel reads": Mistake(joined(kept=lambda x, later, wanted: x in wanted),
             "A kernel further on reads one of those results. It must still be written.",
             next="Look at `plan[i + 2:]`."),
+        "looks at one more kernel only": Mistake(
+            lambda plan, i, sizes, wanted: joined(kept=lambda x, later, wanted: x in wanted or any(
+                x in reads for reads, _ in plan[i + 2:i + 3]))(plan, i, sizes, wanted),
+            "Any kernel after the joined one may read a result, not the next one alone.",
+            next="Look at all of `plan[i + 2:]`."),
         "drops what is wanted": Mistake(joined(kept=lambda x, later, wanted: x in later),
             "`wanted` names what must be there at the end, whoever reads it or not."),
         "drops what is wanted, if the second kernel reads it": Mistake(
