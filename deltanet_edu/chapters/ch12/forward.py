@@ -49,18 +49,13 @@ def memories(k, v, beta, UT_low, S):
     """The memory before each chunk, (B, H, N, V, K), and what is written, X: (B, T, H, V)."""
     (B, T, H, K), V, C = k.shape, v.shape[3], UT_low.shape[3]
     states, X = k.new_empty(B, H, triton.cdiv(T, C), V, K), torch.empty_like(v)
-    tile, options = of_a_sweep(v)
+    tile, options = tile_of(v)
     memories_kernel[(V // tile, B * H)](k, v, beta, UT_low, S, states, X, T, H, K, V, C, tile, **options)
     return states, X
 
 
 # -- tile sizes: wide and pipelined in half precision, small where results shall be exact ------------------------------
 
-def of_a_sweep(v):
-    """How many rows of a memory a program holds, and how it is compiled."""
-    return (16, {}) if v.dtype == torch.float32 else (min(v.shape[3], 128), dict(num_warps=8, num_stages=3))
-
-
-def of_gradients(v):
-    """How many columns of V a program takes at a time, and how it is compiled."""
-    return (16, {}) if v.dtype == torch.float32 else (min(v.shape[3], 32), dict(num_warps=4, num_stages=3))
+def tile_of(v):
+    """How many columns of V, rows of a memory, a program takes at a time, and how it is compiled."""
+    return (16, {}) if v.dtype == torch.float32 else (min(v.shape[3], 64), dict(num_warps=4, num_stages=2))

@@ -3,7 +3,7 @@
 import torch
 import triton
 
-from .forward import of_a_sweep, of_gradients
+from .forward import tile_of
 
 
 def running(launch, outputs):
@@ -26,7 +26,7 @@ def sweep_outputs(q, k, beta, UT_low, do, d_final, scale):
 def launch_sweep(kernel, q, k, beta, UT_low, do, d_final, scale, d_states, dv, d_initial):
     """One program per tile of V and head."""
     (B, T, H, K), V, C = q.shape, do.shape[3], UT_low.shape[3]
-    tile, options = of_a_sweep(do)
+    tile, options = tile_of(do)
     kernel[(V // tile, B * H)](q, k, beta, UT_low, do, d_final, d_states, dv, d_initial,
                                scale, T, H, K, V, C, tile, **options)
 
@@ -42,7 +42,8 @@ def strengths_outputs(beta, dv, X, C):
 
 def launch_strengths(kernel, beta, dv, X, C, dbeta):
     """One program per chunk, head and tile of V; dbeta is zero before."""
-    (B, T, H), V, (tile, _) = beta.shape, dv.shape[3], of_gradients(dv)
+    (B, T, H), V = beta.shape, dv.shape[3]
+    tile = 16 if dv.dtype == torch.float32 else min(V, 128)              # the fewer tiles, the fewer additions
     kernel[(triton.cdiv(T, C), B * H, V // tile)](beta, dv, X, dbeta.zero_(), T, H, V, C, tile)
 
 
@@ -58,7 +59,7 @@ def keys_outputs(q, k, do, dv, X, states, d_states, scale, C):
 def launch_keys(kernel, q, k, do, dv, X, states, d_states, scale, C, dk):
     """One program per chunk and head."""
     (B, T, H, K), V = k.shape, do.shape[3]
-    tile, options = of_gradients(do)
+    tile, options = tile_of(do)
     kernel[(triton.cdiv(T, C), B * H)](q, k, do, dv, X, states, d_states, dk, scale, T, H, K, V, C, tile, **options)
 
 

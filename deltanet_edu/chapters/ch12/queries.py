@@ -4,7 +4,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .forward import of_gradients
+from .forward import tile_of
 from .tiles import memory, rows
 
 
@@ -40,6 +40,6 @@ def dq_kernel(
 def gradient_of_queries(k, do, X, states, scale, C):
     """The gradient of the queries, (B, T, H, K)."""
     (B, T, H, K), V, dq = k.shape, do.shape[3], torch.empty_like(k)
-    tile, options = of_gradients(do)
+    tile, options = tile_of(do)
     dq_kernel[(triton.cdiv(T, C), B * H)](k, do, X, states, dq, scale, T, H, K, V, C, tile, **options)
     return dq
