@@ -85,6 +85,8 @@ def _repairs(tree, scope):
                 if not isinstance(old, ast.expr):
                     continue
                 for rank, new in _of_expression(old, scope):
+                    if isinstance(node, ast.Expr) and not isinstance(new, ast.Call):
+                        continue                                         # a line that would do nothing any more
                     yield Repair(rank, partial(_instead, old, new, scope), ((place, new),))
                     if _is_small(old) and _is_small(new):
                         everywhere[_change(old, new)].append((rank, place, new))

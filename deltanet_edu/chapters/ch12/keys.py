@@ -150,6 +150,13 @@ exercise(
                 "tl.dot(X, tl.trans(do), dP_t) * scale  "), ("dP_t * scale, 0.0", "dP_t, 0.0")),
             "dP is a sum over tiles. Multiplied in the loop, what earlier tiles gave is scaled again with every tile.",
             next="Multiply after the loop."),
+        "turns the mask of dP over, and not dP": Mistake(slip(("tl.dot(X, tl.trans(do), dP_t)",
+                                                                "tl.dot(do, tl.trans(X), dP_t)")),
+            "On and above the diagonal is where dPᵀ lives, X dOᵀ. Yours is dO Xᵀ, which lives below.", "eq. 9.6"),
+        "scales what comes from the sweep, and not dP": Mistake(slip(("dP_t * scale, 0.0", "dP_t, 0.0"),
+                ("    q = tl.load(q_ptr", "    dk = dk * scale\n    q = tl.load(q_ptr")),
+            "It is the other way around: dV and dS' come with the scale in them, and dP is made of dO, which has none.",
+            "eq. 9.6"),
         "takes the queries away": Mistake(slip(("dP_t * scale, 0.0", "-dP_t * scale, 0.0")),
             "dK = dPᵀ Q + X dS' − dV S − (E + Eᵀ) K: the first term is added.", "eq. 9.6"),
         "takes the scale out of dV and dS'": Mistake(slip(

@@ -150,6 +150,11 @@ exercise(
                 "tl.atomic_add(dbeta_ptr + at, dbeta, mask=there & (v0 > 0))")),
             "One program of a chunk stores to the numbers to which another adds. If it comes last, it wipes out what "
             "was added: dbeta is zero before, so all can add."),
+        "swaps chunk and head": Mistake(slip(("tl.program_id(0), tl.program_id(1), tl",
+                                              "tl.program_id(1), tl.program_id(0), tl")),
+            "The first number of a program counts chunks, the second heads: see how it is launched."),
+        "takes the mean over the columns": Mistake(slip((SUM, SUM + " / V")),
+            "The products of all columns are added up, and not divided by V.", "eq. 12.3"),
         "multiplies the sums": Mistake(slip(("tl.sum(dV * X, 1)", "tl.sum(dV, 1) * tl.sum(X, 1)")),
             "The sum of the products over the columns was there, dV · X, not the product of two sums.", "eq. 12.3"),
         "divides by beta four times": Mistake(slip((SUM, SUM + " / (strength * strength)")),

@@ -293,7 +293,18 @@ exercise(
         "stores dS' in the place of a chunk N": Mistake(slip(("i = N - 1 - step", "i = N - step")),
             "Places for dS' are numbered from 0 to N − 1. Behind them begins the next head, and behind the last head "
             "nothing is yours. Often i begins with N in the place of N − 1.",
-            next="Which values does i take for N = 1, and which should it?"),
+            next="Which number has the last chunk for N = 1, and where does its dS' belong?"),
+        "begins all tiles with the first rows of d_final": Mistake(slip(("d_final_ptr + memory(head, v0,",
+                                                                         "d_final_ptr + memory(head, 0,")),
+            "A program has the rows v0, v0 + 1, ... of dS, from its first to its last value: d_final is cut likewise."),
+        "scales P as well": Mistake(slip(("tl.dot(q, tl.trans(k)), 0.0)", "tl.dot(q, tl.trans(k)) * scale, 0.0)")),
+            "dO has its scale from the load, and P has none: in Pᵀ dO yours comes in twice.", "eq. 12.2"),
+        "stores the gradient of the first memory too early": Mistake(slip(
+                ("    tl.store(d_initial_ptr + memory(head, v0, V, K, V_TILE), dS)\n", ""),
+                ("        " + OUTPUTS, "        tl.store(d_initial_ptr + memory(head, v0, V, K, V_TILE), dS)\n"
+                 "        " + OUTPUTS)),
+            "What is stored there is dS from before the update of chunk 0. The first memory has been read by that "
+            "chunk, too.", "eq. 12.2", next="Store it after the loop."),
         "takes the strengths of another chunk": Mistake(slip(("strengths(beta_ptr, head, i * C",
                                                               "strengths(beta_ptr, head, step * C")),
             "Everything of a step belongs to chunk i, β as well. `step` counts from the end."),

@@ -130,6 +130,8 @@ def through(answer):
         results = apply(*inputs, scale, C)
         if not (isinstance(results, tuple) and len(results) == 2):
             raise ValueError("forward should return two tensors, o and the memory after the last token")
+        if [x.shape for x in results] == [S.shape, v.shape]:
+            raise ValueError("forward should return o first, and then the memory after the last token")
         gradients = torch.autograd.grad(results, inputs, (do, d_final), allow_unused=True)
         return *(x.detach() for x in results), *gradients
     run.__signature__ = inspect.signature(run)                           # names of the arguments are ours ...
@@ -287,6 +289,9 @@ exercise(
         "gives the first memory no gradient": Mistake(slip(("dS, None, None", "None, None, None")),
             "S is a tensor like q: who made it wants its gradient, the third result of `backward_sweep`. None is for "
             "scale and C alone."),
+        "takes queries for keys in the gradient of the queries": Mistake(slip(("gradient_of_queries(k,",
+                                                                              "gradient_of_queries(q,")),
+            "dQ = scale (dO S + dP K): the first argument of `gradient_of_queries` is k.", "eq. 9.6"),
         "scales the gradient of the first memory": Mistake(slip(("dS, None, None", "ctx.scale * dS, None, None")),
             "What is left of dS has the scale of every dO in it: `backward_sweep` is given the scale.", "eq. 12.2"),
         "adds the gradient of the last memory at the end": Mistake(slip(("dS, None, None", "dS + d_final, None, None")),

@@ -77,6 +77,12 @@ def marks_before_the_launch(gpu, calls):
     return median(end.time - start.time for start, end in marks)
 
 
+def less_a_launch(gpu, calls):
+    time, before = microseconds(gpu, calls), gpu.clock()
+    gpu.launch()
+    return time - (gpu.clock() - before)
+
+
 def from_one_mark(gpu, calls):
     gpu.launch()
     start, ends = gpu.event(), []
@@ -235,6 +241,11 @@ exercise(
         "has two launches between the marks": Mistake(timed(launches=2),
             "So long take two calls, and the second one finds in the cache what the first has left there.",
             next="One launch between two marks; what warms up comes before the loop."),
+        "takes the last call alone": Mistake(timed(average=lambda times: list(times)[-1]),
+            "Right, unless it is the last call that somebody disturbs. The median of all does not see that.",
+            next="A pair of marks for each call, and their median."),
+        "takes the launch off": Mistake(less_a_launch,
+            "Between marks that the GPU comes to without waiting there is no launch: nothing has to be taken off."),
         "counts from the first mark on": Mistake(from_one_mark,
             "With one mark at the beginning each time holds all calls and emptyings before it.",
             next="A pair of marks for each call, the first after the emptying."),

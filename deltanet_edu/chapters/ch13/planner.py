@@ -225,17 +225,6 @@ def finer_than_chunks(B, H, T, machine):
     return chosen(plan_time, most=lambda T: most)(B, H, T, machine)
 
 
-def by_parts_of_waves(B, H, T, rows, P, machine):
-    """plan_time with waves that need not be whole."""
-    step, launch, n = machine["steps"][rows], machine["launch"], machine["multiprocessors"]
-
-    def sweep(sequences):
-        waves = max(1, sequences * H * P * math.ceil(V / rows) / n)
-        return launch + waves * math.ceil(math.ceil(T / C) / P) * step
-
-    return sweep(B) if P == 1 else sweep(2 * B) + launch + P * machine["scan"] + sweep(B)
-
-
 def fewer_segments_than_chunks(B, H, T, machine):
     sizes = [2**i for i in range(12) if 2**i < math.ceil(T / C)]
     return min(product(machine["steps"], sizes), key=lambda plan: plan_time(B, H, T, *plan, machine))
@@ -336,7 +325,7 @@ exercise(
         "takes every machine for an H100": Mistake(
             chosen(lambda B, H, T, rows, P, machine: plan_time(B, H, T, rows, P, {**machine, "multiprocessors": 132})),
             "How many programs run at once is `machine[\"multiprocessors\"]`: not every chip has 132."),
-        "allows a part of a wave": Mistake(chosen(by_parts_of_waves),
+        "allows a part of a wave": Mistake(chosen(with_waves(lambda x: max(1, x))),
             "A wave that is hardly begun takes as long as a full one: round up, as in 13.8."),
         "allows any number of segments": Mistake(
             lambda B, H, T, machine: min(product(machine["steps"], range(1, math.ceil(T / C) + 1)),
@@ -345,6 +334,13 @@ exercise(
         "cuts finer than there are chunks": Mistake(finer_than_chunks,
             "P is at most the number of chunks: with more segments than chunks some would have nothing to do.",
             next="How many chunks have 3,000 tokens, and which powers of two are not above that?"),
+        "leaves a text of less than a chunk without a plan": Mistake(
+            lambda *x: chosen(plan_time, most=lambda T: T // C)(*x) if x[2] >= C else None,
+            "A chunk that is not full is a chunk, and may be a segment: P is at most ⌈T / 64⌉. Rounded down that is 0 "
+            "for 50 tokens, and nothing is tried.", next="How many chunks have 1,000 tokens, and how many 50?"),
+        "always cuts": Mistake(lambda B, H, T, machine: chosen(
+            lambda *x: plan_time(*x) + (x[4] == 1) * 1e9)(B, H, T, machine),
+            "P = 1 is a plan, too: one launch and one sweep, and with many heads the best."),
         "stops short of one chunk a segment": Mistake(
             chosen(plan_time, most=lambda T: max(1, math.ceil(T / C) - 1)),
             "P may be *equal* to the number of chunks: `P <= chunks`.",

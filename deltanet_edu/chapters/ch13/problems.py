@@ -56,8 +56,9 @@ exercise(
             "eq. 13.2"),
         "takes GB for GiB": Mistake(milliseconds(BYTES / 2**30 * 1e9),
             "A GB is 10⁹ bytes, and so the rate is meant: 3 · 10¹² bytes a second, not 3 TiB."),
-        "gives one token of one head": Mistake(round(BYTES / TOKENS / 3e3, 6),
-            "That is one token of one head, in nanoseconds. There are B · T · H of them."),
+        "counts one token of one head": Mistake(round(BYTES / TOKENS / 3e3, 6),
+            "So long takes one token of one head, in nanoseconds. There are B · T · H of them, and that is no round "
+            "million."),
         "gives seconds": Mistake(round(milliseconds(BYTES) / 1e3, 9), "In milliseconds, please."),
         "gives microseconds": Mistake(round(milliseconds(BYTES) * 1e3, 3), "In milliseconds, please."),
     },
