@@ -147,3 +147,27 @@ def test_right_but_for_its_arrangement(answer, headline):
 def test_other_numbers_are_no_arrangement():
     verdict = grade(make(loop, cases=inputs, mutants={}), lambda *x: (2 * loop(*x)[0][-1], loop(*x)[1]))
     assert verdict.headline == "its shape is (3,), expected (2, 3) in result[0]"
+
+
+class Counter:
+    def __init__(self, n):
+        self.n = n
+
+    def step(self):
+        self.n += 1
+
+
+def steps_twice(counter):
+    counter.step()
+    counter.step()
+    return counter.n
+
+
+def test_a_line_is_not_repaired_into_one_that_does_nothing():
+    """`counter` in the place of `counter.step()` mends the answer, and says nothing."""
+    def steps(counter):
+        counter.step()
+        return counter.n
+
+    exercise = make(reference=steps, alternatives=(), cases=lambda g: [Case((Counter(n),), f"{n}") for n in (1, 4)])
+    assert "where `counter` belongs" not in grade(exercise, steps_twice).text

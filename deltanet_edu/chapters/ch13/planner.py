@@ -339,8 +339,9 @@ exercise(
             "A chunk that is not full is a chunk, and may be a segment: P is at most ⌈T / 64⌉. Rounded down that is 0 "
             "for 50 tokens, and nothing is tried.", next="How many chunks have 1,000 tokens, and how many 50?"),
         "always cuts": Mistake(lambda B, H, T, machine: chosen(
-            lambda *x: plan_time(*x) + (x[4] == 1) * 1e9)(B, H, T, machine),
-            "P = 1 is a plan, too: one launch and one sweep, and with many heads the best."),
+            lambda *x: plan_time(*x) + (x[4] == 1) * 1e9)(B, H, T, machine) if T > C else None,
+            "P = 1 is a plan, too: one launch and one sweep. With many heads it is the best, with one chunk the only "
+            "one."),
         "stops short of one chunk a segment": Mistake(
             chosen(plan_time, most=lambda T: max(1, math.ceil(T / C) - 1)),
             "P may be *equal* to the number of chunks: `P <= chunks`.",
