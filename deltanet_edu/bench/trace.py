@@ -8,8 +8,7 @@
 
 Triton's interpreter runs one program after the other and reads whatever lies in memory. So a kernel may be right in it
 and wrong on a GPU, where programs run at once, and where a load outside a tensor ends the process. Here each tensor of
-a launch lies alone between gaps, each load and store is looked at before it happens, and one that leaves its tensor
-raises OutOfBounds.
+a launch lies alone between gaps, each access is looked at before it happens, and one outside raises OutOfBounds.
 
 This is the one place that knows the inside of the interpreter; `why_not` says if a Triton has another inside.
 """
@@ -32,9 +31,9 @@ NOBODY, SEVERAL = -1, -2
 class OutOfBounds(RuntimeError):
     """A load or store that is not masked and not inside its tensor. Says which kernel, program, tensor and how far."""
 
-    def __init__(self, message, store, bare="", evidence=None):
+    def __init__(self, message, store, bare="", evidence=None, atomic=False):
         super().__init__(message)
-        self.store, self.evidence = store, evidence            # a store, or else a load; all places of this access
+        self.store, self.evidence, self.atomic = store, evidence, atomic     # or a load; all places of this access
         self.bare = bare                                         # the kernel's name for the tensor, if there is no mask
 
 
@@ -170,6 +169,7 @@ class Launch:
         """Note one load or store of the running program; raise OutOfBounds if it leaves its tensor."""
         kind, pointers, mask = pointers.get_element_ty(), pointers.data, mask.data
         itemsize, self.floats = kind.primitive_bitwidth // 8, kind.is_fp32()
+        self.atomic = atomic and ("all" if np.all(mask) else "some")      # Triton fills in a mask where there is none
         self.loads[self.program] = self.loads.get(self.program, 0) + (not store)
         pointers, mask = np.broadcast_arrays(pointers, mask)
         addresses = pointers[mask.astype(bool)].astype(np.int64)
@@ -247,10 +247,11 @@ class Launch:
         else:
             where = "between its rows, in numbers that belong to something else"
         me = self.name(np.ravel_multi_index(self.program[::-1], self.grid[::-1]))
-        what = f"a {'store to' if store else 'load of'} {view.name}, of shape {view.shape}, goes {where}"
+        access = "an atomic operation on" if self.atomic else "a store to" if store else "a load of"
         why = "It has no mask." if self.bare else "A mask is missing or lets too much in, or an offset is wrong."
-        said = f"{self.kernel}, program {me}: {what}. {why}"
-        raise OutOfBounds(said, store, view.name if self.bare else "", np.sort(touched))
+        why = "No mask keeps any of it back." if self.atomic == "all" else why
+        said = f"{self.kernel}, program {me}: {access} {view.name}, of shape {view.shape}, goes {where}. {why}"
+        raise OutOfBounds(said, store, view.name if self.bare else "", np.sort(touched), self.atomic)
 
 
 class Trace(contextlib.AbstractContextManager):
@@ -394,7 +395,6 @@ def why_not():
     missing = [name for name in needed if not hasattr(getattr(interpreter, "interpreter_builder", None), name)]
     if missing or not hasattr(getattr(interpreter, "GridExecutor", None), "__call__"):
         import triton
-
         return (f"the interpreter of Triton {triton.__version__} has another inside than that of 3.4 to 3.7 "
                 f"({', '.join(missing) or 'GridExecutor'} is gone); take one of those to have kernels watched.")
     return ""

@@ -44,10 +44,10 @@ class Answers:
     launches = True                                                      # the tutor's word for: float32 is no mistake
 
     def __init__(self, launch, outputs, most, floor, lines=None, exact=False, parts=(),
-                 alike=None, likewise=None):
+                 alike=None, likewise=None, why_moved=None):
         self.launch, self.outputs, self.most, self.floor = launch, outputs, most, floor or floor_of
         self.exact, self.parts = exact, parts if isinstance(parts, tuple) else (parts,)
-        self.alike, self.likewise = alike, likewise
+        self.alike, self.likewise, self.why_moved = alike, likewise, why_moved
         self.assemble = lines
         if lines:
             self.lines, self.shuffled = lines.lines, lines.shuffled
@@ -141,7 +141,8 @@ class Answers:
             return f"it {ROUNDED}", [Part(MEANINGS[ROUNDED])], ROUNDED
         if self.most is not None and interpreted() and moved(f.watched) > self.most * f.floor * (1 + 1e-9):
             said = Part(f"It moves {score(f)}; {self.most:.2f} times is enough.")
-            return f"it {TRAFFIC}", [Part(MEANINGS[TRAFFIC]), said], TRAFFIC
+            seen = [Part(why) for why in (self.why_moved(f.watched) if self.why_moved else ())]
+            return f"it {TRAFFIC}", [Part(MEANINGS[TRAFFIC]), *seen, said], TRAFFIC
         return None
 
     def remarks(self, f):
@@ -196,14 +197,15 @@ def by_sequences(*results):
     return [("in the first sequence", sequences(lambda b: b == 0)), ("in the others", sequences(lambda b: b > 0))]
 
 
-def watched(*, most=None, floor=None, parts=(), alike=None, likewise=None):
+def watched(*, most=None, floor=None, parts=(), alike=None, likewise=None, why_moved=None):
     """The `prepare` of an exercise whose answer is a function (*inputs) -> outputs that launches kernels by itself.
 
     alike: (inputs, chosen by the answer, chosen by a mutant) -> whether their results can be compared, where an answer
         is free to choose, such as the length of its chunks; see `chosen`.
     likewise: (a mutant, chosen by the answer) -> the mutant that chooses the same, or None.
+    why_moved: (Trace of an answer that moves too much) -> sentences, what it has moved more often than it must.
     """
-    return Answers(None, None, most, floor, parts=parts, alike=alike, likewise=likewise)
+    return Answers(None, None, most, floor, parts=parts, alike=alike, likewise=likewise, why_moved=why_moved)
 
 
 def chosen(seen):

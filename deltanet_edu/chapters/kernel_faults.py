@@ -6,6 +6,7 @@ from ..bench.trace import OutOfBounds
 from ..tutor import Mistake
 
 OUTSIDE_LOAD, OUTSIDE_STORE = "loads outside a tensor", "stores outside a tensor"
+OUTSIDE_ATOMIC = "has an atomic operation outside a tensor"
 RACE, UNWRITTEN, UNLAUNCHED = "depends on the order of its programs", "leaves entries unwritten", "launches no kernel"
 OVERWRITTEN, UNFILLED = "leaves entries unwritten, and stores others several times", "loads what nobody has stored"
 REJECTED, TRAFFIC = "is not accepted by the compiler", "moves more than it must"
@@ -16,6 +17,8 @@ MEANINGS = {
                   "missing where the last tile sticks out, or a stride or a size is the wrong one.",
     OUTSIDE_STORE: "What lies there belongs to something else. Either a mask is missing or lets too much in, or "
                    "an address is wrong: an offset, a stride, the width of a row. A mask on the load does not help.",
+    OUTSIDE_ATOMIC: "What lies there belongs to something else, and adding 0 to it is an access as well: a GPU may "
+                    "stop. Usually the operation lacks a mask of its own, or an address is wrong.",
     RACE: "The interpreter runs programs one after the other, a GPU runs them at once. Usually two programs write the "
           "same entries, or one reads what another writes in the same launch.",
     UNWRITTEN: "Outputs hold NaN before the launch, and some still do. Usually a mask leaves out too much, the grid "
@@ -72,7 +75,7 @@ def named(error):
         name = f"stores to {bare} without a mask" if error.store else f"loads from {bare} without a mask"
         return name, Mistake(None, BARE.format(HARM[error.store]))
     if isinstance(error, OutOfBounds):
-        name = OUTSIDE_STORE if error.store else OUTSIDE_LOAD
+        name = OUTSIDE_ATOMIC if error.atomic else OUTSIDE_STORE if error.store else OUTSIDE_LOAD
     if getattr(error, "meeting", None):
         name = OVERWRITTEN
     return (name, Mistake(None, MEANINGS[name])) if name else None

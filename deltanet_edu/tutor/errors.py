@@ -57,6 +57,11 @@ SAID = tuple((re.compile(pattern), headline, advice) for pattern, headline, advi
      "its result is cut off from its inputs", f"No gradient can flow from it. {CUT}"),
     (r"only one element tensors can be converted|[Bb]oolean value of Tensor with more than one value",
      "it takes a tensor of several numbers for one", "Which entry, or which sum, is meant?"),
+    (r"arange's arguments must be of type tl.constexpr", "it makes a tile whose size is not a constant",
+     "The ends of `tl.arange` are numbers or arguments declared `tl.constexpr`, which the compiler knows; other "
+     "arguments and what is computed from them are not. A mask leaves out what is too much."),
+    (r"arange's range must be a power of 2", "it makes a tile whose size is not a power of two",
+     "Take the next larger one, and a mask leaves out what is too much."),
     (r"(?:not enough|too many) values to unpack", "it unpacks another number of values than there are",
      "How many results does the function on the right return?"),
     (r"singular", "it inverts a matrix that has no inverse", ""),

@@ -21,7 +21,7 @@ def grade(exercise, answer):
     try:
         prepared = exercise.prepared(answer)
     except AnswerError as error:
-        return fail(exercise, str(error), [])
+        return fail(exercise, str(error), list(map(Part, getattr(error, "why", ()))))
     except Exception as error:
         return fail(exercise, "your answer cannot be read", [Part(f"{type(error).__name__}: {error}", "learner", True)])
     if exercise.cases is None:

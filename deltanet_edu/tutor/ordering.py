@@ -16,9 +16,9 @@ from .verdict import Part
 class Assembler:
     """The `prepare` of an order-the-lines exercise; made by `order_the_lines`."""
 
-    def __init__(self, lines, header, name, distractors, namespace):
+    def __init__(self, lines, header, name, distractors, namespace, reasons):
         self.lines, self.header, self.name = {**lines, **distractors}, header, name
-        self.distractors, self.namespace = set(distractors), namespace
+        self.distractors, self.namespace, self.reasons = set(distractors), namespace, reasons
 
     def __call__(self, answer):
         """A function from "CABD", "C A B D" or ["C", "A", "B", "D"]; a function passes through."""
@@ -33,14 +33,14 @@ class Assembler:
             exec(compile(source, file, "exec"), namespace)
         except SyntaxError as error:
             if outside := self._outside(labels):
-                raise AnswerError(outside) from error
+                raise outside from error
             where = (error.text or "").strip()
             raise AnswerError(f"in this order the lines are not Python: {error.msg} at `{where}`") from error
         namespace[self.name].labels = labels
         return namespace[self.name]
 
     def _outside(self, labels):
-        """What is said of the first line that is indented more than the line above it allows, or ""."""
+        """An AnswerError for the first line that is indented more than the line above it allows, or None."""
         given = self._given()
         above = given or "def f():"
         for n, label in enumerate(labels):
@@ -52,10 +52,15 @@ class Assembler:
                 fits = not inside or _indent(given) + 4 == _indent(line)
                 said = [f"line {x}" for x in heads] + [f"`{given.strip()}`"] * (_opens(given) and fits)
                 place = "it stands outside of" if label in self.distractors else "it belongs in"
-                return said and (f"line {label} is indented: {place} the block of {' or '.join(said)}"
-                                 + self._ended(labels[:n], heads, given) * (len(said) == 1))
+                if not said:
+                    return None
+                end = self._ended(labels[:n], heads, given) if len(said) == 1 else ""
+                ended, why = f", which line {end} has ended" if end else "", self.reasons.get(end or label)
+                error = AnswerError(f"line {label} is indented: {place} the block of {' or '.join(said)}{ended}")
+                error.why = [f"Line {end or label}: {why}"] if why else []
+                return error
             above = "    " + self.lines[label].splitlines()[-1]
-        return ""
+        return None
 
     def _given(self):
         """The last line of the body that stands in the header already, or ""."""
@@ -64,14 +69,14 @@ class Assembler:
         return "" if _opens(lines[-1]) and not any(map(_opens, lines[first:-1])) else lines[-1]
 
     def _ended(self, labels, heads, given):
-        """", which line E has ended", if the only block has begun before; else ""."""
+        """The label of the line that has ended the only block, if that has begun before; else ""."""
         begun = [i for i, label in enumerate(labels) if label in heads]
         if heads and not begun:
             return ""
         outer, rest = (_indent(self.lines[labels[begun[-1]]]) + 4, labels[begun[-1] + 1:]) if heads else (
             _indent(given), labels)
         ends = [label for label in rest if _indent("    " + self.lines[label]) <= outer]
-        return f", which line {ends[0]} has ended" if ends else ""
+        return ends[0] if ends else ""
 
     def objection(self, f):
         """(headline, parts, no name) if an assembled function has lines that do not belong; else None."""
@@ -132,7 +137,8 @@ class Assembler:
             return f"{_lines(idle)} {'stands' if len(idle) == 1 else 'stand'} after the return", [
                 f"Line {run[-1]} ends the function: nothing that follows is run.", *also]
         if decoys:
-            return f"{_lines(decoys)} {'does' if len(decoys) == 1 else 'do'} not belong", also
+            why = [f"Line {label}: {self.reasons[label]}" for label in decoys if label in self.reasons]
+            return f"{_lines(decoys)} {'does' if len(decoys) == 1 else 'do'} not belong", why + also
         if missing:
             return f"{_lines(missing)} {_is(missing)} missing", []
         return self._misplaced(labels, is_right)
@@ -185,7 +191,7 @@ class Assembler:
         return "\n".join(rows)
 
 
-def order_the_lines(lines, header, name, *, distractors=None, namespace=None):
+def order_the_lines(lines, header, name, *, distractors=None, namespace=None, reasons=None):
     """A `prepare` for `exercise(kind="order", ...)`.
 
     Args:
@@ -196,11 +202,13 @@ def order_the_lines(lines, header, name, *, distractors=None, namespace=None):
         distractors: {label: line} that do not belong. With distractors, a line may be left out;
             an answer that uses one of them is refused even if its results are right.
         namespace: names the lines may use besides `torch`.
+        reasons: {label: sentence}, why a line does not belong, or stands inside or outside of the loop.
     """
     for label in (*lines, *(distractors or {})):
         if not (isinstance(label, str) and len(label) == 1 and label.isupper()):
             raise ValueError(f"order_the_lines: label {label!r} should be one capital letter.")
-    return Assembler(dict(lines), header, name, dict(distractors or {}), dict(namespace or {}))
+    return Assembler(dict(lines), header, name, dict(distractors or {}), dict(namespace or {}),
+                     dict(reasons or {}))
 
 
 def raising_line(error):

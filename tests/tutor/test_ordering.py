@@ -109,6 +109,19 @@ def test_a_block_that_has_ended(answer, ended):
         told(answer)
 
 
+def test_why_a_line_stands_where_it_does():
+    """Of the line that has ended a block, or stands outside of it, or does not belong."""
+    loop = {"A": "s = s / 2", "B": "for x_t in x:", "C": "    s = s + x_t", "D": "return s"}
+    told = order_the_lines(loop, header="def f(x, s=0):", name="f", distractors={"E": "    s = x_t"},
+                           reasons={"A": "once.", "C": "in every step.", "E": "it forgets."})
+    for answer, why in (("BACD", ["Line A: once."]), ("CBAD", ["Line C: in every step."])):
+        with pytest.raises(AnswerError) as error:
+            told(answer)
+        assert error.value.why == why
+    assert told.verdict(told("BEAD"), lambda f: False) == ("line E does not belong",
+                                                          ["Line E: it forgets.", "Line C is missing."])
+
+
 def test_a_given_block_that_has_ended():
     inside = {"A": "return s", "B": "    s = s + x_t", "C": "    x_t = 2 * x_t"}
     with pytest.raises(AnswerError, match="block of `for x_t in x:`, which line A has ended"):
