@@ -53,7 +53,7 @@ picture("10.2", add_kernel, case=3);
 # %% [markdown]
 # ## 10.3
 #
-# What a token writes into an empty memory: $S = \beta\, v\, k^\top$, in tiles of `BV` × `BK`. The grid is (tiles of rows, tiles of columns). `v` and `k` lie side by side. `S` need not: it may be a part of something larger, or lie column by column.
+# What a token writes into an empty memory: $S = \beta\, v\, k^\top$, in tiles of `BV` × `BK`. The grid is (tiles of rows, tiles of columns). `v` and `k` lie side by side, and `beta` is a number. `S` need not: it may be a part of something larger, or lie column by column.
 
 # %% tags=["nbval-check-output"]
 @triton.jit
@@ -100,7 +100,7 @@ check("10.5", logsumexp_kernel)
 # %% [markdown]
 # ## 10.6
 #
-# Sums of the columns of `x`: (T, N). There is one program for every `BT` rows, and `BN` ≥ N, a power of two. The launch fills `o` with zeros before the first program starts. No two programs may get into each other's way: nobody shares an entry (columns dealt out, say), or the hardware does the adding. Any score will do.
+# Sums of the columns of `x`: (T, N). There is one program for every `BT` rows (`tl.num_programs(0)` says how many), and `BN` ≥ N, a power of two. The launch fills `o` with zeros before the first program starts. No two programs may get into each other's way: nobody shares an entry (columns dealt out, say), or the hardware does the adding. Any score will do.
 
 # %% tags=["nbval-check-output"]
 @triton.jit
@@ -116,7 +116,7 @@ picture("10.6", column_sums_kernel, case=3);
 # %% [markdown]
 # ## 10.7
 #
-# The lines of a matrix product have been shuffled, `a` (M, K) times `b` (K, N). Indented lines are inside the loop. Two lines do not belong.
+# The lines of a matrix product have been shuffled, `a` (M, K) times `b` (K, N). Indented lines are inside the loop. Two lines do not belong. Any order that works is right.
 
 # %%
 lines("10.7")
@@ -162,7 +162,7 @@ check("10.9", triangle_kernel)
 # %% [markdown]
 # ## 10.10
 #
-# The build: $\mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta)$ of chunks of 64 tokens, from keys and $\beta$, in one kernel, which is the first kernel of DeltaNet. One program a chunk; the last may be shorter. Row $t$ of `UT` belongs to
+# The build: $\mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta)$ of chunks of 64 tokens, from keys and $\beta$ (A is that of 6.2), in one kernel, which is the first kernel of DeltaNet. One program a chunk; the last may be shorter. Row $t$ of `UT` belongs to
 # token $t$ and has 64 entries, zeros above the diagonal included. `K` is a power of two, at least 16.
 #
 # Helpers are there for you: `inverse_of_16(A)`, which is what you wrote in 10.9, of a strictly lower triangular tile (it masks nothing) and to a tile; and these. Use them or not.

@@ -5,7 +5,7 @@
 # Tensors are contiguous: `q`, `k` are (B, T, H, K), `v`, `o` (B, T, H, V), `beta` is (B, T, H). `K`, `V` and the chunk length `C` are powers of two, 16 or more,
 # K ≠ V, and T is any number. `UT_low` is (B, T, H, C): row t of its chunk lies with token t.
 #
-# Exercises 11.5 to 11.8 build a forward pass of your own. Which program takes which chunk, head and sequence is yours to choose. Without a GPU everything runs in Triton's interpreter, in float32.
+# Exercises 11.5 to 11.8 build a forward pass of your own. Which program takes which chunk, head and sequence is yours to choose. Without a GPU everything runs in Triton's interpreter. The checks' tensors, in and out, are float32.
 
 # %%
 import os
@@ -35,10 +35,10 @@ show(load_rows, store_rows, load_strengths)
 # | | a program has | and |
 # |---|---|---|
 # | A | one chunk of one head | computes $\mathbf{T}$ from its keys and $\beta$ |
-# | B | one chunk of one head | reads the memory that the program of the chunk before has stored, updates it, stores it |
+# | B | one chunk of one head | reads the memory that the program of the chunk before, of the same launch, has stored, updates it, stores it |
 # | C | 16 rows of the memory of one head | goes through all chunks |
 # | D | 16 columns of the memory of one head | goes through all chunks |
-# | E | one chunk of one head | computes outputs from $S$ and $X$, which an earlier launch has stored for each chunk |
+# | E | one chunk of one head | computes outputs from $X$ and the memory $S$ that enters the chunk, both stored by an earlier launch |
 # | F | one head of one sequence | goes through all chunks, with the whole memory |
 #
 # Give the letters of those that are right.
@@ -51,8 +51,8 @@ check("11.1", letters)
 # %% [markdown]
 # ## 11.2
 #
-# How many bytes does the package's form ask for, per token and head, all programs together? Two kernels. The first reads `k` and `beta` and stores `UT_low` and, once more, `beta`. The second has a program for
-# every `V_TILE` rows of a memory (the last one may have fewer). It reads `q`, `k`, `v`, `UT_low` and `beta` and stores `o`. Numbers have `e` bytes, `beta` is float32. T is a multiple of C.
+# How many bytes does the package's form ask for, per token and head, all programs together? Two kernels. The first reads `k` and `beta` and stores `UT_low` and a copy of `beta`. The second has a program for
+# every `V_TILE` rows of a memory (the last one may have fewer). It reads `q`, `k`, `v`, `UT_low` and `beta` and stores `o`. Numbers have `e` bytes, those of `beta` and its copy 4. T is a multiple of C.
 
 # %% tags=["nbval-check-output"]
 def bytes_per_token(K, V, C, V_TILE, e):
@@ -64,7 +64,7 @@ check("11.2", bytes_per_token)
 # %% [markdown]
 # ## 11.3
 #
-# One chunk as in the package's second kernel, in PyTorch. Names that end in `_t` have tokens as columns. Put the lines in order; two do not belong. Give the labels as a string.
+# One chunk as in the package's second kernel, in PyTorch. Names that end in `_t` have tokens as columns. Put the lines in order; two do not belong, and any order that works is right. Give the labels as a string.
 
 # %%
 lines("11.3")

@@ -11,9 +11,11 @@ if importlib.util.find_spec("triton") is None:
 from deltanet_edu.chapters.ch10 import rows, tiles
 from deltanet_edu.chapters.ch10.build import blocks_of_16
 from deltanet_edu.chapters.kernel_answers import changed
-from deltanet_edu.chapters.kernel_faults import OUTSIDE_LOAD, OUTSIDE_STORE, OVERWRITTEN, RACE, UNWRITTEN
+from deltanet_edu.chapters.kernel_faults import (OUTSIDE_ATOMIC, OUTSIDE_LOAD, OUTSIDE_STORE, OVERWRITTEN, RACE,
+                                                 UNWRITTEN)
 from deltanet_edu.ops.delta_rule.householder import ut_by_solve
 from deltanet_edu.tutor.compare import difference
+from deltanet_edu.tutor.grading import grade
 from deltanet_edu.tutor.registry import find
 
 from .answers import assert_verdict
@@ -78,6 +80,12 @@ def add(*pairs):
     ("10.8", changed(tiles.scores_transposed_load, ("] <= row[:, None]", "] < row[:, None]")),
      "leaves the diagonal out"),
     ("10.9", changed(tiles.triangle_by_columns, ("X -= a", "X += a")), "inverts I − A"),
+    ("10.6", changed(rows.column_sums_kernel, ("tl.sum(x, 0), mask=j < N", "tl.sum(x, 0), mask=j <= N")),
+     OUTSIDE_ATOMIC),
+    ("10.6", changed(rows.column_sums_kernel, ("    tl.atomic_add", "    if tl.program_id(0) == 1:\n        "
+     "tl.store(o_ptr + j, tl.zeros((BN,), tl.float32), mask=j < N)\n    tl.atomic_add")), "stores where others add"),
+    ("10.6", changed(rows.column_sums_kernel, ("    tl.atomic_add", "    if tl.program_id(0) == 0:\n        "
+     "tl.store(o_ptr + j, tl.zeros((BN,), tl.float32), mask=j < N)\n    tl.atomic_add")), "stores where others add"),
     # what is loaded is right, what is stored is not: nothing is said of the loads
     ("10.3", changed(rows.write_kernel, ("j[None, :] * S_col, write", "tl.arange(0, BK)[None, :] * S_col, write")),
      OVERWRITTEN),
@@ -98,6 +106,17 @@ def add(*pairs):
 ])
 def test_readers_answers(id, answer, name):
     assert_verdict(id, answer, name)
+
+
+@pytest.mark.parametrize("tile, said", [("0, N)", "size is not a constant"), ("0, 3)", "not a power of two")])
+def test_the_size_of_a_tile(tile, said):
+    answer = changed(rows.softmax_kernel, ("tl.arange(0, B)", f"tl.arange({tile}"))
+    assert said in grade(find("exercise", "10.4"), answer).headline
+
+
+@pytest.mark.parametrize("order, why", [("FBEHDAC", "Line E: once, before the loop"), ("FEBHDGAC", "Line G: it puts")])
+def test_an_order_of_lines_says_why(order, why):
+    assert why in grade(find("exercise", "10.7"), order).text
 
 
 def test_parts_of_the_build():

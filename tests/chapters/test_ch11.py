@@ -117,7 +117,8 @@ ANSWERS = {
     "11.1": {"right": ["A C E F", "acef", "FECA", ["A", "C", "E", "F"]],
              "gives every chunk a program that hands the memory on": ["ABCDEF", "B"],
              "cuts the memory into columns": ["ACDEF"], "gives the letters of those that are wrong": ["DB"],
-             "keeps the inverses together": ["F", "C E F"]},
+             "keeps the inverses together": ["C E F"], "takes whoever keeps a memory for wrong": ["E A"],
+             "takes whoever has one chunk for wrong": ["CF"], "takes several for wrong that are right": ["F", "A C"]},
     "11.2": {
         "right": [lambda K, V, C, V_TILE, e: e * (K + C) + 8 + -(-V // V_TILE) * (2 * K * e + C * e + 4) + 2 * V * e],
         "counts what is read alone": [
@@ -169,5 +170,9 @@ def test_three_launches_move_too_much_and_one_launch_the_least():
     assert_verdict("11.8", whole.in_three_launches, TRAFFIC)
     from deltanet_edu.tutor.grading import grade
     from deltanet_edu.tutor.registry import find
+    said = grade(find("exercise", "11.8"), whole.in_three_launches).text
+    assert "another loads: UT, states, X" in " ".join(said.split())
+    said = grade(find("exercise", "11.8"), whole.whole(launch=[("min(V, 64)", "16")])).text
+    assert "q 4 times" in " ".join(said.split()) and "another loads" not in said
     verdict = grade(find("exercise", "11.8"), other_ways.in_one_launch)
     assert verdict.state == "pass" and "1.00 times what must be moved" in verdict.text

@@ -43,6 +43,7 @@ def with_helper(helper, *pairs):
 
 BETA_X, LOADED = "X * beta[None, :]", "col[None, :], mask=(t < T)[:, None], other=0.0"
 FIRST_DIAGONAL = "-mul(X11, mul(A10, X00)), -mul(X22, mul(A21, X11)), -mul(X33, mul(A32, X22))"
+BELOW = "A10", "A21", "A20", "A31", "A32", "A30"
 ZEROS = [("", 16), ("", 32), ("", 48), (" + 16", 32), (" + 16", 48), (" + 32", 48)]
 OTHER_ORDER = [
     ("X20 = -mul(X22, mul(A20, X00) + mul(A21, X10))", "X20 = -mul(mul(X22, A20), X00) - mul(mul(X22, A21), X10)"),
@@ -76,8 +77,49 @@ exercise(
         "gives diag(β) alone": Mistake(halves(("tl.where(i > j, beta", "tl.where(i < j, beta")),
             "As if A were zero. It has its entries below the diagonal, where i > j: is that what you keep, and does "
             "the inverse use it?", "eq. 6.2"),
+        "leaves the blocks on the diagonal unmasked": Mistake(
+            UT(*[(f"tl.where(lower, b{i}[:, None] * mul(k{i}, tl.trans(k{i})), 0.0)",
+                  f"b{i}[:, None] * mul(k{i}, tl.trans(k{i}))") for i in range(4)], inverse_of_16=tiles.inverse_of_16),
+            "`inverse_of_16` takes a *strictly* lower triangle and masks nothing. K Kᵀ has entries on and above its "
+            "diagonal: `tl.where(i > j, ..., 0.0)` before it is inverted.", "eq. 6.2"),
+        "keeps the diagonal of A": Mistake(
+            UT(("[:, None] > tl.arange", "[:, None] >= tl.arange"), inverse_of_16=tiles.inverse_of_16),
+            "A is *strictly* lower, and `inverse_of_16` masks nothing: i > j, not i >= j.", "eq. 6.2"),
+        "masks blocks that are full": Mistake(
+            UT(("    X10, X21, X32 =", "".join(f"    {A} = tl.where(lower, {A}, 0.0)\n" for A in BELOW)
+                + "    X10, X21, X32 =")),
+            "A block of A below the diagonal of blocks is full: all its tokens come after all those of its columns. "
+            "Only blocks *on* the diagonal have a triangle.", "eq. 10.8"),
+        "masks the blocks below the diagonal where it stores": Mistake(
+            UT(*[(f"X{i}{j} * b{j}", f"tl.where(lower, X{i}{j}, 0.0) * b{j}") for i in range(4) for j in range(i)]),
+            "A block below the diagonal of blocks is full: all its tokens come after all those of its columns.",
+            "eq. 10.8"),
         "inverts I − A": Mistake(halves(("i > j, beta[:, None] *", "i > j, -beta[:, None] *")),
             "The system is I + A: a row is e_t *minus* what the rows above contribute.", "eq. 10.7"),
+        "leaves X_ii out in the blocks further down": Mistake(
+            UT(("X20 = -mul(X22, mul(A20, X00) + mul(A21, X10))", "X20 = -(mul(A20, X00) + mul(A21, X10))"),
+               ("X31 = -mul(X33, mul(A31, X11) + mul(A32, X21))", "X31 = -(mul(A31, X11) + mul(A32, X21))"),
+               ("X30 = -mul(X33, mul(A30, X00) + mul(A31, X10) + mul(A32, X20))",
+                "X30 = -(mul(A30, X00) + mul(A31, X10) + mul(A32, X20))")),
+            "The sum is what arrives in block i. What happens there afterwards is X_ii, on the left of all of it.",
+            "eq. 10.8"),
+        "goes detours over finished blocks": Mistake(
+            UT(("X20 = -mul(X22, mul(A20, X00) + mul(A21, X10))", "X20 = mul(X21, X10) - mul(X22, mul(A20, X00))"),
+               ("X31 = -mul(X33, mul(A31, X11) + mul(A32, X21))", "X31 = mul(X32, X21) - mul(X33, mul(A31, X11))"),
+               ("X30 = -mul(X33, mul(A30, X00) + mul(A31, X10) + mul(A32, X20))",
+                "X30 = mul(X31, X10) + mul(X32, X20) - mul(X33, mul(A30, X00))")),
+            "In X_21 X_10 both have X_11 in them, so block 1 counts twice. The detour is X_22 A_21 X_10: the last hop "
+            "is A, and what came before is finished.", "eq. 10.8"),
+        "scales A below the diagonal by the β of the columns": Mistake(
+            UT(*[(f"b{i}[:, None] * mul(k{i}, tl.trans(k{j}))", f"b{j}[None, :] * mul(k{i}, tl.trans(k{j}))")
+                 for i in range(4) for j in range(i)]),
+            "Row t of A is scaled by its own β_t, in all blocks: those of block i, `[:, None]`.", "eq. 6.2"),
+        "leaves β out of the blocks on the diagonal": Mistake(UT(*[(f"X{i}{i} * b{i}[None, :]", f"X{i}{i}")
+                                                                  for i in range(4)]),
+            "All columns of the inverse are scaled by β, in the blocks on the diagonal as well.", "eq. 6.3"),
+        "leaves β out of the blocks below the diagonal": Mistake(
+            UT(*[(f"X{i}{j} * b{j}[None, :]", f"X{i}{j}") for i in range(4) for j in range(i)]),
+            "All columns of the inverse are scaled by β, in the blocks below the diagonal as well.", "eq. 6.3"),
         "merges with the wrong sign": Mistake(UT((FIRST_DIAGONAL, FIRST_DIAGONAL.replace("-mul", "mul"))),
             "A block below the diagonal is *minus* X_ii A_ij X_jj.", "eq. 10.8"),
         "has the wrong sign in all blocks below the diagonal": Mistake(

@@ -35,6 +35,14 @@ exercise(
             "three tiles of 32: round up. Then the last tile is not full: it sticks out at two sides.", "eq. 10.1"),
         "counts what is inside": Mistake((9, 6), "The last tile has 1 row of 2 and 6 columns of 32 inside: 6 entries. "
                                                  "Asked are those that the mask switches off."),
+        "rounds the grid up to powers of two": Mistake((16, 58), "Tiles have sizes that are powers of two. A grid may "
+                                                              "have any size: 3 · 3 tiles, 9 programs.", "eq. 10.1"),
+        "counts tiles along one side": Mistake((3, 58), "Three tiles of 2 rows, and three of 32 columns: a tile is one "
+                                                        "of each, so there are 3 · 3 programs.", "eq. 10.1"),
+        "takes 26 of the 64 away": Mistake((9, 38), "26 columns of the last tile do not exist. Of its two "
+            "rows one exists: 26 of its entries are off, and all 32 of the other's.", "eq. 10.1"),
+        "finds five entries inside": Mistake((9, 59), "Columns 64 to 69 are six, both ends counted, and one row "
+                                                      "exists: 6 entries of 64 are inside.", "eq. 10.1"),
         "masks the columns only": Mistake((9, 52), "The last tile also has a row too many: row 5 does not exist, so 32 "
                                                    "more of its entries are off, but each counts once."),
         "masks the rows only": Mistake((9, 32), "Columns 70 to 95 do not exist either."),
@@ -95,7 +103,7 @@ exercise(
             "Entries are numbered from 0, so the last is n − 1. With i <= n you touch entry n.", "eq. 10.1"),
         "lets one number too few in": Mistake(add(("i < n", "i < n - 1")),
             "The last entry is n − 1, and it is inside: i < n.", "eq. 10.1"),
-        "steps within a tile as if numbers lay side by side": Mistake(add((X, "i, mask=inside"), (Y, "i, mask=inside")),
+        "takes the numbers of x and y to lie side by side": Mistake(add((X, "i, mask=inside"), (Y, "i, mask=inside")),
             "Entry i of x lies i · x_stride numbers behind the first. In a column of a matrix that is not i.",
             "eq. 10.2"),
         "steps by the stride within a tile only": Mistake(
@@ -120,6 +128,18 @@ exercise(
         "loads the same tile in each program": Mistake(
             add((X, "tl.arange(0, B) * x_stride, mask=inside"), (Y, "tl.arange(0, B) * y_stride, mask=inside")),
             "What is stored goes to the right place, and what is loaded is the first tile each time.", "eq. 10.1"),
+        "loads the first tile of x in each program": Mistake(add((X, "tl.arange(0, B) * x_stride, mask=inside")),
+            "y is loaded from its own place, and x from its first tile each time: i · x_stride, with the whole of i.",
+            "eq. 10.1"),
+        "loads the first tile of y in each program": Mistake(add((Y, "tl.arange(0, B) * y_stride, mask=inside")),
+            "x is loaded from its own place, and y from its first tile each time: i · y_stride, with the whole of i.",
+            "eq. 10.1"),
+        "compares the place in the tile with n": Mistake(add(("i < n", "tl.arange(0, B) < n")),
+            "It is as if the mask asked the place within the tile, which begins at 0 in each program. n counts from "
+            "the first tile on: i < n, with the whole of i.", "eq. 10.1"),
+        "leaves out a tile that is not full": Mistake(add(("i < n", "i < n // B * B")),
+            "The entries behind the last full tile are nobody's: a tile that sticks out is done as well, with a mask.",
+            "eq. 10.1"),
         "uses the stride of x for y": Mistake(add((Y, "i * x_stride, mask=inside")),
             "x and y may lie differently in memory: each has its own stride.", "eq. 10.2"),
         "does the same tile in each program": Mistake(add((OWN, "tl.arange(0, B)")),
@@ -189,6 +209,16 @@ exercise(
             write(("(i < V)[:, None] & (j < K)[None, :]", "(i < V)[:, None] | (j < K)[None, :]")),
             "An entry exists if its row exists *and* its column does: `&`. With `|` whatever sticks out on one side "
             "comes in.", "eq. 10.1"),
+        "compares columns with V": Mistake(write(("(j < K)[None, :]", "(j < V)[None, :]")),
+            "S has V rows and K columns: columns j are compared with K.", "eq. 10.1"),
+        "compares rows with K": Mistake(write(("(i < V)[:, None] &", "(i < K)[:, None] &")),
+            "S has V rows and K columns: rows i are compared with V.", "eq. 10.1"),
+        "has a tile of BK × BV where one of BV × BK belongs": Mistake(
+            write(("v[:, None] * k[None, :]", "v[None, :] * k[:, None]")),
+            "v runs down the rows of S, `v[:, None]`, and k along them, `k[None, :]`. So do i and j in an address and "
+            "in a mask.", "eq. 2.1"),
+        "takes β for a pointer": Mistake(write(("beta * v", "tl.load(beta) * v")),
+            "β is a number, and there is nothing to load: multiply by it as it is."),
         "swaps k and v": Mistake(write(("v_ptr + i, mask=i < V", "k_ptr + i, mask=i < K"),
                                      ("k_ptr + j, mask=j < K", "v_ptr + j, mask=j < V")),
             "Row i of S belongs to value dimension i: S = β v kᵀ, with v along the rows.", "eq. 2.1"),
@@ -246,6 +276,10 @@ def sums(*pairs):
     return changed(column_sums_kernel, *pairs)
 
 
+def by_one(*pairs):
+    return changed(rows.column_sums_by_one, *pairs, ("column_sums_by_one", "column_sums_kernel"))
+
+
 ADDED = "tl.atomic_add(o_ptr + j, tl.sum(x, 0), mask=j < N)"
 
 exercise(
@@ -269,14 +303,39 @@ exercise(
                                              LOAD_TAIL, "eq. 10.1"),
         "loads columns behind the end": Mistake(
             sums(("mask=inside, other=0.0", "mask=(i < T)[:, None], other=0.0")), LOAD_TAIL, "eq. 10.1"),
-        "stores the tail without a mask": Mistake(sums(("tl.sum(x, 0), mask=j < N", "tl.sum(x, 0)")), STORE_TAIL),
+        "adds behind the end of o": Mistake(sums(("tl.sum(x, 0), mask=j < N", "tl.sum(x, 0)")),
+            "A tile of BN sums is wider than o, and no mask keeps back those behind the N-th. Adding 0 there is an "
+            "access as well: a GPU may stop. The mask of the load does not help: `mask=j < N` here, too.", "eq. 10.1"),
+        "stores the tail without a mask": Mistake(by_one(("total, mask=j < N", "total")), STORE_TAIL),
+        "leaves the sums of the last columns at 0": Mistake(
+            by_one(("tl.program_id(0) == 0", "True"), ("tl.store(o_ptr + j, total, mask=j < N)",
+                    "tl.store(o_ptr + j, total, mask=(j < N) & (j // BT == tl.program_id(0)))")),
+            "They are the columns from BT · ⌈T / BT⌉ on, as if columns were dealt out in blocks of BT: there are ⌈T / "
+            "BT⌉ programs, however large N is. Deal them out among `tl.num_programs(0)` programs.", "eq. 10.1"),
+        "sums as many columns as there are programs": Mistake(
+            changed(rows.column_sums_dealt_out, ("tl.program_id(0), N, tl", "tl.program_id(0), N, N + tl"),
+                    ("column_sums_dealt_out", "column_sums_kernel")),
+            "The others stay at 0. There are ⌈T / BT⌉ programs and N columns: with one column a program, some belong "
+            "to nobody. Program p may take columns p, p + P, p + 2P, ... with P = `tl.num_programs(0)`.", "eq. 10.1"),
+        "takes x to lie column by column": Mistake(
+            sums(("i[:, None] * x_row + j[None, :]", "i[:, None] + j[None, :] * x_row")),
+            "From row to row it is x_row numbers, and neighbors in a row lie side by side: i · x_row + j.", "eq. 10.2"),
+        "stores partial sums one behind the other": Mistake(
+            sums((ADDED, "tl.store(o_ptr + tl.program_id(0) * N + j, tl.sum(x, 0), mask=j < N)")),
+            "o has room for one row of N sums, not for one of each program: add them to o_ptr + j.",
+            "eq. 10.4"),
+        "takes rows BT apart": Mistake(sums(("tl.program_id(0) * BT + tl.arange(0, BT)",
+                                             "tl.program_id(0) + tl.arange(0, BT) * BT")),
+            "That is right with BT programs, and there are ⌈T / BT⌉: some rows are left out, or belong to two. Either "
+            "p · BT + 0, 1, ..., or every `tl.num_programs(0)`-th row.", "eq. 10.1"),
+        "leaves out rows behind the last full tile": Mistake(sums(("(i < T)", "(i < T // BT * BT)")),
+            "T need not be a multiple of BT: the last rows count as well, with a mask.", "eq. 10.1"),
         "adds up rows": Mistake(sums((ADDED, "tl.atomic_add(o_ptr + i, tl.sum(x, 1), mask=i < N)")),
             "tl.sum(x, 1) adds along a row. Sums of columns add down the rows: tl.sum(x, 0)."),
         "adds the same rows in each program": Mistake(sums(("tl.program_id(0) * BT + ", "")),
             "Program p has the rows from p · BT on.", "eq. 10.1"),
         "adds all rows in every program": Mistake(
-            changed(rows.column_sums_by_one, ("(0) == 0", "(0) >= 0"), ("tl.store(", "tl.atomic_add("),
-                    ("column_sums_by_one", "column_sums_kernel")),
+            by_one(("(0) == 0", "(0) >= 0"), ("tl.store(", "tl.atomic_add(")),
             "Every program goes through all rows and adds: each row is counted once for each program. Program p has "
             "the rows from p · BT on.", "eq. 10.1"),
         "starts its rows at p, not at p BT": Mistake(sums(("tl.program_id(0) * BT", "tl.program_id(0)")),
@@ -287,10 +346,11 @@ exercise(
         "rounds partial sums to bfloat16": Mistake(
             sums(("tl.sum(x, 0), mask", "tl.sum(x, 0).to(tl.bfloat16).to(tl.float32), mask")),
             "Partial sums are rounded to bfloat16 before they are added. Round at the end, if at all."),
-        "stores in one program, and adds in the others": Mistake(
+        "stores where others add": Mistake(
             sums((ADDED, "if tl.program_id(0) == 0:\n        tl.store(o_ptr + j, tl.sum(x, 0), mask=j < N)\n"
                          f"    else:\n        {ADDED}")),
-            "Whoever has added before program 0 stores is erased. o is zero before the launch: let all of them add.",
+            "Whoever has added before a program stores is erased, also where it stores zeros. o is zero before the "
+            "launch: add in every program, and store in none.",
             "eq. 10.4"),
         "adds everything twice": Mistake(sums((ADDED, f"{ADDED}\n    {ADDED}")), "Each row belongs into the sum once."),
         "keeps the largest": Mistake(sums((ADDED, ADDED.replace("atomic_add", "atomic_max"))),
@@ -324,7 +384,14 @@ LINES = order_the_lines(
     distractors={"G": "    total = tl.dot(a, b, input_precision=PRECISION)",
                  "I": "    b = tl.load(b_ptr + j[:, None] * b_row + k[None, :] * b_col,\n"
                       "                mask=(j < N)[:, None] & (k < K)[None, :], other=0.0)"},
-    namespace={"triton": triton, "tl": tl})
+    namespace={"triton": triton, "tl": tl},
+    reasons={"A": "every step adds its product to the sum.", "C": "the sum is complete after the last step.",
+             "D": "every step loads rows k of b, and k is the step's own.",
+             "E": "once, before the loop; in every step it would empty the sum.",
+             "F": "once, before the loop: which rows and columns are mine is the same in every step.",
+             "G": "it puts the product of a step in the place of the sum of the earlier ones. A adds it.",
+             "H": "every step loads columns k of a, and k is the step's own.",
+             "I": "it has the columns j of b standing up, the shape of bᵀ. D has rows k standing up."})
 
 
 def two_matrices(g):
@@ -375,10 +442,12 @@ def one_triangle(g, n, kind):
     return ut_system(k, strengths(g, n))
 
 
-def triangle(*pairs):
-    return changed(triangle_kernel, *pairs)
+def triangle(*pairs, **names):
+    return changed(triangle_kernel, *pairs, **names)
 
 
+STORED = "tl.store(X_ptr + at, X"
+SERIES = 'X = tl.where(i == j, 1.0, -A) + tl.dot(A, A, input_precision="ieee")'
 STEP = "X - finished[None, :]"
 
 exercise(
@@ -396,8 +465,8 @@ exercise(
         "stops a row too early": Mistake(triangle(("range(1, 16)", "range(1, 15)")),
             "range(1, 15) ends with row 14. The last row is 15.", "eq. 10.7"),
         "gives I − A": Mistake(triangle(("range(1, 16)", "range(15, 0, -1)")),
-            "That is all a row knows if the rows above it count as they were at the start. Row t needs them *after* "
-            "their own steps: t goes up, and each step takes its rows from X, which the steps before have changed.",
+            "These are the first two terms of the inverse, I − A + A² − ...: each row has used the rows above it as "
+            "they were at the start. It needs them *after* their own steps: a loop with t going up, which changes X.",
             "eq. 10.7"),
         "changes all rows in every step": Mistake(triangle((f"tl.where(i == t, {STEP}, X)", STEP)),
             "Only row t may change in step t: `tl.where(i == t, ..., X)`.", "eq. 10.7"),
@@ -413,6 +482,20 @@ exercise(
             "range(1, n − 1) ends with row n − 2. The last row is n − 1.", "eq. 10.7"),
         "gives I + A": Mistake(triangle(("finished = tl.sum(a[:, None] * X, 0)", "finished = -a")),
             "That is the matrix itself, I + A. Asked is its inverse.", "eq. 10.7"),
+        "stops at A²": Mistake(triangle((STORED, f"{SERIES}\n    {STORED}")),
+            "I − A + A² are the first three terms: exact for three rows. A strictly lower matrix of n rows has powers "
+            "up to Aⁿ⁻¹.", "eq. 10.7"),
+        "stops at A³": Mistake(triangle((STORED, f"{SERIES} - mul(mul(A, A), A)\n    {STORED}"), mul=tiles.mul),
+            "I − A + A² − A³ are the first four terms. A strictly lower matrix of n rows has powers up to Aⁿ⁻¹.",
+            "eq. 10.7"),
+        "leaves the factor I + A⁸ out": Mistake(
+            triangle((STORED, f"X = mul(I - A, mul(I + A2, I + mul(A2, A2)))\n    {STORED}"),
+                     ("    X = tl.where(i == j, 1.0, 0.0)",
+                      "    A2, X = mul(A, A), tl.where(i == j, 1.0, 0.0)\n    I = X"), mul=tiles.mul),
+            "(I − A)(I + A²)(I + A⁴) has the powers up to A⁷. With 16 rows there are those up to A¹⁵: one factor more.",
+            "eq. 10.7"),
+        "begins with row 2": Mistake(triangle(("range(1, 16)", "range(2, 16)")),
+            "Row 0 is e_0 from the start. Row 1 has to lose A_10 times row 0: begin with t = 1.", "eq. 10.7"),
         "starts from nothing": Mistake(triangle(("tl.where(i == j, 1.0, 0.0)", "tl.zeros((16, 16), tl.float32)")),
             "Row t starts as e_t: X is the identity before the first step.", "eq. 10.7"),
         "takes one step only": Mistake(triangle(("range(1, 16)", "range(1, 2)")),
@@ -442,8 +525,10 @@ exercise(
         "masks columns only": Mistake(triangle(("(i < n) & (j < n)", "(i < 16) & (j < n)")),
             "The tile sticks out below as well: a mask for rows, i < n, is missing.", "eq. 10.1"),
         "loads the tail without a mask": Mistake(triangle(("A_ptr + at, mask=inside, other=0.0", "A_ptr + at")),
-                                                 LOAD_TAIL),
-        "stores the tail without a mask": Mistake(triangle(("at, X, mask=inside", "at, X")), STORE_TAIL),
+            "A tile of 16 × 16 sticks out of a matrix of n × n: into other matrices, and behind the last."),
+        "stores the tail without a mask": Mistake(triangle(("at, X, mask=inside", "at, X")),
+            "A tile of 16 × 16 sticks out of a matrix of n × n: what lies behind X is written over. That A is filled "
+            "up with zeros does not help: `mask=` in the store, too."),
         "rounds finished rows to bfloat16": Mistake(
             triangle(("tl.sum(a[:, None] * X, 0)", "tl.sum(a[:, None] * X, 0).to(tl.bfloat16).to(tl.float32)")),
             "Finished rows are rounded to bfloat16, and every later row builds on them.", "eq. 10.6"),

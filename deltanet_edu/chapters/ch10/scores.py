@@ -86,6 +86,18 @@ exercise(
         "leaves what is above the diagonal unwritten": Mistake(
             scores(("P, mask=(t < T)[:, None])", "P, mask=(t < T)[:, None] & (row[:, None] >= row[None, :]))")),
             "The entries above the diagonal are zero, and have to be written: nobody else does."),
+        "multiplies by K, not by its transpose": Mistake(scores(("tl.dot(q, tl.trans(k)", "tl.dot(q, k")),
+            "Rows of q meet rows of k: Q Kᵀ, `tl.trans(k)`. With K = C the shapes fit without it.",
+            "eq. 10.5"),
+        "compares rows with the dimensions of a key": Mistake(scores((LOWER, "row[:, None] >= col[None, :]")),
+            "P is C × C: its columns are tokens, 0 to C − 1, and not the K dimensions of a key.", "eq. 10.5"),
+        "takes rows of P to be as long as keys": Mistake(
+            scores(("t[:, None] * C + row[None, :], P", "t[:, None] * K + row[None, :], P")),
+            "A row of P has C entries: `t[:, None] * C`. With K = C nobody would notice.", "eq. 10.2"),
+        "stores as if P were T × T": Mistake(
+            scores(("t[:, None] * C + row[None, :], P", "t[:, None] * T + t[None, :], P")),
+            "P is (T, C), the scores within chunks alone: row t begins at t · C, and its columns are 0 to C − 1.",
+            "eq. 10.2"),
         "takes the keys of the first chunk in each program": Mistake(
             scores(("k_ptr + t[:, None]", "k_ptr + row[:, None]")),
             "Queries meet the keys of their own chunk: token t for the load of k as well.", "eq. 10.1"),

@@ -55,8 +55,9 @@ exercise(
         "returns the exponentials": Mistake(softmax(("e / tl.sum(e, 0)", "e")),
             "Each row has to be divided by its sum. Divided by its largest, which is 1, it stays as it is."),
         "gets NaN in every row with a tail": Mistake(softmax((FILL, 'float("inf")')),
-            "What lies behind the end gets into a number that all entries share. What changes no maximum is *minus* "
-            "infinity; in a minimum, a mean or an absolute value it is as bad as plus infinity.", "eq. 10.3"),
+            "NaN comes from ∞ − ∞ or ∞/∞: behind the end stands an infinity that gets into the maximum, or into "
+            "whatever is taken off. Plus infinity does, and minus infinity in a minimum or a mean. In a maximum "
+            "*minus* infinity changes nothing.", "eq. 10.3", next="Which number x has exp(x) = 0?"),
         "takes off far more than the maximum, where logits are low": Mistake(
             softmax((FILL, "0.0"), (E, f"tl.where(j < N, {E}, 0.0)")),
             "Near −200 every exponential vanishes, and 0/0 is NaN: what you take off is not the largest logit, but a "
@@ -78,6 +79,18 @@ exercise(
             softmax((FILL, "0.0"), ("/ tl.sum(e, 0)", "/ (tl.sum(e, 0) - (B - N))")),
             "Each entry behind the end has added exp(0 − m) to the sum, and not 1: the maximum was taken off there, "
             "too.", "eq. 10.3"),
+        "counts each entry of the tail as 1": Mistake(
+            softmax((E, "tl.exp(tl.where(j < N, x - tl.max(x, 0), 0.0))")),
+            "What is 0 before exp is 1 after it, and part of your sum: B − N of them. Put zeros there *after* exp, or "
+            "minus infinity before.", "eq. 10.3", next="Which number x has exp(x) = 0?"),
+        "divides by the sum of the logits": Mistake(
+            softmax(("/ tl.sum(e, 0)", "/ tl.sum(tl.where(j < N, x, 0.0), 0)")),
+            "Shares add up to 1: the *exponentials* are divided by their own sum."),
+        "shares out the logits": Mistake(softmax(("e / tl.sum(e, 0), mask", "(x - tl.max(x, 0)) / tl.sum(e, 0), mask")),
+            "The exponentials are divided by their sum, and not the logits less the maximum."),
+        "lets one number too few in": Mistake(softmax(('j, mask=j < N, other', 'j, mask=j < N - 1, other'),
+                                                      ("tl.sum(e, 0), mask=j < N", "tl.sum(e, 0), mask=j < N - 1")),
+            "The last entry is N − 1, and it is inside: j < N.", "eq. 10.1"),
         "stores rows as far apart as those of x": Mistake(softmax(("row * o_row", "row * x_row")),
             "o has a row stride of its own, o_row: that was right as it stood.", "eq. 10.2"),
         "sums in bfloat16": Mistake(softmax(("/ tl.sum(e, 0)", "/ tl.sum(e, 0).to(tl.bfloat16).to(tl.float32)")),
@@ -117,6 +130,14 @@ exercise(
         "does not rescale the sum": Mistake(lse((RESCALED, "total")),
             "Your sum so far was of exp(x − m) with the *old* m. With a new m each of its terms has to be multiplied "
             "by exp(m_old − m_new).", "eq. 10.3"),
+        "brings the new block in without its factor": Mistake(
+            lse(("tl.exp(x - new), 0)", "tl.exp(x - tl.max(x, 0)), 0)")),
+            "The sum of a block with its own maximum taken off is one of exp(x − m_block). It needs the factor "
+            "exp(m_block − m), as the old sum needs exp(m_old − m); or take m off from the start.", "eq. 10.3"),
+        "adds sums of different maxima": Mistake(
+            lse((f"{RESCALED} + tl.sum(tl.exp(x - new), 0)", "total + tl.sum(tl.exp(x - tl.max(x, 0)), 0)")),
+            "Each block has its own maximum taken off, so their sums cannot be added as they are: one has the factor "
+            "exp(m_block − m), and the sum so far exp(m_old − m).", "eq. 10.3"),
         "rescales the wrong way": Mistake(
             lse((RESCALED, "total * tl.where(total > 0, tl.exp(new - largest), 0.0)")),
             "A larger maximum makes the old terms *smaller*: the factor is exp(m_old − m_new), at most 1.", "eq. 10.3"),
@@ -158,6 +179,26 @@ exercise(
             "x is a part of something wider: from row to row it is x_row numbers.", "eq. 10.2"),
         "forgets the logarithm": Mistake(lse(("largest + tl.log(total)", "largest + total")),
             "Asked is log Σ exp(x) = m + log Σ exp(x − m)."),
+        "takes the maximum off once more": Mistake(lse(("largest + tl.log(total)", "tl.log(total) - largest")),
+            "exp(x − m) has lost m, and it comes back at the end: log Σ exp(x) = m + log Σ exp(x − m).", "eq. 10.3"),
+        "gives the factor to the new block, not to the old sum": Mistake(
+            lse((f"{RESCALED} + tl.sum(tl.exp(x - new), 0)",
+                 "total + tl.sum(tl.exp(x - new), 0) * tl.exp(largest - new)")),
+            "exp(m_old − m_new) is for the sum so far, which was taken with the old maximum. The new block has the new "
+            "maximum taken off already.", "eq. 10.3"),
+        "adds up the results of the blocks": Mistake(
+            lse(("new = tl.maximum(largest, tl.max(x, 0))", "new = tl.max(x, 0)"),
+                ('largest, total = -float("inf"), 0.0', "largest, total = 0.0, 1.0"),
+                (f"{RESCALED} + tl.sum(tl.exp(x - new), 0)", "1.0"),
+                ("largest = new", "largest += new + tl.log(tl.sum(tl.exp(x - new), 0))")),
+            "The logarithm of a sum is not the sum of logarithms: add the *sums* of the blocks, brought to one "
+            "maximum, and take the logarithm at the end.", "eq. 10.3"),
+        "keeps the largest of the blocks' results": Mistake(
+            lse(("new = tl.maximum(largest, tl.max(x, 0))", "new = tl.max(x, 0)"),
+                ('-float("inf"), 0.0', '-float("inf"), 1.0'), (f"{RESCALED} + tl.sum(tl.exp(x - new), 0)", "1.0"),
+                ("largest = new", "largest = tl.maximum(largest, new + tl.log(tl.sum(tl.exp(x - new), 0)))")),
+            "All entries of a row are in one sum: blocks are added, brought to one maximum, and not compared.",
+            "eq. 10.3"),
         "forgets to add the maximum": Mistake(lse(("largest + tl.log(total)", "tl.log(total)")),
             "The sum was taken of exp(x − m): log Σ exp(x) = m + log Σ exp(x − m).", "eq. 10.3"),
         "returns the sum": Mistake(lse(("largest + tl.log(total)", "total")),

@@ -47,6 +47,11 @@ def launch_inverse(kernel, k, beta, C, UT_low):
 
 EVEN = ("Two neighboring blocks make a corner only if the first of them is an even one: 0 and 1, 2 and 3. Yours also "
         "takes 1 and 2.")
+HALVES = ("A row in a second half and a column in a first half meet in a corner only if both halves are of the *same* "
+          "block: `col >> level == (row >> level) - 1`.")
+ANY_BLOCK = changed(corner, ("(col >> level == (row >> level) - 1)", "((col >> level) % 2 == 0)"))
+MASKED_A = ("tl.dot(k, tl.trans(k)) * beta[:, None], tl",
+            "tl.where(row > col, tl.dot(k, tl.trans(k)) * beta[:, None], 0.0), tl")
 GROWN = "T1 - tl.dot(tl.dot(T1, tl.where(where, A, 0.0)), T1)"
 
 
@@ -118,6 +123,28 @@ exercise(
         "takes neighbors that make no corner": Mistake(
             by_all_corners(corner=changed(corner, ("((row >> level) % 2 == 1) & (col", "(col"))),
             EVEN, "eq. 11.2", next="For C = 4, which entries does your mask keep on level 0?"),
+        **{f"takes halves of different blocks{where}": Mistake(
+            answer, HALVES, "eq. 11.2", next="For C = 4, which entries does your mask keep on level 0?")
+           for where, answer in {" for a corner": by_all_corners(corner=ANY_BLOCK),
+                                 ", below the diagonal, for a corner": by_all_corners(MASKED_A, corner=ANY_BLOCK),
+                                 " for a corner of 16": changed(inverse_kernel, corner=ANY_BLOCK)}.items()},
+        "stops at A²": Mistake(
+            by_all_corners(("T1 = grow(T1, A, corner(row, col, level))", "T1 = T1"),
+                           ("    store_rows", "    A = tl.where(row > col, A, 0.0)\n    T1 += tl.dot(A, A) - A\n    "
+                                              "store_rows")),
+            "I − A + A² are three terms of a series that goes on to Aᶜ⁻¹. Corners, level by level, bring all of them.",
+            "eq. 11.2"),
+        "takes the largest corner first": Mistake(
+            by_all_corners(("corner(row, col, level)", "corner(row, col, LEVELS - 1 - level)")),
+            "A corner is filled in between two halves that are inverted already: begin with those of 1, level 0.",
+            "eq. 11.2"),
+        "takes the whole of A on every level": Mistake(
+            by_all_corners(MASKED_A, grow=changed(grow, ("tl.where(where, A, 0.0)", "A"))),
+            "On each level A is masked to its corners. With the whole of A, what other levels have done or will do "
+            "comes in again.", "eq. 11.2"),
+        "multiplies by β on both sides": Mistake(
+            inverse_with(("T1 * beta[None, :]", "beta[:, None] * T1 * beta[None, :]")),
+            "The β of the rows is in A already. The inverse has diag(β) on its right alone: columns.", "eq. 6.3"),
         "takes the other half of the corners": Mistake(
             by_all_corners(corner=changed(corner, ("% 2 == 1", "% 2 == 0"))),
             "The row lies in the *second* half of its block, so its number is odd without its last digits.",
@@ -293,6 +320,18 @@ exercise(
             "That is linear attention. What is written is X.", "eq. 11.3"),
         "stores the errors for the writes": Mistake(memory_with(("tl.trans(X_t), n", "tl.trans(R_t), n")),
             "What the outputs need is what each token writes, X, and not how wrong the memory was, R.", "eq. 8.5"),
+        "gives β to the values alone": Mistake(
+            memory_with(("R_t = tl.trans(v) - tl", "R_t = tl.trans(v) * beta[None, :] - tl"),
+                        ("R_t * beta[None, :])", "R_t)")),
+            "β scales the whole error, V − K Sᵀ, where it is written: as diag(β) of UT.", "eq. 11.5"),
+        "stores the memory under the next chunk's number": Mistake(
+            memory_with(("((b * N + n) * H + h)", "((b * N + n + 1) * H + h)")),
+            "The memory that enters chunk n is stored under n, the first of them, which is empty, under 0.", "eq. 8.5"),
+        "begins its rows at p, not at p V_TILE": Mistake(memory_with(("program % tiles * V_TILE", "program % tiles")),
+            "Program p of a head starts where program p − 1 ends: at row p · V_TILE. Yours overlap.", "eq. 11.1"),
+        "takes T for N in the address of states": Mistake(
+            memory_with(("((b * N + n) * H + h)", "((b * T + n) * H + h)")),
+            "A sequence has N memories a head, one for each chunk, and not one for each token.", "eq. 8.5"),
         "multiplies by β twice": Mistake(
             memory_with(("tl.dot(R_t.to(k.dtype), tl", "tl.dot((R_t * beta[None, :]).to(k.dtype), tl")),
             "UT_low has its diag(β) already: only the diagonal term has a β of its own.", "eq. 11.5"),

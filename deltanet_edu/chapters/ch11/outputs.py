@@ -54,6 +54,14 @@ exercise(
         "stores outputs of all heads in the first": Mistake(
             output_with(("o_ptr + head * V", "o_ptr + b * T * H * V")),
             "The first output of this program's head is h rows further on. Yours stores those of all heads to head 0."),
+        "averages the scores": Mistake(output_with(("0.0).to(q.dtype) ", "0.0).to(q.dtype) / (row + 1) ")),
+            "Nothing is divided by the number of tokens that are seen: O = s (Q Sᵀ + P X).", "eq. 8.5"),
+        "puts minus infinity above the diagonal": Mistake(
+            output_with(("tl.trans(k)), 0.0)", 'tl.trans(k)), -float("inf"))')),
+            "Minus infinity is for a softmax, which makes zeros of it. Here P itself is used: zeros.", "eq. 8.5"),
+        "reads the memory without its transpose": Mistake(output_with(("tl.trans(S.to(q.dtype))", "S.to(q.dtype)")),
+            "A memory is (V, K): a query meets its rows, Q Sᵀ. With K = V the shapes fit without it, and nothing else "
+            "does.", "eq. 8.5"),
         "takes the memory's part away": Mistake(
             output_with(("tl.dot(q, tl.trans(S.to(q.dtype)))", "-tl.dot(q, tl.trans(S.to(q.dtype)))")),
             "O = s (Q Sᵀ + P X): both terms are added.", "eq. 8.5"),
@@ -113,6 +121,11 @@ exercise(
         "reads the memory of the chunk before": Mistake(
             output_with(("(b * N + n) * H + h", "(b * N + tl.maximum(n - 1, 0)) * H + h")),
             "`states` holds the memory that *enters* a chunk, under that chunk's own number.", "eq. 8.5"),
+        "reads the memory of the chunk before, and none for the first": Mistake(
+            output_with(("h) * V * K + at)", "h) * V * K + at, mask=(at >= 0) & (n > 0), other=0.0)"),
+                        ("(b * N + n) * H + h", "(b * N + n - 1) * H + h")),
+            "`states` holds the memory that *enters* a chunk, under that chunk's own number: for the first chunk as "
+            "well, where it need not be empty.", "eq. 8.5"),
         "begins the queries where values would begin": Mistake(
             output_with(("q_ptr + head * K", "q_ptr + head * V")),
             "A row of q has K numbers: `q_ptr + head * K`. With K = V nobody would notice."),

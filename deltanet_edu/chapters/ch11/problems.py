@@ -31,6 +31,11 @@ def what_is_wrong(answer):
         return "gives those that are wrong"
     if "D" in letters and "C" not in letters and "B" not in letters:
         return "takes columns of the memory, and leaves out rows"
+    missing = set(RIGHT) & set(MISSING) - letters
+    if missing in (set("CF"), set("AE")) and not letters & set(WRONG):
+        return f"leaves out {'those that keep a memory' if 'C' in missing else 'chunk by chunk'}"
+    if len(missing) > 1 and not letters & set(WRONG):
+        return "leaves out several"
     said = [f"takes {what}" for letter, what in WRONG.items() if letter in letters]
     said += [f"leaves out {what}" for letter, what in MISSING.items() if letter not in letters]
     return said[0] if said else "right"
@@ -52,6 +57,15 @@ exercise(
         "takes columns of the memory for rows": Mistake("A D E F",
             "C is right and D is not: what becomes of a row mentions no other row, but S k needs all columns of a row.",
             "eq. 11.1"),
+        "takes whoever keeps a memory for wrong": Mistake("A E",
+            "C and F are right: a program that goes through all chunks makes what it needs by itself. It takes long, "
+            "and waits for nobody.", "eq. 11.1"),
+        "takes whoever has one chunk for wrong": Mistake("C F",
+            "A and E are right: A needs its chunk's keys and β alone, and what E needs an earlier launch has stored, "
+            "which has ended before this one begins.", "eq. 8.5"),
+        "takes several for wrong that are right": Mistake("A",
+            "Four launches are right. What a program makes itself, what comes with the inputs and what an *earlier* "
+            "launch has stored is there for certain; only what another program of the same launch makes is not."),
         "keeps the inverses together": Mistake("C E F",
             "A needs the keys and β of one chunk and nothing else, so all chunks can be inverted at once.", "eq. 6.3"),
         "keeps the rows together": Mistake("A E F",
@@ -102,6 +116,14 @@ def moved_by_all(n):
     return lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, e) + n * (-(-V // V_TILE) - 1) * e * V
 
 
+def read_once(keys, UT, beta):
+    """A mutant: so many of q and k, UT_low and β are read by one program of a head in place of all."""
+    def f(K, V, C, V_TILE, e):
+        once = keys * e * K + UT * e * C + beta * 4
+        return bytes_per_token(K, V, C, V_TILE, e) - (-(-V // V_TILE) - 1) * once
+    return f
+
+
 def byte_cases(g):
     sizes = ((16, 16, 16, 16, 2), (16, 32, 16, 16, 2), (32, 16, 16, 16, 4), (64, 64, 32, 32, 2), (128, 128, 64, 64, 2),
              (64, 80, 64, 32, 4), (128, 256, 64, 128, 2))
@@ -143,21 +165,33 @@ exercise(
             "The package's first kernel stores β beside UT_low, in float32: 4 bytes more.", "eq. 11.6"),
         "gives β the size of the others": Mistake(bytes_with(wide=0),
             "β is float32, 4 bytes, whatever e is.", "eq. 11.6"),
+        "stores o in float32": Mistake(lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, e) + (4 - e) * V,
+            "Sums are float32 in registers. o is stored with e bytes a number, like v.", "eq. 11.6"),
+        "shares β among the tokens of a chunk": Mistake(
+            lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, e) - 4 * (-(-V // V_TILE) + 2) * (1 - 1 / C),
+            "Each token has a β of its own: 4 bytes each time it is moved.", "eq. 11.6"),
+        "stores the memory of each chunk": Mistake(
+            lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, e) + e * K * V / C,
+            "The second kernel keeps the memory in registers, and stores o alone.", "eq. 11.6"),
+        "takes V_TILE for the number of programs": Mistake(bytes_with(m=lambda V, V_TILE: V_TILE),
+            "V_TILE is how many rows a program has. A head has V / V_TILE programs, rounded up.", "eq. 11.6"),
         "has K and V exchanged": Mistake(lambda K, V, C, V_TILE, e: bytes_per_token(V, K, C, V_TILE, e),
             "q and k have K numbers a token, v and o have V.", "eq. 11.6"),
         "inverts for every program": Mistake(
             lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, e) + (-(-V // V_TILE) - 1) * (e * (K + C) + 8),
             "The inverse has a kernel of its own, which runs once for all programs of a head.", "eq. 11.6"),
-        "reads q for one program a head": Mistake(
-            lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, e) - (-(-V // V_TILE) - 1) * e * K,
-            "Each program of a head computes outputs of its own rows, and needs all of q for them.", "eq. 11.6"),
-        "reads UT_low for one program a head": Mistake(
-            lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, e) - (-(-V // V_TILE) - 1) * e * C,
+        "reads q, or k, for one program a head": Mistake(read_once(1, 0, 0),
+            "Each program of a head computes outputs of its own rows, and needs all of q and k for them.", "eq. 11.6"),
+        "reads UT_low for one program a head": Mistake(read_once(0, 1, 0),
             "Each program of a head solves for the writes of its own rows, and needs all of UT_low for them.",
             "eq. 11.6"),
-        "reads β for one program a head": Mistake(
-            lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C, V_TILE, e) - (-(-V // V_TILE) - 1) * 4,
+        "reads β for one program a head": Mistake(read_once(0, 0, 1),
             "Each program of a head needs β for the diagonal of UT.", "eq. 11.6"),
+        **{f"reads {names} for one program a head": Mistake(read_once(*counts), "The m programs of a head share out "
+               "rows of the memory, and with them v and o. Each needs all of q, k, UT_low and β: m times.", "eq. 11.6")
+           for names, counts in {"q and k": (2, 0, 0), "UT_low and β": (0, 1, 1), "q and k and UT_low": (2, 1, 0),
+                                 "q and k and β": (2, 0, 1), "UT_low and one of q and k": (1, 1, 0),
+                                 "β and one of q and k": (1, 0, 1), "UT_low, β and one of q and k": (1, 1, 1)}.items()},
         "gives each token a whole UT": Mistake(lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C * C, V_TILE, e),
             "A chunk has C · C numbers of UT_low, so a token has a row of C.", "eq. 11.6"),
         "counts half of UT_low": Mistake(lambda K, V, C, V_TILE, e: bytes_per_token(K, V, C // 2, V_TILE, e),
@@ -206,7 +240,9 @@ exercise(
          "H": "S = S + X_t @ K                          # (V, K)"},
         "def one_chunk(Q, K, V, beta, UT_low, S):", "one_chunk",
         distractors={"C": "P_t = (Q @ K.mT).triu()                  # (C, C)",
-                     "G": "X_t = R_t * beta + R_t @ UT_low          # (V, C)"}),
+                     "G": "X_t = R_t * beta + R_t @ UT_low          # (V, C)"},
+        reasons={"C": "in Q Kᵀ the rows read. With tokens as columns it is K Qᵀ, as in D.",
+                 "G": "without the transpose later tokens correct earlier ones: Xᵀ = Rᵀ UTᵀ, as in F."}),
     mutants={
         "updates before it reads": Mistake("DAFHBE",
             "After line H, S holds this chunk's writes already. Then line B adds them a second time.", "eq. 11.4"),
@@ -287,9 +323,9 @@ exercise(
     prepare=launched(launch_last_memory, lambda k, v, UT: k.new_empty(len(k), k.shape[2], v.shape[3], k.shape[3])),
     mutants={
         "still lets the last token write again and again": Mistake(memory_with((GUARD, CLAMP), *UNMASKED),
-            "Clamping keeps every load inside the tensor, but the rows behind the end are now copies of the last "
-            "token, and each of them is added to the memory once more. *Rows* behind the end must read as zero, and "
-            "after the clamp t < T holds for all of them: a mask needs the number that a row had before it.",
+            "Clamping keeps every load inside the tensor, but rows behind the end are copies of the last token, and "
+            "still each of them is added to the memory. *Rows* of k or of UT must read as zero there; zeros in v are "
+            "not enough. After the clamp t < T holds for every row: a mask needs the number that it had before.",
             "eq. 8.4", next="What does a row with k = 0 add to the memory?"),
         "lets one copy of the last token write": Mistake(
             memory_with((GUARD, CLAMP_UNDER_MASK), ("(t < T)[:, None]", "(u <= T)[:, None]")),
@@ -299,8 +335,13 @@ exercise(
             "Without the clamp the last chunk reaches over the end. Each load needs a mask, and `other=0.0` for what "
             "it "
             "leaves out.", next=NEXT),
+        "compares the place in the chunk with T": Mistake(
+            memory_with((GUARD, CLAMP), ("(t < T)[:, None]", "(tl.arange(0, C) < T)[:, None]")),
+            "A mask of the place in the chunk is right for the first chunk alone. A token's number is first + place.",
+            "eq. 8.4"),
         "drops the tail": Mistake(memory_with(("range(0, T, C)", "range(0, T // C * C, C)")),
-            "Now the last T mod C tokens are never written. There are ⌈T / C⌉ chunks.", "eq. 8.4"),
+            "Now the last T mod C tokens are never written, and they belong into the memory as well: a chunk that is "
+            "not full needs masks, and must not be left out.", "eq. 8.4"),
         "treats the last token as missing": Mistake(memory_with(("(t < T)[:, None]", "(t < T - 1)[:, None]")),
             "Token T − 1 exists. The mask must let it through.", "eq. 8.4"),
         "fills up with ones": Mistake(

@@ -49,6 +49,26 @@ def least(q, k, v, beta, scale, o):
     return sum(x.numel() * x.itemsize for x in (q, k, v, beta, o))
 
 
+def moved_more_often(seen):
+    """Sentences: what the launches hand each other, and what many programs read."""
+    tensors = {}                                                         # by storage: name, bytes, loaded, stored
+    for launch in seen.launches:
+        for name, x in launch.tensors.items():
+            whole = tensors.setdefault(x.memory.storage.data_ptr(), [name.removesuffix("_ptr"), 0, 0, 0])
+            whole[1:] = len(x.offsets) * x.itemsize, whole[2] + x.loaded, whole[3] + x.stored
+    least = min(n for _, n, _, _ in tensors.values())                    # β: a number for each token; UT_low has C
+    handed = [name for name, n, loaded, stored in tensors.values() if loaded and stored and n > 8 * least]
+    often = [f"{name} {round(loaded / n)} times" for name, n, loaded, _ in tensors.values() if loaded >= 2.9 * n]
+    said = []
+    if len(handed) > 1:
+        said += [f"One launch stores and another loads: {', '.join(handed)}. Only the inverse has to go that way: put "
+                 "the lines of stage 3 into the loop of stage 2, and store neither memories nor writes."]
+    if often:
+        said += [f"It reads {', '.join(often)}. If that is once for each program of a head: at K = V = 64, where bytes "
+                 "are counted, one program can own all 64 rows, V_TILE = 64."]
+    return said
+
+
 OF_THE_BATCH = "O_t * scale), first, tl.num_programs(0) // (tiles * H) * T - b * T,"
 
 exercise(
@@ -57,12 +77,11 @@ exercise(
     sources=(inverse_kernel, forward_kernel, delta_rule),
     cases=cases(lambda g, q, k, v, beta, C: (q, k, v, beta, 0.5), OF_THE_WHOLE), tolerance=2e-5,
     prepare=watched(most=2.0, floor=least, parts=by_sequences, alike=chunks_alike,
-                    likewise=in_the_same_chunks),
+                    likewise=in_the_same_chunks, why_moved=moved_more_often),
     mutants={
         TRAFFIC: Mistake(in_three_launches,
-            "It is right. But either memories and writes go to HBM and back between your launches: then put the lines "
-            "of stage 3 into the loop of stage 2, and store neither. Or many programs read the same keys: at K = V = "
-            "64, where bytes are counted, one program can own all 64 rows.", "eq. 11.6"),
+            "It is right, and more bytes travel than must: `o` is all that has to be stored beside the inverse, and "
+            "keys need not be read by many programs.", "eq. 11.6"),
         "loads the tail without a mask": Mistake(whole(load_rows=NO_LOAD_MASK), LOAD, next=NEXT),
         "loads β without a mask": Mistake(whole(load_strengths=NO_STRENGTH_MASK), LOAD, next=NEXT),
         "stores the tail without a mask": Mistake(whole(store_rows=NO_STORE_MASK), STORE, next=NEXT),
@@ -80,6 +99,9 @@ exercise(
             whole(launch=[("min(V, 64)", "16"), ("B * H * (V // V_TILE)", "B * H")]),
             "A program owns V_TILE rows of the memory, so there are V // V_TILE programs a head. With fewer, some of "
             "the outputs belong to nobody.", "eq. 11.1"),
+        "leaves the outputs unwritten where V is small": Mistake(whole(launch=[("min(V, 64)", "64")]),
+            "With V_TILE = 64 and V = 16 or 32, V // V_TILE is 0, a grid without programs: V_TILE ≤ V.",
+            "eq. 11.1"),
         "leaves the last chunk without an inverse": Mistake(whole(launch=[("triton.cdiv(T, C)", "(T // C)")]),
             "There are ⌈T / C⌉ chunks, and a program for each. With ⌊T / C⌋ UT_low of the last one is what happened "
             "to be in memory.", next=NEXT),
@@ -113,6 +135,13 @@ exercise(
                     ")).to(k.dtype), tl.trans(q)))")]),
             "What the chunk has written reaches its outputs by X_t P_t. S must be read before it is updated.",
             "eq. 11.4"),
+        "multiplies by β twice": Mistake(
+            whole([("tl.dot(R_t.to(k.dtype), tl", "tl.dot((R_t * beta[None, :]).to(k.dtype), tl"),
+                   ("UT_low), R_t * beta[None, :])", "UT_low), R_t * beta[None, :] * beta[None, :])")]),
+            "UT has diag(β) once, in UT_low and on its diagonal: R goes in as it is, V − K Sᵀ.", "eq. 11.5"),
+        "reads what each token would write alone": Mistake(whole([("tl.dot(X_t, P_t, O_t)",
+                                                                   "tl.dot(R_t * beta[None, :], P_t, O_t)")]),
+            "β R is what a token would write if it were alone in its chunk. What it does write is X.", "eq. 11.4"),
         "never asks the memory": Mistake(whole([(" - tl.dot(S_in, tl.trans(k))", "")]),
             "R is what is wrong, V − K Sᵀ. Yours writes V, as if the memory were empty in every chunk.", "eq. 11.3"),
         "adds what the memory says": Mistake(whole([(" - tl.dot(S_in, tl.trans(k))", " + tl.dot(S_in, tl.trans(k))")]),
