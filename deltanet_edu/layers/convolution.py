@@ -23,11 +23,12 @@ class ShortConvolution(nn.Module):
         weight[-1] += 1.0
         self.weight = nn.Parameter(weight)                               # (size, D)  the last row meets the present
 
-    def forward(self, x, cache=None, cu_seqlens=None, silu=False, widths=None):
+    def forward(self, x, cache=None, cu_seqlens=None, silu=False, widths=None, unit=0):
         """x: (B, T, D), cache: (B, size - 1, D) or None for zeros. Returns y: (B, T, D) and the next cache.
 
         With cu_seqlens, N sequences are packed in one row, B = 1, and the caches are (N, size - 1, D). silu: y goes
-        through SiLU. widths: y comes in pieces of so many channels.
+        through SiLU. widths: y comes in pieces of so many channels. unit: every so many channels of the first two are
+        made a unit vector on the way, if this layer `makes_units`.
         """
         if widths is not None and not self.by_kernel(x, cache, cu_seqlens):
             y, cache = self.forward(x, cache, cu_seqlens, silu)          # not self(...), whose hooks would run twice
@@ -39,7 +40,7 @@ class ShortConvolution(nn.Module):
         if self.by_kernel(x, cache, cu_seqlens):
             from ..kernels.convolution import short_convolution
 
-            return short_convolution(x, self.weight, silu, widths), x[:, T - size + 1:].clone()
+            return short_convolution(x, self.weight, silu, widths, unit), x[:, T - size + 1:].clone()
         if cache is None:
             cache = x.new_zeros(x.shape[0], size - 1, x.shape[2])
         seen = torch.cat([cache.to(x.dtype), x], 1)                      # (B, size - 1 + T, D)
@@ -51,6 +52,14 @@ class ShortConvolution(nn.Module):
 
     def by_kernel(self, x, cache, cu_seqlens):
         return cu_seqlens is None and cache is None and x.shape[1] >= len(self.weight) and on_kernels(x)
+
+    def makes_units(self, x, cache, cu_seqlens, widths, unit):
+        """Can it? Only the kernel, and not of every width."""
+        if not self.by_kernel(x, cache, cu_seqlens):
+            return False
+        from ..kernels.convolution import makes_units
+
+        return makes_units(widths, unit)
 
     def packed(self, x, cache, cu_seqlens):
         """Every sequence gets its cache in front: then a tap that reaches back stays within its own sequence."""

@@ -36,16 +36,16 @@ class DeltaNet(FastWeights):
         self.to_beta = nn.Linear(d_model, heads, bias=False)
 
     def normalized(self, q, k):
-        return (q, k) if self.in_kernels(q) else super().normalized(q, k)
+        return (q, k, dict(normalize=True)) if self.in_kernels(q) else super().normalized(q, k)
 
     def in_kernels(self, q):
-        """Is the norm left to the chunkwise kernels, which divide as they read?"""
+        """Do the chunkwise kernels run? They can divide q and k by their lengths as they read."""
         return (self.norm == "l2" and self.how["form"] in ("auto", "chunkwise") and q.shape[1] > 1
                 and self.how["backend"] in ("auto", "triton") and on_kernels(q))
 
-    def rule(self, x, q, k, v, S, cu_seqlens=None):
+    def rule(self, x, q, k, v, S, cu_seqlens=None, normalize=False):
         beta = self.beta_max * self.to_beta(x).sigmoid()                 # (B, T, H)
         if self.in_kernels(q):
-            return dispatch(q, k, v, beta, S, scale=1.0, cu_seqlens=cu_seqlens, normalize=True, **self.how)
+            return dispatch(q, k, v, beta, S, scale=1.0, cu_seqlens=cu_seqlens, normalize=normalize, **self.how)
         check = None if self.norm == "none" else False                   # unit keys cannot blow up: skip the look
         return delta_rule(q, k, v, beta, initial_state=S, cu_seqlens=cu_seqlens, check_values=check, **self.how)

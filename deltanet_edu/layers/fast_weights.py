@@ -41,7 +41,7 @@ class State(NamedTuple):
 class FastWeights(Mixer):
     """Project, convolve, activate, normalize; the rule; normalize each head; project. No biases, no positions.
 
-    A subclass supplies `rule(x, q, k, v, S, cu_seqlens) -> (o, S)`. A head has K = expand_k * D / H channels of queries
+    A subclass supplies `rule(x, q, k, v, S, cu_seqlens) -> (o, S)`, which takes what `normalized` leaves to it, too. A head has K = expand_k * D / H channels of queries
     and keys, V = expand_v * D / H of values.
 
     Options: conv_size: taps of the convolution, 0 for none.    feature_map and norm: what q and k go through.
@@ -82,17 +82,19 @@ class FastWeights(Mixer):
         self.check(x, state, cu_seqlens)
         conv_cache, S = state or State(None, None)
         z = self.to_qkv(x)                                               # (B, T, H (2K + V))
-        maps = self.activate, self.activate, FEATURE_MAPS[self.value_map]
+        maps, unit = (self.activate, self.activate, FEATURE_MAPS[self.value_map]), 0
         if self.conv:
             silu = set(maps) == {F.silu}                                 # then the convolution does it on its way
-            z, conv_cache = self.conv(z, conv_cache, cu_seqlens, silu, self.widths)
+            if silu and self.norm == "l2" and self.conv.makes_units(z, conv_cache, cu_seqlens, self.widths, self.K):
+                unit = self.K                                            # and the norm of q and k
+            z, conv_cache = self.conv(z, conv_cache, cu_seqlens, silu, self.widths, unit)
             maps = (identity, identity, identity) if silu else maps
         else:
             z = z.split(self.widths, -1)
         parts = (part.unflatten(-1, (self.heads, -1)) for part in z)     # (B, T, H, K or V)
         q, k, v = (f(part) for f, part in zip(maps, parts))
-        q, k = self.normalized(q, k)
-        o, S = self.rule(x, q, k, v, S, cu_seqlens)                      # (B, T, H, V), (N, H, V, K)
+        q, k, left = (q, k, {}) if unit else self.normalized(q, k)
+        o, S = self.rule(x, q, k, v, S, cu_seqlens, **left)              # (B, T, H, V), (N, H, V, K)
         o = self.out_norm(o).flatten(-2)                                 # (B, T, H V)
         if self.to_gate:
             o = o * F.silu(self.to_gate(x))                              # (B, T, H V)
@@ -103,7 +105,8 @@ class FastWeights(Mixer):
         check_part(state, "S", (sequences, self.heads, self.V, self.K))
 
     def normalized(self, q, k):
-        return self.normalize(q), self.normalize(k)
+        """q and k with their norm, and arguments of `rule` for what is left to it."""
+        return self.normalize(q), self.normalize(k), {}
 
     def rule(self, x, q, k, v, S, cu_seqlens=None):
         raise NotImplementedError(f"{type(self).__name__} is a mixer without a rule.")

@@ -64,7 +64,7 @@ def test_a_compiler_meets_it_as_one_operator():
     for actual, expected in zip(results(compiled, x, weight),
                                 results(lambda *z: 2 * short_convolution(*z, silu=True), x, weight), strict=True):
         torch.testing.assert_close(actual, expected)
-    torch.library.opcheck(convolve.operator, (x, weight, True, 0, 0))
+    torch.library.opcheck(convolve.operator, (x, weight, True, 0, 0, 0))
 
 
 @pytest.mark.parametrize("widths", [(32, 64, 32), (64, 32), (5, 91)], ids=str)
@@ -85,7 +85,37 @@ def test_pieces_are_what_it_would_be_split_into(widths):
     short_convolution(*one, True, widths)[1].sum().backward()
     assert one[0].grad[..., : widths[0]].eq(0).all() and one[0].grad[..., widths[0] :].ne(0).any()
     if widths[0] % 32 == 0:
-        torch.library.opcheck(convolve.operator, (*one, True, *(*widths[:-1], 0)[:2]))
+        torch.library.opcheck(convolve.operator, (*one, True, *(*widths[:-1], 0)[:2], 0))
+
+
+@pytest.mark.parametrize("silu", [False, True])
+@pytest.mark.parametrize("widths, unit", [((64, 64, 32), 32), ((32, 32, 64), 16), ((64, 64), 64)])
+def test_queries_and_keys_come_as_unit_vectors(widths, unit, silu):
+    g = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(*shape, generator=g).to(DEVICE) for shape in ((2, 70, sum(widths)), (4, sum(widths))))
+    x[0, :9] = 0                                                         # vectors of zeros
+
+    def exact(x, weight):
+        y = F.silu(conv1d(x, weight)) if silu else conv1d(x, weight)
+        q, k, *v = y.split(widths, -1)
+        return torch.cat([*(z / (z.unflatten(-1, (-1, unit)).square().sum(-1, keepdim=True) + 1e-6).sqrt()
+                            .expand(*z.shape[:2], -1, unit).flatten(-2) for z in (q, k)), *v], -1)
+
+    def kernel(x, weight):
+        return torch.cat(short_convolution(x, weight, silu, widths, unit), -1)
+    compiled = torch.compile(kernel, fullgraph=True, backend="inductor" if DEVICE == "cuda" else "aot_eager")
+    wanted = results(exact, x, weight, torch.float64)
+    for form in (kernel, compiled):
+        for actual, expected in zip(results(form, x, weight), wanted, strict=True):
+            assert (actual - expected).norm() <= 1e-5 * expected.norm()
+    torch.library.opcheck(convolve.operator, (x, weight.requires_grad_(), silu, *(*widths[:-1], 0)[:2], unit))
+
+
+@pytest.mark.parametrize("widths, unit", [(None, 32), ((64, 64, 32), 64), ((96, 96), 48), ((40, 40), 8)], ids=str)
+def test_unit_vectors_that_a_program_does_not_have_whole_are_refused(widths, unit):
+    D = sum(widths or (96,))
+    with pytest.raises(ValueError, match="unit"):
+        short_convolution(torch.randn(1, 4, D, device=DEVICE), torch.randn(4, D, device=DEVICE), True, widths, unit)
 
 
 def test_it_can_be_differentiated_once():

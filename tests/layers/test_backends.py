@@ -105,6 +105,26 @@ def test_a_compiler_meets_the_kernels_of_convolution_and_mlp_too(ran, monkeypatc
         assert any(f"deltanet_edu.{name}" in target for target in met), name
 
 
+@pytest.mark.parametrize("options, where", [(dict(), "convolution"), (dict(conv_size=0), "rule"), (dict(norm="l1"), ""),
+                                            (dict(feature_map="relu"), "rule")], ids=str)
+def test_queries_and_keys_are_normalized_once(options, where, monkeypatch):
+    """By the kernel that has them in its registers already; where none has, by PyTorch."""
+    from deltanet_edu.kernels import convolution
+
+    units, normalize, run = [], [], kernels.delta_rule_chunkwise
+    monkeypatch.setattr(convolution, "short_convolution",
+                        lambda *z, f=convolution.short_convolution: units.append(z[-1]) or f(*z))
+    monkeypatch.setattr(kernels, "delta_rule_chunkwise",
+                        lambda *z, **o: normalize.append(o.get("normalize", False)) or run(*z, **o))
+    layer, x = DeltaNet(32, 2, **options).to(DEVICE), torch.randn(2, 9, 32, device=DEVICE)
+    expected, _ = layer(x)
+    monkeypatch.setattr(functional, "compiled_on", lambda device: True)
+    y, _ = layer(x)
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
+    assert units == ([] if "conv_size" in options else [16 if where == "convolution" else 0])
+    assert normalize == [where == "rule"]
+
+
 TRANSFORMS = {
     "grad": lambda f, x: torch.func.grad(lambda x: f(x).square().sum())(x),
     "jvp": lambda f, x: torch.func.jvp(f, (x,), (x,)),
