@@ -559,7 +559,7 @@ if gpu:
 #
 # A way to read it: (12.4) over the bandwidth is the least that moving these bytes can take, and what the forward pass must move is
 # $e\,(2d_k + 2d_v)$ and some $\mathbf{T}$. All shapes of width 128 here go by groups of sixteen chunks: one memory of sixteen, $S$ twice as wide. Expect
-# three of them at some 1.4 times that, and the short one, 4 × 2,048, far above: there the launches themselves take most of the time
+# three of them at some 1.35 times that, and the short one, 4 × 2,048, far above: there the launches themselves take most of the time
 # (chapter 13). The last line is what the GPU's own counters have seen at 4 × 4,096, of all kernels of the backward pass.
 
 # %%
@@ -576,7 +576,7 @@ if gpu:
         print(f"counted by the GPU: {1e6 * megabytes / (4 * 4096 * 64):.0f} bytes")
 
 # %% [markdown]
-# And the kernels of this chapter's exercises, as the solutions write them? Expect them at about half of the package's speed.
+# And the kernels of this chapter's exercises, as the solutions write them? Expect them at a little more than half of the package's speed.
 
 # %%
 if raced := read_result("chapter12_h100"):

@@ -622,20 +622,20 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 # %% [markdown]
 # ### Where we lose, and why
 #
-# Every number below 1 in that table is a loss. They come from three places, and you know all three by now:
+# Every number below 1 in that table is a loss. They come from two places, and you know both by now:
 #
 # * **Short texts, and heads of 256, against softmax attention, forward.** Attention's work a token grows with T, ours with K. For $T$ not
 #   much larger than $K$ there is little to save, and at width 256 a memory does not fit into the registers of a program any more.
-# * **Small calls, eager.** Our passes launch more kernels, from Python. As a graph the same kernels are up to nine times faster: then
+# * **Small calls, eager.** Our passes launch more kernels, from Python. As a graph the same kernels are up to five times faster: then
 #   attention wins no row, forward and backward together. A whole compiled model does not see the difference.
-# * **FlashQLA, forward and backward together, where heads are few and texts long.** (Where the card is full both take nearly
-#   the same time, and forward alone it is behind in every row.) It computes the inverse inside the sweep, and gradients inside the backward sweep, so that
-#   memories never leave the chip: the last bar of the fusion figure. Its warps have different jobs, some load and some multiply, which
-#   the language it is written in makes possible on these chips.
+#
+# FlashQLA comes closest: with one text of 65,536 tokens, as graphs, it draws level (0.99). It computes the inverse inside the sweep, and
+# gradients inside the backward sweep, so that memories never leave the chip: the last bar of the fusion figure. Its warps have
+# different jobs, some load and some multiply, which the language it is written in makes possible on these chips. It cuts long texts,
+# too; who cuts better differs from row to row.
 #
 # Where we win: against plain flash-linear-attention, because we move a third of the bytes; and against attention wherever a text is
-# long. FlashQLA cuts long texts, too; who cuts better differs from row to row. (Against the token loop,
-# our kernels are older and a little slower than they are now.)
+# long. (Against the token loop, our kernels are older and a little slower than they are now.)
 #
 # And what is left to win? Forward, where the card is full, our two kernels move 1.61 GB in 0.59 ms, at 71 and 86 percent of the maker's
 # 3.35 TB/s. As fast as a copy they would take 0.53 ms: less is not to be had from this design. The next step is never to write $\mathbf{T}$, nor to

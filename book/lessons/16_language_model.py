@@ -693,7 +693,7 @@ with torch.no_grad():
 strength_of_words(tokenizer.pieces(sentence), beta);
 
 # %% [markdown]
-# The heads store different tokens firmly; in the run printed here `le`, `re`, `had` and a comma are among the
+# The heads store different tokens firmly; in the run printed here `re`, `le`, `b` and a comma are among the
 # firmest, hardly what a person would have chosen. It is tempting all the same to write: *nobody told it which tokens
 # matter, and it found out*. Test it. First, take the choice away from the trained model: every token gets the usual
 # strength of its head, nothing else changes.

@@ -8,8 +8,8 @@
 
 What limits the PyTorch form is that it writes every tap's product to memory, in float32 under autocast. Here a program
 walks along LENGTH tokens of D_TILE channels with the last `size` values of x, and of dz, in its registers: all is read
-once and written once. z and n are computed again in the backward pass. Sums are in float32, and y has the dtype of x. What the
-programs add to dw is stored apart and summed afterwards, so that it does not depend on who was first.
+once and written once. z and n are computed again in the backward pass. Sums are in float32, and y has the dtype of x.
+What the programs add to dw is stored apart and summed afterwards, so that it does not depend on who was first.
 """
 
 import math
@@ -183,9 +183,9 @@ def short_convolution(x, weight, silu=False, widths=None, unit=0):
     """x: (B, T, D), weight: (size, D). Returns y: (B, T, D) in the dtype of x; nothing stands before the first token.
 
     silu: return SiLU(y).    widths: return y in two or three pieces of so many channels, which together are D, each a
-    tensor of its own.    unit: of the first two of them every so many channels as a unit vector, v / sqrt(|v|^2 + 1e-6);
-    for those that `makes_units`. Cost: 2 size B T D FLOPs; B T D numbers are read and as many written, and in the
-    backward pass twice as many read.
+    tensor of its own.    unit: of the first two pieces every so many channels come as a unit vector,
+    v / sqrt(|v|^2 + 1e-6); of such widths as `makes_units` allows. Cost: 2 size B T D FLOPs; B T D numbers are read and
+    as many written, and in the backward pass twice as many read. ValueError where `unit` does not fit.
     """
     apart = widths is not None and split_here(widths) and sum(widths) == x.shape[2]       # or split refuses the widths
     if unit and not (apart and makes_units(widths, unit)):

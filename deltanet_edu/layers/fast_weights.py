@@ -41,8 +41,8 @@ class State(NamedTuple):
 class FastWeights(Mixer):
     """Project, convolve, activate, normalize; the rule; normalize each head; project. No biases, no positions.
 
-    A subclass supplies `rule(x, q, k, v, S, cu_seqlens) -> (o, S)`, which takes what `normalized` leaves to it, too. A head has K = expand_k * D / H channels of queries
-    and keys, V = expand_v * D / H of values.
+    A subclass supplies `rule(x, q, k, v, S, cu_seqlens) -> (o, S)`, and takes there what its `normalized` leaves to it.
+    A head has K = expand_k * D / H channels of queries and keys, V = expand_v * D / H of values.
 
     Options: conv_size: taps of the convolution, 0 for none.    feature_map and norm: what q and k go through.
         out_eps: what the norm after the rule adds to the mean square.    output_gate: multiply what is read by

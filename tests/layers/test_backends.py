@@ -117,9 +117,8 @@ def test_queries_and_keys_are_normalized_once(options, where, monkeypatch):
     monkeypatch.setattr(kernels, "delta_rule_chunkwise",
                         lambda *z, **o: normalize.append(o.get("normalize", False)) or run(*z, **o))
     layer, x = DeltaNet(32, 2, **options).to(DEVICE), torch.randn(2, 9, 32, device=DEVICE)
-    expected, _ = layer(x)
-    monkeypatch.setattr(functional, "compiled_on", lambda device: True)
-    y, _ = layer(x)
+    (expected, _), (y, _) = (monkeypatch.setattr(functional, "compiled_on", lambda device: kernels_run) or layer(x)
+                             for kernels_run in (False, True))
     torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
     assert units == ([] if "conv_size" in options else [16 if where == "convolution" else 0])
     assert normalize == [where == "rule"]
