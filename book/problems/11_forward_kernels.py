@@ -5,7 +5,7 @@
 # Tensors are contiguous: `q`, `k` are (B, T, H, K), `v`, `o` (B, T, H, V), `beta` is (B, T, H). `K`, `V` and the chunk length `C` are powers of two, 16 or more,
 # K ≠ V, and T is any number. `UT_low` is (B, T, H, C): row t of its chunk lies with token t.
 #
-# Exercises 11.5 to 11.8 build a forward pass of your own. Which program takes which chunk, head and sequence is yours to choose. Without a GPU everything runs in Triton's interpreter. The checks' tensors, in and out, are float32.
+# Exercises 11.5 to 11.8 build a forward pass of your own. Which program takes which chunk, head and sequence is yours to choose. Without a GPU everything runs in Triton's interpreter. The values that checks compare are float32; a memory is carried in float32 whatever comes in.
 
 # %%
 import os

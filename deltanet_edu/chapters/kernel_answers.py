@@ -14,7 +14,7 @@ import linecache
 import re
 import textwrap
 import zlib
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from types import SimpleNamespace
 
@@ -33,7 +33,8 @@ from ..tutor.grading import smallest_failing
 from ..tutor.registry import find
 from ..tutor.verdict import Part
 from . import beside
-from .kernel_faults import MEANINGS, REJECTED, ROUNDED, TRAFFIC, Race, Unfilled, Unlaunched, Unwritten, named
+from .kernel_faults import (CARRIED, MEANINGS, REJECTED, ROUNDED, TRAFFIC, Race, Unfilled, Unlaunched, Unwritten,
+                            named)
 
 MARGIN = 4096                                                            # bytes
 
@@ -44,10 +45,10 @@ class Answers:
     launches = True                                                      # the tutor's word for: float32 is no mistake
 
     def __init__(self, launch, outputs, most, floor, lines=None, exact=False, parts=(),
-                 alike=None, likewise=None, why_moved=None):
+                 alike=None, likewise=None, why_moved=None, carries=None):
         self.launch, self.outputs, self.most, self.floor = launch, outputs, most, floor or floor_of
         self.exact, self.parts = exact, parts if isinstance(parts, tuple) else (parts,)
-        self.alike, self.likewise, self.why_moved = alike, likewise, why_moved
+        self.alike, self.likewise, self.why_moved, self.carries = alike, likewise, why_moved, carries
         self.assemble = lines
         if lines:
             self.lines, self.shuffled = lines.lines, lines.shuffled
@@ -139,11 +140,20 @@ class Answers:
                     return f"it {REJECTED}", [Part(MEANINGS[REJECTED]), said], REJECTED
         if self.exact and interpreted() and any("TF32" in launch.precisions for launch in f.watched.launches):
             return f"it {ROUNDED}", [Part(MEANINGS[ROUNDED])], ROUNDED
+        if self.carries and interpreted() and self.lost_in_half(f):
+            return f"it {CARRIED}", [Part(MEANINGS[CARRIED])], CARRIED
         if self.most is not None and interpreted() and moved(f.watched) > self.most * f.floor * (1 + 1e-9):
             said = Part(f"It moves {score(f)}; {self.most:.2f} times is enough.")
             seen = [Part(why) for why in (self.why_moved(f.watched) if self.why_moved else ())]
             return f"it {TRAFFIC}", [Part(MEANINGS[TRAFFIC]), *seen, said], TRAFFIC
         return None
+
+    def lost_in_half(self, f):
+        """Is what must be carried in float32 lost on inputs in half precision? Only what runs there is judged."""
+        inputs, kept = self.carries
+        with suppress(Exception):
+            results = self(f.answer)(*inputs())
+            return not kept(*results if isinstance(results, tuple) else (results,))
 
     def remarks(self, f):
         """What is said of an answer that is right."""
@@ -154,7 +164,7 @@ class Answers:
         return [f"Moves {score(f)}. {said}"]
 
 
-def launched(launch, outputs, *, most=None, floor=None, lines=None, exact=False, parts=()):
+def launched(launch, outputs, *, most=None, floor=None, lines=None, exact=False, parts=(), carries=None):
     """The `prepare` of an exercise whose answer is one kernel.
 
     Args:
@@ -166,8 +176,9 @@ def launched(launch, outputs, *, most=None, floor=None, lines=None, exact=False,
         exact: an answer with a product that rounds float32 to tf32 is refused.
         parts: (*outputs) -> [(where, mask), ...], or several of these: the places of which a verdict says whether they
             are right, if it knows no more (tutor/recognize.py).
+        carries: (() -> inputs in float16, (*outputs) -> whether what is carried has kept what float16 would lose).
     """
-    return Answers(launch, outputs, most, floor, lines, exact, parts)
+    return Answers(launch, outputs, most, floor, lines, exact, parts, carries=carries)
 
 
 def by_chunks(C):
@@ -197,7 +208,7 @@ def by_sequences(*results):
     return [("in the first sequence", sequences(lambda b: b == 0)), ("in the others", sequences(lambda b: b > 0))]
 
 
-def watched(*, most=None, floor=None, parts=(), alike=None, likewise=None, why_moved=None):
+def watched(*, most=None, floor=None, parts=(), alike=None, likewise=None, why_moved=None, carries=None):
     """The `prepare` of an exercise whose answer is a function (*inputs) -> outputs that launches kernels by itself.
 
     alike: (inputs, chosen by the answer, chosen by a mutant) -> whether their results can be compared, where an answer
@@ -205,7 +216,8 @@ def watched(*, most=None, floor=None, parts=(), alike=None, likewise=None, why_m
     likewise: (a mutant, chosen by the answer) -> the mutant that chooses the same, or None.
     why_moved: (Trace of an answer that moves too much) -> sentences, what it has moved more often than it must.
     """
-    return Answers(None, None, most, floor, parts=parts, alike=alike, likewise=likewise, why_moved=why_moved)
+    return Answers(None, None, most, floor, parts=parts, alike=alike, likewise=likewise, why_moved=why_moved,
+                   carries=carries)
 
 
 def chosen(seen):

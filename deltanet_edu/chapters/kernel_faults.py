@@ -10,7 +10,7 @@ OUTSIDE_ATOMIC = "has an atomic operation outside a tensor"
 RACE, UNWRITTEN, UNLAUNCHED = "depends on the order of its programs", "leaves entries unwritten", "launches no kernel"
 OVERWRITTEN, UNFILLED = "leaves entries unwritten, and stores others several times", "loads what nobody has stored"
 REJECTED, TRAFFIC = "is not accepted by the compiler", "moves more than it must"
-ROUNDED = "rounds what its products take in"
+ROUNDED, CARRIED = "rounds what its products take in", "rounds what it carries from chunk to chunk"
 
 MEANINGS = {
     OUTSIDE_LOAD: "The interpreter reads whatever lies there; a GPU may stop with an illegal access. Usually a mask is "
@@ -32,6 +32,8 @@ MEANINGS = {
     ROUNDED: "The values are right in the interpreter, which ignores `input_precision`. On a tensor core the operands "
              "of this product keep ten bits (tf32), since nothing else is asked for; \"ieee\" keeps them all, and "
              "\"tf32x3\" nearly all.",
+    CARRIED: "With float32 inputs nothing shows. Run once more in float16, small changes of what is carried are lost, "
+             "each too small to move a rounded number. Keep it in float32, and round only what a product takes in.",
     TRAFFIC: "The values are right. But numbers travel more than once between memory and the programs: load each once, "
              "and keep it.",
 }

@@ -148,7 +148,7 @@ ANSWERS = {
                  segment(M="torch.eye(k.shape[1], dtype=k.dtype) - k.T @ (UT @ k)")],
              "multiplies by beta twice": [segment("torch.eye(k.shape[1], dtype=k.dtype) - (UT * beta @ k).T @ k",
                                                   "(UT * beta @ v).T @ k")],
-             "writes the bare values": [segment(b="(beta[:, None] * v).T @ k")]},
+             "writes as if each token were alone": [segment(b="(beta[:, None] * v).T @ k")]},
     "13.6": {"right": [cut()], "takes the whole for a segment": [cut("len(k)")],
              "takes P for the length of a segment": [cut("P")], "erases nothing": [cut(hand_on="S + b")],
              "lets every segment begin with the first memory": [cut(enters="first")],

@@ -199,7 +199,7 @@ exercise(
                                                        ("k_ptr + j, mask=j < K", "k_ptr + j")), LOAD_TAIL, "eq. 10.1"),
         "swaps the strides": Mistake(write((AT_S, "i[:, None] * S_col + j[None, :] * S_row")),
             "From row to row it is S_row numbers, from column to column S_col: row i belongs to S_row.", "eq. 10.2"),
-        "takes rows to lie side by side": Mistake(write((AT_S, "i[:, None] * K + j[None, :]")),
+        "takes the numbers of S to lie side by side": Mistake(write((AT_S, "i[:, None] * K + j[None, :]")),
             "S may be a part of something larger, or lie column by column: use S_row and S_col.", "eq. 10.2"),
         "takes columns to lie side by side": Mistake(write((AT_S, "i[:, None] * S_row + j[None, :]")),
             "From column to column it is S_col numbers, which need not be 1: S may lie column by column.", "eq. 10.2"),
@@ -465,8 +465,8 @@ exercise(
         "stops a row too early": Mistake(triangle(("range(1, 16)", "range(1, 15)")),
             "range(1, 15) ends with row 14. The last row is 15.", "eq. 10.7"),
         "gives I − A": Mistake(triangle(("range(1, 16)", "range(15, 0, -1)")),
-            "These are the first two terms of the inverse, I − A + A² − ...: each row has used the rows above it as "
-            "they were at the start. It needs them *after* their own steps: a loop with t going up, which changes X.",
+            "These are the first two terms of the inverse, I − A + A² − ...: each row of A is taken off as it is, or "
+            "with the rows above as they were at the start. It needs those *after* their own steps: aᵀ X, t going up.",
             "eq. 10.7"),
         "changes all rows in every step": Mistake(triangle((f"tl.where(i == t, {STEP}, X)", STEP)),
             "Only row t may change in step t: `tl.where(i == t, ..., X)`.", "eq. 10.7"),

@@ -5,8 +5,9 @@ import triton
 
 from ...tutor import Mistake, exercise
 from ..kernel_answers import by_chunks, by_sequences, changed, launched
+from ..kernel_faults import CARRIED
 from .forward import corner, grow, inverse_kernel, load_rows, load_strengths, memory_kernel, store_rows
-from .inputs import UT_low_of, cases, corners
+from .inputs import UT_low_of, cases, corners, small_writes
 from .other_ways import (inverse_by_corners, inverse_by_substitution, inverse_upside_down, memory_by_rows,
                          memory_by_tokens)
 
@@ -172,6 +173,11 @@ exercise(
                                                         "tl.dot(T1, tl.where(where, A, 0.0))"))),
             "T22 A21 is what happens from the hop on. What happens in the first half, T11, stands on the right.",
             "eq. 11.2"),
+        "leaves T22 out of every corner": Mistake(
+            changed(inverse_kernel, grow=changed(grow, ("tl.dot(tl.dot(T1, tl.where(where, A, 0.0)), T1)",
+                                                        "tl.dot(tl.where(where, A, 0.0), T1)"))),
+            "A21 T11 is the first half and the hop into the second. What happens there afterwards, T22, stands on the "
+            "left.", "eq. 11.2"),
         "rounds A before the inverse": Mistake(inverse_with(rounded("tl.dot(k, tl.trans(k)) * beta[:, None]")),
             "The values are off by about one part in 256: something is rounded to bfloat16 on the way. A is an "
             "accumulator, float32, and the inverse is built from it. Round at the store, to the dtype of the tensor.",
@@ -226,6 +232,12 @@ def room_for_memories(k, v, beta, UT_low):
     return k.new_empty(B, triton.cdiv(T, C), H, V, K), torch.empty_like(v)
 
 
+def one_write_a_chunk():
+    """Inputs in float16 whose chunks each change the memory by less than float16 can tell."""
+    _, k, v, beta = small_writes(16)
+    return k, v, beta, torch.zeros(*k.shape[:3], 16, dtype=k.dtype)      # no two keys meet in a chunk
+
+
 def memory_with(*replaced):
     return changed(memory_kernel, *replaced)
 
@@ -238,8 +250,13 @@ exercise(
     id="11.6", title="Stage 2: the memory", kind="code", stars=4, minutes=30, equations=("11.3", "11.5"),
     reference=memory_kernel, alternatives=(memory_by_rows, memory_by_tokens),
     cases=cases(lambda g, q, k, v, beta, C: (k, v, beta, UT_low_of(k, beta, C))), tolerance=2e-5,
-    prepare=launched(launch_memory, room_for_memories, parts=(by_sequences, by_chunks(16))),
+    prepare=launched(launch_memory, room_for_memories, parts=(by_sequences, by_chunks(16)),
+                     carries=(one_write_a_chunk, lambda states, X: bool(states[0, -1, 0, 0, 0] > 1))),
     mutants={
+        CARRIED: Mistake(memory_with((UPDATED, UPDATED + "        S = S.to(k.dtype).to(tl.float32)\n")),
+            "With float32 inputs nothing shows. In float16 S is rounded once a chunk, and what a chunk adds may be too "
+            "small to move a rounded number. Keep S in float32, and round its copy for a product: `S.to(k.dtype)`.",
+            "eq. 11.3"),
         **tails(memory_kernel, "tl.trans(X_t), n * C, T,",
                 "tl.trans(X_t), n * C, tl.num_programs(0) // (tiles * H) * T - b * T,"),
         "gives every program the same rows": Mistake(memory_with(("program % tiles * V_TILE", "0")),

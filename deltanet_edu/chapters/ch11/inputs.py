@@ -61,3 +61,18 @@ def chunks_alike(inputs, mine, theirs):
     """Whether two answers cut a text into the same chunks: it is one chunk for both, or they say the same C."""
     same = mine is not None and theirs is not None and mine.get("C") is not None and mine["C"] == theirs.get("C")
     return inputs[0].shape[1] <= 16 or same
+
+
+# -- half precision: what is carried, and what float16 would lose of it ------------------------------------------------
+
+def small_writes(distance):
+    """(q, k, v, beta) in float16, beta in float32: to a memory of 1 every `distance` tokens add 2^-11, half of what
+    float16 can tell from 1. All other tokens have a key of zeros."""
+    k = torch.zeros(1, 6 * distance, 1, 16, dtype=torch.float16)
+    beta = torch.full((1, 6 * distance, 1), 2.0**-11)
+    k[:, ::distance, :, 0], beta[:, 0] = 1, 1
+    v = torch.full_like(k, 2)                                            # twice what is there
+    v[:, 0] = 1
+    q = torch.zeros_like(k)
+    q[..., 0] = 1
+    return q, k, v, beta

@@ -7,11 +7,11 @@ import triton
 
 from ...tutor import Mistake, exercise
 from ..kernel_answers import by_sequences, changed, python_function, watched
-from ..kernel_faults import TRAFFIC
+from ..kernel_faults import CARRIED, TRAFFIC
 from .build import (LOAD, MEETS, NEXT, NO_LOAD_MASK, NO_STORE_MASK, NO_STRENGTH_MASK, STORE, launch_inverse,
                     launch_memory, rounded)
 from .forward import delta_rule, forward_kernel, inverse_kernel, memory_kernel, output_kernel
-from .inputs import OF_THE_WHOLE, cases, chunks_alike
+from .inputs import OF_THE_WHOLE, cases, chunks_alike, small_writes
 from .other_ways import in_one_launch, one_token_a_step
 from .outputs import launch_output
 
@@ -77,8 +77,13 @@ exercise(
     sources=(inverse_kernel, forward_kernel, delta_rule),
     cases=cases(lambda g, q, k, v, beta, C: (q, k, v, beta, 0.5), OF_THE_WHOLE), tolerance=2e-5,
     prepare=watched(most=2.0, floor=least, parts=by_sequences, alike=chunks_alike,
-                    likewise=in_the_same_chunks, why_moved=moved_more_often),
+                    likewise=in_the_same_chunks, why_moved=moved_more_often,
+                    carries=(lambda: (*small_writes(32), 1.0), lambda o: bool(o[0, -1, 0, 0] > 1))),
     mutants={
+        CARRIED: Mistake(whole([("S = tl.dot(X_t, k, S) ", "S = tl.dot(X_t, k, S).to(k.dtype).to(tl.float32) ")]),
+            "With float32 inputs nothing shows. In float16 S is rounded once a chunk, and what a chunk adds may be too "
+            "small to move a rounded number. Keep S in float32, and round its copy for a product: `S.to(k.dtype)`.",
+            "eq. 11.3"),
         TRAFFIC: Mistake(in_three_launches,
             "It is right, and more bytes travel than must: `o` is all that has to be stored beside the inverse, and "
             "keys need not be read by many programs.", "eq. 11.6"),
@@ -99,6 +104,10 @@ exercise(
             whole(launch=[("min(V, 64)", "16"), ("B * H * (V // V_TILE)", "B * H")]),
             "A program owns V_TILE rows of the memory, so there are V // V_TILE programs a head. With fewer, some of "
             "the outputs belong to nobody.", "eq. 11.1"),
+        "launches one program a head, with tiles of half of V": Mistake(
+            whole(launch=[("min(V, 64)", "max(16, V // 2)"), ("B * H * (V // V_TILE)", "B * H")]),
+            "A program owns V_TILE rows of the memory, so there are V // V_TILE programs a head, two of them here.",
+            "eq. 11.1"),
         "leaves the outputs unwritten where V is small": Mistake(whole(launch=[("min(V, 64)", "64")]),
             "With V_TILE = 64 and V = 16 or 32, V // V_TILE is 0, a grid without programs: V_TILE ≤ V.",
             "eq. 11.1"),

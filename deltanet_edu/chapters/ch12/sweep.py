@@ -1,5 +1,6 @@
 """Exercises 12.2 and 12.3: the backward sweep, its lines in order and as a kernel."""
 
+import torch
 import triton
 import triton.language as tl
 
@@ -8,7 +9,8 @@ from ...tutor import Case, Mistake, exercise
 from ...tutor.cases import delta_inputs, smallest_first
 from ...tutor.ordering import order_the_lines
 from ..kernel_answers import changed, launched
-from .inputs import SHAPES, UT_low_of, one
+from ..kernel_faults import CARRIED
+from .inputs import SHAPES, C, UT_low_of, one
 from .launches import launch_sweep, sweep_outputs
 from .tiles import memory, rows, strengths
 
@@ -187,6 +189,18 @@ def sweep_cases(g):
     return smallest_first(made)
 
 
+def untouched():
+    """Inputs in float16 that leave the gradient of the memory as it is: no query, key or dO but zero."""
+    q, do = torch.zeros(1, 20, 1, 16, dtype=torch.float16), torch.zeros(1, 20, 1, 32, dtype=torch.float16)
+    UT_low, beta = torch.zeros(1, 20, 1, C, dtype=torch.float16), torch.full((1, 20, 1), 0.5)
+    return q, q, beta, UT_low, do, torch.linspace(-1, 1, 512).view(1, 1, 32, 16), 0.5
+
+
+def passed_on(d_states, dv, d_initial):
+    """Has `untouched` what it had, to the digits of float32?"""
+    return torch.allclose(d_initial.flatten(), torch.linspace(-1, 1, 512), rtol=1e-5, atol=0)
+
+
 def slip(*replacements):
     """The sweep with text replaced."""
     return changed(backward_sweep_kernel, *replacements)
@@ -198,8 +212,11 @@ OUTPUTS = "dS = tl.dot(tl.trans(do), q, dS)"
 exercise(
     id="12.3", title="The backward sweep", kind="code", stars=4, minutes=45, equations=("12.1", "12.2"),
     reference=backward_sweep_kernel, alternatives=(with_tokens_as_rows, with_the_whole_UT), cases=sweep_cases,
-    prepare=launched(launch_sweep, sweep_outputs), tolerance=1e-5,
+    prepare=launched(launch_sweep, sweep_outputs, carries=(untouched, passed_on)), tolerance=1e-5,
     mutants={
+        CARRIED: Mistake(slip((LAST, LAST + ".to(k.dtype).to(tl.float32)")),
+            "With float32 inputs nothing shows. In float16 dS is rounded once a chunk. Round what a product takes in, "
+            "never what is carried on.", next="dS stays float32; only its copy, `dS.to(k.dtype)`, is rounded."),
         "loads the tail without a mask": Mistake(slip(("q_ptr + at_k, mask=there, other=0.0", "q_ptr + at_k")),
             "The last chunk need not be full. Rows after the last token belong to the next sequence, or to nobody.",
             next="`rows` returns which tokens there are: give it to every load as `mask`, with `other=0.0`."),

@@ -167,7 +167,7 @@ exercise(
             "What the first kernel made for the second alone stays on the chip: not read back, and not written either.",
             next="Who reads it, if not the second kernel?"),
         "drops what a later kernel reads": Mistake(joined(kept=lambda x, later, wanted: x in wanted),
-            "A kernel further on reads one of those results. It must still be written.",
+            "A kernel further on reads one of those results. It must still be written, and read there.",
             next="Look at `plan[i + 2:]`."),
         "looks at one more kernel only": Mistake(
             lambda plan, i, sizes, wanted: joined(kept=lambda x, later, wanted: x in wanted or any(

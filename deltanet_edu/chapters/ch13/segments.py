@@ -29,6 +29,13 @@ def segment_map(k, v, beta):
     return M, b
 
 
+def writing_in_full(k, v, beta):
+    b = k.new_zeros(v.shape[1], k.shape[1])
+    for k_t, v_t, beta_t in zip(k, v, beta):
+        b = b - beta_t * torch.outer(b @ k_t, k_t) + torch.outer(v_t, k_t)
+    return b
+
+
 def erasing_its_own(k, v, beta):
     b = k.new_zeros(v.shape[1], k.shape[1])
     for k_t, v_t, beta_t in zip(k, v, beta):
@@ -71,10 +78,10 @@ exercise(
             "What no key touches goes through unchanged: the identity belongs to M.", "eq. 13.3"),
         "gives what is erased": Mistake(mapped(M=lambda k, v, beta: wy_w(k, beta).T @ k),
             "Wᵀ K is what is erased. What is left is the identity minus that.", "eq. 13.3"),
-        "erases with the bare keys": Mistake(
+        "erases as if each token were alone": Mistake(
             mapped(M=lambda k, v, beta: eye_like(k) - (beta[:, None] * k).T @ k),
             "That lets every token erase as if it were alone. W = UT K knows what the others have erased.", "eq. 13.3"),
-        "writes the bare values": Mistake(mapped(b=lambda k, v, beta: (beta[:, None] * v).T @ k),
+        "writes as if each token were alone": Mistake(mapped(b=lambda k, v, beta: (beta[:, None] * v).T @ k),
             "That is linear attention: later tokens do not erase what earlier ones have written. U = UT V does.",
             "eq. 13.3"),
         "lets each token erase its own write": Mistake(
@@ -85,6 +92,9 @@ exercise(
             mapped(lambda k, v, beta: eye_like(k) - (beta[:, None] * k).T @ k,
                    lambda k, v, beta: (beta[:, None] * v).T @ k),
             "UT is missing in both: within a segment tokens erase each other's writes.", "eq. 13.3"),
+        "writes without β": Mistake(mapped(b=writing_in_full),
+            "What is erased has its β, what is written has none: b ← b (I − β k kᵀ) + β v kᵀ. In matrices, U = UT V, "
+            "and UT ends with diag(β).", "eq. 13.3"),
         "forgets beta": Mistake(
             lambda k, v, beta: segment_map(k, v, torch.ones_like(beta)),
             "UT contains β. Here every token writes at full strength.", "eq. 6.3"),
@@ -278,8 +288,9 @@ exercise(
             next="Which memory enters segment 2?"),
         "is one segment late": Mistake(cut(enters=lambda S: [S[0], *S[:-2]]),
             "Segment p must start from what segment p − 1 leaves. Yours starts from what entered that one."),
-        "is one segment early": Mistake(cut(enters=lambda S: S[1:]),
-            "Every segment starts from the memory that it leaves itself: its writes are in it twice."),
+        "starts each segment from what it leaves": Mistake(cut(enters=lambda S: S[1:]),
+            "Every segment starts from the memory that it leaves itself: its writes are in it twice. Memory p, counted "
+            "from the one that came in as 0, enters segment p."),
         "lets every segment begin with the last memory": Mistake(cut(enters=lambda S: [S[-1]] * len(S)),
             "Every segment starts from what the whole sequence leaves. Is a name of the loop before used once more?",
             next="Which memory enters segment 1?"),
