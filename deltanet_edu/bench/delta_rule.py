@@ -1,7 +1,8 @@
 """The kernels on one GPU, side by side with the installed libraries, the recurrent kernels and softmax attention.
 
-Fair means: one process, the same tensors, unit keys for all, candidates in turn within every round, medians, gradients
-by `torch.autograd.grad` (no accumulation), and the errors of all against float64 in the same file.
+Fair means: one process, the same tensors, unit keys for all, candidates in turn within every round and another one
+first in each (whoever follows a candidate that draws much power finds the clocks down), medians, gradients by
+`torch.autograd.grad` (no accumulation), and the errors of all against float64 in the same file.
 """
 
 import statistics
@@ -143,14 +144,20 @@ def time_shape(shape, found, rounds=3, graphs=False):
         rows[name].update({"held MB": round(held / 1e6, 1), "peak MB": round(peak / 1e6, 1)})
     captured = graphs_of(found, args, do, scale) if graphs else {}
     times = {name: {} for name in found}
-    for _ in range(rounds):
-        for name, f in found.items():
-            for key, run in (runs(f, args, do, scale) | captured.get(name, {})).items():
+    for n in range(rounds):
+        for name in in_turn(list(found), n):
+            for key, run in (runs(found[name], args, do, scale) | captured.get(name, {})).items():
                 measured = times[name].setdefault(key, [])
                 if not measured or measured[-1] <= timing.SLOW:
                     measured.append(timing.milliseconds(run))
     return {name: {key: round(statistics.median(t), 4) for key, t in times.get(name, {}).items()} | row
             for name, row in rows.items()}
+
+
+def in_turn(names, n):
+    """The order of round n: each begins with the one after."""
+    n %= max(1, len(names))
+    return names[n:] + names[:n]
 
 
 def failure(error):

@@ -129,6 +129,20 @@ def test_slow_candidates_are_measured_once(monkeypatch, imagined_gpu):
     assert len(counted) == 3 + 1                                         # forward every round; both passes, 30 ms, once
 
 
+def test_every_round_begins_with_another_candidate(monkeypatch, imagined_gpu):
+    measured = []
+    monkeypatch.setattr(timing, "milliseconds", lambda run: run() and 0.0 or 1.0)
+
+    def candidate(name):
+        def f(q, k, v, beta, scale):
+            if not torch.is_grad_enabled():
+                measured.append(name)
+            return v * scale + q + k + beta[..., None], None
+        return f
+    delta_rule.time_shape((1, 3, 1, 16), {name: candidate(name) for name in "abc"}, 4)
+    assert "".join(measured) == "abcbcacababc"
+
+
 def test_lengths(imagined_gpu, monkeypatch, tmp_path):
     assert len(lengths.SHAPES) == 18 and all(B * T == 16384 and H * D == 2048 for B, T, H, D in lengths.SHAPES)
     monkeypatch.setattr(lengths, "SHAPES", TINY)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from packaging.version import Version
 
 from deltanet_edu import functional, kernels
 from deltanet_edu.layers import Block, DeltaNet
@@ -136,6 +137,8 @@ TRANSFORMS = {
 @pytest.mark.parametrize("mixer", [RetNet, DeltaNet])
 def test_transforms_see_through_a_block_also_where_it_is_compiled(mixer, name, compiled, monkeypatch):
     """To forward-mode differentiation an operator is a constant: what it knows nothing of, it leaves out."""
+    if compiled and name == "jvp" and Version(torch.__version__) < Version("2.12"):
+        pytest.skip("torch 2.11 does not compile the forward derivative of its own RMSNorm")
     torch._dynamo.reset()
     monkeypatch.setattr(functional, "compiled_on", lambda device: DEVICE == "cuda")
     block = Block(8, mixer(8, 2, conv_size=4), 12).to(DEVICE)
