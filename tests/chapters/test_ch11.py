@@ -8,7 +8,7 @@ import torch
 if importlib.util.find_spec("triton") is None:
     pytest.skip("chapter 11 needs Triton", allow_module_level=True)
 
-from deltanet_edu.chapters.ch11 import bill, build, forward, inputs, other_ways, problems, whole
+from deltanet_edu.chapters.ch11 import bill, build, forward, inputs, memory, other_ways, problems, whole
 from deltanet_edu.chapters.kernel_answers import changed
 from deltanet_edu.chapters.kernel_faults import OVERWRITTEN, TRAFFIC
 from deltanet_edu.figures.forward import asked
@@ -55,8 +55,8 @@ def test_inverse_is_the_lower_part_of_UT(kernel):
 def test_memories_are_those_of_the_recurrence(kernel):
     q, k, v, beta = tokens_of(2, 37, 2, 16, 32)
     UT_low = inputs.UT_low_of(k, beta, 16)
-    states, X = build.room_for_memories(k, v, beta, UT_low)
-    build.launch_memory(kernel, k, v, beta, UT_low, states, X)
+    states, X = memory.room_for_memories(k, v, beta, UT_low)
+    memory.launch_memory(kernel, k, v, beta, UT_low, states, X)
     for n in (1, 2):
         assert_close(states[:, n], right(*(x[:, :16 * n] for x in (q, k, v, beta)))[1])
     S = states[:, 2].double() + torch.einsum("bthv,bthk->bhvk", X[:, 32:].double(), k[:, 32:].double())
@@ -140,8 +140,8 @@ FIRST_ROWS = "at = (v0 + tl.arange(0, V_TILE))", "at = (tl.arange(0, V_TILE))"
 
 @interpreted
 @pytest.mark.parametrize("id, answer, name", [
-    ("11.6", build.memory_with(FIRST_ROWS), "stores all memories to the first rows"),
-    ("11.6", build.memory_with(FIRST_ROWS, ("v_ptr + head * V + v0", "v_ptr + head * V")), OVERWRITTEN),
+    ("11.6", memory.memory_with(FIRST_ROWS), "stores all memories to the first rows"),
+    ("11.6", memory.memory_with(FIRST_ROWS, ("v_ptr + head * V + v0", "v_ptr + head * V")), OVERWRITTEN),
 ])
 def test_a_name_says_what_is_true_of_the_answer(id, answer, name):
     """Entries that nobody writes are the same for several mistakes: what is written tells them apart."""

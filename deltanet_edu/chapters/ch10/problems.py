@@ -268,7 +268,7 @@ exercise(
 # -- 10.6 --------------------------------------------------------------------------------------------------------------
 
 def matrices(g):
-    sizes = [(1, 1), (4, 4), (3, 5), (9, 3), (10, 12)]
+    sizes = [(1, 1), (4, 4), (3, 5), (9, 3), (10, 11)]                   # 11 columns are not divisible by 3 programs
     return [Case((floats(g, T, N + 1)[:, :N],), f"T = {T}, N = {N}") for T, N in sizes]
 
 
@@ -312,6 +312,14 @@ exercise(
                     "tl.store(o_ptr + j, total, mask=(j < N) & (j // BT == tl.program_id(0)))")),
             "They are the columns from BT · ⌈T / BT⌉ on, as if columns were dealt out in blocks of BT: there are ⌈T / "
             "BT⌉ programs, however large N is. Deal them out among `tl.num_programs(0)` programs.", "eq. 10.1"),
+        "leaves the rest of the columns to nobody": Mistake(
+            changed(rows.column_sums_dealt_out,
+                    ("range(tl.program_id(0), N, tl.num_programs(0))",
+                     "range(tl.program_id(0) * (N // tl.num_programs(0)), "
+                     "(tl.program_id(0) + 1) * (N // tl.num_programs(0)))"),
+                    ("column_sums_dealt_out", "column_sums_kernel")),
+            "With N // P columns for each of the P programs, the remainder of the division is nobody's, and stays 0.",
+            "eq. 10.1", next="11 columns and 3 programs: who has the last two? Round up, or take every P-th column."),
         "sums as many columns as there are programs": Mistake(
             changed(rows.column_sums_dealt_out, ("tl.program_id(0), N, tl", "tl.program_id(0), N, N + tl"),
                     ("column_sums_dealt_out", "column_sums_kernel")),

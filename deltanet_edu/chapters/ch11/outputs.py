@@ -4,7 +4,7 @@ import torch
 
 from ...tutor import Mistake, exercise
 from ..kernel_answers import by_chunks, by_sequences, changed, launched
-from .build import rounded, tails
+from .build import HEADS_APART, rounded, tails
 from .forward import output_kernel
 from .inputs import cases, random_memories
 from .other_ways import output_by_columns, output_by_value
@@ -68,6 +68,12 @@ exercise(
         "reads the memory with rows of length V": Mistake(
             output_with(("tl.arange(0, V)[:, None] * K + tl", "tl.arange(0, V)[:, None] * V + tl")),
             "A memory is (V, K): its rows have K numbers."),
+        "takes the tensors for (B, H, T, ...)": Mistake(
+            output_with(("head = b * T * H + h", "head = (b * H + h) * T"),
+                        ("q_ptr + head * K, n * C, T, H * K", "q_ptr + head * K, n * C, T, K"),
+                        ("k_ptr + head * K, n * C, T, H * K", "k_ptr + head * K, n * C, T, K"),
+                        ("X_ptr + head * V, n * C, T, H * V", "X_ptr + head * V, n * C, T, V"),
+                        ("O * scale, n * C, T, H * V", "O * scale, n * C, T, V")), HEADS_APART),
         "reads the memory of the first chunk": Mistake(output_with(("(b * N + n) * H + h", "(b * N) * H + h")),
             "Each chunk has a memory of its own that enters it. Yours reads that of chunk 0.", "eq. 8.5"),
         "lets tokens see later ones": Mistake(output_with(("row >= col", "row <= col")),

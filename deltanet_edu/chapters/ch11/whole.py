@@ -8,10 +8,10 @@ import triton
 from ...tutor import Mistake, exercise
 from ..kernel_answers import by_sequences, changed, python_function, watched
 from ..kernel_faults import CARRIED, TRAFFIC
-from .build import (LOAD, MEETS, NEXT, NO_LOAD_MASK, NO_STORE_MASK, NO_STRENGTH_MASK, STORE, launch_inverse,
-                    launch_memory, rounded)
+from .build import LOAD, MEETS, NEXT, NO_LOAD_MASK, NO_STORE_MASK, NO_STRENGTH_MASK, STORE, launch_inverse, rounded
 from .forward import delta_rule, forward_kernel, inverse_kernel, memory_kernel, output_kernel
 from .inputs import OF_THE_WHOLE, cases, chunks_alike, small_writes
+from .memory import launch_memory
 from .other_ways import in_one_launch, one_token_a_step
 from .outputs import launch_output
 

@@ -25,7 +25,8 @@ exercise(
         "counts one sweep": Mistake(3, "That is what one sweep leaves: S and X. The other leaves dS' and dV.",
                 "eq. 12.4"),
         "takes four bytes a number": Mistake(12,
-                "In bfloat16 a number has two bytes. In registers dS has four, but what is stored is rounded.",
+                "In bfloat16 a number has two bytes. In registers dS has four, but what is stored is rounded. So much "
+                "would also be moved if all of it were written and read once; asked was what is stored.",
                     "eq. 12.4"),
         "keeps a memory for every token": Mistake(258, "One memory a *chunk* of 64 tokens, not one a token.",
                 "eq. 12.4"),

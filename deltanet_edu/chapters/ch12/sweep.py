@@ -59,7 +59,7 @@ exercise(
             "dK needs dS', the gradient of the memory that *leaves* the chunk. After line A it is that of the one "
             "that enters.",
             "eq. 9.6", next="Put B before A."),
-        "updates dS before it is used": Mistake("BFAEGCD",
+        "updates dS before it has dV_t": Mistake("BFAEGCD",
             "Line A needs dV_t of this chunk, which comes out of lines C and G.", "eq. 12.2"),
         "turns UT over": Mistake("BFCHEAD",
             "Line H is a decoy: with tokens as columns dVᵀ = dXᵀ UT, and UT stays as it is.", "eq. 12.2"),
@@ -274,8 +274,8 @@ exercise(
         "scales what arrives from outside as well": Mistake(slip(
                 ("tl.load(d_final_ptr + memory(head, v0, V, K, V_TILE)) ",
                  "scale * tl.load(d_final_ptr + memory(head, v0, V, K, V_TILE)) ")),
-            "The scale belongs to the outputs. d_final is the gradient of a memory, which has no scale: dO alone is "
-            "multiplied.", "eq. 12.2"),
+            "The scale belongs to the outputs. d_final is a gradient already, scale and all: dO alone is multiplied. "
+            "Or, if results are multiplied when they are stored, d_final is divided first.", "eq. 12.2"),
         "scales dV alone": Mistake(slip(("other=0.0) * scale)", "other=0.0))"), ("tl.trans(dV_t).to",
                 "tl.trans(dV_t * scale).to")),
             "What reaches dV from later chunks has its scale already. dO is multiplied, at once, wherever it is used.",

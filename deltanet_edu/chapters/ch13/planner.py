@@ -93,6 +93,9 @@ exercise(
             "`rows` is how many rows of the memory a program holds: more rows, fewer programs."),
         "drops the rest of the rows": Mistake(swept(tiles=lambda rows: V // rows),
             "Rows that are left over need a program, too: round up."),
+        "leaves out the chunk that is not full": Mistake(swept(chunks=lambda T, P: math.ceil(T // C / P)),
+            "A chunk that is not full is a chunk, and takes as long as any: ⌈T / 64⌉ of them, and the longest segment "
+            "has ⌈chunks / P⌉."),
         "drops the last chunk": Mistake(swept(chunks=lambda T, P: max(1, T // C // P)),
             "A chunk that is not full is a chunk. Round up, twice: chunks of the sequence, chunks of a segment."),
         "lets the last segment decide": Mistake(

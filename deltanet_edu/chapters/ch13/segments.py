@@ -289,8 +289,8 @@ exercise(
         "is one segment late": Mistake(cut(enters=lambda S: [S[0], *S[:-2]]),
             "Segment p must start from what segment p − 1 leaves. Yours starts from what entered that one."),
         "starts each segment from what it leaves": Mistake(cut(enters=lambda S: S[1:]),
-            "Every segment starts from the memory that it leaves itself: its writes are in it twice. Memory p, counted "
-            "from the one that came in as 0, enters segment p."),
+            "Every segment starts from the memory that it leaves itself: its writes are in it twice. Counted from 0, "
+            "segment p starts from memory p, and memory 0 is the one that came in."),
         "lets every segment begin with the last memory": Mistake(cut(enters=lambda S: [S[-1]] * len(S)),
             "Every segment starts from what the whole sequence leaves. Is a name of the loop before used once more?",
             next="Which memory enters segment 1?"),
