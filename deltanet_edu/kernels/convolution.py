@@ -167,7 +167,7 @@ def launch(kernel, length, x, weight, y, *others, silu, unit):
 
 def makes_units(widths, unit):
     """Can the kernels make unit vectors of so many channels of the first two pieces? A program must have them whole."""
-    return split_here(widths) and all(width % unit == 0 for width in (D_TILE, *widths))
+    return unit > 0 and split_here(widths) and all(width % unit == 0 for width in (D_TILE, *widths))
 
 
 def split_here(widths):

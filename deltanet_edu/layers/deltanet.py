@@ -5,9 +5,11 @@ from numbers import Real
 import torch.nn as nn
 
 from ..checks import one_of
-from ..functional import FORMS, check_backend, delta_rule, dispatch
+from ..functional import FORMS, cast_once, check_backend, delta_rule, dispatch
 from .fast_weights import FastWeights
 from .mixer import integer, mixer, on_kernels
+
+dispatch = cast_once(dispatch)                                           # as `delta_rule` is, which is gone around
 
 
 @mixer("delta")
@@ -35,8 +37,10 @@ class DeltaNet(FastWeights):
         self.beta_max, self.how = beta_max, dict(form=form, backend=backend, chunk_size=chunk_size)
         self.to_beta = nn.Linear(d_model, heads, bias=False)
 
-    def normalized(self, q, k):
-        return (q, k, dict(normalize=True)) if self.in_kernels(q) else super().normalized(q, k)
+    def rule_normalizes(self, q):
+        """Only to this rule: one of a subclass gets unit vectors, with kernels as without."""
+        own = type(self).rule is not DeltaNet.rule or type(self).normalized is not DeltaNet.normalized
+        return not own and self.in_kernels(q)
 
     def in_kernels(self, q):
         """Do the chunkwise kernels run? They can divide q and k by their lengths as they read."""

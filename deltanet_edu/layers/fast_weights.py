@@ -41,7 +41,7 @@ class State(NamedTuple):
 class FastWeights(Mixer):
     """Project, convolve, activate, normalize; the rule; normalize each head; project. No biases, no positions.
 
-    A subclass supplies `rule(x, q, k, v, S, cu_seqlens) -> (o, S)`, and takes there what its `normalized` leaves to it.
+    A subclass supplies `rule(x, q, k, v, S, cu_seqlens) -> (o, S)`, and may have a norm of its own, `normalized`.
     A head has K = expand_k * D / H channels of queries and keys, V = expand_v * D / H of values.
 
     Options: conv_size: taps of the convolution, 0 for none.    feature_map and norm: what q and k go through.
@@ -85,7 +85,7 @@ class FastWeights(Mixer):
         maps, unit = (self.activate, self.activate, FEATURE_MAPS[self.value_map]), 0
         if self.conv:
             silu = set(maps) == {F.silu}                                 # then the convolution does it on its way
-            if silu and self.norm == "l2" and self.conv.makes_units(z, conv_cache, cu_seqlens, self.widths, self.K):
+            if silu and self.conv_normalizes(z, conv_cache, cu_seqlens):
                 unit = self.K                                            # and the norm of q and k
             z, conv_cache = self.conv(z, conv_cache, cu_seqlens, silu, self.widths, unit)
             maps = (identity, identity, identity) if silu else maps
@@ -93,7 +93,8 @@ class FastWeights(Mixer):
             z = z.split(self.widths, -1)
         parts = (part.unflatten(-1, (self.heads, -1)) for part in z)     # (B, T, H, K or V)
         q, k, v = (f(part) for f, part in zip(maps, parts))
-        q, k, left = (q, k, {}) if unit else self.normalized(q, k)
+        left = dict(normalize=True) if not unit and self.rule_normalizes(q) else {}
+        q, k = (q, k) if unit or left else self.normalized(q, k)
         o, S = self.rule(x, q, k, v, S, cu_seqlens, **left)              # (B, T, H, V), (N, H, V, K)
         o = self.out_norm(o).flatten(-2)                                 # (B, T, H V)
         if self.to_gate:
@@ -105,8 +106,16 @@ class FastWeights(Mixer):
         check_part(state, "S", (sequences, self.heads, self.V, self.K))
 
     def normalized(self, q, k):
-        """q and k with their norm, and arguments of `rule` for what is left to it."""
-        return self.normalize(q), self.normalize(k), {}
+        return self.normalize(q), self.normalize(k)                      # skipped where a kernel does it
+
+    def conv_normalizes(self, z, conv_cache, cu_seqlens):
+        """Is the norm left to the convolution's kernel? Not where a subclass or a hook wants q and k without it."""
+        return (self.norm == "l2" and type(self).normalized is FastWeights.normalized and not self.conv._forward_hooks
+                and self.conv.makes_units(z, conv_cache, cu_seqlens, self.widths, self.K))
+
+    def rule_normalizes(self, q):
+        """Is the norm left to `rule`, which is then told normalize=True?"""
+        return False
 
     def rule(self, x, q, k, v, S, cu_seqlens=None):
         raise NotImplementedError(f"{type(self).__name__} is a mixer without a rule.")

@@ -111,7 +111,8 @@ def test_queries_and_keys_come_as_unit_vectors(widths, unit, silu):
     torch.library.opcheck(convolve.operator, (x, weight.requires_grad_(), silu, *(*widths[:-1], 0)[:2], unit))
 
 
-@pytest.mark.parametrize("widths, unit", [(None, 32), ((64, 64, 32), 64), ((96, 96), 48), ((40, 40), 8)], ids=str)
+@pytest.mark.parametrize("widths, unit", [(None, 32), ((64, 64, 32), 64), ((96, 96), 48), ((96, 96), -32),
+                                          ((40, 40), 8)], ids=str)
 def test_unit_vectors_that_a_program_does_not_have_whole_are_refused(widths, unit):
     D = sum(widths or (96,))
     with pytest.raises(ValueError, match="unit"):

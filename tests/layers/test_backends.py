@@ -11,7 +11,7 @@ import torch
 from packaging.version import Version
 
 from deltanet_edu import functional, kernels
-from deltanet_edu.layers import Block, DeltaNet
+from deltanet_edu.layers import Block, DeltaNet, LinearAttention
 from deltanet_edu.layers.retnet import RetNet
 from deltanet_edu.lm import loss
 from deltanet_edu.lm.config import Config
@@ -123,6 +123,56 @@ def test_queries_and_keys_are_normalized_once(options, where, monkeypatch):
     torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
     assert units == ([] if "conv_size" in options else [16 if where == "convolution" else 0])
     assert normalize == [where == "rule"]
+
+
+class Even(DeltaNet):
+    """As in lesson 16."""
+    def rule(self, x, q, k, v, S, cu_seqlens=None):
+        return super().rule(torch.ones_like(x), q, k, v, S, cu_seqlens)
+
+
+class Scaled(DeltaNet):
+    def normalized(self, q, k):
+        q, k = super().normalized(q, k)
+        return 3 * q, 0.5 * k
+
+
+class Rolled(LinearAttention):
+    def normalized(self, q, k):
+        return self.normalize(q), self.normalize(k + k.roll(1, -1))
+
+
+@pytest.mark.parametrize("T", [2, 9])                                    # shorter than the convolution, and longer
+@pytest.mark.parametrize("cls", [Even, Scaled, Rolled])
+def test_a_norm_or_a_rule_of_one_s_own_means_the_same_on_kernels(cls, T, monkeypatch):
+    layer, x = cls(32, 2).to(DEVICE), torch.randn(2, T, 32, device=DEVICE)
+    (expected, _), (y, _) = (monkeypatch.setattr(functional, "compiled_on", lambda device: kernels_run) or layer(x)
+                             for kernels_run in (False, True))
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_hook_of_the_convolution_sees_what_is_not_yet_normalized(monkeypatch):
+    layer, x = DeltaNet(32, 2).to(DEVICE), torch.randn(2, 9, 32, device=DEVICE)
+    layer.conv.register_forward_hook(lambda conv, x, y: ((y[0][0], y[0][1] * torch.arange(32).to(x[0]), y[0][2]), y[1]))
+    (expected, _), (y, _) = (monkeypatch.setattr(functional, "compiled_on", lambda device: kernels_run) or layer(x)
+                             for kernels_run in (False, True))
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("d_model, ends", [(264, None), (256, [0, 30, 70])])       # no kernel, one in half precision
+def test_under_autocast_a_layer_casts_once_also_where_no_kernel_fits(d_model, ends, monkeypatch):
+    """In PyTorch's form nothing inside is cast again, which its operations in place refuse. Packed, q is float32, and
+    wider chunks fit in half precision."""
+    monkeypatch.setattr(functional, "compiled_on", lambda device: True)
+    layer = DeltaNet(d_model, 1, chunk_size=64, backend="triton" if ends else "auto").to(DEVICE)
+    x, ends = torch.randn(1, 70, d_model, device=DEVICE), ends and torch.tensor(ends, device=DEVICE)
+    exact = copy.deepcopy(layer).double()
+    exact.how["backend"] = "torch"
+    expected, _ = exact(x.double(), cu_seqlens=ends)
+    with torch.autocast(DEVICE, torch.float16):
+        y, _ = layer(x, cu_seqlens=ends)
+    y.float().sum().backward()
+    assert (y - expected).norm() <= 5e-3 * expected.norm()
 
 
 TRANSFORMS = {
