@@ -66,8 +66,9 @@ show(rows, memory, tokens, strengths)
 #
 # The backward sweep as a kernel (eq. 12.1 and 12.2). One program per `V_TILE` rows of the memory and head, from the last chunk to the first. It stores
 # $dS'$ of every chunk, (B, H, N, V, K) (in chapter 11 memories were (B, N, H, V, K)), $dV$, and what is left of $dS$ at the end, the gradient of the first
-# memory. `scale` is the factor on the queries, $O = \mathrm{scale}\,(QS^\top + PX)$, and all that is stored has it in it. `d_final` is a gradient already, scale and all:
-# $dS$ begins with it as it comes. Carry $dS$ in float32, and give products operands of the dtype that came in, in which $dS'$ and $dV$ are stored as well.
+# memory. `scale` is the factor on the queries, $O = \mathrm{scale}\,(QS^\top + PX)$, and all that is stored has it in it, as `d_final` has.
+# So $dS$ begins with `d_final` as it comes if you multiply $dO$ by the scale when you load it, and with `d_final` divided by the scale if you multiply what
+# you store, as the lesson's sweep does. Carry $dS$ in float32, and give products operands of the dtype that came in, in which $dS'$ and $dV$ are stored as well.
 #
 # Below the kernel stands how it is launched.
 
@@ -79,7 +80,7 @@ def backward_sweep_kernel(
     d_states_ptr, dv_ptr, d_initial_ptr,           # out: (B, H, N, V, K), (B, T, H, V), (B, H, V, K) float32
     scale, T, H, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr,
 ):
-    """One program per V_TILE rows of the memory and head, from the last chunk to the first."""
+    """One program per V_TILE rows, program_id(0), and head, program_id(1), from the last chunk to the first."""
     raise NotImplementedError("12.3")
 
 check("12.3", backward_sweep_kernel)
@@ -132,7 +133,7 @@ def dk_kernel(
     dk_ptr,                                        # out: (B, T, H, K)
     scale, T, H, K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, V_TILE: tl.constexpr,
 ):
-    """One program per chunk and head; V comes in tiles of V_TILE columns."""
+    """One program per chunk, program_id(0), and head, program_id(1); V comes in tiles of V_TILE columns."""
     raise NotImplementedError("12.5")
 
 check("12.5", dk_kernel)
