@@ -331,7 +331,8 @@ exercise(
         "times nothing": Mistake("HCAMBFKDEG",
             "Lines F and K set the two marks. The launch, D, must be queued between them."),
         "reads marks that have not happened": Mistake("HCAMBFDKG",
-            "Nobody waits for the last marks. Line E belongs after all rounds, when all marks are in the queue."),
+            "Nobody waits for the last marks. Line E belongs after all rounds and before the medians, line G: then all "
+            "marks are in the queue."),
     },
     hints=("Before the race: every kernel compiles (H), and every kernel has a list (C).",
            "The rounds are the outer loop, A, and the candidates the inner one, M: so a warmer chip is warmer for all.",

@@ -98,7 +98,8 @@ exercise(
             next="Keep two clocks, and move both forward kernel by kernel."),
         "adds up the longer of each pair, and a launch": Mistake(
             eager_is(lambda times, launch: launch + slower_of_the_two(times, launch)),
-            "A host that is ahead stays ahead: the time that a long kernel gives it covers several short ones.",
+            "A host that is ahead stays ahead: the time that a long kernel gives it covers several short ones. And "
+            "behind the last kernel nothing is launched: it takes its own time.",
             "eq. 13.6", next="Keep two clocks, and move both forward kernel by kernel."),
         "lets a kernel run while it is launched": Mistake(eager_is(running_early),
             "A kernel begins when it has been launched *and* the one before is done: take the later of these first, "

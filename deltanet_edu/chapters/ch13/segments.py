@@ -29,6 +29,14 @@ def segment_map(k, v, beta):
     return M, b
 
 
+def erasing_all_again(k, v, beta):
+    M, b = eye_like(k), k.new_zeros(v.shape[1], k.shape[1])
+    for k_t, v_t, beta_t in zip(k, v, beta):
+        M = M @ householder(k_t, beta_t)
+        b = b @ M + beta_t * torch.outer(v_t, k_t)
+    return b
+
+
 def writing_in_full(k, v, beta):
     b = k.new_zeros(v.shape[1], k.shape[1])
     for k_t, v_t, beta_t in zip(k, v, beta):
@@ -84,6 +92,9 @@ exercise(
         "writes as if each token were alone": Mistake(mapped(b=lambda k, v, beta: (beta[:, None] * v).T @ k),
             "That is linear attention: later tokens do not erase what earlier ones have written. U = UT V does.",
             "eq. 13.3"),
+        "erases in b all that has been erased so far": Mistake(mapped(b=erasing_all_again),
+            "b has seen the earlier tokens already: only this token's step acts on it, b ← b (I − β k kᵀ) + β v kᵀ. M "
+            "is the product of all steps.", "eq. 13.3"),
         "lets each token erase its own write": Mistake(
             mapped(b=erasing_its_own),
             "b is right if a token first erases, then writes: b ← b (I − β k kᵀ) + β v kᵀ. What it writes, only later "
@@ -337,8 +348,8 @@ exercise(
         "takes P for the length of a segment": Mistake(cut(size=lambda T, P: P),
             "P is how many segments there are. Each has ⌈T / P⌉ tokens, the last perhaps fewer.",
             next="How long are the segments for T = 2 and P = 1?"),
-        "makes a segment too many": Mistake(cut(size=lambda T, P: max(1, T // P)),
-            "With ⌊T / P⌋ tokens a segment, the tokens that are left over make one more. Round up.",
+        "makes segments too short, and too many": Mistake(cut(size=lambda T, P: max(1, T // P)),
+            "With ⌊T / P⌋ tokens a segment, the tokens that are left over make more of them than P. Round up.",
             next="How long are the segments for T = 7 and P = 2?"),
         "makes segments of a token too many": Mistake(cut(size=lambda T, P: T // P + 1),
             "⌊T / P⌋ + 1 is ⌈T / P⌉ only where P does not divide T. In the case below it does.",
