@@ -69,7 +69,7 @@ picture("10.3", write_kernel, case=3);
 # %% [markdown]
 # ## 10.4
 #
-# This softmax was tested on rows of 8, 16 and 32 numbers, and shipped. Find what is wrong, and repair it. One program a row; `B` is the next power of two. Logits may lie anywhere between −200 and 300.
+# This softmax was tested on rows of 8, 16 and 32 numbers, and shipped. One thing in it is wrong: find it, and repair it. One program a row; `B` is the next power of two. Logits may lie anywhere between −200 and 300.
 
 # %% tags=["nbval-check-output"]
 @triton.jit

@@ -167,7 +167,7 @@ check("11.7", output_kernel)
 # ## 11.8
 #
 # Three launches, and all of them right. But `states` and `X` are written and read again, and nobody wants them. So put the outputs where the memory is: *one* kernel after the inverse, that stores `o` and nothing else. Then the function around both
-# (the inverse is yours, of 11.5), which you can call like any form of the package. You choose C (two to the LEVELS) and V_TILE, and `num_warps` and `num_stages` of each launch.
+# (the inverse is yours, of 11.5), which you can call like any form of the package. You choose C (two to the LEVELS) and V_TILE (at most V, which may be 16), and `num_warps` and `num_stages` of each launch.
 #
 # The check counts bytes, for 150 tokens with K = V = 64: at most twice the least (`q`, `k`, `v`, `beta` and `o` once each) is allowed, and three launches need more.
 
