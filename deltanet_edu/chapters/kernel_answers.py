@@ -5,8 +5,8 @@
     changed(kernel, ("i < n", "i <= n"))                                  a wrong kernel, made of a right one
 
 An answer climbs a ladder, and the first rung that breaks is the verdict: it stays inside its tensors, it writes all it
-should, its programs may run in any order, its values are right, the compiler accepts it, it moves no more than it
-must. Where there is no GPU, kernels run in Triton's interpreter (chapters/__init__.py).
+should, its programs may run in any order, its values are right, the compiler accepts it, what it carries from chunk to
+chunk stays in float32, it moves no more than it must. Where there is no GPU, kernels run in Triton's interpreter (chapters/__init__.py).
 """
 
 import inspect
@@ -215,6 +215,7 @@ def watched(*, most=None, floor=None, parts=(), alike=None, likewise=None, why_m
         is free to choose, such as the length of its chunks; see `chosen`.
     likewise: (a mutant, chosen by the answer) -> the mutant that chooses the same, or None.
     why_moved: (Trace of an answer that moves too much) -> sentences, what it has moved more often than it must.
+    carries: as for `launched`.
     """
     return Answers(None, None, most, floor, parts=parts, alike=alike, likewise=likewise, why_moved=why_moved,
                    carries=carries)
