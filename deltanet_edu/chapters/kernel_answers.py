@@ -6,7 +6,8 @@
 
 An answer climbs a ladder, and the first rung that breaks is the verdict: it stays inside its tensors, it writes all it
 should, its programs may run in any order, its values are right, the compiler accepts it, what it carries from chunk to
-chunk stays in float32, it moves no more than it must. Where there is no GPU, kernels run in Triton's interpreter (chapters/__init__.py).
+chunk stays in float32, it moves no more than it must. Where there is no GPU, kernels run in Triton's interpreter
+(chapters/__init__.py).
 """
 
 import inspect
