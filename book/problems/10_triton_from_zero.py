@@ -162,7 +162,7 @@ check("10.9", triangle_kernel)
 # %% [markdown]
 # ## 10.10
 #
-# The build: $\mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta)$ of chunks of 64 tokens, from keys and $\beta$ (A is that of 6.2), in one kernel, which is the first kernel of DeltaNet. One program a chunk; the last may be shorter. Row $t$ of `UT` belongs to
+# The build: $\mathbf{T} = (I + A)^{-1}\,\mathrm{diag}(\beta)$ of chunks of 64 tokens, from keys and $\beta$ (A is that of eq. 6.2), in one kernel, which is the first kernel of DeltaNet. One program a chunk; the last may be shorter. Row $t$ of `UT` belongs to
 # token $t$ and has 64 entries, zeros above the diagonal included. `K` is a power of two, at least 16.
 #
 # Helpers are there for you: `inverse_of_16(A)`, which is what you wrote in 10.9, of a strictly lower triangular tile (it masks nothing) and to a tile; and these. Use them or not.

@@ -1,8 +1,8 @@
 """The kernels on one GPU, side by side with the installed libraries, the recurrent kernels and softmax attention.
 
 Fair means: one process, the same tensors, unit keys for all, candidates in turn within every round and another one
-first in each (whoever follows a candidate that draws much power finds the clocks down), medians, gradients by
-`torch.autograd.grad` (no accumulation), and the errors of all against float64 in the same file.
+first in each (a card that the one before has heated may lower its clocks), medians, gradients by `torch.autograd.grad`
+(no accumulation), and the errors of all against float64 in the same file.
 """
 
 import statistics

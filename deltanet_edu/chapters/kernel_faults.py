@@ -32,8 +32,8 @@ MEANINGS = {
     ROUNDED: "The values are right in the interpreter, which ignores `input_precision`. On a tensor core the operands "
              "of this product keep ten bits (tf32), since nothing else is asked for; \"ieee\" keeps them all, and "
              "\"tf32x3\" nearly all.",
-    CARRIED: "With float32 inputs nothing shows. Run once more in float16, small changes of what is carried are lost, "
-             "each too small to move a rounded number. Keep it in float32, and round only what a product takes in.",
+    CARRIED: "With float32 inputs nothing shows. In float16 what is carried is rounded once a chunk, and what a chunk "
+             "adds may be too small to move a rounded number. Carry it in float32, and round its copy for a product.",
     TRAFFIC: "The values are right. But numbers travel more than once between memory and the programs: load each once, "
              "and keep it.",
 }

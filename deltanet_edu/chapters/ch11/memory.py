@@ -5,7 +5,7 @@ import triton
 
 from ...tutor import Mistake, exercise
 from ..kernel_answers import by_chunks, by_sequences, changed, launched
-from ..kernel_faults import CARRIED
+from ..kernel_faults import CARRIED, MEANINGS
 from .build import HEADS_APART, NEXT, rounded, tails
 from .forward import memory_kernel
 from .inputs import UT_low_of, cases, small_writes
@@ -44,9 +44,7 @@ exercise(
                      carries=(one_write_a_chunk, lambda states, X: bool(states[0, -1, 0, 0, 0] > 1))),
     mutants={
         CARRIED: Mistake(memory_with((UPDATED, UPDATED + "        S = S.to(k.dtype).to(tl.float32)\n")),
-            "With float32 inputs nothing shows. In float16 S is rounded once a chunk, and what a chunk adds may be too "
-            "small to move a rounded number. Keep S in float32, and round its copy for a product: `S.to(k.dtype)`.",
-            "eq. 11.3"),
+            MEANINGS[CARRIED], "eq. 11.3"),
         **tails(memory_kernel, "tl.trans(X_t), n * C, T,",
                 "tl.trans(X_t), n * C, tl.num_programs(0) // (tiles * H) * T - b * T,"),
         "gives every program the same rows": Mistake(memory_with(("program % tiles * V_TILE", "0")),

@@ -7,7 +7,7 @@ import triton
 
 from ...tutor import Mistake, exercise
 from ..kernel_answers import by_sequences, changed, python_function, watched
-from ..kernel_faults import CARRIED, TRAFFIC
+from ..kernel_faults import CARRIED, MEANINGS, TRAFFIC
 from .build import LOAD, MEETS, NEXT, NO_LOAD_MASK, NO_STORE_MASK, NO_STRENGTH_MASK, STORE, launch_inverse, rounded
 from .forward import delta_rule, forward_kernel, inverse_kernel, memory_kernel, output_kernel
 from .inputs import OF_THE_WHOLE, cases, chunks_alike, small_writes
@@ -81,9 +81,7 @@ exercise(
                     carries=(lambda: (*small_writes(32), 1.0), lambda o: bool(o[0, -1, 0, 0] > 1))),
     mutants={
         CARRIED: Mistake(whole([("S = tl.dot(X_t, k, S) ", "S = tl.dot(X_t, k, S).to(k.dtype).to(tl.float32) ")]),
-            "With float32 inputs nothing shows. In float16 S is rounded once a chunk, and what a chunk adds may be too "
-            "small to move a rounded number. Keep S in float32, and round its copy for a product: `S.to(k.dtype)`.",
-            "eq. 11.3"),
+            MEANINGS[CARRIED], "eq. 11.3"),
         TRAFFIC: Mistake(in_three_launches,
             "It is right, and more bytes travel than must: `o` is all that has to be stored beside the inverse, and "
             "keys need not be read by many programs.", "eq. 11.6"),

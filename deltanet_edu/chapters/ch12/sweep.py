@@ -9,7 +9,7 @@ from ...tutor import Case, Mistake, exercise
 from ...tutor.cases import delta_inputs, smallest_first
 from ...tutor.ordering import order_the_lines
 from ..kernel_answers import changed, launched
-from ..kernel_faults import CARRIED
+from ..kernel_faults import CARRIED, MEANINGS
 from .inputs import SHAPES, C, UT_low_of, one
 from .launches import launch_sweep, sweep_outputs
 from .tiles import memory, rows, strengths
@@ -214,9 +214,8 @@ exercise(
     reference=backward_sweep_kernel, alternatives=(with_tokens_as_rows, with_the_whole_UT), cases=sweep_cases,
     prepare=launched(launch_sweep, sweep_outputs, carries=(untouched, passed_on)), tolerance=1e-5,
     mutants={
-        CARRIED: Mistake(slip((LAST, LAST + ".to(k.dtype).to(tl.float32)")),
-            "With float32 inputs nothing shows. In float16 dS is rounded once a chunk. Round what a product takes in, "
-            "never what is carried on.", next="dS stays float32; only its copy, `dS.to(k.dtype)`, is rounded."),
+        CARRIED: Mistake(slip((LAST, LAST + ".to(k.dtype).to(tl.float32)")), MEANINGS[CARRIED],
+            next="dS stays float32; only its copy, `dS.to(k.dtype)`, is rounded."),
         "loads the tail without a mask": Mistake(slip(("q_ptr + at_k, mask=there, other=0.0", "q_ptr + at_k")),
             "The last chunk need not be full. Rows after the last token belong to the next sequence, or to nobody.",
             next="`rows` returns which tokens there are: give it to every load as `mask`, with `other=0.0`."),

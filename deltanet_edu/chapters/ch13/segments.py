@@ -29,26 +29,16 @@ def segment_map(k, v, beta):
     return M, b
 
 
-def erasing_all_again(k, v, beta):
-    M, b = eye_like(k), k.new_zeros(v.shape[1], k.shape[1])
-    for k_t, v_t, beta_t in zip(k, v, beta):
-        M = M @ householder(k_t, beta_t)
-        b = b @ M + beta_t * torch.outer(v_t, k_t)
-    return b
-
-
-def writing_in_full(k, v, beta):
-    b = k.new_zeros(v.shape[1], k.shape[1])
-    for k_t, v_t, beta_t in zip(k, v, beta):
-        b = b - beta_t * torch.outer(b @ k_t, k_t) + torch.outer(v_t, k_t)
-    return b
-
-
-def erasing_its_own(k, v, beta):
-    b = k.new_zeros(v.shape[1], k.shape[1])
-    for k_t, v_t, beta_t in zip(k, v, beta):
-        b = (b + beta_t * torch.outer(v_t, k_t)) @ householder(k_t, beta_t)
-    return b
+def token_by_token(update):
+    """A mutant's b: update(b, step, product of all steps, v k^T, beta) for each token."""
+    def f(k, v, beta):
+        M, b = eye_like(k), k.new_zeros(v.shape[1], k.shape[1])
+        for k_t, v_t, beta_t in zip(k, v, beta):
+            step = householder(k_t, beta_t)
+            M = M @ step
+            b = update(b, step, M, torch.outer(v_t, k_t), beta_t)
+        return b
+    return f
 
 
 def map_by_tokens(k, v, beta):
@@ -92,18 +82,20 @@ exercise(
         "writes as if each token were alone": Mistake(mapped(b=lambda k, v, beta: (beta[:, None] * v).T @ k),
             "That is linear attention: later tokens do not erase what earlier ones have written. U = UT V does.",
             "eq. 13.3"),
-        "erases in b all that has been erased so far": Mistake(mapped(b=erasing_all_again),
+        "erases in b all that has been erased so far": Mistake(
+            mapped(b=token_by_token(lambda b, step, M, vk, beta: b @ M + beta * vk)),
             "b has seen the earlier tokens already: only this token's step acts on it, b ← b (I − β k kᵀ) + β v kᵀ. M "
             "is the product of all steps.", "eq. 13.3"),
         "lets each token erase its own write": Mistake(
-            mapped(b=erasing_its_own),
+            mapped(b=token_by_token(lambda b, step, M, vk, beta: (b + beta * vk) @ step)),
             "b is right if a token first erases, then writes: b ← b (I − β k kᵀ) + β v kᵀ. What it writes, only later "
             "tokens erase.", "eq. 13.3"),
         "erases and writes as if every token were alone": Mistake(
             mapped(lambda k, v, beta: eye_like(k) - (beta[:, None] * k).T @ k,
                    lambda k, v, beta: (beta[:, None] * v).T @ k),
             "UT is missing in both: within a segment tokens erase each other's writes.", "eq. 13.3"),
-        "writes without β": Mistake(mapped(b=writing_in_full),
+        "writes without β": Mistake(
+            mapped(b=token_by_token(lambda b, step, M, vk, beta: b @ step + vk)),
             "What is erased has its β, what is written has none: b ← b (I − β k kᵀ) + β v kᵀ. In matrices, U = UT V, "
             "and UT ends with diag(β).", "eq. 13.3"),
         "forgets beta": Mistake(
