@@ -44,6 +44,9 @@ class Config:
     norm_eps: float = positive(1e-5, "What the norms of the model add to the mean square.")
     dropout: float = setting(0.0, "Share of what each mixer and MLP adds that is dropped in training.",
                              lambda x: 0 <= x < 1, "a share, in [0, 1)")
+    bpe_dropout: float = setting(0.0, "Share of the merged tokens that training reads as the two they were merged "
+                                      "from, at first; it falls to 0 with the steps.", lambda x: 0 <= x < 1,
+                                 "a share, in [0, 1)")
     # the training
     steps: int = count(1200, "Training steps.")
     batch: int = count(8, "B, windows a step.")
@@ -57,6 +60,8 @@ class Config:
     weight_decay: float = setting(0.1, "Weight decay of the matrices.", lambda x: 0 <= x < math.inf,
                                   "a number of at least 0")
     clip: float = positive(1.0, "Largest norm of the gradient.")
+    average: float = setting(0.0, "Decay of a moving average of the weights, which is then the model that is measured "
+                                  "and kept; 0: none.", lambda x: 0 <= x < 1, "a number in [0, 1)")
     seed: int = setting(0, "Two runs with equal settings give equal weights.",
                         lambda n: 0 <= n < 2**31, "an integer from 0 to 2147483647")
 

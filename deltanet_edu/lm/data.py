@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from .bpe_dropout import BPEDropout
 from .corpus import load_corpus
 from .evaluate import CONTEXT, bits_per_character, context_of
 from .tokenizer import Tokenizer
@@ -41,7 +42,10 @@ class Data:
     unit, goal = "bits per character", min                               # of what is measured
 
     def batches(self, config, part=0, parts=1):
-        return Batches(self.train, config.batch, config.length, config.seed, part, parts)
+        undo = None
+        if config.bpe_dropout:
+            undo = BPEDropout(self.tokenizer.halves, config.bpe_dropout, config.steps, config.seed)
+        return Batches(self.train, config.batch, config.length, config.seed, part, parts, undo)
 
     def arrange(self, rows):
         """The arguments of a model's loss, from rows of a batch: no document in them sees another."""
@@ -62,12 +66,12 @@ class Batches:
     """Batch number n, for any n, without the ones before it: where a run is in its data is one number, the step.
 
     In every epoch the text is cut into windows at a new offset and the windows are shuffled: each is seen once.
-    Of each batch this is the `part`-th of so many equal `parts`; only its tokens are read.
+    Of each batch this is the `part`-th of so many equal `parts`; only its tokens are read.    undo: a `BPEDropout`.
     """
 
-    def __init__(self, tokens, batch, length, seed, part=0, parts=1):
+    def __init__(self, tokens, batch, length, seed, part=0, parts=1, undo=None):
         self.tokens, self.batch, self.length, self.seed = tokens, batch, length, seed
-        self.first, self.rows = part * batch // parts, batch // parts
+        self.first, self.rows, self.undo = part * batch // parts, batch // parts, undo
         self.windows = (len(tokens) - length) // length - 1              # so many fit at every offset
         self.per_epoch = self.windows // batch
         if self.per_epoch < 1:
@@ -85,7 +89,8 @@ class Batches:
         start = i * self.batch + self.first
         chosen = self.order[start : start + self.rows]
         starts = self.offset + self.length * chosen                      # (B,)
-        return self.tokens[starts[:, None] + torch.arange(self.length + 1)]
+        rows = self.tokens[starts[:, None] + torch.arange(self.length + 1)]
+        return self.undo(rows, step, self.first, self.batch) if self.undo else rows
 
 
 def split(batch, parts):

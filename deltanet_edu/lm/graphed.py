@@ -2,6 +2,8 @@
 
 import torch
 
+from .optimizer import Average
+
 
 class GraphedStep:
     """Takes the place of `training_step` on a GPU, with the same arguments: AdamW only, and batches of one shape.
@@ -43,7 +45,7 @@ class GraphedStep:
         return loss
 
     def prepare(self, optimizers, batch):
-        if any(not isinstance(optimizer, torch.optim.AdamW) for optimizer in optimizers):
+        if any(not isinstance(optimizer, (torch.optim.AdamW, Average)) for optimizer in optimizers):
             raise ValueError('optimizer: a graph holds AdamW only. Use optimizer="adamw", or no graph.')
         self.batch, self.rates = [x.clone() for x in batch], []
         for optimizer in optimizers:

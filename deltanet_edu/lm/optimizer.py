@@ -32,6 +32,31 @@ class Muon(torch.optim.Muon):
                                     alpha=-lr * math.sqrt(max(1, rows / columns)))
 
 
+class Average(torch.optim.Optimizer):
+    """The moving average of the weights. It changes no weight: it is an optimizer because what it remembers, a tensor
+    for each weight, is kept in checkpoints, cut among processes and put back as an optimizer's is. It steps last."""
+
+    def __init__(self, parameters, decay):
+        super().__init__(parameters, dict(lr=1.0, decay=decay))
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p not in self.state:
+                    self.state[p]["average"] = p.clone()
+            torch._foreach_lerp_([self.state[p]["average"] for p in group["params"]], group["params"],
+                                 1 - group["decay"])
+
+    @torch.no_grad()
+    def swap(self):
+        """Weights and averages change places; where nothing was averaged yet, nothing does."""
+        for p, remembered in self.state.items():
+            weights = p.clone()
+            p.copy_(remembered["average"])
+            remembered["average"].copy_(weights)
+
+
 def alike(matrices):
     """Lists of matrices of one shape; on a CPU, where nothing is gained by it, each alone."""
     found = {}
@@ -77,7 +102,7 @@ def build_optimizers(model, config):
 
     AdamW scales every weight on its own. Muon replaces the momentum of a matrix by the nearest matrix with orthonormal
     rows or columns, roughly, so that all its directions move equally fast. With config.optimizer = "adamw" the matrices
-    are AdamW's as well.
+    are AdamW's as well. With config.average the last one is an `Average`.
     """
     matrices = [m.weight for m in model.blocks.modules()
                 if isinstance(m, torch.nn.Linear) and len(m.weight) > config.heads]
@@ -86,6 +111,7 @@ def build_optimizers(model, config):
     adamw = partial(torch.optim.AdamW, lr=config.adam_lr, betas=(0.9, 0.95), fused=device in FUSED)
     optimizers = [adamw(matrices, weight_decay=config.weight_decay) if config.optimizer == "adamw" else
                   Muon(matrices, config.lr, weight_decay=config.weight_decay), adamw(others, weight_decay=0.0)]
+    optimizers += [Average(matrices + others, config.average)] if config.average else []
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]

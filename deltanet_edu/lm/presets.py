@@ -4,9 +4,10 @@ PRESETS = {
     # 0.7 million parameters, two to four minutes on one CPU core, at the rate that chapter 16 finds: a model as narrow
     # as this learns its embeddings and its head best at a high one (results/lm_seeds.json).
     "cpu": dict(steps=1000, adam_lr=0.02),
-    # 27 million, some two minutes on one GPU. Novels and addresses are few for it: few words, much dropout.
-    "small": dict(corpus="books+addresses", vocab=1024, layers=8, d_model=512, heads=8, dropout=0.4, weight_decay=0.3,
-                  steps=2400, batch=64, length=512, adam_lr=0.01),
+    # 27 million, some four minutes on one GPU. Novels and addresses are few for it: few words, much dropout.
+    "small": dict(corpus="books+addresses", vocab=1024, layers=8, d_model=512, heads=8, dropout=0.4, bpe_dropout=0.1,
+                  weight_decay=0.3, steps=4800, batch=32, length=1024, lr=0.03, adam_lr=0.01,
+                  average=0.98),
     # 110 million, for a text of your own of a gigabyte or so, on one GPU overnight.
     "medium": dict(vocab=16_384, layers=12, d_model=768, heads=6, steps=20_000, batch=128, length=1024),
     # The paper's two sizes and its recipe (its sections 4 and B; the learning rate is that of arXiv 2312.06635, by the

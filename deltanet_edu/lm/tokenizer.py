@@ -1,5 +1,7 @@
 """Text to numbers and back: bytes, and the most frequent pairs of them (byte pair encoding)."""
 
+import json
+
 import torch
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -39,6 +41,18 @@ class Tokenizer:
     def ends(self):
         """The tokens that end a text, where a tokenizer has them: a set of integers."""
         return {self.backend.token_to_id(name) for name in ENDS} - {None}
+
+    @property
+    def halves(self):
+        """(vocab, 2) int64: the two tokens that each was merged from, -1 for what was not merged."""
+        model = json.loads(self.to_json())["model"]
+        if model["type"] != "BPE":
+            raise ValueError(f"bpe_dropout: got a tokenizer of the kind {model['type']}, which has no merges to undo. "
+                             "Use 0.")
+        halves, number = torch.full((len(self), 2), -1), model["vocab"]
+        for first, second in reversed(model["merges"]):                  # the earliest merge into a token counts
+            halves[number[first + second]] = torch.tensor([number[first], number[second]])
+        return halves
 
     def encode(self, text, begin=True):
         """(T,) int64 tokens. A tokenizer from elsewhere may put a token in front that begins a text, if it begins."""

@@ -65,6 +65,7 @@ def train(config, folder=None, *, resume=False, data=None, progress=None, save_e
         if saved:
             refuse_if_different(folder, {"corpus": saved["corpus"]}, {"corpus": data.fingerprint})
             team.load_state(saved, trainer.model, trainer.optimizers)
+            trainer.swap()
             step, spent = saved["step"], saved["seconds"]
             if config.steps != saved["config"]["steps"]:
                 say(longer(step, type(config)(**saved["config"]), config))
@@ -85,10 +86,12 @@ def train(config, folder=None, *, resume=False, data=None, progress=None, save_e
             entry["seconds"] = round(spent + time.perf_counter() - started, 2)
             about |= dict(step=step, seconds=entry["seconds"])
             if folder and keep_best and files.is_best(entry, data.goal):
-                files.save(BEST, **about, **team.state_of(trainer.model, []))
+                with trainer.averaged():
+                    files.save(BEST, **about, **team.state_of(trainer.model, []))
             files.add(entry)
             if folder and (step % save_every == 0 or last or learned or terminated):
-                files.save(CHECKPOINT, **about, **team.state_of(trainer.model, trainer.optimizers))
+                with trainer.averaged():
+                    files.save(CHECKPOINT, **about, **team.state_of(trainer.model, trainer.optimizers))
             if progress:
                 progress(entry)
             if terminated:
@@ -98,6 +101,7 @@ def train(config, folder=None, *, resume=False, data=None, progress=None, save_e
                     "come down yet, so the model is worse than that of a whole run.")
             if learned or late:
                 break
+        trainer.swap()
         return Run(config, team.whole(trainer.model.eval(), config), data, files.entries)
 
 
@@ -129,7 +133,7 @@ class Trainer:
         """Step n = 1, 2, ... Returns the loss of this process, and how fast it was. What is random in a model depends
         on the seed and on n alone, so that a resumed run draws the same."""
         started, place = time.perf_counter(), self.team.place
-        torch.manual_seed(1_000_003 * self.config.seed + n + (self.team.rank << 40))
+        torch.manual_seed(1_000_003 * self.config.seed + n + 0x9E3779B9 * self.team.rank)        # a CPU keeps 32 bits
         parts = [place.take(self.data.arrange(part)) for part in split(self.batches[n - 1], self.accumulate)]
         loss = self.one_step(self, self.optimizers, parts, rate(n, self.config), self.config.clip, place.autocast())
         return loss, self.speed(time.perf_counter() - started)
@@ -137,10 +141,26 @@ class Trainer:
     def measure(self, share):
         """What `data` measures on what is held out, never compiled: here the model sees other shapes."""
         self.model.eval()
-        with torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext():
+        with self.averaged(), torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext():
             measured = self.data.measure(self.model, share)
         self.model.train()
         return self.team.mean(measured)[0]
+
+    def swap(self):
+        """The weights and their averages change places, if there are averages."""
+        if self.config.average:
+            if self.team.shard:
+                self.model.reshard()                                     # its root stays whole after a forward pass
+            self.optimizers[-1].swap()
+
+    @contextlib.contextmanager
+    def averaged(self):
+        """In here the model has the averages. A checkpoint's model has them as well, its optimizer the weights."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
 
 
 def training_step(model, optimizers, batches, rate, clip, autocast=contextlib.nullcontext()):

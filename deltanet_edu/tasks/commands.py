@@ -11,7 +11,7 @@ from .config import TaskConfig
 
 
 def register(app):
-    own = ("task", "corpus", "vocab", "length")
+    own = ("task", "corpus", "vocab", "length", "bpe_dropout")
     app.command("task", short_help="Ask what a memory can hold: MQAR, MAD, RegBench, ...")(
         with_settings(task_command, TaskConfig, without=own))
 

@@ -20,6 +20,7 @@ class TaskConfig(Config):
     corpus: str = setting("", "No text.", lambda name: name == "", "none: a task makes its own sequences")
     vocab: int | None = setting(None, "The task's.")
     length: int | None = setting(None, "The task's.")
+    bpe_dropout: float = setting(0.0, "No text.", lambda x: x == 0, "0: a task is not made of merged tokens")
     d_model: int = count(32, "D, the width of the model.")
     mlp_hidden: int | None = setting(0, WIDTH_OF_MLP, lambda n: n is None or n >= 0, "None or an integer, 0 or more")
     batch: int = count(64, "B, sequences a step.")

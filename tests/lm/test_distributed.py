@@ -61,7 +61,8 @@ def settings(name):
     from deltanet_edu.lm.config import Config
 
     optimizer = "adamw" if "sharded" in name else "muon"
-    return Config(**TINY | dict(steps=STEPS, clip=0.5, optimizer=optimizer))     # the norm is above 0.5 in every step
+    return Config(**TINY | dict(steps=STEPS, clip=0.5, optimizer=optimizer,     # the norm is above 0.5 in every step
+                                average=0.8, bpe_dropout=0.2))
 
 
 def small_data():
