@@ -95,6 +95,14 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(tiny, data, tmp_path)
     assert not torch.equal(weights(whole), weights(train(replace(config, bpe_dropout=0.0), data=data, device="cpu")))
 
 
+def test_tokenizers_from_elsewhere():
+    """Pieces inside a word may be marked, and numbers may have gaps."""
+    marked = Backend(models.BPE({"[x]": 7, "a": 0, "##b": 1, "##c": 2, "##bc": 3, "abc": 9},
+                                [("##b", "##c"), ("a", "##bc")], continuing_subword_prefix="##"))
+    halves = Tokenizer(marked).halves
+    assert halves[3].tolist() == [1, 2] and halves[9].tolist() == [0, 3] and (halves[[0, 1, 2, 7]] == -1).all()
+
+
 def test_a_tokenizer_without_merges_is_refused(tiny, data):
     words = Tokenizer(Backend(models.WordLevel({"a": 0}, "a")))
     with pytest.raises(ValueError, match="bpe_dropout: got a tokenizer of the kind WordLevel, which has no merges"):
