@@ -60,8 +60,9 @@ class Config:
     weight_decay: float = setting(0.1, "Weight decay of the matrices.", lambda x: 0 <= x < math.inf,
                                   "a number of at least 0")
     clip: float = positive(1.0, "Largest norm of the gradient.")
-    average: float = setting(0.0, "Decay of a moving average of the weights, which is then the model that is measured "
-                                  "and kept; 0: none.", lambda x: 0 <= x < 1, "a number in [0, 1)")
+    average: float = setting(0.0, "Decay of a moving average of the weights, over some 1 / (1 - decay) steps, which "
+                                  "is then the model that is measured and kept; 0: none.",
+                             lambda x: 0 <= x < 1, "a number in [0, 1)")
     seed: int = setting(0, "Two runs with equal settings give equal weights.",
                         lambda n: 0 <= n < 2**31, "an integer from 0 to 2147483647")
 

@@ -66,7 +66,8 @@ class Batches:
     """Batch number n, for any n, without the ones before it: where a run is in its data is one number, the step.
 
     In every epoch the text is cut into windows at a new offset and the windows are shuffled: each is seen once.
-    Of each batch this is the `part`-th of so many equal `parts`; only its tokens are read.    undo: a `BPEDropout`.
+    Of each batch this is the `part`-th of so many equal `parts`; only its tokens are read.
+    undo: a `BPEDropout`; the ends of windows are left out then.
     """
 
     def __init__(self, tokens, batch, length, seed, part=0, parts=1, undo=None):

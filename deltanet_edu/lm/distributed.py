@@ -1,7 +1,7 @@
 """Several processes that train one model, as torchrun starts them: each has a device and its part of every batch.
 
-What a step computes is what one process would compute, up to rounding: the loss is the mean over all parts, the
-gradient and its norm are those of the whole batch. So a run may go on with another number of processes.
+What a step computes is what one process would compute, up to rounding and to what dropout draws: the loss is the mean
+over all parts, the gradient and its norm are those of the whole batch. So a run may go on with another number of them.
 """
 
 import contextlib

@@ -131,7 +131,7 @@ class Trainer:
 
     def step(self, n):
         """Step n = 1, 2, ... Returns the loss of this process, and how fast it was. What is random in a model depends
-        on the seed and on n alone, so that a resumed run draws the same."""
+        on the seed, the process and n alone, so that a resumed run draws the same."""
         started, place = time.perf_counter(), self.team.place
         torch.manual_seed(1_000_003 * self.config.seed + n + 0x9E3779B9 * self.team.rank)        # a CPU keeps 32 bits
         parts = [place.take(self.data.arrange(part)) for part in split(self.batches[n - 1], self.accumulate)]
@@ -188,9 +188,10 @@ def longer(step, before, now):
     """What it means to resume a run with another number of steps."""
     if step == 0:
         return f"{now.steps:,} steps instead of {before.steps:,}, from the start."
+    falling = f" bpe_dropout, too, falls to 0 in {now.steps:,} steps now." if now.bpe_dropout else ""
     return (f"{now.steps:,} steps instead of {before.steps:,}: from step {step + 1:,} on, the learning rate follows "
             f"the schedule of {now.steps:,} steps, and goes from {rate(step, before):.0%} to {rate(step + 1, now):.0%} "
-            f"of its peak. The result is not that of one run of {now.steps:,} steps.")
+            f"of its peak.{falling} The result is not that of one run of {now.steps:,} steps.")
 
 
 def load_run(folder, device="cpu", best=False):

@@ -12,7 +12,7 @@ from deltanet_edu.lm.bpe_dropout import BPEDropout
 from deltanet_edu.lm.data import Batches
 from deltanet_edu.lm.token_folder import open_tokens, prepare
 from deltanet_edu.lm.tokenizer import BEGINS, Tokenizer
-from deltanet_edu.lm.train import train
+from deltanet_edu.lm.train import longer, train
 
 from .test_train import weights
 
@@ -101,6 +101,12 @@ def test_tokenizers_from_elsewhere():
                                 [("##b", "##c"), ("a", "##bc")], continuing_subword_prefix="##"))
     halves = Tokenizer(marked).halves
     assert halves[3].tolist() == [1, 2] and halves[9].tolist() == [0, 3] and (halves[[0, 1, 2, 7]] == -1).all()
+
+
+def test_a_run_that_goes_on_for_longer_says_that_merges_are_undone_again(tiny):
+    config = replace(tiny, bpe_dropout=0.1)
+    assert "bpe_dropout, too, falls to 0 in 90 steps now." in longer(60, config, replace(config, steps=90))
+    assert "bpe_dropout" not in longer(60, tiny, replace(tiny, steps=90))
 
 
 def test_a_tokenizer_without_merges_is_refused(tiny, data):
