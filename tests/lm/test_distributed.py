@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from deltanet_edu.lm.commands import train_command
+from deltanet_edu.lm.device import find_place
 from deltanet_edu.lm.distributed import Team
 from deltanet_edu.lm.run_folder import load_checkpoint, read_log
 from deltanet_edu.lm.train import Trainer, train
@@ -32,7 +33,7 @@ from deltanet_edu.lm.train import train
 
 torch.distributed.init_process_group("gloo")                             # one group for all that is trained here
 folder, data, rank = Path(sys.argv[1]), small_data(), int(sys.argv[2])
-quiet = dict(data=data, device="cpu", say=lambda line: None, save_every=3, evaluate_every=3)
+quiet = dict(data=data, device="cpu", say=lambda line: None, save_every=3, evaluate_every=1)
 losses = {}
 for name, how in FOUR.items():
     run = train(settings(name), folder / name, **how, **quiet)
@@ -98,7 +99,7 @@ def alone(tmp_path_factory):
             raise KeyboardInterrupt
     runs = {}
     for name in ("shared", "sharded"):
-        quiet = dict(data=small_data(), device="cpu", say=lambda line: None, save_every=3, evaluate_every=3)
+        quiet = dict(data=small_data(), device="cpu", say=lambda line: None, save_every=3, evaluate_every=1)
         runs[settings(name).optimizer] = train(settings(name), **quiet)
         with pytest.raises(KeyboardInterrupt):
             train(settings(name), folder / f"{name} from one", progress=stop, **quiet)
@@ -164,6 +165,15 @@ def test_a_batch_must_divide(tiny, data):
         Trainer(tiny, data, Team(0, 2, True, None))
     with pytest.raises(ValueError, match="shard: there is one process"):
         train(tiny, data=data, shard=True)
+
+
+def test_each_process_drops_others(tiny, data):
+    drawn = set()
+    for rank in range(3):
+        trainer = Trainer(tiny, data, Team(rank, 1, False, find_place("cpu")))
+        trainer.one_step = lambda *given: torch.rand(()).item()          # what a dropout would draw first
+        drawn |= {trainer.step(n)[0] for n in (1, 2)}
+    assert len(drawn) == 6
 
 
 def test_parts_of_a_batch_are_the_batch(data):
