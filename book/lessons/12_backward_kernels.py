@@ -548,7 +548,7 @@ for shape, row in gpu["shapes"].items() if gpu else ():
         times[f"{B} × {T:,}, {H} × {d}"] = {name: (f, both - f) for name, (f, both) in ns.items()}
 if gpu:
     said = f"{gpu['machine']['gpu']}, torch {gpu['versions']['torch']}, fla-core {gpu['versions']['fla-core']}, {gpu['dtype']}, {gpu['date']}"
-    print(f"{said}\n{gpu['command']}")
+    print(said, gpu['command'].replace(" --output", "\n    --output"), sep="\n")
 
 # %%
 if gpu:
