@@ -385,10 +385,11 @@ measurements = {
     "lm_ablations_h100": small + " --seeds 2" + times("model", *maps, "delta conv_size=0"),
     "training_h100": f"training --models '{' '.join(models)}'",
     "decode_h100": "decode --batch 32 --d-model 1024 --layers 24 --heads 8 --vocab 32000"}
+
+# %%
 commands = {name: f"deltanet-edu bench {words} --output results/{name}.json" for name, words in measurements.items()}
 commands["two_gpus_h100"] = "the torchrun line above with --batch 16 --steps 40, and with one process and --batch 8"
 
-# %%
 def stored(name):
     """What results/NAME.json holds and a line that says where it comes from; None and the command where it is not."""
     found = read_result(name)
@@ -427,10 +428,8 @@ print(f"{parameters(run.model):,} parameters, {run.steps:,} of {settings.steps:,
 # *Left, the loss on training windows; right, bits per character on a tenth of the held-out text, with two lines to
 # beat.* xz is passed in the first half. The table is harder to beat: it has counted all 5.2 million characters, and the
 # model of 0.7 million parameters has seen half of them once. Its learning rates were not guessed; further down you see
-# what a guess costs. The `small` preset reaches 1.441 bits on the novels, in 274 s on one H200. Two of its settings are
-# worth a look. *BPE-dropout* reads some tokens as the two they were merged from, other ones in every step: a text that is
-# read 26 times is then never twice the same. And what is measured is a moving *average* of the weights, which is worth
-# 0.010 bits. Before either, it reached 1.465 in half the steps, and twice the steps gained 0.001.
+# what a guess costs. The `small` preset reaches 1.441 bits on the novels (one H200, 274 s). *BPE-dropout*, which reads
+# some tokens as the two they were merged from, and an *average* of the weights brought it there from 1.465.
 #
 # ## How good is it?
 #
