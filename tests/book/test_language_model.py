@@ -67,9 +67,9 @@ def test_stored_measurements_are_shown_or_their_commands(there, capsys):
              "mine": "delta", "predict": lambda id: None, "ngrams": [2.0],
              "by_end": lambda rows: [(row["to"], row["bits per character"]) for row in rows],
              **{name: getattr(language, name) for name in ("of_mixers", "spread")}}
-    commands = next(text for kind, text in cells(LESSON) if kind == "code" and "commands = {" in text)
+    named = next(text for kind, text in cells(LESSON) if kind == "code" and "measurements = {" in text)
     try:
-        for text in [commands, *SHOWING]:
+        for text in [named, *SHOWING]:
             exec(text, known)
     finally:
         plt.close("all")
