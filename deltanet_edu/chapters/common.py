@@ -8,6 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ..ops.delta_rule.householder import householder
 from ..tutor import Case, Mistake
 from ..tutor.cases import delta_inputs
 from ..tutor.verdict import Part
@@ -39,6 +40,19 @@ def loop(q, k, v, beta, S):
         S = S + beta_t * torch.outer(v_t - S @ k_t, k_t)
         states.append(S)
     return torch.stack([S @ q_t for q_t, S in zip(q, states[1:])]), states
+
+
+def map_by(step):
+    """f(k, v, beta) -> (M, X), token by token: what tokens do to a memory, S -> S M + X. `step` makes the next X of
+    the X so far, the M after this token, and the token's own M_t and X_t; X @ M_t + X_t is right."""
+    def f(k, v, beta):
+        M, X = eye_like(k), k.new_zeros(v.shape[1], k.shape[1])
+        for k_t, v_t, beta_t in zip(k, v, beta):
+            M_t = householder(k_t, beta_t)
+            M = M @ M_t
+            X = step(X, M, M_t, beta_t * torch.outer(v_t, k_t))
+        return M, X
+    return f
 
 
 def one_head(f, *tokens_and_S, **options):

@@ -21,7 +21,7 @@ class BPEDropout:
         """rows: (b, n), those of a batch from its row `first` on. Returns as many, as long, with the same beginnings:
         what no longer fits is left out. A row depends on the seed, the step and its number in the batch alone."""
         b, n = rows.shape
-        g = torch.Generator().manual_seed(-1 - 1_000_003 * self.seed - step)     # below 0: shared with nothing else
+        g = torch.Generator().manual_seed(-1 - 1_000_003 * self.seed - step)     # below 0: not what a model draws from
         drawn = torch.rand(batch, n, generator=g)[first : first + b].flatten()
         tokens = rows.flatten()
         halves = self.halves[tokens]                                     # (b n, 2)

@@ -7,7 +7,7 @@ from ...ops.delta_rule.householder import householder, householder_product, wy_u
 from ...ops.delta_rule.scan import compose, inclusive_scan
 from ...tutor import AnswerError, Case, Mistake, exercise
 from ...tutor.cases import delta_inputs, smallest_first
-from ..common import eye_like, numbers, one_head, real
+from ..common import eye_like, map_by, numbers, one_head, real
 
 # -- 7.5 A witness -----------------------------------------------------------------------------------------------------
 
@@ -132,18 +132,6 @@ def chunk_map_with(k, v, beta, erase=lambda b: b, write=lambda v, b: b * v):
     return total
 
 
-def chunk_map_by(step):
-    """A wrong answer that makes X by `step` of the X so far, the M after this token, and the token's own pair."""
-    def f(k, v, beta):
-        M, X = eye_like(k), k.new_zeros(v.shape[1], k.shape[1])
-        for k_t, v_t, beta_t in zip(k, v, beta):
-            M_t = householder(k_t, beta_t)
-            M = M @ M_t
-            X = step(X, M, M_t, beta_t * torch.outer(v_t, k_t))
-        return M, X
-    return f
-
-
 def sum_of_erasures(k, beta):
     return eye_like(k) - (beta[:, None] * k).T @ k
 
@@ -181,12 +169,12 @@ exercise(
             lambda k, v, beta: chunk_map_with(k, v, beta, erase=torch.ones_like, write=lambda v, b: v),
             "One token is (I - β k kᵀ, β v kᵀ). Yours is right for β = 1 only.", "eq. 7.5"),
         "erases each write at once": Mistake(
-            chunk_map_by(lambda X, M, M_t, X_t: (X + X_t) @ M_t),
+            map_by(lambda X, M, M_t, X_t: (X + X_t) @ M_t),
             "M_t acts on what was there before token t; X_t is added after it. Yours sends it through its own erasure.",
             "eq. 7.6",
             next="With a unit key and β = 1, what is left of your X after one token?"),
         "erases with the product so far": Mistake(
-            chunk_map_by(lambda X, M, M_t, X_t: X @ M + X_t),
+            map_by(lambda X, M, M_t, X_t: X @ M + X_t),
             "What is in X has already met the earlier erasures. Each step it meets one more, M_t, not all of them "
             "again.", "eq. 7.6"),
         "returns X before M": Mistake(lambda k, v, beta: chunk_map(k, v, beta)[::-1],
@@ -209,7 +197,7 @@ exercise(
             lambda k, v, beta: (sum_of_erasures(k, beta), sum_of_writes(k, v, beta)),
             "As if every token met the memory from before the chunk. Transitions are multiplied, and a write passes "
             "through later erasures.", "eq. 7.6"),
-        "multiplies with M_t on the left": Mistake(chunk_map_by(lambda X, M, M_t, X_t: M_t @ X + X_t),
+        "multiplies with M_t on the left": Mistake(map_by(lambda X, M, M_t, X_t: M_t @ X + X_t),
             "A write has the shape of the memory, (V, K), and meets M_t from the right, as S does. M_t X is the "
             "published slip of 7.4, and K ≠ V shows it.", "eq. 7.6"),
         "returns W and U": Mistake(lambda k, v, beta: (wy_w(k, beta), wy_u(k, v, beta)),

@@ -7,11 +7,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ...ops import delta_rule_recurrent
-from ...ops.delta_rule.householder import householder, householder_product, ut_by_solve, wy_u, wy_w
+from ...ops.delta_rule.householder import householder_product, ut_by_solve, wy_u, wy_w
 from ...tutor import Case, Mistake, exercise
 from ...tutor.cases import delta_inputs, smallest_first
 from ...tutor.verdict import Part
-from ..common import eye_like, loop, one_head
+from ..common import eye_like, loop, map_by, one_head
 
 
 def rule(q, k, v, beta, S):
@@ -29,24 +29,7 @@ def segment_map(k, v, beta):
     return M, b
 
 
-def token_by_token(update):
-    """A mutant's b: update(b, step, product of all steps, v k^T, beta) for each token."""
-    def f(k, v, beta):
-        M, b = eye_like(k), k.new_zeros(v.shape[1], k.shape[1])
-        for k_t, v_t, beta_t in zip(k, v, beta):
-            step = householder(k_t, beta_t)
-            M = M @ step
-            b = update(b, step, M, torch.outer(v_t, k_t), beta_t)
-        return b
-    return f
-
-
-def map_by_tokens(k, v, beta):
-    M, b = eye_like(k), k.new_zeros(v.shape[1], k.shape[1])
-    for k_t, v_t, beta_t in zip(k, v, beta):
-        step = householder(k_t, beta_t)
-        M, b = M @ step, b @ step + beta_t * torch.outer(v_t, k_t)
-    return M, b
+map_by_tokens = map_by(lambda b, M, M_t, b_t: b @ M_t + b_t)
 
 
 def map_by_probing(k, v, beta):
@@ -83,11 +66,11 @@ exercise(
             "That is linear attention: later tokens do not erase what earlier ones have written. U = UT V does.",
             "eq. 13.3"),
         "erases in b all that has been erased so far": Mistake(
-            mapped(b=token_by_token(lambda b, step, M, vk, beta: b @ M + beta * vk)),
+            map_by(lambda b, M, M_t, b_t: b @ M + b_t),
             "b has seen the earlier tokens already: only this token's step acts on it, b ← b (I − β k kᵀ) + β v kᵀ. M "
             "is the product of all steps.", "eq. 13.3"),
         "lets each token erase its own write": Mistake(
-            mapped(b=token_by_token(lambda b, step, M, vk, beta: (b + beta * vk) @ step)),
+            map_by(lambda b, M, M_t, b_t: (b + b_t) @ M_t),
             "b is right if a token first erases, then writes: b ← b (I − β k kᵀ) + β v kᵀ. What it writes, only later "
             "tokens erase.", "eq. 13.3"),
         "erases and writes as if every token were alone": Mistake(
@@ -95,7 +78,7 @@ exercise(
                    lambda k, v, beta: (beta[:, None] * v).T @ k),
             "UT is missing in both: within a segment tokens erase each other's writes.", "eq. 13.3"),
         "writes without β": Mistake(
-            mapped(b=token_by_token(lambda b, step, M, vk, beta: b @ step + vk)),
+            mapped(b=lambda k, v, beta: (ut_by_solve(k, beta) / beta @ v).T @ k),
             "What is erased has its β, what is written has none: b ← b (I − β k kᵀ) + β v kᵀ. In matrices, U = UT V, "
             "and UT ends with diag(β).", "eq. 13.3"),
         "forgets beta": Mistake(
