@@ -1,8 +1,9 @@
 """The kernels on one GPU, side by side with the installed libraries, the recurrent kernels and softmax attention.
 
 Fair means: one process, the same tensors, unit keys for all, candidates in turn within every round and another one
-first in each (a card that the one before has heated may lower its clocks), medians, gradients by `torch.autograd.grad`
-(no accumulation), and the errors of all against float64 in the same file.
+first in each, a rest before each measurement (right after softmax attention at full power an H200's clocks were lower,
+and what came next took up to a quarter longer; a tenth of a second mended it), medians, gradients by
+`torch.autograd.grad` (no accumulation), and the errors of all against float64 in the same file.
 """
 
 import statistics
@@ -20,6 +21,7 @@ SHAPES = ((1, 8192, 96, 128), (2, 16384, 16, 128), (4, 2048, 16, 128), (4, 4096,
                                                                          # B, T, H, K = V
 ACCURACY = ((2, 1000, 8, 64), (2, 1000, 16, 128), (2, 1000, 8, 256))     # heads as above: peers compile for each number
 HOST = (1, 512, 4, 64)                                                   # so small that the host decides
+REST = 0.2                                                               # seconds before each measurement: see above
 
 
 def label(shape):
@@ -149,6 +151,7 @@ def time_shape(shape, found, rounds=3, graphs=False):
             for key, run in (runs(found[name], args, do, scale) | captured.get(name, {})).items():
                 measured = times[name].setdefault(key, [])
                 if not measured or measured[-1] <= timing.SLOW:
+                    time.sleep(REST)
                     measured.append(timing.milliseconds(run))
     return {name: {key: round(statistics.median(t), 4) for key, t in times.get(name, {}).items()} | row
             for name, row in rows.items()}

@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
 
 RECURRENT, STEP, SCAN = Config(32, 4, 1), Config(16, 1, 1), Config(16, 4, 3)
-INVERSE = Config(0, 1, 1)                                # has no V; one warp, which waits for no other
+INVERSE = Config(0, 1, 2)                                # has no V; one warp, which waits for no other
 INVERSE_UNIT = Config(0, 2, 1)                           # the same where it makes q and k unit vectors; one spills
 
 # Half precision, at least 227 KB of shared memory: Hopper and its successors in data centers. Two plans per width. FEW
@@ -68,6 +68,14 @@ MANY = {
 NARROW = {width: Plan(64, 1, *[Config(32, 8, 2)] * 5, Config(32, 8, 1)) for width in (64, 128, 256)}
 # float32, anywhere: for exact results, not for speed. Products come as three of tf32 or on the ordinary units.
 FLOAT32 = {width: Plan(C, 1, *[Config(16, 8, 1)] * 6) for width, C in ((64, 32), (128, 16), (256, 16))}
+
+
+def inverse(q, C, normalize, gpu):
+    """The configuration of inverse_kernel, and how many of its programs lie on a Device at a time: 8 warps fit in the
+    65,536 registers of a multiprocessor, with 256 a thread, and each program has a tile of keys in shared memory."""
+    config = INVERSE_UNIT if normalize else INVERSE
+    tile = C * max(64, 1 << (q.shape[3] - 1).bit_length()) * q.element_size() + 2048
+    return config, gpu.multiprocessors * max(1, min(8 // config.warps, gpu.shared // tile))
 
 
 @cache

@@ -73,67 +73,70 @@ def inverse_kernel(
     unit_q_ptr, unit_k_ptr, norms_ptr,             # out: (B, T, H, K) twice, (2, B, T, H); None: q, k come as they are
     cu_seqlens,                                    # (N + 1,) bounds of N packed sequences; None: equal lengths
     sequence_of_slot,                              # (slots,) which of them owns each slot; likewise
-    T, H, tokens,                                  # length of a sequence, heads, B T
+    T, H, tokens, chunks,                          # length of a sequence, heads, B T, slots times heads
     q_token, q_head, k_token, k_head,              # strides
     K: tl.constexpr, C: tl.constexpr,
     PRECISION: tl.constexpr,                       # of products of float32 inputs: "ieee", "tf32x3" or "tf32"
     MERGE: tl.constexpr,                           # of the products that build UT
     SIGMOID: tl.constexpr,                         # beta is the sigmoid of what comes
 ):
-    """One program per chunk and head: UT = (I + stril(diag(beta) K K^T))^-1 diag(beta)."""
+    """Per chunk and head: UT = (I + stril(diag(beta) K K^T))^-1 diag(beta). As many programs as lie on the GPU at a
+    time share all chunks of all heads: in a loop, keys go straight to shared memory (num_stages), not by way of
+    registers. The last chunks come first, so that forward_kernel finds the first ones in the L2 cache."""
     width: tl.constexpr = triton.next_power_of_2(K)
-    PART: tl.constexpr = 128 if width == 256 and norms_ptr is None else width   # columns of k at a time; all, for |k|
+    WHOLE: tl.constexpr = width < 256 or norms_ptr is not None           # rows of k at once: |k| takes all columns
+    PART: tl.constexpr = width if WHOLE else 2048 // k_ptr.dtype.element_ty.primitive_bitwidth   # 256 bytes of a row
     N: tl.constexpr = C // 16
-    slot, h = tl.program_id(0) // H, tl.program_id(0) % H
-    start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
     row = tl.arange(0, C)
-    in_range = first + row < length
-    token = start + first + row                                          # (C,)
-    at = token * H + h                                                   # (C,)  in a (B, T, H) tensor
-    beta = strengths(beta_ptr, at, in_range, SIGMOID, UT_low_ptr.dtype.element_ty == tl.float16)
-    tl.store(betas_ptr + tl.program_id(0).to(tl.int64) * C + row, beta)  # of spare slots too, where nobody reads it
-    if first >= length:
-        return                                                           # a spare slot, owned by nobody
-    A = tl.zeros((C, C), tl.float32)
-    for k0 in range(0, width, PART):
-        # -- load --------------------------------------------------------------------------------------------------
-        col = k0 + tl.arange(0, PART)
-        in_tile = in_range[:, None] & (col < K)[None, :]
-        at_k = token[:, None] * k_token + h * k_head + col[None, :]
-        if norms_ptr is None:
-            k = tl.load(k_ptr + at_k, mask=in_tile, other=0.0)           # (C, PART)
-        else:
-            at_q = token[:, None] * q_token + h * q_head + col[None, :]
-            at_unit = at[:, None] * K + col[None, :]
-            unit_rows(q_ptr, unit_q_ptr, norms_ptr, at_q, at_unit, at, in_tile, in_range)
-            k = unit_rows(k_ptr, unit_k_ptr, norms_ptr, at_k, at_unit, tokens * H + at, in_tile, in_range)
-        # -- within the chunk --------------------------------------------------------------------------------------
-        A = tl.dot(k, tl.trans(k), A, input_precision=PRECISION)                                 # (C, C)
-    A *= beta[:, None]                                                   # stril of it is A; no other part is read
-    columns = apart(tl.permute(tl.reshape(A, (N, 16, N, 16)), (1, 3, 0, 2)), N)                  # N times (16, 16, N)
-    betas = apart(tl.permute(tl.reshape(beta, (N, 16)), (1, 0)), N)                              # N times (16,)
-    # -- its inverse, 16 rows a step: UT1_ii on the diagonal, left of it UT1_ij = -sum_n UT1_ii A_in UT1_nj (eq. 10.8) -
-    within = tl.arange(0, 16)
-    UT1 = ()                                                             # (0, 0), (1, 0), (1, 1), (2, 0), ...  (16, 16)
-    for i in tl.static_range(N):
-        row_i = first + 16 * i + within
-        at_UT = UT_low_ptr + (((start + row_i) * H + h) * C)[:, None] + within[None, :]
-        UT1_ii = inverse_of_16(apart(columns[i], N)[i], MERGE)
-        hops = ()                                                        # -UT1_ii A_in, which waits for no row above
-        for n in tl.static_range(i):
-            hops += (-tl.dot(UT1_ii, apart(columns[n], N)[i], input_precision=MERGE),)
-        for j in tl.static_range(N):
-            UT_ij = tl.zeros((16, 16), tl.float32)
-            if j < i:
-                UT1_ij = tl.dot(hops[j], UT1[j * (j + 3) // 2], input_precision=MERGE)
-                for n in tl.static_range(j + 1, i):
-                    UT1_ij = tl.dot(hops[n], UT1[n * (n + 1) // 2 + j], UT1_ij, input_precision=MERGE)
-                UT1 += (UT1_ij,)
-                UT_ij = UT1_ij * betas[j][None, :]
-            elif j == i:
-                UT1 += (UT1_ii,)
-                UT_ij = tl.where(within[:, None] > within[None, :], UT1_ii * betas[j][None, :], 0.0)
-            tl.store(at_UT + 16 * j, UT_ij.to(UT_low_ptr.dtype.element_ty), mask=(row_i < length)[:, None])
+    for number in tl.range(tl.program_id(0), chunks, tl.num_programs(0)):
+        slot, h = chunks // H - 1 - number // H, number % H
+        start, length, first = chunk_of(slot, T, cu_seqlens, sequence_of_slot, C)
+        in_range = first + row < length                                  # nothing of a spare slot, owned by nobody
+        token = start + first + row                                      # (C,)
+        at = token * H + h                                               # (C,)  in a (B, T, H) tensor
+        beta = strengths(beta_ptr, at, in_range, SIGMOID, UT_low_ptr.dtype.element_ty == tl.float16)
+        at_betas = tl.cast(slot * H + h, tl.int64) * C + row
+        tl.store(betas_ptr + at_betas, beta)                             # of spare slots too, where nobody reads it
+        A = tl.zeros((C, C), tl.float32)
+        for k0 in tl.static_range(0, width, PART):                       # unrolled: only innermost loops are pipelined
+            # -- load --------------------------------------------------------------------------------------------------
+            col = k0 + tl.arange(0, PART)
+            in_tile = in_range[:, None] & (col < K)[None, :]
+            at_k = token[:, None] * k_token + h * k_head + col[None, :]
+            if norms_ptr is None:
+                k = tl.load(k_ptr + at_k, mask=in_tile, other=0.0)       # (C, PART)
+            else:
+                at_q = token[:, None] * q_token + h * q_head + col[None, :]
+                at_unit = at[:, None] * K + col[None, :]
+                unit_rows(q_ptr, unit_q_ptr, norms_ptr, at_q, at_unit, at, in_tile, in_range)
+                k = unit_rows(k_ptr, unit_k_ptr, norms_ptr, at_k, at_unit, tokens * H + at, in_tile, in_range)
+            # -- within the chunk --------------------------------------------------------------------------------------
+            A = tl.dot(k, tl.trans(k), A, input_precision=PRECISION)     # (C, C)
+        A *= beta[:, None]                                               # stril of it is A; no other part is read
+        columns = apart(tl.permute(tl.reshape(A, (N, 16, N, 16)), (1, 3, 0, 2)), N)              # N times (16, 16, N)
+        betas = apart(tl.permute(tl.reshape(beta, (N, 16)), (1, 0)), N)  # N times (16,)
+        # -- its inverse by 16 rows: UT1_ii on the diagonal, left of it UT1_ij = -sum_n UT1_ii A_in UT1_nj (eq. 10.8) --
+        within = tl.arange(0, 16)
+        UT1 = ()                                                         # (0, 0), (1, 0), (1, 1), (2, 0), ...  (16, 16)
+        for i in tl.static_range(N):
+            row_i = first + 16 * i + within
+            at_UT = UT_low_ptr + (((start + row_i) * H + h) * C)[:, None] + within[None, :]
+            UT1_ii = inverse_of_16(apart(columns[i], N)[i], MERGE)
+            hops = ()                                                    # -UT1_ii A_in, which waits for no row above
+            for n in tl.static_range(i):
+                hops += (-tl.dot(UT1_ii, apart(columns[n], N)[i], input_precision=MERGE),)
+            for j in tl.static_range(N):
+                UT_ij = tl.zeros((16, 16), tl.float32)
+                if j < i:
+                    UT1_ij = tl.dot(hops[j], UT1[j * (j + 3) // 2], input_precision=MERGE)
+                    for n in tl.static_range(j + 1, i):
+                        UT1_ij = tl.dot(hops[n], UT1[n * (n + 1) // 2 + j], UT1_ij, input_precision=MERGE)
+                    UT1 += (UT1_ij,)
+                    UT_ij = UT1_ij * betas[j][None, :]
+                elif j == i:
+                    UT1 += (UT1_ii,)
+                    UT_ij = tl.where(within[:, None] > within[None, :], UT1_ii * betas[j][None, :], 0.0)
+                tl.store(at_UT + 16 * j, UT_ij.to(UT_low_ptr.dtype.element_ty), mask=(row_i < length)[:, None])
 
 
 # -- the recurrence over chunks ----------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ ORDINARY = launch
 
 def others():
     """What else decides what a call does, and is exchanged by tests and `tune`; None if somebody watches launches."""
-    return (configs.plan, configs.device, segments_of) if launch is ORDINARY else None
+    return (configs.plan, configs.inverse, configs.device, segments_of) if launch is ORDINARY else None
 
 
 def parts(n, size):
@@ -234,10 +234,11 @@ def run_chunkwise(q, k, v, beta, initial, cu_seqlens, *options):
     out = memory_for(q, k, v, C, pieces, o)
     slots, plan = pieces.slots(C), plan_of(q, V, pieces.count * H)
     q, k, v, betas = token_rows(q), token_rows(k), token_rows(v), exact(q, slots, H, C)
-    launch(forward.inverse_kernel, slots * H, configs.INVERSE_UNIT if o.normalize else configs.INVERSE,
-           q_ptr=q, k_ptr=k, beta_ptr=beta, UT_low_ptr=out.UT_low, betas_ptr=betas, unit_q_ptr=out.unit_q,
-           unit_k_ptr=out.unit_k, norms_ptr=out.norms, cu_seqlens=pieces.ends, sequence_of_slot=pieces.owners(C),
-           T=pieces.T, H=H, tokens=B * T, **strides(q=q, k=k), K=K, C=C, PRECISION=o.precision,
+    config, at_a_time = configs.inverse(q, C, o.normalize, gpu_of(q))
+    launch(forward.inverse_kernel, min(slots * H, at_a_time), config, q_ptr=q, k_ptr=k, beta_ptr=beta,
+           UT_low_ptr=out.UT_low, betas_ptr=betas, unit_q_ptr=out.unit_q, unit_k_ptr=out.unit_k, norms_ptr=out.norms,
+           cu_seqlens=pieces.ends, sequence_of_slot=pieces.owners(C), T=pieces.T, H=H, tokens=B * T,
+           chunks=slots * H, **strides(q=q, k=k), K=K, C=C, PRECISION=o.precision,
            MERGE=merging(q, o.precision), SIGMOID=o.sigmoid)
     if o.normalize:
         q, k = out.unit_q, out.unit_k

@@ -54,6 +54,19 @@ def test_two_runs_give_equal_bits(f, options):
     assert all(torch.equal(a, e) for a, e in zip(everything(run(f, **options), tensors), first))
 
 
+@pytest.mark.parametrize("options", [dict(), dict(segments=3), dict(normalize=True, sigmoid=True)], ids=str)
+@pytest.mark.parametrize("bounds", [None, [0, 5, 5, 40, 80]], ids=["equally long", "packed"])
+def test_programs_that_share_the_inverses_change_no_bit(monkeypatch, options, bounds):
+    """Three programs for all chunks of all heads, so that each has several; a program a chunk before."""
+    if bounds and "segments" in options:
+        pytest.skip("segments are of equally long sequences")
+    tensors = inputs(B=1 if bounds else 2, T=80, H=2, K=16, V=32, sequences=bounds and len(bounds) - 1)
+    options = options | dict(chunk_size=16, cu_seqlens=None if bounds is None else torch.tensor(bounds, device=DEVICE))
+    expected, inverse = everything(run(delta_rule_chunkwise, **options), tensors), configs.inverse
+    monkeypatch.setattr(configs, "inverse", lambda *args: (inverse(*args)[0], 3))
+    assert all(torch.equal(a, e) for a, e in zip(everything(run(delta_rule_chunkwise, **options), tensors), expected))
+
+
 @pytest.mark.parametrize("beta_max", [0.0, 2.0])
 @both
 def test_beta_zero_and_two(f, beta_max):
