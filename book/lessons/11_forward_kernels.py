@@ -312,8 +312,7 @@ print(f"PyTorch: {by_pytorch / floor:.0f} times the floor")
 # %% [markdown]
 # ## First answer: the inverse in a kernel of its own
 #
-# $\mathbf{T}$ depends on keys and $\beta$ alone. So a first launch computes it for *all chunks at the same time*, one program for each chunk and head, and stores it. The second
-# launch only loads it.
+# $\mathbf{T}$ depends on keys and $\beta$ alone. So a first launch computes it for *all chunks at the same time*, and stores it. The second launch only loads it.
 #
 # The package's kernel does what you have just seen, with one refinement. Products of 64 x 64 are wasted on corners of 2 x 2: most of what they multiply is zeros. So
 # (11.2) stays inside the blocks of 16 x 16 on the diagonal:
@@ -333,7 +332,8 @@ show(forward.inverse_of_16)
 show(forward.apart)
 
 # %% [markdown]
-# The kernel around them: *load*, *within the chunk*, *store*. You can skip what you do not need today: `cu_seqlens` is for packed sequences, `unit_rows` for keys that are
+# The kernel around them: *load*, *within the chunk*, *store*. As many programs as the GPU holds at a time share all chunks of all heads, each in a loop: so the compiler
+# sends keys straight to shared memory. The last chunks come first. The second launch begins with the first ones, which then still lie in the cache. You can skip what you do not need today: `cu_seqlens` is for packed sequences, `unit_rows` for keys that are
 # normalized on the way, `strengths` for a sigmoid of $\beta$ on the way.
 
 # %%

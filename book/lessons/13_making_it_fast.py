@@ -576,7 +576,8 @@ print(about)
 # %% [markdown]
 # ## The race
 #
-# Fair means: one process, the same tensors, unit keys for all, in turns, medians, and the error of each beside its time. Five
+# Fair means: one process, the same tensors, unit keys for all, in turns, medians, and the error of each beside its time. And a rest
+# before each: attention runs a GPU so hot that it lowers its clocks, and who came next took up to a quarter longer (H200). Five
 # candidates: the package's kernels, one token at a time (the faster of two kernels), flash-linear-attention, FlashQLA (a library
 # for Hopper, heads of 128 only), and softmax attention, which computes something else and is what everybody uses.
 
@@ -586,7 +587,7 @@ predict("13.f")
 # %%
 who = {"chunkwise": "this package", "fla chunk": "flash-linear-attention", "FlashQLA": "FlashQLA",
        "fla recurrent": "token by token (fla)", "softmax attention": "softmax attention"}
-files = [file for name in "race flashqla fla delta_rule".split() if (file := read_result(f"{name}_h100"))]     # the newest first
+files = [file for name in "flashqla race fla delta_rule".split() if (file := read_result(f"{name}_h100"))]     # the newest first
 
 def standings(key):
     """{shape: {who: ns a token and head}}; who is in several files counts as in the first."""
@@ -629,7 +630,7 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 # * **Small calls, eager.** Our passes launch more kernels, from Python. As a graph the same kernels are up to eight times faster: then
 #   attention wins no row, forward and backward together. A whole compiled model does not see the difference.
 #
-# FlashQLA comes closest: with one text of 65,536 tokens, as graphs, it takes 1.02 times our time. It computes the inverse inside the sweep, and
+# FlashQLA comes closest: with one text of 65,536 tokens, as graphs, it takes 1.05 times our time. It computes the inverse inside the sweep, and
 # gradients inside the backward sweep, so that memories never leave the chip: the last bar of the fusion figure. Its warps have
 # different jobs, some load and some multiply, which the language it is written in makes possible on these chips. It cuts long texts,
 # too; who cuts better differs from row to row.
@@ -637,8 +638,8 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 # Where we win: against plain flash-linear-attention, because we move a third of the bytes; and against attention wherever a text is
 # long. (Against the token loop, our kernels are older and a little slower than they are now.)
 #
-# And what is left to win? Forward, where the card is full, our two kernels move 1.61 GB in 0.59 ms, at 71 and 86 percent of the maker's
-# 3.35 TB/s. As fast as a copy they would take 0.53 ms: less is not to be had from this design. The next step is never to write $\mathbf{T}$, nor to
+# And what is left to win? Forward, where the card is full, our two kernels move 1.61 GB in 0.59 ms, 2.75 TB/s. As fast as a copy,
+# 3.02 TB/s, they would take 0.53 ms: less is not to be had from this design. The next step is never to write $\mathbf{T}$, nor to
 # read keys twice: a third of the bytes less, 0.36 ms. Done as one launch in chapter 11, it is four times *slower*,
 # since the chain waits for each inverse. It must be made beside the chain.
 #

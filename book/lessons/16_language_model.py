@@ -428,7 +428,7 @@ print(f"{parameters(run.model):,} parameters, {run.steps:,} of {settings.steps:,
 # *Left, the loss on training windows; right, bits per character on a tenth of the held-out text, with two lines to
 # beat.* xz is passed in the first half. The table is harder to beat: it has counted all 5.2 million characters, and the
 # model of 0.7 million parameters has seen half of them once. Its learning rates were not guessed; further down you see
-# what a guess costs. The `small` preset reaches 1.441 bits on the novels (one H200, 274 s, one seed). Twice the steps,
+# what a guess costs. The `small` preset reaches 1.437 bits on the novels (one H200, 191 s; another seed 1.441). Twice the steps,
 # *BPE-dropout*, which reads some tokens as the two they were merged from, and an *average* of the weights brought it
 # there from 1.465.
 #
