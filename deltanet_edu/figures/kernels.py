@@ -82,6 +82,8 @@ def against_library(times, note="", library="flash-linear-attention"):
 
 def ratio(ours, theirs):
     """Two times compared, in words."""
+    if round(max(theirs / ours, ours / theirs), 1) == 1:
+        return "as fast"
     return f"{theirs / ours:.1f}× faster" if theirs > ours else f"{ours / theirs:.1f}× slower"
 
 
