@@ -38,6 +38,7 @@ def imagined_gpu(monkeypatch):
     monkeypatch.setattr(delta_rule, "ACCURACY", TINY[:1])
     monkeypatch.setattr(delta_rule, "HOST", TINY[0])
     monkeypatch.setattr(delta_rule, "SHAPES", TINY)
+    monkeypatch.setattr(delta_rule, "REST", 0)
     time_shape = delta_rule.time_shape
 
     def counting(shape, *args):
