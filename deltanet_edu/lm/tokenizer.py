@@ -47,9 +47,9 @@ class Tokenizer:
         """(vocab, 2) int64: the two tokens that each was merged from, -1 for what was not merged. The numbers of a
         tokenizer from elsewhere may have gaps; then there are more rows than tokens."""
         model = json.loads(self.to_json())["model"]
-        if model["type"] != "BPE":
-            raise ValueError(f"bpe_dropout: got a tokenizer of the kind {model['type']}, which has no merges to undo. "
-                             "Use 0.")
+        if not model.get("merges"):                                      # whole words, or bytes alone
+            raise ValueError(f"bpe_dropout: got a tokenizer of the kind {model['type']} with {len(self):,} tokens, "
+                             "which has no merges to undo. Use 0.")
         halves, number = torch.full((1 + max(self.backend.get_vocab().values()), 2), -1), model["vocab"]
         prefix = len(model["continuing_subword_prefix"] or "")           # "##": "hel" and "##lo" become "hello"
         for first, second in reversed(model["merges"]):                  # the earliest merge into a token counts

@@ -110,8 +110,9 @@ def test_a_run_that_goes_on_for_longer_says_that_merges_are_undone_again(tiny):
 
 
 def test_a_tokenizer_without_merges_is_refused(tiny, data):
-    words = Tokenizer(Backend(models.WordLevel({"a": 0}, "a")))
-    with pytest.raises(ValueError, match="bpe_dropout: got a tokenizer of the kind WordLevel, which has no merges"):
-        replace(data, tokenizer=words).batches(replace(tiny, bpe_dropout=0.1))
+    for tokenizer, kind in ((Tokenizer(Backend(models.WordLevel({"a": 0}, "a"))), "WordLevel with 1 tokens"),
+                            (Tokenizer.train(["abc"], 256), "BPE with 256 tokens")):
+        with pytest.raises(ValueError, match=f"bpe_dropout: got a tokenizer of the kind {kind}, which has no merges"):
+            replace(data, tokenizer=tokenizer).batches(replace(tiny, bpe_dropout=0.1))
     with pytest.raises(ValueError, match="bpe_dropout: got 1.0, expected a share"):
         replace(tiny, bpe_dropout=1.0)
