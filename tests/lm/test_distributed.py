@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,8 +30,8 @@ from tests.lm.test_distributed import FOUR, settings, small_data
 from deltanet_edu.lm.run_folder import RunError
 from deltanet_edu.lm.train import train
 
-torch.distributed.init_process_group("gloo")                             # one group for all that is trained here
 folder, data, rank = Path(sys.argv[1]), small_data(), int(sys.argv[2])
+torch.distributed.init_process_group("gloo", f"file://{folder / 'meeting'}", rank=rank, world_size=2)     # for all below
 quiet = dict(data=data, device="cpu", say=lambda line: None, save_every=3, evaluate_every=1)
 losses = {}
 for name, how in FOUR.items():
@@ -74,17 +73,11 @@ def small_data():
     return Data.prepare(Corpus("small", (Text.cut("one", stories(1, 40_000)),)), TINY["vocab"])
 
 
-def port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def start(command, size=2):
     """As torchrun does, without the seconds that it takes itself."""
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     shared = {**os.environ, "GLOO_SOCKET_IFNAME": loopback, "OMP_NUM_THREADS": "1", "WORLD_SIZE": str(size),
-              "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port())}
+              "MASTER_ADDR": "127.0.0.1"}
     return [subprocess.Popen([*command, str(rank)], env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                              cwd=Path(__file__).parents[2], text=True, stderr=subprocess.PIPE) for rank in range(size)]
 
