@@ -64,7 +64,7 @@ def unit_rows(ptr, unit_ptr, norm_ptr, at, at_unit, at_norm, in_tile, in_range):
     return x
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["chunks"])                                # else compiled again for multiples of 16
 def inverse_kernel(
     q_ptr, k_ptr,                                  # (B, T, H, K); q is read only to be normalized
     beta_ptr,                                      # (B, T, H)

@@ -31,7 +31,7 @@ from deltanet_edu.lm.run_folder import RunError
 from deltanet_edu.lm.train import train
 
 folder, data, rank = Path(sys.argv[1]), small_data(), int(sys.argv[2])
-torch.distributed.init_process_group("gloo", f"file://{folder / 'meeting'}", rank=rank, world_size=2)     # for all below
+torch.distributed.init_process_group("gloo", f"file://{folder / 'meeting'}", rank=rank, world_size=2)    # for all below
 quiet = dict(data=data, device="cpu", say=lambda line: None, save_every=3, evaluate_every=1)
 losses = {}
 for name, how in FOUR.items():
