@@ -333,7 +333,7 @@ show(forward.apart)
 
 # %% [markdown]
 # The kernel around them: *load*, *within the chunk*, *store*. As many programs as the GPU holds at a time share all chunks of all heads, each in a loop: so the compiler
-# sends keys straight to shared memory. The last chunks come first. The second launch begins with the first ones, which then still lie in the cache. You can skip what you do not need today: `cu_seqlens` is for packed sequences, `unit_rows` for keys that are
+# sends keys straight to shared memory. The last chunks come first. The second launch begins with the first ones, and those of the first text then still lie in the cache. You can skip what you do not need today: `cu_seqlens` is for packed sequences, `unit_rows` for keys that are
 # normalized on the way, `strengths` for a sigmoid of $\beta$ on the way.
 
 # %%

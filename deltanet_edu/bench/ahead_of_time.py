@@ -314,7 +314,7 @@ def compile_all(capability, dtype, widths=(64, 128, 256)):
     JITFunction.run = compile_only
     for width in widths:
         for few in (True, False) if capability == 90 and dtype.itemsize == 2 else (True,):
-            configs.device = lambda index: configs.Device(SHARED[capability] * 1024, 10**9 if few else 0)
+            configs.device = lambda index: configs.Device(SHARED[capability] * 1024, 10**9 if few else 1)
             for fused in (False, True) if width == 128 and capability == 90 else (False,):
                 start = len(rows)
                 S = torch.empty(2 if fused else 1, 16, width, width)

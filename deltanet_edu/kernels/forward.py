@@ -82,7 +82,7 @@ def inverse_kernel(
 ):
     """Per chunk and head: UT = (I + stril(diag(beta) K K^T))^-1 diag(beta). As many programs as lie on the GPU at a
     time share all chunks of all heads: in a loop, keys go straight to shared memory (num_stages), not by way of
-    registers. The last chunks come first, so that forward_kernel finds the first ones in the L2 cache."""
+    registers. The last chunks come first, so that forward_kernel finds those of the first sequence in the L2 cache."""
     width: tl.constexpr = triton.next_power_of_2(K)
     WHOLE: tl.constexpr = width < 256 or norms_ptr is not None           # rows of k at once: |k| takes all columns
     PART: tl.constexpr = width if WHOLE else 2048 // k_ptr.dtype.element_ty.primitive_bitwidth   # 256 bytes of a row
