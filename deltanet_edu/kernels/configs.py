@@ -70,14 +70,6 @@ NARROW = {width: Plan(64, 1, *[Config(32, 8, 2)] * 5, Config(32, 8, 1)) for widt
 FLOAT32 = {width: Plan(C, 1, *[Config(16, 8, 1)] * 6) for width, C in ((64, 32), (128, 16), (256, 16))}
 
 
-def inverse(q, C, normalize, gpu):
-    """The configuration of inverse_kernel, and how many of its programs lie on a Device at a time: 8 warps fit in the
-    65,536 registers of a multiprocessor, with 256 a thread, and each program has a tile of keys in shared memory."""
-    config = INVERSE_UNIT if normalize else INVERSE
-    tile = C * max(64, 1 << (q.shape[3] - 1).bit_length()) * q.element_size() + 2048
-    return config, gpu.multiprocessors * max(1, min(8 // config.warps, gpu.shared // tile))
-
-
 @cache
 def device(index):
     """What the GPU of this index has; None is the interpreter, which can imitate anything."""
@@ -94,6 +86,14 @@ def width_of(K, V):
         raise ValueError(f"q, v: head widths K = {K} and V = {V}, expected at most 256: "
                          "a memory must fit into the registers.")
     return width
+
+
+def inverse(q, C, normalize, gpu):
+    """The configuration of inverse_kernel, and how many of its programs lie on a Device at a time: 8 warps fit in the
+    65,536 registers of a multiprocessor, with 256 a thread; in shared memory a program has a tile of keys and 2 KB."""
+    config = INVERSE_UNIT if normalize else INVERSE
+    needs = C * width_of(q.shape[3], q.shape[3]) * q.element_size() + 2048
+    return config, gpu.multiprocessors * max(1, min(8 // config.warps, gpu.shared // needs))
 
 
 @cache

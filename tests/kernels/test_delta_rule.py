@@ -57,7 +57,7 @@ def test_two_runs_give_equal_bits(f, options):
 @pytest.mark.parametrize("options", [dict(), dict(segments=3), dict(normalize=True, sigmoid=True)], ids=str)
 @pytest.mark.parametrize("bounds", [None, [0, 5, 5, 40, 80]], ids=["equally long", "packed"])
 def test_programs_that_share_the_inverses_change_no_bit(monkeypatch, options, bounds):
-    """Three programs for all chunks of all heads, so that each has several; a program a chunk before."""
+    """Three programs for all chunks of all heads, so that each has several; before, a program for each."""
     if bounds and "segments" in options:
         pytest.skip("segments are of equally long sequences")
     tensors = inputs(B=1 if bounds else 2, T=80, H=2, K=16, V=32, sequences=bounds and len(bounds) - 1)
