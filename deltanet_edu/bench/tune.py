@@ -11,7 +11,7 @@ from .delta_rule import both_passes, inputs
 from .verify import picking
 
 GAIN = 0.03          # a configuration replaces the table's only if it takes so much less: smaller differences are noise
-# Not tried, and left as in the table: `saving`, which is for those who ask for save_states; `group` and `groups`
+# Not tried, and left as in the table: `group`, `groups`, `segment`; and `saving`, for those who ask for save_states
 TILES = {"forward": (16, 32, 64, 128), "both": (32, 64, 128), "sweep": (32, 64, 128), "back": (32, 64, 128),
          "gradients": (32, 64, 128)}
 STAGES = {"forward": (1, 2, 3, 4), "gradients": (1, 2, 3, 4)}

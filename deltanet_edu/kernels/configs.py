@@ -39,6 +39,7 @@ class Plan(NamedTuple):
     back: Config            # sweeps_kernel, the backward sweep alone
     gradients: Config       # gradients_kernel, for single chunks
     groups: Config | None = None     # group_gradients_kernel, for groups
+    segment: Config | None = None    # segment_kernel; None: as forward_kernel
 
 
 RECURRENT, STEP, SCAN = Config(32, 4, 1), Config(16, 1, 1), Config(16, 4, 3)
@@ -59,10 +60,11 @@ FEW = {
 }
 MANY = {
     64: Plan(64, 16, Config(64, 4, 2), Config(64, 4, 2), None, Config(64, 4, 3), Config(64, 4, 3),
-             Config(64, 4, 1), Config(64, 4, 2)),
+             Config(64, 4, 1), Config(64, 4, 2), Config(64, 4, 3)),
     128: Plan(64, 16, Config(128, 8, 3), Config(64, 4, 2), None, Config(128, 8, 3), Config(128, 8, 3),
-              Config(32, 4, 4), Config(128, 8, 2)),
-    256: Plan(64, 1, Config(128, 8, 2), Config(32, 8, 2), None, Config(64, 8, 3), Config(64, 4, 1), Config(32, 4, 4)),
+              Config(32, 4, 4), Config(128, 8, 2), Config(64, 4, 3)),
+    256: Plan(64, 1, Config(128, 8, 2), Config(32, 8, 2), None, Config(64, 8, 3), Config(64, 4, 1), Config(32, 4, 4),
+              segment=Config(128, 8, 3)),
 }
 # Half precision with 99 KB: every other GPU from Ampere on. No wgmma there, so 32 rows a tile are as good as 64.
 NARROW = {width: Plan(64, 1, *[Config(32, 8, 2)] * 5, Config(32, 8, 1)) for width in (64, 128, 256)}

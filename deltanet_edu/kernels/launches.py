@@ -69,9 +69,8 @@ def exact(x, *shape):
 
 
 def token_rows(x):
-    """x: (B, T, H, D) with tokens at one stride through the whole batch and rows at multiples of 16 bytes; copied only
-    if it is not so, or if a head lies further away than 32 bits can say. .contiguous()
-    would pass any stride of a single token."""
+    """x: (B, T, H, D) with tokens at one stride through the whole batch and rows at multiples of 16 bytes; copied only if
+    it is not so, or if a head lies further away than 32 bits can say. .contiguous() would pass any stride of a token."""
     (B, T, H, _), (batch, token, head, one), size = x.shape, x.stride(), x.element_size()
     aligned = token * size % 16 == head * size % 16 == x.data_ptr() % 16 == 0
     near = one == 1 and 0 < token < 2**24 and 0 < head and H * head < 2**31
@@ -259,7 +258,8 @@ def enter_segments(k, v, UT_low, betas, initial, pieces, precision, M=None, fina
     """M of each segment, and the memory that enters it. `final`, if it is wanted: out, what leaves the last."""
     H, K, V, C, n = k.shape[2], k.shape[3], v.shape[3], UT_low.shape[3], pieces.count
     M, b, enters = exact(k, n, H, K, K) if M is None else M, exact(k, n, H, V, K), exact(k, n, H, V, K)
-    config = plan_of(k, V, 2 * n * H).forward
+    plan = plan_of(k, V, 2 * n * H)
+    config = plan.segment or plan.forward
     programs = n * H * (parts(V, config.v_tile) + parts(K, config.v_tile))
     launch(splitting.segment_kernel, programs, config, k_ptr=k, v_ptr=v, UT_low_ptr=UT_low, betas_ptr=betas,
            M_ptr=M, b_ptr=b, cu_seqlens=pieces.ends,

@@ -50,7 +50,7 @@ def test_nothing_that_runs_is_an_error():
 def test_what_is_tried():
     jobs = tune.jobs(64, configs.FEW[64])
     assert len(jobs) == len(set(jobs)) and {field for field, _ in jobs} == set(configs.Plan._fields) - {
-        "C", "saving", "group", "groups"}
+        "C", "saving", "group", "groups", "segment"}
     assert all((field, getattr(configs.FEW[64], field)) in jobs for field, _ in jobs)
     assert all(config.v_tile <= 64 for _, config in jobs)
     assert any(config.v_tile == 128 for _, config in tune.jobs(128, configs.FEW[128]))
