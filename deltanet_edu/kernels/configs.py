@@ -63,7 +63,7 @@ MANY = {
              Config(64, 4, 1), Config(64, 4, 2), Config(64, 4, 3)),
     128: Plan(64, 16, Config(128, 8, 3), Config(64, 4, 2), None, Config(128, 8, 3), Config(128, 8, 3),
               Config(32, 4, 4), Config(128, 8, 2), Config(64, 4, 3)),
-    256: Plan(64, 1, Config(128, 8, 2), Config(32, 8, 2), None, Config(64, 8, 3), Config(64, 4, 1), Config(32, 4, 4),
+    256: Plan(64, 1, Config(128, 8, 2), Config(32, 8, 2), None, Config(64, 4, 2), Config(64, 4, 1), Config(32, 4, 4),
               segment=Config(128, 8, 3)),
 }
 # Half precision with 99 KB: every other GPU from Ampere on. No wgmma there, so 32 rows a tile are as good as 64.

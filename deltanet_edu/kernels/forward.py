@@ -16,7 +16,7 @@ W = UT K and U = UT V never exist: U - W S^T = UT R (eq. 8.6), with one product 
 import triton
 import triton.language as tl
 
-from .tiles import at_state, chunk_of, rows, sequence, states, strengths, where_written
+from .tiles import at_state, chunk_of, rows, sequence, states, store_state, strengths, where_written
 
 EPS: tl.constexpr = tl.constexpr(1e-6)                                   # in |k| = sqrt(sum k^2 + EPS)
 
@@ -169,7 +169,8 @@ def forward_sweep(
         o_rows = rows(o_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
     if states_ptr is not None:
         X_rows = rows(writes_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
-        S_tiles = states(states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE)
+        if GROUP > 1:
+            S_tiles = states(states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE)
     row = tl.arange(0, C)
     S = tl.zeros((V_TILE, width), tl.float32)                            # (V_TILE, K)  registers, for the whole sweep
     if initial_ptr is not None:
@@ -208,9 +209,10 @@ def forward_sweep(
             o_rows.store([i * C, v0], tl.trans(O_t * scale).to(o_ptr.dtype.element_ty))
         if states_ptr is not None:
             X_rows.store([i * C, v0], tl.trans(X_t))
-            if (i % GROUP == GROUP - 1) | (i == chunks - 1):
-                kept = S_in if GROUP == 1 else S.to(states_ptr.dtype.element_ty)
-                S_tiles.store([i // GROUP, v0, 0], kept.reshape(1, V_TILE, width))
+            if GROUP == 1:
+                store_state(states_ptr + ((slot + i) * H + h) * V * K, S_in, v0, K, V, V_TILE)
+            elif (i % GROUP == GROUP - 1) | (i == chunks - 1):
+                S_tiles.store([i // GROUP, v0, 0], S.to(states_ptr.dtype.element_ty).reshape(1, V_TILE, width))
     if final_ptr is not None:
         at, in_state = at_state(v0, K, V, V_TILE, width)
         tl.store(final_ptr + memory + at, S, mask=in_state)

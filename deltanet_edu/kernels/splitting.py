@@ -96,7 +96,9 @@ def scan_kernel(
         tl.store(enters_ptr + segment * V * K + at, S, mask=in_state)
         strips = tl.reshape(S, (ROWS, STRIPS, STEP))
         S = tl.load(b_ptr + segment * V * K + at, mask=in_state, other=0.0)
-        for n0 in range(0, STRIPS, SIDE_BY_SIDE):
+        needed = (first_ptr is not None) | (step > 0)                    # not where nothing enters,
+        needed = needed & ((last_ptr is not None) | (step < segments - 1))                 # or nobody asks what leaves
+        for n0 in range(0, tl.where(needed, STRIPS, 0), SIDE_BY_SIDE):
             M = ()
             for n in tl.static_range(SIDE_BY_SIDE):
                 i = (n0 + n) * STEP + row
