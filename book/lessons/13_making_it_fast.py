@@ -587,7 +587,7 @@ predict("13.f")
 # %%
 who = {"chunkwise": "this package", "fla chunk": "flash-linear-attention", "FlashQLA": "FlashQLA",
        "fla recurrent": "token by token (fla)", "softmax attention": "softmax attention"}
-files = [file for name in "flashqla race fla delta_rule".split() if (file := read_result(f"{name}_h100"))]     # the newest first
+files = [file for name in "race fla delta_rule".split() if (file := read_result(f"{name}_h100"))]     # the newest first
 
 def standings(key):
     """{shape: {who: ns a token and head}}; who is in several files counts as in the first."""
@@ -627,10 +627,10 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 #
 # * **Short texts, and heads of 256, against softmax attention, forward.** Attention's work a token grows with T, ours with K. For $T$ not
 #   much larger than $K$ there is little to save, and at width 256 a memory does not fit into the registers of a program any more.
-# * **Small calls, eager.** Our passes launch more kernels, from Python. As a graph the same kernels are up to eight times faster: then
+# * **Small calls, eager.** Our passes launch more kernels, from Python. As a graph the same kernels are up to six times faster: then
 #   attention wins no row, forward and backward together. A whole compiled model does not see the difference.
 #
-# FlashQLA comes closest: with one text of 65,536 tokens, as graphs, it takes 1.05 times our time. It computes the inverse inside the sweep, and
+# FlashQLA comes closest: with one text of 32,768 or 65,536 tokens, as graphs, it takes 1.07 times our time. It computes the inverse inside the sweep, and
 # gradients inside the backward sweep, so that memories never leave the chip: the last bar of the fusion figure. Its warps have
 # different jobs, some load and some multiply, which the language it is written in makes possible on these chips. It cuts long texts,
 # too; who cuts better differs from row to row.

@@ -61,8 +61,8 @@ def backward_sweep(
     if d_states_ptr is not None:
         dv_rows = rows(dv_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
         dS_tiles = states(d_states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE)
-    at_once: tl.constexpr = GROUP > 1 or V_TILE >= 64                    # dS' leaves as soon as it is known; small GPUs,
-                                                                         # with fewer rows, have no room left for that
+    at_once: tl.constexpr = GROUP > 1 or V_TILE >= 64                    # store dS' as soon as it is known; small GPUs,
+                                                                         # with fewer rows, have no room for that
     row = tl.arange(0, C)
     dS = tl.zeros((V_TILE, width), tl.float32)                           # (V_TILE, K)  registers, for the whole sweep
     if d_final_ptr is not None:

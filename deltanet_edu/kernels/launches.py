@@ -69,8 +69,8 @@ def exact(x, *shape):
 
 
 def token_rows(x):
-    """x: (B, T, H, D) with tokens at one stride through the whole batch and rows at multiples of 16 bytes; copied only if
-    it is not so, or if a head lies further away than 32 bits can say. .contiguous() would pass any stride of a token."""
+    """x: (B, T, H, D) with tokens at one stride through the whole batch and rows at multiples of 16 bytes; copied only
+    if it is not so, or a head lies further away than 32 bits can say. .contiguous() would pass any stride of T = 1."""
     (B, T, H, _), (batch, token, head, one), size = x.shape, x.stride(), x.element_size()
     aligned = token * size % 16 == head * size % 16 == x.data_ptr() % 16 == 0
     near = one == 1 and 0 < token < 2**24 and 0 < head and H * head < 2**31

@@ -49,6 +49,7 @@ FILES = {
     "lm_ablations_h100": compared(["delta", "delta norm=l1 feature_map=relu", "delta conv_size=0"]),
     "training_h100": MADE | {"rows": [speeds(m, T) for m in ("delta", "attention", "fla") for T in (2048, 16_384)]
                              + [{"model": "gla", "batch": 1, "length": 2048, "compiled": True, "error": "no memory"}]},
+    "training_h200": MADE | {"rows": [speeds("delta", 2048), speeds("fla", 2048)]},
     "decode_h100": MADE | {"rows": [
         {"mixer": mixer, "context": n, "batch": 32, "bytes kept": n, "tokens per second": 9.0,
          "tokens per second as a graph": 90.0} for mixer in ("delta", "attention") for n in (1024, 4096)]
