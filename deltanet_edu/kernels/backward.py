@@ -61,8 +61,6 @@ def backward_sweep(
     if d_states_ptr is not None:
         dv_rows = rows(dv_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
         dS_tiles = states(d_states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE)
-    at_once: tl.constexpr = GROUP > 1 or V_TILE >= 64                    # store dS' as soon as it is known; small GPUs,
-                                                                         # with fewer rows, have no room for that
     row = tl.arange(0, C)
     dS = tl.zeros((V_TILE, width), tl.float32)                           # (V_TILE, K)  registers, for the whole sweep
     if d_final_ptr is not None:
@@ -82,7 +80,7 @@ def backward_sweep(
         dX_t = tl.dot(tl.trans(do), P.to(k.dtype), input_precision=PRECISION)                            # (V_TILE, C)
         # -- across chunks: and what all later chunks want of it -------------------------------------------------------
         dS_out = dS.to(k.dtype)                                          # (V_TILE, K)  registers: left operand
-        if d_states_ptr is not None and at_once:
+        if d_states_ptr is not None and (GROUP > 1 or V_TILE >= 64):
             if (i % GROUP == GROUP - 1) | (step == 0):                   # the newest chunk of its group
                 dS_tiles.store([i // GROUP, v0, 0], dS_out.reshape(1, V_TILE, width))
         dX_t = tl.dot(dS_out, tl.trans(k), dX_t, input_precision=PRECISION)
@@ -93,7 +91,7 @@ def backward_sweep(
         dS = tl.dot(where_written((-dV_t).to(k.dtype), beta), k, dS, input_precision=PRECISION)
         # -- store -----------------------------------------------------------------------------------------------------
         if d_states_ptr is not None:
-            if not at_once:
+            if GROUP == 1 and V_TILE < 64:                               # on small GPUs: above they have no room for it
                 dS_tiles.store([i, v0, 0], dS_out.reshape(1, V_TILE, width))
             dv_rows.store([i * C, v0], tl.trans(dV_t * scale).to(dv_ptr.dtype.element_ty))
     if d_initial_ptr is not None:

@@ -16,7 +16,7 @@ W = UT K and U = UT V never exist: U - W S^T = UT R (eq. 8.6), with one product 
 import triton
 import triton.language as tl
 
-from .tiles import at_state, chunk_of, rows, sequence, states, store_state, strengths, where_written
+from .tiles import at_state, chunk_of, rows, sequence, states, strengths, where_written
 
 EPS: tl.constexpr = tl.constexpr(1e-6)                                   # in |k| = sqrt(sum k^2 + EPS)
 
@@ -209,8 +209,9 @@ def forward_sweep(
             o_rows.store([i * C, v0], tl.trans(O_t * scale).to(o_ptr.dtype.element_ty))
         if states_ptr is not None:
             X_rows.store([i * C, v0], tl.trans(X_t))
-            if GROUP == 1:
-                store_state(states_ptr + ((slot + i) * H + h) * V * K, S_in, v0, K, V, V_TILE)
+            if GROUP == 1:                         # past the copy engine, which would need shared memory for a tile
+                at, in_state = at_state(v0, K, V, V_TILE, width)
+                tl.store(states_ptr + ((slot + i) * H + h) * V * K + at, S_in, mask=in_state)
             elif (i % GROUP == GROUP - 1) | (i == chunks - 1):
                 S_tiles.store([i // GROUP, v0, 0], S.to(states_ptr.dtype.element_ty).reshape(1, V_TILE, width))
     if final_ptr is not None:

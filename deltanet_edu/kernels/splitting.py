@@ -96,8 +96,8 @@ def scan_kernel(
         tl.store(enters_ptr + segment * V * K + at, S, mask=in_state)
         strips = tl.reshape(S, (ROWS, STRIPS, STEP))
         S = tl.load(b_ptr + segment * V * K + at, mask=in_state, other=0.0)
-        needed = (first_ptr is not None) | (step > 0)                    # not where nothing enters,
-        needed = needed & ((last_ptr is not None) | (step < segments - 1))                 # or nobody asks what leaves
+        # Nothing to multiply where an empty memory enters, or nobody asks what leaves.
+        needed = ((first_ptr is not None) | (step > 0)) & ((last_ptr is not None) | (step < segments - 1))
         for n0 in range(0, tl.where(needed, STRIPS, 0), SIDE_BY_SIDE):
             M = ()
             for n in tl.static_range(SIDE_BY_SIDE):

@@ -89,17 +89,6 @@ def at_state(v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr, width: 
     return val[:, None] * K + col[None, :], (val < V)[:, None] & (col < K)[None, :]
 
 
-@triton.jit
-def store_state(ptr, x, v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr):
-    """Those rows of one memory, by a plain store: the copy engine would need room in shared memory, where it is short
-    if a memory is wide, and the next tile would wait until it is free again."""
-    at, in_state = at_state(v0, K, V, V_TILE, x.shape[1])
-    if K == x.shape[1] and V % V_TILE == 0:
-        tl.store(ptr + at, x)
-    else:
-        tl.store(ptr + at, x, mask=in_state)
-
-
 LEAST_HALF: tl.constexpr = tl.constexpr(2.0**-14)         # what beta = 0 becomes in float16: its smallest normal number
 
 
