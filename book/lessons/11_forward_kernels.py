@@ -155,7 +155,7 @@ verify("11.1")
 picture.owners(N=4, tiles=2);
 
 # %% [markdown]
-# *Left: what depends on keys alone, such as* $\mathbf{T}$*, has a program for each chunk. Right: a program owns some rows of the memory of one head and takes them
+# *Left: what depends on keys alone, such as* $\mathbf{T}$*, can have a program for each chunk. Right: a program owns some rows of the memory of one head and takes them
 # through all chunks. An arrow is a program that goes on.*
 
 # %% [markdown]
