@@ -375,7 +375,7 @@ from deltanet_edu.chapters.ch10.tiles import launch_matmul, matmul_kernel
 show(matmul_kernel)
 
 # %% [markdown]
-# `tl.dot` multiplies two tiles, on the tensor core if there is one. The side that they share may not be under 16; the other two may, but are filled up and cost as much as 16. The sum `total` stays in registers for the whole loop, in float32. So a larger tile means fewer bytes.
+# `tl.dot` multiplies two tiles, on the tensor core if there is one. The side that they share may not be under 16; the other two may, but are filled up, rows to 16 and columns to 8. The sum `total` stays in registers for the whole loop, in float32. So a larger tile means fewer bytes.
 
 # %%
 predict("10.d")

@@ -95,7 +95,8 @@ for race in seen.faults:
     print(race)
 
 # %% [markdown]
-# A chunk *must* wait for the chunk before it, and programs of one launch have no safe way to wait for each other.
+# A chunk *must* wait for the chunk before it, and nothing promises a program that the one it waits for has even started. Waiting
+# would make a chain of them, besides.
 #
 # **The question of this chapter**: if one program has to walk through all chunks, how do we keep its steps short, and the rest of
 # the GPU busy?
@@ -325,7 +326,7 @@ show(forward.inverse_of_16)
 # %% [markdown]
 # The blocks to the left follow by eq. 10.8, one row of blocks at a time: $X_{ij} = \sum_n (-X_{ii} A_{in}) X_{nj}$. What stands in brackets waits for no row above. So
 # from one row to the next there is a single product in the chain. A tile in registers has no addresses to cut it by: reshape it to (m, 16, m, 16), bring both block
-# numbers to the end, and split. (For the diagonal alone there is a shorter way, into a stack: keep what has the same block number twice, and sum over one of the two. Back
+# numbers to the end, and split. (For exercise 11.5: the blocks on the diagonal alone come into a stack (m, 16, 16) if all others are masked to zero and summed away. Back
 # again: repeat each block, and mask with the same comparison.)
 
 # %%
@@ -565,7 +566,7 @@ print(f"{'PyTorch':22} {by_pytorch / floor:.2f} times the floor")
 from deltanet_edu.bench.report import figures
 from deltanet_edu.records import read_result
 
-result = read_result("delta_rule_h100")
+result = read_result("race_h100")
 figure = figures([result])["floor"]() if result else print("No measurement came with the package.")
 
 # %%

@@ -208,6 +208,7 @@ show(backward_sweep)
 # | `dX_t * beta` as third argument of `tl.dot` | the accumulator starts with $\beta \odot dX$, in float32 (eq. 12.1) |
 # | `dS_out`, the gradient before the update, is what is stored | the chunk's $dK$ wants $dS'$, the gradient of the memory that *leaves* |
 # | `GROUP` | of how many chunks one memory is stored: 1 for now, more under "What is moved" |
+# | `V_TILE < 64` | small GPUs have few rows a program, and no room in shared memory to store $dS'$ at once; it leaves at the end |
 # | `P` first | it waits for nobody, so it can be worked out while the last chunk's $dS$ is still on its way |
 # | `(-dV_t)` as an operand, not `dS - tl.dot(...)` | one accumulator; and the assembler of Triton 3.6 was caught losing products that are subtracted |
 # | no `scale` until a store | everything is linear in $dO$ and $dS'$; what arrives from outside is divided by it instead |
@@ -260,7 +261,7 @@ print(seen.faults if seen else "not watched")
 
 # %% [markdown]
 # An empty list of faults is the proof that matters here: in whatever order a GPU runs these programs, the result is the same.
-# When there are many heads, the package runs the sweeps one after the other all the same: a launch that holds two different
+# On an H100, in half precision and with many heads, the package runs them one after the other all the same: a launch that holds two different
 # programs gives each of them the registers of the hungrier one.
 
 # %% [markdown]
@@ -411,8 +412,8 @@ print(parts, "together", sum(parts.values()))
 # them, but the inverse grows.
 #
 # There is another way to have fewer. What a chunk writes is known, and nothing fades: the memory before a chunk is the one after it less
-# what was written, $S = S' - X^\top K$. The gradient goes the same way, $dS = dS' + dO^\top Q - dV^\top K$. So where there are enough heads, no
-# wider than 128 and in half precision, the sweeps store one memory for sixteen chunks, and in place of
+# what was written, $S = S' - X^\top K$. The gradient goes the same way, $dS = dS' + dO^\top Q - dV^\top K$. So on an H100 and its
+# successors, where there are enough heads, no wider than 128 and in half precision, the sweeps store one memory for sixteen chunks, and in place of
 # `gradients_kernel` runs `group_gradients_kernel`, from the same file. Its program begins with the memory that leaves a group of chunks and with its gradient,
 # keeps both in registers, and goes from the newest chunk to the oldest; of the third that is memories, a sixteenth is left, twice as wide
 # for $S$, which is stored in float32 since the others are found from it. The price: chunks of a group wait for each other, and
@@ -422,7 +423,7 @@ print(parts, "together", sum(parts.values()))
 #
 # What is moved is gone in a millisecond. What is *held*, from the forward pass of a layer to its backward pass, stays while
 # all layers above do both. The package holds its inputs and $\mathbf{T}$; with `save_states=True` also what the forward sweep would
-# have to compute again. Per head, with β and the first memory in float32:
+# have to compute again. Per head, with β and the first memory in float32, and a memory saved for each chunk:
 #
 # $$ M = T\,\big(e\,(2\,d_k + d_v + C) + 4\big) + 4\,d_k d_v, \qquad M_{\text{save}} - M = T\,e\,\Big(d_v + \frac{d_k d_v}{C}\Big) \tag{12.5} $$
 
@@ -559,7 +560,7 @@ if gpu:
 #
 # A way to read it: (12.4) over the bandwidth is the least that moving these bytes can take, and what the forward pass must move is
 # $e\,(2d_k + 2d_v)$ and some $\mathbf{T}$. All shapes of width 128 here go by groups of sixteen chunks: one memory of sixteen, $S$ twice as wide. Expect
-# three of them at some 1.35 times that, and the short one, 4 × 2,048, far above: there the launches themselves take most of the time
+# three of them at some 1.3 to 1.4 times that, and the short one, 4 × 2,048, far above: there the launches themselves take most of the time
 # (chapter 13). The last line is what the GPU's own counters have seen at 4 × 4,096, of all kernels of the backward pass.
 
 # %%

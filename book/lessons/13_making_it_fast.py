@@ -258,7 +258,7 @@ for K in (64, 128, 256):
 # peaks, 3.35 TB/s and 989 TFLOP/s, are a little higher). A kernel that takes twice as long has something to look for. The backward pass has its floor too, and so do both together:
 
 # %%
-stored = read_result("delta_rule_h100")
+stored = read_result("race_h100")
 if stored:
     four = [label for label in ("4,4096,64,128", "8,2048,32,256", "1,32768,8,128", "8,1024,8,64") if label in stored["shapes"]]
     ns = {label: {key: report.nanoseconds(label, stored["shapes"][label]["chunkwise"][key]) for key in ("forward", "both")}
@@ -301,8 +301,8 @@ ways = {"four kernels": moved("k beta UT", "UT k v W U", "k W U X S", "q k X S o
 picture.moved(ways, floor=report.floor_bytes(K, V)["forward"]);
 
 # %% [markdown]
-# *From top to bottom: `flash-linear-attention` is organized like the first bar, the package like the third, FlashQLA, which
-# we meet in the race, like the last. What is not blue vanishes, because what one kernel writes and the next one reads can stay in registers.*
+# *From top to bottom: `flash-linear-attention` is organized like the first bar, the package and FlashQLA, which we meet in the race,
+# like the third; nobody here like the last. What is not blue vanishes, because what one kernel writes and the next one reads can stay in registers.*
 #
 # Nothing was computed differently. Bars one to three contain the same products, or nearly; what shrinks is the way that numbers
 # travel. (PyTorch, operation by operation, is off this chart:)
@@ -377,7 +377,7 @@ for row in (read_result("ncu_h100") or {"launches": []})["launches"]:
 # *A kernel near 1 is as good as its bytes allow: to make it faster, it must move less. One far above 1 waits for something else: for
 # the chain from chunk to chunk, for registers, for the tensor cores. (A floor can even lie above the bar: what one program has just
 # loaded the next one finds in the cache.) The profiler agrees with the interpreter within eight percent, the tiny strengths apart. A copy reaches
-# 90 percent, and three kernels come close (the inverse is a tenth faster by now). The gradients do not, nor do they keep the tensor cores busy: their warps wait for loads and for each other.*
+# 90 percent, and three kernels come close (the inverse was then one program a chunk; as in chapter 11 it is a tenth faster). The gradients do not, nor do they keep the tensor cores busy: their warps wait for loads and for each other.*
 
 # %% [markdown]
 # ## Tiles and warps
@@ -577,7 +577,7 @@ print(about)
 # ## The race
 #
 # Fair means: one process, the same tensors, unit keys for all, in turns, medians, and the error of each beside its time. And a rest
-# before each: attention runs a GPU so hot that it lowers its clocks, and who came next took up to a quarter longer (H200). Five
+# before each: attention runs a GPU so hot that it lowers its clocks, and who came next took longer. Five
 # candidates: the package's kernels, one token at a time (the faster of two kernels), flash-linear-attention, FlashQLA (a library
 # for Hopper, heads of 128 only), and softmax attention, which computes something else and is what everybody uses.
 
@@ -630,13 +630,13 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 # * **Small calls, eager.** Our passes launch more kernels, from Python. As a graph the same kernels are up to six times faster: then
 #   attention wins no row, forward and backward together. A whole compiled model does not see the difference.
 #
-# FlashQLA comes closest: with one text of 32,768 or 65,536 tokens, as graphs, it takes 1.07 times our time. It computes the inverse inside the sweep, and
-# gradients inside the backward sweep, so that memories never leave the chip: the last bar of the fusion figure. Its warps have
-# different jobs, some load and some multiply, which the language it is written in makes possible on these chips. It cuts long texts,
-# too; who cuts better differs from row to row.
+# FlashQLA comes closest: with one text of 32,768 or 65,536 tokens, as graphs, it takes 1.07 times our time. Its forward
+# pass is the third bar of the fusion figure, as ours is. Its backward sweep makes the gradients on its way, so that $dS'$ and $dV$
+# never leave the chip; memories do, one a chunk. Its warps have different jobs: some load, some multiply. It cuts long texts, too, and
+# there its backward pass alone is 7 or 8 percent faster than ours (graphs).
 #
 # Where we win: against plain flash-linear-attention, because we move a third of the bytes; and against attention wherever a text is
-# long. (Against the token loop, our kernels are older and a little slower than they are now.)
+# long. (Against the token loop the file is older: there our kernels take up to 1.9 times as long as now.)
 #
 # And what is left to win? Forward, where the card is full, our two kernels move 1.61 GB in 0.59 ms, 2.75 TB/s. As fast as a copy,
 # 3.02 TB/s, they would take 0.53 ms: less is not to be had from this design. The next step is never to write $\mathbf{T}$, nor to

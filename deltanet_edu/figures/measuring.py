@@ -135,10 +135,10 @@ def rivals(shapes, floors, note=""):
     """{shape: {who: ns a token and head}}, one row a shape, one mark a rival; {shape: ns} of the floor."""
     names = list(dict.fromkeys(who for row in shapes.values() for who in row))
     told = "; ".join(f"{shape}: " + ", ".join(f"{who} {t:.2g}" for who, t in row.items()) for shape, row in
-                     list(shapes.items())[:6])
+                     list(shapes.items())[:4])
     figure, ax = subplots(f"Marks for each rival on a logarithmic axis of ns a token and head, by shape. "
                           f"{told}.",
-                          figsize=(7.0, 1.4 + 0.32 * len(shapes)))
+                          figsize=(6.4, 1.3 + 0.27 * len(shapes)))
     for who, color in zip(names, ("blue", "red", "orange", "gray", "purple", "green")):
         points = [(row[who], i) for i, row in enumerate(shapes.values()) if who in row]
         chosen = look(color) | {"linestyle": "", "markersize": 7}
@@ -151,7 +151,7 @@ def rivals(shapes, floors, note=""):
     ax.xaxis.set_major_formatter("{x:g}")
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
-    ax.legend(fontsize=8.5, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3)
+    figure.legend(fontsize=8.5, loc="outside upper left", ncols=3)
     if note:
         figure.supxlabel(note, fontsize=8, color=colors.gray, x=0.01, ha="left")
     return figure
