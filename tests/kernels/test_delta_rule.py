@@ -43,6 +43,18 @@ def test_keys(C, keys, beta_max):
             tolerance=1e-5)
 
 
+@pytest.mark.parametrize("wanted", [slice(1), slice(2)], ids=["outputs", "outputs and the last memory"])
+def test_segments_that_nothing_enters_are_those_that_zeros_enter(wanted):
+    """Where nothing enters or nobody asks what leaves, products are left out."""
+    *tensors, S = (x.requires_grad_() for x in inputs(B=2, T=70, H=2, K=16, V=32))
+    results = []
+    for first in (None, torch.zeros_like(S)):
+        out = delta_rule_chunkwise(*tensors, initial_state=first, chunk_size=16, segments=3)
+        gradients = torch.autograd.grad(out[wanted], tensors, [torch.ones_like(x) for x in out[wanted]])
+        results.append([*out, *gradients])
+    assert all(torch.equal(a, e) for a, e in zip(*results))
+
+
 @pytest.mark.parametrize("options", [dict(), dict(segments=3), dict(normalize=True, sigmoid=True)], ids=str)
 @both
 def test_two_runs_give_equal_bits(f, options):
