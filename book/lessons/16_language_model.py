@@ -388,7 +388,7 @@ measurements = {
 
 # %%
 commands = {name: f"deltanet-edu bench {words} --output results/{name}.json" for name, words in measurements.items()}
-commands["two_gpus_h100"] = "the torchrun line above, --batch 16 --steps 40 for --accumulate 16; with one process --batch 8"
+commands["two_gpus_h200"] = "the torchrun line above, --batch 16 --steps 60 for --accumulate 16; with one process --batch 8"
 
 def stored(name):
     """What results/NAME.json holds and a line that says where it comes from; None and the command where it is not."""
@@ -398,7 +398,7 @@ def stored(name):
     machine = found["machine"].get("gpu") or f"{found['machine']['processor']}, {found['machine']['threads']} thread"
     return found, f"{machine} · torch {found['versions']['torch']} · {found['date']}"
 
-found, about = stored("two_gpus_h100")
+found, about = stored("two_gpus_h200")
 if found:
     for name, row in found["rows"].items():
         print(f"{name:8}{row['batch']:3} x {row['length']:,} tokens a step {row['tokens_per_second']:9,} tokens/s, "

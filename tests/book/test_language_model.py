@@ -54,7 +54,7 @@ FILES = {
         {"mixer": mixer, "context": n, "batch": 32, "bytes kept": n, "tokens per second": 9.0,
          "tokens per second as a graph": 90.0} for mixer in ("delta", "attention") for n in (1024, 4096)]
         + [{"mixer": "attention", "context": 16_384, "batch": 32, "out of memory": True}]},
-    "two_gpus_h100": MADE | {"rows": {name: {"batch": 8, "length": 2048, "tokens_per_second": 90_000}
+    "two_gpus_h200": MADE | {"rows": {name: {"batch": 8, "length": 2048, "tokens_per_second": 90_000}
                                       for name in ("one", "two", "sharded")},
                              "speedup": {"one": 1.0, "two": 1.9, "sharded": 1.8},
                              "speedup by the clock": {"one": 1.0, "two": 1.8, "sharded": 1.7}},
