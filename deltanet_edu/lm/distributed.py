@@ -97,8 +97,8 @@ class Team:
         if self.size == 1:
             loss, synchronize = model.loss, lambda now: None
         else:
-            # Compiled, a step computes all gradients, then sends them, in few large pieces. To send some while others are
-            # computed cuts the graph at each bucket, and takes multiprocessors from kernels that count on all of them.
+            # Compiled, a step computes all gradients, then sends them, in few large pieces. To send some while others
+            # are computed cuts the graph at each, and takes multiprocessors from kernels that count on all of them.
             torch._dynamo.config.optimize_ddp = False
             loss = shared = DistributedDataParallel(Loss(model), gradient_as_bucket_view=True,
                                                     bucket_cap_mb=500 if compile else None)
