@@ -22,7 +22,8 @@ import triton
 import triton.language as tl
 
 from .forward import forward_sweep
-from .tiles import at_state, chunk_of, load_tile, rows, sequence, states, strengths, where_written
+from .tiles import (at_state, chunk_of, dot, dot_t, load_memory, load_rows, load_tile, rows, sequence, states,
+                    store_memory, strengths, where_written)
 
 
 @triton.jit
@@ -51,52 +52,54 @@ def backward_sweep(
 ):
     """The gradient of V_TILE rows of one head's memory, from the last chunk to the first; laid out as forward_sweep."""
     width: tl.constexpr = triton.next_power_of_2(K)
+    PART: tl.constexpr = 128 if width == 256 and V_TILE >= 64 else width
+    dtype: tl.constexpr = k_ptr.dtype.element_ty
     start, length, slot = sequence(i_seq, T, cu_seqlens, C)
     chunks = tl.cdiv(length, C)
     memory = (i_seq.to(tl.int64) * H + h) * V * K
-    q_rows = rows(q_ptr + start * q_token + h * q_head, length, K, q_token, C, width)
-    k_rows = rows(k_ptr + start * k_token + h * k_head, length, K, k_token, C, width)
+    q_rows = rows(q_ptr + start * q_token + h * q_head, length, K, q_token, C, PART)
+    k_rows = rows(k_ptr + start * k_token + h * k_head, length, K, k_token, C, PART)
     UT_rows = rows(UT_low_ptr + (start * H + h) * C, length, C, H * C, C, C)
     do_rows = rows(do_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
     if d_states_ptr is not None:
         dv_rows = rows(dv_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
-        dS_tiles = states(d_states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE)
+        if GROUP > 1:
+            dS_tiles = states(d_states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE, width)
     row = tl.arange(0, C)
-    dS = tl.zeros((V_TILE, width), tl.float32)                           # (V_TILE, K)  registers, for the whole sweep
-    if d_final_ptr is not None:
-        at, in_state = at_state(v0, K, V, V_TILE, width)
-        dS += tl.load(d_final_ptr + memory + at, mask=in_state, other=0.0) / scale
+    dS = load_memory(d_final_ptr, memory, v0, K, V, V_TILE, PART, 1 / scale)       # (V_TILE, K)  registers, likewise
 
     for step in range(0, chunks):                                        # one chunk a step, newest first
         i = chunks - 1 - step
         # -- load ----------------------------------------------------------------------------------------------------
-        q = q_rows.load([i * C, 0])                                      # (C, K)       shared memory, as all tiles
-        k = k_rows.load([i * C, 0])                                      # (C, K)
+        q = load_rows(q_rows, i * C, K, PART)                            # (C, K)       shared memory, as all tiles
+        k = load_rows(k_rows, i * C, K, PART)                            # (C, K)
         UT_low = UT_rows.load([i * C, 0])                                # (C, C)
         beta = tl.load(betas_ptr + ((slot + i) * H + h) * C + row)       # (C,)         registers
         do = do_rows.load([i * C, v0])                                   # (C, V_TILE)
         # -- within the chunk: which outputs want something of a write -------------------------------------------------
-        P = tl.where(row[:, None] >= row[None, :], tl.dot(q, tl.trans(k), input_precision=PRECISION), 0.0)   # (C, C)
-        dX_t = tl.dot(tl.trans(do), P.to(k.dtype), input_precision=PRECISION)                            # (V_TILE, C)
+        Q_K = dot_t(q, k, None, PRECISION)
+        P = tl.where(row[:, None] >= row[None, :], Q_K, 0.0).to(dtype)                                   # (C, C)
+        dX_t = tl.dot(tl.trans(do), P, input_precision=PRECISION)                                        # (V_TILE, C)
         # -- across chunks: and what all later chunks want of it -------------------------------------------------------
-        dS_out = dS.to(k.dtype)                                          # (V_TILE, K)  registers: left operand
-        if d_states_ptr is not None and (GROUP > 1 or V_TILE >= 64):
+        if d_states_ptr is not None and GROUP > 1:
             if (i % GROUP == GROUP - 1) | (step == 0):                   # the newest chunk of its group
-                dS_tiles.store([i // GROUP, v0, 0], dS_out.reshape(1, V_TILE, width))
-        dX_t = tl.dot(dS_out, tl.trans(k), dX_t, input_precision=PRECISION)
+                dS_tiles.store([i // GROUP, v0, 0], dS[0].to(dtype).reshape(1, V_TILE, width))
+        for n in tl.static_range(len(dS)):
+            dS_out = dS[n].to(dtype)                                     # (V_TILE, PART)  registers: left operand
+            dX_t = tl.dot(dS_out, tl.trans(k[n]), dX_t, input_precision=PRECISION)
+            if d_states_ptr is not None and GROUP == 1:
+                at, in_state = at_state(v0, K, V, V_TILE, PART, n * PART)
+                tl.store(d_states_ptr + ((slot + i) * H + h) * V * K + at, dS_out, mask=in_state)
         # -- within the chunk: earlier writes answer for later ones, since those were made knowing them ----------------
-        dV_t = tl.dot(dX_t.to(k.dtype), UT_low, dX_t * beta[None, :], input_precision=PRECISION)         # (V_TILE, C)
+        dV_t = tl.dot(dX_t.to(dtype), UT_low, dX_t * beta[None, :], input_precision=PRECISION)           # (V_TILE, C)
         # -- update (eq. 9.4) ------------------------------------------------------------------------------------------
-        dS = tl.dot(tl.trans(do), q, dS, input_precision=PRECISION)
-        dS = tl.dot(where_written((-dV_t).to(k.dtype), beta), k, dS, input_precision=PRECISION)
+        dS = dot(tl.trans(do), q, dS, PRECISION)
+        dS = dot(where_written((-dV_t).to(dtype), beta), k, dS, PRECISION)
         # -- store -----------------------------------------------------------------------------------------------------
         if d_states_ptr is not None:
-            if GROUP == 1 and V_TILE < 64:                               # on small GPUs: above they have no room for it
-                dS_tiles.store([i, v0, 0], dS_out.reshape(1, V_TILE, width))
             dv_rows.store([i * C, v0], tl.trans(dV_t * scale).to(dv_ptr.dtype.element_ty))
     if d_initial_ptr is not None:
-        at, in_state = at_state(v0, K, V, V_TILE, width)
-        tl.store(d_initial_ptr + memory + at, dS * scale, mask=in_state)
+        store_memory(d_initial_ptr, memory, dS, v0, K, V, V_TILE, PART, scale)
 
 
 @triton.jit

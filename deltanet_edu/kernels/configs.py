@@ -63,11 +63,12 @@ MANY = {
              Config(64, 4, 1), Config(64, 4, 2), Config(64, 4, 3)),
     128: Plan(64, 16, Config(128, 8, 3), Config(64, 4, 2), None, Config(128, 8, 3), Config(128, 8, 3),
               Config(32, 4, 4), Config(128, 8, 2), Config(64, 4, 3)),
-    256: Plan(64, 1, Config(128, 8, 2), Config(32, 8, 2), None, Config(64, 4, 2), Config(64, 4, 1), Config(32, 4, 4),
+    256: Plan(64, 1, Config(128, 8, 2), Config(32, 8, 2), None, Config(128, 8, 3), Config(128, 8, 2), Config(32, 4, 4),
               segment=Config(128, 8, 3)),
 }
 # Half precision with 99 KB: every other GPU from Ampere on. No wgmma there, so 32 rows a tile are as good as 64.
 NARROW = {width: Plan(64, 1, *[Config(32, 8, 2)] * 5, Config(32, 8, 1)) for width in (64, 128, 256)}
+NARROW[256] = NARROW[256]._replace(saving=Config(16, 8, 2))    # with more rows, what is saved has no room
 # float32, anywhere: for exact results, not for speed. Products come as three of tf32 or on the ordinary units.
 FLOAT32 = {width: Plan(C, 1, *[Config(16, 8, 1)] * 6) for width, C in ((64, 32), (128, 16), (256, 16))}
 

@@ -16,7 +16,8 @@ W = UT K and U = UT V never exist: U - W S^T = UT R (eq. 8.6), with one product 
 import triton
 import triton.language as tl
 
-from .tiles import at_state, chunk_of, rows, sequence, states, strengths, where_written
+from .tiles import (at_state, chunk_of, dot, dot_t, load_memory, load_rows, rows, sequence, states, store_memory,
+                    strengths, where_written)
 
 EPS: tl.constexpr = tl.constexpr(1e-6)                                   # in |k| = sqrt(sum k^2 + EPS)
 
@@ -158,65 +159,66 @@ def forward_sweep(
     and its right operand from a tile as it was loaded: nothing passes through shared memory on the way from S to S.
     """
     width: tl.constexpr = triton.next_power_of_2(K)
+    PART: tl.constexpr = 128 if width == 256 and V_TILE >= 64 else width
+    LATE: tl.constexpr = PART < width              # O after X, from S rounded anew: to hold what was rounded for R costs
+                                                   # registers. S is scaled before, or compilers see that it is the same
+    dtype: tl.constexpr = k_ptr.dtype.element_ty
     start, length, slot = sequence(i_seq, T, cu_seqlens, C)
     memory = (i_seq.to(tl.int64) * H + h) * V * K                        # this head's memory in a tensor (N, H, V, K)
-    k_rows = rows(k_ptr + start * k_token + h * k_head, length, K, k_token, C, width)
+    k_rows = rows(k_ptr + start * k_token + h * k_head, length, K, k_token, C, PART)
     if v_ptr is not None:
         v_rows = rows(v_ptr + start * v_token + h * v_head, length, V, v_token, C, V_TILE)
     UT_rows = rows(UT_low_ptr + (start * H + h) * C, length, C, H * C, C, C)
     if o_ptr is not None:
-        q_rows = rows(q_ptr + start * q_token + h * q_head, length, K, q_token, C, width)
+        q_rows = rows(q_ptr + start * q_token + h * q_head, length, K, q_token, C, PART)
         o_rows = rows(o_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
     if states_ptr is not None:
         X_rows = rows(writes_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
         if GROUP > 1:
-            S_tiles = states(states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE)
+            S_tiles = states(states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE, width)
     row = tl.arange(0, C)
-    S = tl.zeros((V_TILE, width), tl.float32)                            # (V_TILE, K)  registers, for the whole sweep
-    if initial_ptr is not None:
-        at, in_state = at_state(v0, K, V, V_TILE, width)
-        S += tl.load(initial_ptr + memory + at, mask=in_state, other=0.0)
-    if v_ptr is None:                                                    # what the identity becomes, see splitting.py
-        S += tl.where(v0 + tl.arange(0, V_TILE)[:, None] == tl.arange(0, width)[None, :], 1.0, 0.0)
+    # (V_TILE, K)  registers, for the whole sweep. Without values: what the identity becomes, see splitting.py
+    S = load_memory(initial_ptr, memory, v0, K, V, V_TILE, PART, DIAGONAL=1.0 if v_ptr is None else 0.0)
 
     chunks = tl.cdiv(length, C)
     for i in range(0, chunks):                                           # one chunk a step, oldest first
+        if states_ptr is not None and GROUP == 1:
+            store_memory(states_ptr, ((slot + i) * H + h) * V * K, S, v0, K, V, V_TILE, PART)
         # -- load ------------------------------------------------------------------------------------------------------
-        k = k_rows.load([i * C, 0])                                      # (C, K)       shared memory, as all tiles
+        k = load_rows(k_rows, i * C, K, PART)                            # (C, K)       shared memory, as all tiles
         if v_ptr is not None:
             v = v_rows.load([i * C, v0])                                 # (C, V_TILE)
         UT_low = UT_rows.load([i * C, 0])                                # (C, C)
         beta = tl.load(betas_ptr + ((slot + i) * H + h) * C + row)       # (C,)         registers
         # -- within the chunk: P^T, which waits for nobody; as triu(K Q^T), since transposing a result is a detour -----
         if o_ptr is not None:
-            q = q_rows.load([i * C, 0])                                  # (C, K)
-            K_Q = tl.dot(k, tl.trans(q), input_precision=PRECISION)
-            P_t = tl.where(row[:, None] <= row[None, :], K_Q, 0.0).to(k.dtype)                   # (C, C)
+            q = load_rows(q_rows, i * C, K, PART)                        # (C, K)
+            K_Q = dot_t(k, q, None, PRECISION) * (scale if LATE else 1.0)
+            P_t = tl.where(row[:, None] <= row[None, :], K_Q, 0.0).to(dtype)                     # (C, C)
         # -- across chunks: what the memory says about these keys, and how wrong it is; what it tells the queries ------
-        S_in = S.to(k.dtype)                                             # (V_TILE, K)  registers, left operand twice
-        said_t = tl.dot(S_in, tl.trans(k), input_precision=PRECISION)                            # (V_TILE, C)
+        said_t = dot_t(S, k, None, PRECISION)                                                    # (V_TILE, C)
         R_t = tl.trans(v) - said_t if v_ptr is not None else -said_t                             # (V_TILE, C)
-        if o_ptr is not None:
-            O_t = tl.dot(S_in, tl.trans(q), input_precision=PRECISION)                           # (V_TILE, C)
+        if o_ptr is not None and not LATE:
+            O_t = dot_t(S, q, None, PRECISION)                                                   # (V_TILE, C)
         # -- within the chunk: later tokens see earlier writes (eq. 8.6, 8.5) ------------------------------------------
-        X_t = tl.dot(R_t.to(k.dtype), tl.trans(UT_low), R_t * beta[None, :], input_precision=PRECISION).to(k.dtype)
-        if o_ptr is not None:
-            O_t = tl.dot(where_written(X_t, beta), P_t, O_t, input_precision=PRECISION)
+        X_t = tl.dot(R_t.to(dtype), tl.trans(UT_low), R_t * beta[None, :], input_precision=PRECISION).to(dtype)
+        if o_ptr is not None and not LATE:
+            O_t = scale * tl.dot(where_written(X_t, beta), P_t, O_t, input_precision=PRECISION)
+        elif o_ptr is not None:
+            O_t = tl.dot(where_written(X_t, beta), P_t, input_precision=PRECISION)
+            O_t = dot_t(S, q, O_t, PRECISION, scale)
         # -- update (eq. 8.4) ------------------------------------------------------------------------------------------
-        S = tl.dot(where_written(X_t, beta), k, S, input_precision=PRECISION)   # float32: thousands of chunks add up
+        S = dot(where_written(X_t, beta), k, S, PRECISION)               # float32: thousands of chunks add up
         # -- store -----------------------------------------------------------------------------------------------------
         if o_ptr is not None:
-            o_rows.store([i * C, v0], tl.trans(O_t * scale).to(o_ptr.dtype.element_ty))
+            o_rows.store([i * C, v0], tl.trans(O_t).to(o_ptr.dtype.element_ty))
         if states_ptr is not None:
             X_rows.store([i * C, v0], tl.trans(X_t))
-            if GROUP == 1:                         # past the copy engine, which would need shared memory for a tile
-                at, in_state = at_state(v0, K, V, V_TILE, width)
-                tl.store(states_ptr + ((slot + i) * H + h) * V * K + at, S_in, mask=in_state)
-            elif (i % GROUP == GROUP - 1) | (i == chunks - 1):
-                S_tiles.store([i // GROUP, v0, 0], S.to(states_ptr.dtype.element_ty).reshape(1, V_TILE, width))
+            if GROUP > 1:
+                if (i % GROUP == GROUP - 1) | (i == chunks - 1):
+                    S_tiles.store([i // GROUP, v0, 0], S[0].to(states_ptr.dtype.element_ty).reshape(1, V_TILE, width))
     if final_ptr is not None:
-        at, in_state = at_state(v0, K, V, V_TILE, width)
-        tl.store(final_ptr + memory + at, S, mask=in_state)
+        store_memory(final_ptr, memory, S, v0, K, V, V_TILE, PART)
 
 
 @triton.jit

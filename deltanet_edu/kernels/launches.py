@@ -271,11 +271,11 @@ def enter_segments(k, v, UT_low, betas, initial, pieces, precision, M=None, fina
 def scan(M, b, first, enters, last, segments, precision, reverse):
     """What enters each segment, and what leaves the last, if `first` enters the first; see `splitting.scan_kernel`."""
     (n, H, V, K), config = b.shape, configs.SCAN
-    # Strips side by side take shared memory, and registers where a product is three.
-    roomy = K <= 128 and gpu_of(b).shared > 160 * 1024 and precision == "tf32"
+    # Strips of 64 rows take shared memory, and registers where a product is three.
+    roomy = gpu_of(b).shared > 160 * 1024 and precision == "tf32"
     launch(splitting.scan_kernel, n // segments * H * parts(V, config.v_tile), config, M_ptr=M, b_ptr=b,
            first_ptr=first, enters_ptr=enters, last_ptr=last, segments=segments, H=H, K=K, V=V, ROWS=config.v_tile,
-           PRECISION=precision, REVERSE=reverse, AT_ONCE=4 if roomy else 1)
+           PRECISION=precision, REVERSE=reverse, STEP=min(1 << (K - 1).bit_length(), 64 if roomy else 32))
 
 
 def gradient_results(do, d_final, q, k, v, beta, initial, cu_seqlens, *others):

@@ -73,16 +73,14 @@ def scan_kernel(
     segments, H,                     # of a sequence; heads
     K: tl.constexpr, V: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
     REVERSE: tl.constexpr,                         # from the last segment to the first, through M^T: gradients
-    AT_ONCE: tl.constexpr,                         # strips of M that are loaded together
+    STEP: tl.constexpr,                            # rows of a strip of M
 ):
     """One program per sequence, head and ROWS rows of the memory: S <- S M + b, segment by segment. M comes in strips
     of STEP rows, since all of it would not fit, and so does S as their left operand. Nothing else hides how long a
-    load takes, so several strips are on their way together."""
+    load takes, so while one strip is used the next are on their way."""
     TILES: tl.constexpr = (V + ROWS - 1) // ROWS
     width: tl.constexpr = triton.next_power_of_2(K)
-    STEP: tl.constexpr = 32 if width > 32 else width
     STRIPS: tl.constexpr = width // STEP
-    SIDE_BY_SIDE: tl.constexpr = AT_ONCE if STRIPS > AT_ONCE else STRIPS
     program = tl.program_id(0)
     part, h, i_seq = program % TILES, program // TILES % H, (program // (TILES * H)).to(tl.int64)
     at, in_state = at_state(part * ROWS, K, V, ROWS, width)
@@ -98,14 +96,11 @@ def scan_kernel(
         S = tl.load(b_ptr + segment * V * K + at, mask=in_state, other=0.0)
         # Nothing to multiply where an empty memory enters, or nobody asks what leaves.
         needed = ((first_ptr is not None) | (step > 0)) & ((last_ptr is not None) | (step < segments - 1))
-        for n0 in range(0, tl.where(needed, STRIPS, 0), SIDE_BY_SIDE):
-            M = ()
-            for n in tl.static_range(SIDE_BY_SIDE):
-                i = (n0 + n) * STEP + row
-                at_M = segment * K * K + (col * K + i if REVERSE else i * K + col)
-                M += (tl.load(M_ptr + at_M, mask=(i < K) & (col < K), other=0.0),)                       # (STEP, K)
-            for n in tl.static_range(SIDE_BY_SIDE):
-                S_n = tl.sum(tl.where(strip == n0 + n, strips, 0.0), 1)                                  # (ROWS, STEP)
-                S = tl.dot(S_n, M[n], S, input_precision=PRECISION)
+        for n in range(0, tl.where(needed, STRIPS, 0)):
+            i = n * STEP + row
+            at_M = segment * K * K + (col * K + i if REVERSE else i * K + col)
+            M = tl.load(M_ptr + at_M, mask=(i < K) & (col < K), other=0.0)                               # (STEP, K)
+            S_n = tl.sum(tl.where(strip == n, strips, 0.0), 1)                                           # (ROWS, STEP)
+            S = tl.dot(S_n, M, S, input_precision=PRECISION)
     if last_ptr is not None:
         tl.store(last_ptr + (i_seq * H + h) * V * K + at, S, mask=in_state)

@@ -72,10 +72,9 @@ def load_tile(ptr, first, length, stride, width, ROWS: tl.constexpr, tile: tl.co
 
 @triton.jit
 def states(ptr, i_seq, T, cu_seqlens, h, H, K: tl.constexpr, V: tl.constexpr, TOKENS: tl.constexpr,
-           V_TILE: tl.constexpr):
+           V_TILE: tl.constexpr, width: tl.constexpr):
     """A descriptor of one head's memories, one for every so many TOKENS of sequence i_seq, in a tensor
     (slots, H, V, K), moved V_TILE rows at a time."""
-    width: tl.constexpr = triton.next_power_of_2(K)
     _, length, slot = sequence(i_seq, T, cu_seqlens, TOKENS)
     first = ptr + (slot * H + h) * V * K
     next_slot = tl.cast(H, tl.int64) * V * K
@@ -83,10 +82,60 @@ def states(ptr, i_seq, T, cu_seqlens, h, H, K: tl.constexpr, V: tl.constexpr, TO
 
 
 @triton.jit
-def at_state(v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr, width: tl.constexpr):
-    """Offsets and mask of V_TILE rows of one memory, (V_TILE, K), from row v0 on."""
-    val, col = v0 + tl.arange(0, V_TILE), tl.arange(0, width)
+def at_state(v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr, width: tl.constexpr, k0: tl.constexpr = 0):
+    """Offsets and mask of V_TILE rows of one memory from row v0 on, and of `width` of its columns from k0 on."""
+    val, col = v0 + tl.arange(0, V_TILE), k0 + tl.arange(0, width)
     return val[:, None] * K + col[None, :], (val < V)[:, None] & (col < K)[None, :]
+
+
+# What is K wide comes in parts of PART columns, in a tuple of one, or of two if heads are 256 wide: such a memory, and the
+# same rounded to be a left operand, do not fit in the registers together. The memory and a part of it do.
+
+@triton.jit
+def load_memory(ptr, first, v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr, PART: tl.constexpr,
+                scale=1.0, DIAGONAL: tl.constexpr = 0.0):
+    """scale times V_TILE rows from row v0 on of the memory at ptr + first; None: zeros, but for the DIAGONAL."""
+    S, row = (), v0 + tl.arange(0, V_TILE)
+    for k0 in tl.static_range(0, K, PART):
+        S_n = tl.where(row[:, None] == k0 + tl.arange(0, PART)[None, :], DIAGONAL, 0.0)
+        if ptr is not None:
+            at, in_state = at_state(v0, K, V, V_TILE, PART, k0)
+            S_n += scale * tl.load(ptr + first + at, mask=in_state, other=0.0)
+        S += (S_n,)
+    return S
+
+
+@triton.jit
+def store_memory(ptr, first, S, v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr, PART: tl.constexpr, scale=1.0):
+    for n in tl.static_range(len(S)):
+        at, in_state = at_state(v0, K, V, V_TILE, PART, n * PART)
+        tl.store(ptr + first + at, S[n] * scale, mask=in_state)
+
+
+@triton.jit
+def load_rows(rows, first, K: tl.constexpr, PART: tl.constexpr):
+    """A tile of rows K wide, from row `first` on."""
+    x = ()
+    for k0 in tl.static_range(0, K, PART):
+        x += (rows.load([first, k0]),)
+    return x
+
+
+@triton.jit
+def dot_t(x, y, sum, PRECISION: tl.constexpr, scale=1.0):
+    """scale x y^T + sum, over K; None: no sum. x is rounded to y's dtype."""
+    for n in tl.static_range(len(x)):
+        sum = tl.dot((x[n] * scale).to(y[n].dtype), tl.trans(y[n]), sum, input_precision=PRECISION)
+    return sum
+
+
+@triton.jit
+def dot(x, y, sum, PRECISION: tl.constexpr):
+    """x y + sum, where y and the sum are K wide."""
+    parts = ()
+    for n in tl.static_range(len(y)):
+        parts += (tl.dot(x, y[n], sum[n], input_precision=PRECISION),)
+    return parts
 
 
 LEAST_HALF: tl.constexpr = tl.constexpr(2.0**-14)         # what beta = 0 becomes in float16: its smallest normal number
