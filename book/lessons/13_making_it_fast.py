@@ -377,7 +377,7 @@ for row in (read_result("ncu_h100") or {"launches": []})["launches"]:
 # *A kernel near 1 is as good as its bytes allow: to make it faster, it must move less. One far above 1 waits for something else: for
 # the chain from chunk to chunk, for registers, for the tensor cores. (A floor can even lie above the bar: what one program has just
 # loaded the next one finds in the cache.) The profiler agrees with the interpreter within eight percent, the tiny strengths apart. A copy reaches
-# 90 percent, and three kernels come close (the inverse was then one program a chunk; as in chapter 11 it is a tenth faster). The gradients do not, nor do they keep the tensor cores busy: their warps wait for loads and for each other.*
+# 90 percent, and three kernels come close (the inverse's bar is from when it was one program a chunk; the profiler saw it as it is). The gradients do not, nor do they keep the tensor cores busy: their warps wait for loads and for each other.*
 
 # %% [markdown]
 # ## Tiles and warps

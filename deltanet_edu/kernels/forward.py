@@ -16,7 +16,7 @@ W = UT K and U = UT V never exist: U - W S^T = UT R (eq. 8.6), with one product 
 import triton
 import triton.language as tl
 
-from .tiles import (at_state, chunk_of, dot, dot_t, load_memory, load_rows, rows, sequence, states, store_memory,
+from .tiles import (chunk_of, dot, dot_t, load_memory, load_rows, rows, sequence, states, store_memory,
                     strengths, where_written)
 
 EPS: tl.constexpr = tl.constexpr(1e-6)                                   # in |k| = sqrt(sum k^2 + EPS)
@@ -160,8 +160,8 @@ def forward_sweep(
     """
     width: tl.constexpr = triton.next_power_of_2(K)
     PART: tl.constexpr = 128 if width == 256 and V_TILE >= 64 else width
-    LATE: tl.constexpr = PART < width              # O after X, from S rounded anew: to hold what was rounded for R costs
-                                                   # registers. S is scaled before, or compilers see that it is the same
+    LATE: tl.constexpr = PART < width              # O after X, from S rounded anew: what was rounded for R would cost
+                                                   # registers. Scaled first, or the compiler sees that it is the same
     dtype: tl.constexpr = k_ptr.dtype.element_ty
     start, length, slot = sequence(i_seq, T, cu_seqlens, C)
     memory = (i_seq.to(tl.int64) * H + h) * V * K                        # this head's memory in a tensor (N, H, V, K)

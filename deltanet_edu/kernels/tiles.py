@@ -88,8 +88,8 @@ def at_state(v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr, width: 
     return val[:, None] * K + col[None, :], (val < V)[:, None] & (col < K)[None, :]
 
 
-# What is K wide comes in parts of PART columns, in a tuple of one, or of two if heads are 256 wide: such a memory, and the
-# same rounded to be a left operand, do not fit in the registers together. The memory and a part of it do.
+# What is K wide comes in parts of PART columns, in a tuple of one, or of two where heads are 256 wide: such a memory
+# and the same rounded, to be a left operand, do not fit in the registers together. The memory and a part of it do.
 
 @triton.jit
 def load_memory(ptr, first, v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr, PART: tl.constexpr,
@@ -106,7 +106,9 @@ def load_memory(ptr, first, v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.con
 
 
 @triton.jit
-def store_memory(ptr, first, S, v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr, PART: tl.constexpr, scale=1.0):
+def store_memory(ptr, first, S, v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr, PART: tl.constexpr,
+                 scale=1.0):
+    """The reverse, past the copy engine, which would need shared memory for a tile."""
     for n in tl.static_range(len(S)):
         at, in_state = at_state(v0, K, V, V_TILE, PART, n * PART)
         tl.store(ptr + first + at, S[n] * scale, mask=in_state)
