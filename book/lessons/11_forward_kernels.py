@@ -484,7 +484,8 @@ picture.explore_tiles();
 #
 # Now all of it. Look for the five labels, and for (11.3) to (11.5) between them. What is loaded by `rows(...).load` comes by the copy engine (NVIDIA calls it TMA), straight into shared memory. Other
 # launches use the same sweep, so you can skip: outputs or a `v` that are `None` and `GROUP` (chapters 12 and 13); `where_written`, which hands back what it is given
-# in anything but float16 (chapter 12).
+# in anything but float16 (chapter 12). Up to K = 128, `LATE` is false, and tuples like `k` hold one tile: read `dot_t(x, y, sum)` as $xy^\top$ + sum, and `dot` as $xy$ + sum.
+# Heads 256 wide come in two tiles, since such a memory and its rounded copy do not fit in the registers together.
 
 # %%
 show(forward.forward_sweep)
@@ -493,7 +494,7 @@ show(forward.forward_sweep)
 # | line | equation |
 # |---|---|
 # | `K_Q`, `P_t` | $\mathrm{triu}(KQ^\top)$ of (11.4); waits for nobody |
-# | `S_in` | $S$ as a left operand, in the tiles' precision; $S$ itself stays float32 |
+# | `dot_t(S, ...)` | rounds $S$ to the tiles' precision, as a left operand; $S$ itself stays float32 |
 # | `said_t`, `R_t` | $R^\top = V^\top - SK^\top$, (11.3) |
 # | first `O_t` | $SQ^\top$ of (11.4) |
 # | `X_t` | (11.5): the accumulator *starts* as $R^\top\mathrm{diag}(\beta)$ |
