@@ -115,11 +115,11 @@ def store_memory(ptr, first, S, v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl
 
 
 @triton.jit
-def load_rows(rows, first, K: tl.constexpr, PART: tl.constexpr):
+def load_rows(descriptor, first, K: tl.constexpr, PART: tl.constexpr):
     """A tile of rows K wide, from row `first` on."""
     x = ()
     for k0 in tl.static_range(0, K, PART):
-        x += (rows.load([first, k0]),)
+        x += (descriptor.load([first, k0]),)
     return x
 
 

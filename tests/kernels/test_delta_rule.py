@@ -55,6 +55,16 @@ def test_segments_that_nothing_enters_are_those_that_zeros_enter(wanted):
     assert all(torch.equal(a, e) for a, e in zip(*results))
 
 
+@pytest.mark.parametrize("options", [dict(), dict(segments=2), dict(save_states=True)], ids=str)
+@pytest.mark.parametrize("K, V", [(256, 64), (136, 80)])
+def test_wide_memories_come_in_parts(monkeypatch, K, V, options):
+    """With tiles of 64 rows a memory 256 wide is two tiles: where all of it is split, and where the last is narrow."""
+    wide = configs.FLOAT32[256]._replace(**{name: configs.Config(64, 8, 1) for name in
+                                            ("forward", "saving", "both", "sweep", "back")})
+    monkeypatch.setattr(configs, "plan", lambda *args: wide)
+    compare(run(delta_rule_chunkwise, scale=0.7, **options), inputs(B=1, T=37, H=2, K=K, V=V), scale=0.7)
+
+
 @pytest.mark.parametrize("options", [dict(), dict(segments=3), dict(normalize=True, sigmoid=True)], ids=str)
 @both
 def test_two_runs_give_equal_bits(f, options):
