@@ -15,7 +15,7 @@ TARGETS = {
     "Hopper, bfloat16": (90, "bfloat16", (64, 128, 256), {
         ("inverse_kernel", 128): 50, ("inverse_kernel", 256): 50, ("forward_kernel", 128): 50,
         ("gradients_kernel", 128): 300, ("gradients_kernel", 256): 50,
-        ("group_gradients_kernel", 128): 400, ("forward_kernel", 256): 400, ("sweeps_kernel", 256): 300}),
+        ("group_gradients_kernel", 128): 400, ("forward_kernel", 256): 200, ("sweeps_kernel", 256): 150}),
     "Hopper, float16": (90, "float16", (128,),
                         {("inverse_kernel", 128): 50, ("forward_kernel", 128): 100, ("gradients_kernel", 128): 300,
                          ("group_gradients_kernel", 128): 400}),
