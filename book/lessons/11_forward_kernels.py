@@ -482,10 +482,10 @@ picture.explore_tiles();
 # %% [markdown]
 # ## The package's forward kernel
 #
-# Now all of it. Look for the five labels, and for (11.3) to (11.5) between them. What is loaded by `rows(...).load` comes by the copy engine (NVIDIA calls it TMA), straight into shared memory. Other
+# Now all of it. Look for the five labels, and for (11.3) to (11.5) between them. What is loaded from a descriptor made by `rows` comes by the copy engine (NVIDIA calls it TMA), straight into shared memory. Other
 # launches use the same sweep, so you can skip: outputs or a `v` that are `None` and `GROUP` (chapters 12 and 13); `where_written`, which hands back what it is given
-# in anything but float16 (chapter 12). Up to K = 128, `LATE` is false, and tuples like `k` hold one tile: read `dot_t(x, y, sum)` as $xy^\top$ + sum, and `dot` as $xy$ + sum.
-# Heads 256 wide come in two tiles, since such a memory and its rounded copy do not fit in the registers together.
+# in anything but float16 (chapter 12). Up to K = 128, `LATE` is false, and tuples like `k`, from the package's own `load_rows`, hold one tile: read `dot_t(x, y, sum)` as $xy^\top$ + sum, and `dot` as $xy$ + sum; `None` is no sum.
+# Of heads 256 wide, 64 rows or more come in two tiles, since such a memory and its rounded copy do not fit in the registers together; `LATE` is then the same sum in another order.
 
 # %%
 show(forward.forward_sweep)
@@ -498,9 +498,9 @@ show(forward.forward_sweep)
 # | `said_t`, `R_t` | $R^\top = V^\top - SK^\top$, (11.3) |
 # | first `O_t` | $SQ^\top$ of (11.4) |
 # | `X_t` | (11.5): the accumulator *starts* as $R^\top\mathrm{diag}(\beta)$ |
-# | second `O_t` | $+\,X^\top\mathrm{triu}(KQ^\top)$ of (11.4) |
+# | second `O_t` | $+\,X^\top\mathrm{triu}(KQ^\top)$ of (11.4), times $s$ |
 # | `S` | $S + X^\top K$ of (11.3), added up in float32 over all chunks |
-# | `o_rows.store` | $s$, rounding and the way back to tokens as rows: once a chunk, and nobody waits for it |
+# | `o_rows.store` | rounding and the way back to tokens as rows: once a chunk, and nobody waits for it |
 #
 # `tl.dot(a, b, c)` is $c + ab$. So adding costs nothing: the accumulator is there already.
 #

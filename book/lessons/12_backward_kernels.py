@@ -206,12 +206,12 @@ show(backward_sweep)
 # | in the code | why |
 # |---|---|
 # | `dX_t * beta` as third argument of `tl.dot` | the accumulator starts with $\beta \odot dX$, in float32 (eq. 12.1) |
-# | `dS_out`, the gradient before the update, is what is stored | the chunk's $dK$ wants $dS'$, the gradient of the memory that *leaves* |
+# | `dS_out`, the gradient before the update, is what is stored (with `GROUP` 1) | the chunk's $dK$ wants $dS'$, the gradient of the memory that *leaves* |
 # | `GROUP` | of how many chunks one memory is stored: 1 for now, more under "What is moved" |
 # | `PART`; `q`, `k` and `dS` are tuples | of one tile up to K = 128, of two for heads 256 wide, as in the forward sweep |
 # | `P` first | it waits for nobody, so it can be worked out while the last chunk's $dS$ is still on its way |
 # | `(-dV_t)` as an operand, not `dS - tl.dot(...)` | one accumulator; and the assembler of Triton 3.6 was caught losing products that are subtracted |
-# | no `scale` until a store | everything is linear in $dO$ and $dS'$; what arrives from outside is divided by it instead |
+# | no `scale` until a store | everything is linear in $dO$ and $dS'$; what arrives from outside is divided by it instead, and stored memories stay so |
 # | rows that do not exist read as zero | a key, a $dO$ and a row of $\mathbf{T}$ of zeros give nothing to anyone |
 
 # %% [markdown]

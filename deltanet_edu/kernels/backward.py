@@ -66,7 +66,7 @@ def backward_sweep(
         if GROUP > 1:
             dS_tiles = states(d_states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE, width)
     row = tl.arange(0, C)
-    dS = load_memory(d_final_ptr, memory, v0, K, V, V_TILE, PART, 1 / scale)       # (V_TILE, K)  registers, likewise
+    dS = load_memory(d_final_ptr, memory, v0, K, V, V_TILE, PART, 1 / scale)       # (V_TILE, K)  registers
 
     for step in range(0, chunks):                                        # one chunk a step, newest first
         i = chunks - 1 - step
@@ -287,7 +287,7 @@ def group_gradients_kernel(
         E = tl.where(earlier, E, 0.0).to(k.dtype)
         dP_t = tl.dot(X, tl.trans(do), input_precision=PRECISION)                                # (C, C)
         dP_t = tl.where(earlier, 0.0, dP_t).to(k.dtype)
-        # -- dK (eq. 9.6), dQ (eq. 9.5) --------------------------------------------------------------------------------
+        # -- dQ, dK (eq. 9.6) ------------------------------------------------------------------------------------------
         dq_t = tl.dot(S_t, tl.trans(do), input_precision=PRECISION)                              # (K, C)
         dq_t = tl.dot(tl.trans(k), dP_t, dq_t, input_precision=PRECISION)
         dq = tl.trans(dq_t * scale)                                                              # (C, K)

@@ -161,7 +161,7 @@ def forward_sweep(
     width: tl.constexpr = triton.next_power_of_2(K)
     PART: tl.constexpr = 128 if width == 256 and V_TILE >= 64 else width
     LATE: tl.constexpr = PART < width              # O after X, from S rounded anew: what was rounded for R would cost
-                                                   # registers. Scaled first, or the compiler sees that it is the same
+                                                   # registers. Scaled first, or the compiler would keep it all the same
     dtype: tl.constexpr = k_ptr.dtype.element_ty
     start, length, slot = sequence(i_seq, T, cu_seqlens, C)
     memory = (i_seq.to(tl.int64) * H + h) * V * K                        # this head's memory in a tensor (N, H, V, K)

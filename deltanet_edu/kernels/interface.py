@@ -50,8 +50,8 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
     Returns:
         o: (B, T, H, V), and the state after the last token, (N or B, H, V, K) in float32.
     Deterministic: equal inputs give equal bits, gradients included, on one kind of GPU with one version of Triton. No
-    result depends on which program is first. Another batch size or number of heads may mean another plan, and then
-    other last digits.
+    result depends on which program is first. Another batch size, number of heads or `save_states` may mean another
+    plan, and then other last digits.
     """
     one_of("precision", precision, ("ieee", "tf32x3", "tf32"))
     one_of("chunk_size", chunk_size, (None, 16, 32, 64))

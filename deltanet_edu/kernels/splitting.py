@@ -21,7 +21,7 @@ from .tiles import at_state
 WORK = 23                        # what a chunk costs in segments, in tenths of a sweep over it; M and b go side by side
 EXTRA = {64: 300, 128: 120, 256: 40}    # by width: chunks that could be swept while the extra launches and the scan run
 SHORTEST = 16                           # chunks: in shorter segments a sweep does not get going
-LONG = 64                               # chunks: of such segments the backward pass takes twice as many
+LONG = 64                               # chunks: the backward pass halves segments, at 128 wide, if halves have so many
 
 
 def choose(programs, chunks, width, multiprocessors):

@@ -108,7 +108,7 @@ def load_memory(ptr, first, v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.con
 @triton.jit
 def store_memory(ptr, first, S, v0, K: tl.constexpr, V: tl.constexpr, V_TILE: tl.constexpr, PART: tl.constexpr,
                  scale=1.0):
-    """The reverse, past the copy engine, which would need shared memory for a tile."""
+    """The reverse, without the copy engine, which would need shared memory for a tile."""
     for n in tl.static_range(len(S)):
         at, in_state = at_state(v0, K, V, V_TILE, PART, n * PART)
         tl.store(ptr + first + at, S[n] * scale, mask=in_state)

@@ -90,8 +90,8 @@ class Team:
         return numbers
 
     def share(self, model, compile=False):
-        """Let all processes train this model. Returns its loss, a function of a batch, and `synchronize`: whether the
-        next backward pass adds up the gradients of all, which only the last of a step has to."""
+        """Let all processes train this model. Returns its loss, a function of a batch, and `synchronize(now)`, to be
+        called before it: shall the backward pass add up the gradients of all, which only the last of a step has to?"""
         if self.shard:
             return self.cut(model, compile), model.set_requires_gradient_sync
         if self.size == 1:
