@@ -65,6 +65,7 @@ def memory(forward, backward):
 
 
 def requested(when):
+    """Bytes that were asked of the allocator, "current" or at the "peak"."""
     return torch.cuda.memory_stats()[f"requested_bytes.all.{when}"]
 
 

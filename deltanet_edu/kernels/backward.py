@@ -64,7 +64,7 @@ def backward_sweep(
     if d_states_ptr is not None:
         dv_rows = rows(dv_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
         if GROUP > 1:
-            dS_tiles = states(d_states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE, width)
+            dS_tiles = states(d_states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE)
     row = tl.arange(0, C)
     dS = load_memory(d_final_ptr, memory, v0, K, V, V_TILE, PART, 1 / scale)       # (V_TILE, K)  registers
 

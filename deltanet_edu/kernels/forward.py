@@ -175,7 +175,7 @@ def forward_sweep(
     if states_ptr is not None:
         X_rows = rows(writes_ptr + (start * H + h) * V, length, V, H * V, C, V_TILE)
         if GROUP > 1:
-            S_tiles = states(states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE, width)
+            S_tiles = states(states_ptr, i_seq, T, cu_seqlens, h, H, K, V, GROUP * C, V_TILE)
     row = tl.arange(0, C)
     # (V_TILE, K)  registers, for the whole sweep. Without values: what the identity becomes, see splitting.py
     S = load_memory(initial_ptr, memory, v0, K, V, V_TILE, PART, DIAGONAL=1.0 if v_ptr is None else 0.0)

@@ -72,9 +72,10 @@ def load_tile(ptr, first, length, stride, width, ROWS: tl.constexpr, tile: tl.co
 
 @triton.jit
 def states(ptr, i_seq, T, cu_seqlens, h, H, K: tl.constexpr, V: tl.constexpr, TOKENS: tl.constexpr,
-           V_TILE: tl.constexpr, width: tl.constexpr):
+           V_TILE: tl.constexpr):
     """A descriptor of one head's memories, one for every so many TOKENS of sequence i_seq, in a tensor
     (slots, H, V, K), moved V_TILE rows at a time."""
+    width: tl.constexpr = triton.next_power_of_2(K)
     _, length, slot = sequence(i_seq, T, cu_seqlens, TOKENS)
     first = ptr + (slot * H + h) * V * K
     next_slot = tl.cast(H, tl.int64) * V * K
