@@ -10,7 +10,7 @@ import triton
 from torch import Tensor
 
 from . import backward, configs, forward, interpreted, recurrent, splitting, why_not
-from .notes import TAKING, noted, scratch, step
+from .notes import TAKING, asked, hooked, noted, scratch, step
 
 why_not = cache(why_not)                                                 # asked in every call
 HAS_BF16X3 = not interpreted() and tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 6)
@@ -19,24 +19,14 @@ HAS_BF16X3 = not interpreted() and tuple(map(int, triton.__version__.split(".")[
 # -- one launch --------------------------------------------------------------------------------------------------------
 
 def launch(kernel, programs, config, **arguments):
-    """Run so many programs of a kernel; its arguments come by name, those left out are None. Noted is the kernel that
-    Triton has compiled, with addresses for tensors, which the driver would ask for one by one."""
+    """Run so many programs of a kernel; its arguments come by name, those left out are None."""
     if not programs:
         return
     values = [arguments.get(name) for name in kernel.arg_names]
     triton.set_allocator(scratch)
     compiled = kernel[programs,](*values, **config.options())            # None from the interpreter
     if notes := TAKING.notes:
-        where = [i for i, x in enumerate(values) if isinstance(x, Tensor)]
-        run = compiled[programs, 1, 1] if compiled else partial(kernel[programs,], **config.options())
-        fixed = [None if isinstance(x, Tensor) else x for x in values]
-
-        def again(*tensors):
-            numbers = fixed.copy()
-            for i, x in zip(where, tensors):
-                numbers[i] = x.data_ptr() if compiled else x
-            run(*numbers)
-        notes.add(again, [values[i] for i in where], None)
+        notes.launch(kernel, compiled, programs, values, config.options())
 
 
 ORDINARY = launch
@@ -44,7 +34,8 @@ ORDINARY = launch
 
 def others():
     """What else decides what a call does, and is exchanged by tests and `tune`; None if somebody watches launches."""
-    return (configs.plan, configs.inverse, configs.device, segments_of) if launch is ORDINARY else None
+    unseen = launch is ORDINARY and not hooked()
+    return (configs.plan, configs.inverse, configs.device, segments_of) if unseen else None
 
 
 def parts(n, size):
@@ -54,8 +45,7 @@ def parts(n, size):
 
 def new(x, *shape, dtype=None):
     """Memory for numbers of x's dtype or another, where x lies."""
-    again = partial(torch.empty, shape, dtype=dtype or x.dtype, device=x.device)
-    return step(lambda: x.new_empty(shape, dtype=dtype), again=again)
+    return asked(x.new_empty(shape, dtype=dtype))
 
 
 def like(x):
