@@ -51,7 +51,8 @@ def test_what_only_launches_see_is_cut_from_one_piece(taking):
     noted = call(torch.ones(2), torch.ones(3), kernel)
     x, y = torch.ones(2), torch.ones(3)
     out, nothing, total = noted.repeat((x, y, 0.5))
-    (n, stream, (x_at, hidden, other, half, none)), (m, _, (again, large, out_at, summed, doubled, *rest)) = kernel.launched
+    (n, stream, (x_at, hidden, other, half, none)), (m, _, second) = kernel.launched
+    again, large, out_at, summed, doubled, *rest = second
     assert (n, m, stream, half, none, rest) == (3, 2, 7, 0.5, None, [True, 1]) and nothing is None
     assert x_at == x.data_ptr() and out_at == out.data_ptr() and again == hidden and total.ndim == 0
     start = kernel.scratch[0].data_ptr()                                 # descriptors of the largest launch lie first
