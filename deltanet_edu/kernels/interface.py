@@ -68,8 +68,8 @@ def delta_rule_chunkwise(q, k, v, beta, *, initial_state=None, scale=1.0, chunk_
     if more_k or more_v:
         q, k, v = F.pad(q, (0, more_k)), F.pad(k, (0, more_k)), F.pad(v, (0, more_v))
         state = None if state is None else F.pad(state, (0, more_k, 0, more_v))
-    o, final = by_chunks(q, k, v, beta, state, cu_seqlens, scale, normalize, sigmoid, precision, chunk_size or 0,
-                         save_states, segments or 0)
+    o, final = by_chunks(q, k, v, beta, state, cu_seqlens, scale, bool(normalize), bool(sigmoid), precision,
+                         chunk_size or 0, bool(save_states), segments or 0)
     if more_k or more_v:
         o, final = o[..., :V], final[..., :V, :K].contiguous()           # contiguous: delta_rule_step wants it so
     return o, final

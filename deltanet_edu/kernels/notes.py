@@ -6,6 +6,7 @@ So the first call takes notes, and later calls with inputs of the same kinds do 
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from contextvars import copy_context
 from functools import partial, wraps
 from operator import itemgetter
 from threading import local
@@ -100,15 +101,12 @@ class Notes:
             shared = [workspace[start:end].view(dtype).view(shape) for start, end, dtype, shape in self.shared]
             places, stream = self.constants + shared + tensors, None
         triton.set_allocator(lambda size, alignment, stream: workspace)
-        try:
-            for f, taken, launch in self.steps:
-                if launch:
-                    f(stream, taken(places))
-                else:
-                    tensors.append(f(*[tensors[n] for n in taken]))
-                    places.append(tensors[-1].data_ptr() if self.compiled else tensors[-1])
-        finally:
-            triton.set_allocator(scratch)
+        for f, taken, launch in self.steps:
+            if launch:
+                f(stream, taken(places))
+            else:
+                tensors.append(f(*[tensors[n] for n in taken]))
+                places.append(tensors[-1].data_ptr() if self.compiled else tensors[-1])
         return self.kind([None if n is None else tensors[n] for n in self.results])
 
 
@@ -130,28 +128,31 @@ def kind(x):
 def noted(run, others):
     """run(*inputs), which returns a tuple of tensors: from notes, if there are any. others() -> what else decides what
     is done, a tuple; or None, if each call is to be worked out."""
-    @wraps(run)
     def call(*inputs):
+        triton.set_allocator(scratch)
+        if (more := others()) is None:
+            return run(*inputs)
+        key = run, *more, *map(kind, inputs)
+        if notes := NOTES.get(key):
+            return notes.repeat(inputs)
+        outer, TAKING.notes = TAKING.notes, (notes := Notes(inputs))     # outer: a call may come in the middle of one
+        try:
+            results = run(*inputs)
+        finally:
+            TAKING.notes = outer
+        if len(NOTES) >= 1024:                                           # lengths that are never the same again
+            NOTES.clear()
+        if notes.finish(results):
+            NOTES[key] = notes
+        return results
+
+    @wraps(run)
+    def there(*inputs):
         device = inputs[0].device
         elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
         with torch.cuda.device(device) if elsewhere else nullcontext():
-            triton.set_allocator(scratch)                          # for this thread, and backward passes have their own
-            if (more := others()) is None:
-                return run(*inputs)
-            key = run, *more, *map(kind, inputs)
-            if notes := NOTES.get(key):
-                return notes.repeat(inputs)
-            TAKING.notes = Notes(inputs)
-            try:
-                results = run(*inputs)
-                if len(NOTES) >= 1024:                                   # lengths that are never the same again
-                    NOTES.clear()
-                if TAKING.notes.finish(results):
-                    NOTES[key] = TAKING.notes
-            finally:
-                TAKING.notes = None
-            return results
-    return call
+            return copy_context().run(call, *inputs)                     # where others get their memory stays as it was
+    return there
 
 
 def asked(x):

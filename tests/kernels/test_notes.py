@@ -1,11 +1,12 @@
 """Notes of a call: which memory is shared, what launches are given, and when a call is worked out anew."""
 
+from contextvars import copy_context
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from deltanet_edu.kernels import delta_rule_chunkwise, launches, notes
+from deltanet_edu.kernels import delta_rule_chunkwise, delta_rule_recurrent, launches, notes
 
 from .judge import inputs
 
@@ -20,7 +21,7 @@ class Kernel:
     def run(self, x, y, z, stream, function, metadata, launch_metadata, enter, leave, *values):
         assert (y, z, function, metadata, launch_metadata, enter, leave) == (1, 1, "f", "p", None, None, None)
         self.launched.append((x, stream, values))
-        self.scratch.append(notes.triton.runtime._allocation._allocator.get()(8, 8, stream))
+        self.scratch.append(allocator()(8, 8, stream))
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_what_only_launches_see_is_cut_from_one_piece(taking):
     kernel = Kernel(scratch=100)
     noted = call(torch.ones(2), torch.ones(3), kernel)
     x, y = torch.ones(2), torch.ones(3)
-    out, nothing, total = noted.repeat((x, y, 0.5))
+    out, nothing, total = copy_context().run(noted.repeat, (x, y, 0.5))
     (n, stream, (x_at, hidden, other, half, none)), (m, _, second) = kernel.launched
     again, large, out_at, summed, doubled, *rest = second
     assert (n, m, stream, half, none, rest) == (3, 2, 7, 0.5, None, [True, 1]) and nothing is None
@@ -60,16 +61,58 @@ def test_what_only_launches_see_is_cut_from_one_piece(taking):
     assert kernel.scratch[0].nbytes == 768 + 4 * 70
     inside = range(start, start + kernel.scratch[0].nbytes)
     assert not {large, out_at, summed, doubled} & {*inside} and len({x_at, hidden, other, large, out_at, summed}) == 6
-    assert notes.triton.runtime._allocation._allocator.get() is notes.scratch
 
 
-def test_after_an_error_descriptors_have_memory_again(taking):
-    kernel = Kernel()
-    noted = call(torch.ones(2), torch.ones(3), kernel)
-    kernel.launched = None                                               # a launch that fails
-    with pytest.raises(AttributeError):
-        noted.repeat((torch.ones(2), torch.ones(3), 0.5))
-    assert notes.triton.runtime._allocation._allocator.get() is notes.scratch
+def allocator():
+    """What Triton asks for the memory of descriptors."""
+    return notes.triton.runtime._allocation._allocator.get()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_allocator_of_others_stays(broken, monkeypatch):
+    monkeypatch.setattr(notes, "NOTES", {})
+    q, k, v, beta, _ = inputs(B=1, T=5, H=1, K=16, V=16)
+    before = allocator()
+    notes.triton.set_allocator(mine := lambda size, alignment, stream: None)
+    try:
+        for _ in range(2):                                               # taking notes, and repeating them
+            delta_rule_chunkwise(q, k, v, beta)
+            assert allocator() is mine
+        if broken:
+            monkeypatch.setattr(notes.Notes, "repeat", lambda self, inputs: notes.triton.set_allocator(None) or 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                delta_rule_chunkwise(q, k, v, beta)
+            assert allocator() is mine
+    finally:
+        notes.triton.set_allocator(before)
+
+
+def test_a_call_in_the_middle_of_another(monkeypatch):
+    """From a finalizer, say, or a signal handler."""
+    monkeypatch.setattr(notes, "NOTES", {})
+    q, k, v, beta, _ = inputs(B=1, T=5, H=1, K=16, V=16)
+    expected, memory_for = delta_rule_chunkwise(q, k, v, beta)[0], launches.memory_for
+    monkeypatch.setattr(notes, "NOTES", {})
+
+    def in_the_middle(*args):
+        monkeypatch.setattr(launches, "memory_for", memory_for)
+        delta_rule_recurrent(q, k, v, beta)
+        return memory_for(*args)
+    monkeypatch.setattr(launches, "memory_for", in_the_middle)
+    for _ in range(2):
+        assert torch.equal(delta_rule_chunkwise(q, k, v, beta)[0], expected)
+    assert len(notes.NOTES) == 2 and notes.TAKING.notes is None
+
+
+def test_an_option_may_be_a_tensor(monkeypatch):
+    """Notes know tensors by their kinds, options by their values."""
+    monkeypatch.setattr(notes, "NOTES", {})
+    q, k, v, beta, _ = inputs(B=1, T=5, H=1, K=16, V=16)
+    for name in ("normalize", "sigmoid", "save_states"):
+        for value in (True, False):
+            for x, e in zip(delta_rule_chunkwise(3 * q, k, v, beta, **{name: torch.tensor(value)}),
+                            delta_rule_chunkwise(3 * q, k, v, beta, **{name: value})):
+                assert torch.equal(x, e)
 
 
 def test_notes_with_a_tensor_from_elsewhere_are_not_kept(taking):
