@@ -304,7 +304,7 @@ picture.moved(ways, floor=report.floor_bytes(K, V)["forward"]);
 # *From top to bottom: `flash-linear-attention` is organized like the first bar, the package and FlashQLA, which we meet in the race,
 # like the third; nobody here like the last. What is not blue vanishes, because what one kernel writes and the next one reads can stay in registers.*
 #
-# Nothing was computed differently. Bars one to three contain the same products, or nearly; what shrinks is the way that numbers
+# Nothing was computed differently. Bars one to three compute nearly the same products; what shrinks is the way that numbers
 # travel. (PyTorch, operation by operation, is off this chart:)
 
 # %%
@@ -354,7 +354,7 @@ print(reason)
 # The difference is the last memory, which a real text of thousands of tokens spreads thin, and β, which is kept in float32.
 #
 # Now the same count beside the clock, kernel by kernel, forward and backward: what does each take, and what would its bytes alone
-# take? (With the groups of sixteen chunks of chapter 12; so 1,024 tokens, some seconds.) The lines below it come from a profiler, Nsight
+# take? (With the groups of sixteen chunks of chapter 12; so 1,024 tokens, some seconds.) The lines above it come from a profiler, Nsight
 # Compute: the chip has counters for what reaches main memory, and for cycles in which its tensor cores work.
 
 # %%
@@ -409,7 +409,7 @@ print(about)
 # %% [markdown]
 # ## Splitting the sequence
 #
-# The third row of the floor figure, one long text with 8 heads, is far from its floor. Why?
+# The third row of the floor figure, one long text with 8 heads, is far from its floor; and uncut, as here, it takes three times as long. Why?
 
 # %%
 predict("13.e")
@@ -578,7 +578,7 @@ print(about)
 #
 # Fair means: one process, the same tensors, unit keys for all, in turns, medians, and the error of each beside its time. And a rest
 # before each: attention runs a GPU so hot that it lowers its clocks, and who came next took longer. Five
-# candidates: the package's kernels, one token at a time (the faster of two kernels), flash-linear-attention, FlashQLA (a library
+# candidates: the package's kernels, one token at a time (flash-linear-attention's), flash-linear-attention, FlashQLA (a library
 # for Hopper, heads of 128 only), and softmax attention, which computes something else and is what everybody uses.
 
 # %%
@@ -636,7 +636,7 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 # there its backward pass alone is 7 or 8 percent faster than ours (graphs).
 #
 # Where we win: against plain flash-linear-attention, because we move a third of the bytes; and against attention wherever a text is
-# long. (Against the token loop the file is older: there our kernels take up to 1.9 times as long as now.)
+# long. (The token loop was measured beside older kernels of ours, up to 1.9 times slower than today's.)
 #
 # And what is left to win? Forward, where the card is full, our two kernels move 1.61 GB in 0.59 ms, 2.75 TB/s. As fast as a copy,
 # 3.02 TB/s, they would take 0.53 ms: less is not to be had from this design. The next step is never to write $\mathbf{T}$, nor to
