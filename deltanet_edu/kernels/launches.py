@@ -10,7 +10,7 @@ import triton
 from torch import Tensor
 
 from . import backward, configs, forward, interpreted, recurrent, splitting, why_not
-from .notes import TAKING, asked, hooked, noted, scratch, step
+from .notes import TAKING, asked, hooked, noted, step
 
 why_not = cache(why_not)                                                 # asked in every call
 HAS_BF16X3 = not interpreted() and tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 6)
@@ -27,6 +27,11 @@ def launch(kernel, programs, config, **arguments):
     compiled = kernel[programs,](*values, **config.options())            # None from the interpreter
     if notes := TAKING.notes:
         notes.launch(kernel, compiled, programs, values, config.options())
+
+
+def scratch(size, alignment, stream):
+    """Memory for the descriptors that a kernel makes, on the device that it is launched on."""
+    return torch.empty(size, dtype=torch.int8, device="cuda")
 
 
 ORDINARY = launch

@@ -129,7 +129,6 @@ def noted(run, others):
     """run(*inputs), which returns a tuple of tensors: from notes, if there are any. others() -> what else decides what
     is done, a tuple; or None, if each call is to be worked out."""
     def call(*inputs):
-        triton.set_allocator(scratch)
         if (more := others()) is None:
             return run(*inputs)
         key = run, *more, *map(kind, inputs)
@@ -175,8 +174,3 @@ def hooked():
     """Does anyone want to be told of launches, a profiler for example?"""
     return any(getattr(hook, "calls", hook) for hook in (knobs.runtime.launch_enter_hook,
                                                          knobs.runtime.launch_exit_hook))
-
-
-def scratch(size, alignment, stream):
-    """Memory for the descriptors that a kernel makes, on the device that it is launched on."""
-    return torch.empty(size, dtype=torch.int8, device="cuda")
