@@ -231,7 +231,14 @@ exercise(
                  "mark, launch and mark."),
         "leaves the launch in the time, and the data in the cache": Mistake(by_the_host(wait=True),
             "Two faults are left: the launch is in the time, and after the first call the data comes out of the "
-            "cache.", next="`gpu.empty_cache()` before each call, and marks instead of the clock."),
+            "cache.", next="`gpu.empty_cache()` before each call, then mark, launch and mark without waiting between."),
+        "waits, and keeps the other faults": Mistake(by_the_host(wait=True, warm=False, average=mean),
+            "The clock stops when the GPU is done, as it should. But the first call compiles and is in your mean, the "
+            "others find their data in the cache, and the launch is in the time.",
+            next="One launch before the loop, and the median instead of the mean."),
+        "takes marks, and keeps the other faults": Mistake(timed(warm=False, empty="", average=mean),
+            "Marks are right. But the first call compiles and is in your mean, and the others find their data in the "
+            "cache.", next="One launch before the loop, and the median instead of the mean."),
         "finds its data in the cache": Mistake(timed(empty=""),
             "The call before has left them there. Besides, where a kernel is shorter than its launch, the GPU waits "
             "between the marks: nothing before them keeps it busy.",
