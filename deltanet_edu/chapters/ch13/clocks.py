@@ -233,8 +233,8 @@ exercise(
             "Two faults are left: the launch is in the time, and after the first call the data comes out of the "
             "cache.", next="`gpu.empty_cache()` before each call, then mark, launch and mark without waiting between."),
         "waits, and keeps the other faults": Mistake(by_the_host(wait=True, warm=False, average=mean),
-            "The clock stops when the GPU is done, as it should. But the first call compiles and is in your mean, the "
-            "others find their data in the cache, and the launch is in the time.",
+            "You look at the time when the GPU is done, which is right. But the first call compiles and is in your "
+            "mean, the others find their data in the cache, and the launch is in the time.",
             next="One launch before the loop, and the median instead of the mean."),
         "takes marks, and keeps the other faults": Mistake(timed(warm=False, empty="", average=mean),
             "Marks are right. But the first call compiles and is in your mean, and the others find their data in the "
