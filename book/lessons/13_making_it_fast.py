@@ -159,10 +159,10 @@ for shape, row in (ours or {}).items():
 # *Red: copies right after one another. As long as both arrays fit into the cache it seems to beat main memory, and a kernel that
 # is measured like that looks better than it will ever be in a model, where a whole layer has run in between. Blue: the
 # cache is overwritten before each copy. (Small copies are slow in either case: a launch costs a few microseconds. Why the last pair falls we do not know; copies
-# of 2 GB reach 3 TB/s.) The lines above
+# of 2 GB reach 4.3 TB/s.) The lines above
 # the plot are the kernels of this package. They hardly care, since they read most numbers once: that, too, one only knows by measuring.*
 #
-# To empty the cache, one writes over more than it holds: Triton's 256 MB take the GPU some 90 µs at 3 TB/s. If the host can queue mark,
+# To empty the cache, one writes over more than it holds: Triton's 256 MB take the GPU some 60 µs at 4.3 TB/s. If the host can queue mark,
 # call and mark in that time, the queue is not empty when the first mark is reached. One line cures two faults. (A call that
 # keeps the host longer than that is still timed at the host's pace.)
 
@@ -189,9 +189,8 @@ if rows:
 print(about)
 
 # %% [markdown]
-# *A few calls that stand far above the rest, since somebody interrupted the host, move the mean and leave the median alone. But in the
-# stored measurement other programs ran on the host, and from the 111th call on nearly each takes twice as long: a median forgives a few,
-# not half of them, and lies between two speeds. The minimum reports the luckiest call. Right: the same
+# *A few calls stand above the rest, since somebody interrupted the host. They move the mean and leave the median alone. (If half of
+# them did, no median would help.) The minimum reports the luckiest call. Right: the same
 # launches as a CUDA graph, without the host, of which more below.*
 #
 # ### 5. Heat, and what the numbers are
@@ -216,9 +215,8 @@ for name, start, end in (("the first tenth of a second", 0, 0.1), ("one to three
 
 # %% [markdown]
 # Each bit that flips costs energy. With random numbers the tensor cores would take more power than the chip is allowed, so it
-# lowers its clock. A benchmark on zeros measures another machine; it even
-# passes the roof, which was measured with random numbers. The last two lines are random numbers after a pause of two
-# seconds: a rested chip is faster as well. So who runs first in a comparison gets another chip. In a fair one, candidates take turns
+# lowers its clock. A benchmark on zeros measures another machine. The last two lines are random numbers after two
+# seconds of rest: a rested chip is faster. So who runs first in a comparison gets another chip. In a fair one, candidates take turns
 # within every round.
 #
 # All of this together is a dozen lines. Triton has most of it: `do_bench` empties the cache, sets marks, and gives the median.
@@ -255,10 +253,10 @@ for K in (64, 128, 256):
 
 # %% [markdown]
 # A fraction of a nanosecond for a token of a head: that is the **floor**, with roofs as a copy and a product reach them (the maker's
-# peaks, 3.35 TB/s and 989 TFLOP/s, are a little higher). A kernel that takes twice as long has something to look for. The backward pass has its floor too, and so do both together:
+# peaks for an H200, 4.8 TB/s and 989 TFLOP/s, are higher). A kernel that takes twice as long has something to look for. The backward pass has its floor too, and so do both together:
 
 # %%
-stored = read_result("race_h100")
+stored = read_result("race_h200")
 if stored:
     four = [label for label in ("4,4096,64,128", "8,2048,32,256", "1,32768,8,128", "8,1024,8,64") if label in stored["shapes"]]
     ns = {label: {key: report.nanoseconds(label, stored["shapes"][label]["chunkwise"][key]) for key in ("forward", "both")}
@@ -368,16 +366,17 @@ if timed and not reason:
             for i, (name, ms) in enumerate(timed)}
     picture.by_kernel(rows, about)
 print(about)
-for row in (read_result("ncu_h100") or {"launches": []})["launches"]:
+profiled, elsewhere = ((read_result(f"ncu_{card}") or {"launches": []})["launches"] for card in ("h200", "h100"))
+for row, other in zip(profiled, elsewhere):
     size = 1e6 * (row["DRAM MB read"] + row["DRAM MB written"]) / (4 * 4096 * 64)
-    print(f"{row['kernel'].removesuffix('_kernel'):15} {size:6,.0f} bytes a token and head, "
-          f"{row['DRAM %']:2.0f} % of the maker's TB/s; tensor cores {row['tensor %']:2.0f} %, {row['registers']} registers")
+    print(f"{row['kernel'].removesuffix('_kernel'):15} {size:6,.0f} bytes a token and head, {row['DRAM %']:2.0f} % of the maker's TB/s "
+          f"(H100: {other['DRAM %']:2.0f} %), tensor cores {row['tensor %']:2.0f} %")
 
 # %% [markdown]
 # *A kernel near 1 is as good as its bytes allow: to make it faster, it must move less. One far above 1 waits for something else: for
-# the chain from chunk to chunk, for registers, for the tensor cores. (A floor can even lie above the bar: what one program has just
-# loaded the next one finds in the cache.) The profiler agrees with the interpreter within eight percent, the tiny strengths apart. A copy reaches
-# 90 percent, and three kernels come close (the inverse's bar is from when it was one program a chunk; the profiler saw it as it is). The gradients do not, nor do they keep the tensor cores busy: their warps wait for loads and for each other.*
+# the chain from chunk to chunk, for registers, for the tensor cores. The profiler agrees with the interpreter within four percent, the tiny strengths apart. A
+# copy reaches 90 percent. On an H100, with 3.35 TB/s, three kernels come close to that. The H200 has 4.8 TB/s, and the same
+# kernels are only 3 to 17 percent faster: now the chain is the slow one. The gradients' warps wait for loads and for each other, on either card.*
 
 # %% [markdown]
 # ## Tiles and warps
@@ -498,14 +497,16 @@ rows, about = experiment("host")
 if rows:
     T = list(map(int, rows))
     curves = {name: (T, [row[key] for row in rows.values()])
-              for name, key in (("eager, forward + backward", "both"), ("graph, forward + backward", "graph both"))}
-    lines(curves, xlabel="tokens T (one text, 8 heads of 64)", ylabel="ms", log="xy", xticks=T[::2], looks=("red", "blue"), figsize=(5.4, 2.7),
-          alt="Line plot of the time of a forward and backward pass against the length, eager and as a CUDA graph.")
+              for name, key in (("eager", "both"), ("eager, one thread", "both, one thread"), ("CUDA graph", "graph both"))}
+    lines(curves, xlabel="tokens T (one text, 8 heads of 64)", ylabel="ms, both passes", log="xy", xticks=T[::2],
+          looks=("red", "orange", "blue"), figsize=(5.4, 2.7),
+          alt="Line plot of the time of both passes against the length: eager, eager in one thread, and as a CUDA graph.")
 print(about)
 
 # %% [markdown]
-# *Red is nearly level as long as the host is the slow one: 128 tokens take almost as long as thousands. Blue is what the GPU could do. Where the two meet, the
-# kernels count again.*
+# *Red is nearly level as long as the host is the slow one: 128 tokens take almost as long as thousands. Blue is what the GPU could do. Where the
+# lines meet, the kernels count again. Orange: autograd runs backward passes in a thread of its own, and must wake it.
+# After `torch.autograd.set_multithreading_enabled(False)` they run in yours.*
 
 # %% [markdown]
 # ## Precision
@@ -560,7 +561,7 @@ for name, mul in {"float32": torch.matmul, "tf32x3": tf32x3, "tf32": tf32, "bflo
 # %% [markdown]
 # Each bit that a product keeps is a bit of the result: the delta rule neither swallows errors nor blows them up. Two rules follow.
 # The *memory* is added up in float32, whatever the products are made of. And the inverse is built with at least tf32. And what
-# does precision cost in time?
+# does precision cost in time? (4 × 2,048 tokens, 16 heads of 128; errors at 2 × 1,000 tokens, 8 heads.)
 
 # %%
 rows, about = experiment("precision")
@@ -578,7 +579,7 @@ print(about)
 #
 # Fair means: one process, the same tensors, unit keys for all, in turns, medians, and the error of each beside its time. And a rest
 # before each: attention runs a GPU so hot that it lowers its clocks, and who came next took longer. Five
-# candidates: the package's kernels, one token at a time (flash-linear-attention's), flash-linear-attention, FlashQLA (a library
+# candidates: the package's chunkwise kernels and its kernel for one token at a time, flash-linear-attention, FlashQLA (a library
 # for Hopper, heads of 128 only), and softmax attention, which computes something else and is what everybody uses.
 
 # %%
@@ -586,8 +587,8 @@ predict("13.f")
 
 # %%
 who = {"chunkwise": "this package", "fla chunk": "flash-linear-attention", "FlashQLA": "FlashQLA",
-       "fla recurrent": "token by token (fla)", "softmax attention": "softmax attention"}
-files = [file for name in "race fla delta_rule".split() if (file := read_result(f"{name}_h100"))]     # the newest first
+       "recurrent": "token by token", "softmax attention": "softmax attention"}
+files = [file for name in ("race", "recurrent") if (file := read_result(f"{name}_h200"))]
 
 def standings(key):
     """{shape: {who: ns a token and head}}; who is in several files counts as in the first."""
@@ -625,23 +626,23 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 #
 # Every number below 1 in that table is a loss. They come from two places, and you know both by now:
 #
-# * **Short texts, and heads of 256, against softmax attention, forward.** Attention's work a token grows with T, ours with K. For $T$ not
-#   much larger than $K$ there is little to save, and at width 256 a memory does not fit into the registers of a program any more.
-# * **Small calls, eager.** Our passes launch more kernels, from Python. As a graph the same kernels are up to six times faster: then
+# * **Short texts, against softmax attention.** Attention's work a token grows with T, ours with K. For $T$ not much larger than $K$ there is
+#   little to save. With heads of 256 it is a draw, forward: such a memory does not fit into the registers of a program any more.
+# * **Small calls, eager.** Our passes launch more kernels, from Python. As a graph the same kernels are up to eight times faster: then
 #   attention wins no row, forward and backward together. A whole compiled model does not see the difference.
 #
-# FlashQLA comes closest: with one text of 32,768 or 65,536 tokens, as graphs, it takes 1.07 times our time. Its forward
+# FlashQLA comes closest: with one text of 32,768 or 65,536 tokens, as graphs, it takes 1.07 and 1.08 times our time. Its forward
 # pass is the third bar of the fusion figure, as ours is. Its backward sweep makes the gradients on its way, so that $dS'$ and $dV$
 # never leave the chip; memories do, one a chunk. Its warps have different jobs: some load, some multiply. It cuts long texts, too, and
-# there its backward pass alone is 7 or 8 percent faster than ours (graphs).
+# there its backward pass alone is 8 to 10 percent faster than ours (graphs).
 #
 # Where we win: against plain flash-linear-attention, because we move a third of the bytes; and against attention wherever a text is
-# long. (The token loop was measured beside older kernels of ours, up to 1.9 times slower than today's.)
+# long. (The token loop is ours; flash-linear-attention's is up to three times as fast forward, and about as fast in both passes.)
 #
-# And what is left to win? Forward, where the card is full, our two kernels move 1.61 GB in 0.59 ms, 2.75 TB/s. As fast as a copy,
-# 3.02 TB/s, they would take 0.53 ms: less is not to be had from this design. The next step is never to write $\mathbf{T}$, nor to
-# read keys twice: a third of the bytes less, 0.36 ms. Done as one launch in chapter 11, it is four times *slower*,
-# since the chain waits for each inverse. It must be made beside the chain.
+# And what is left to win? Forward, where the card is full, our two kernels move 1.61 GB in 0.52 ms, 3.1 TB/s. As fast as a copy,
+# 4.3 TB/s, they would take 0.38 ms: here the chain is slow. (An H100 takes 0.59 ms, nine tenths of a copy's speed: there only fewer bytes would
+# help.) The next step is never to write $\mathbf{T}$, nor to read keys twice: a third of the bytes less. Done as one launch in chapter 11,
+# it is four times *slower*: the chain waits for each inverse, which must be made beside it.
 #
 # The errors, for completeness:
 

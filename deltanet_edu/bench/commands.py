@@ -61,7 +61,7 @@ def figures_command(
     """Draw the measurements: against the library, against what the hardware allows, against one token at a time.
 
     \b
-    deltanet-edu bench figures results/delta_rule_h100.json results/lengths_h100.json
+    deltanet-edu bench figures results/race_h200.json
     """
     import json
 

@@ -1,6 +1,6 @@
 """What a clock says about a GPU, and what must not be concluded from it: the experiments of chapter 13.
 
-Each function is one experiment, takes seconds, and returns what `results/measuring_h100.json` holds under its name.
+Each function is one experiment, takes seconds, and returns what `results/measuring_h200.json` holds under its name.
 """
 
 import json
@@ -130,7 +130,8 @@ def data():
 # -- what is measured with them ----------------------------------------------------------------------------------------
 
 def host():
-    """{T: milliseconds of the forward pass and of both}, one row of 8 heads of 64: eager calls, and as CUDA graphs."""
+    """{T: milliseconds of the forward pass and of both}, one row of 8 heads of 64: eager calls, and as CUDA graphs.
+    "both, one thread": eager, but autograd may not run the backward pass on a thread of its own."""
     found = {}
     for T in (128, 512, 2048, 8192, 32768, 131072):
         found[T] = {}
@@ -138,6 +139,8 @@ def host():
             run()
             replay = timing.graph(run).replay
             found[T] |= {name: median(lambda: events(run, 10)), f"graph {name}": median(lambda: events(replay, 10))}
+        with torch.autograd.set_multithreading_enabled(False):
+            found[T]["both, one thread"] = median(lambda: events(run, 10))
     return found
 
 
@@ -217,7 +220,7 @@ EXPERIMENTS = (roofs, waiting, first_calls, cache, cache_of_kernels, noise, paus
                segments, tiles, chunk_lengths)
 
 
-STORED = "measuring_h100"                        # results/measuring_h100.json
+STORED = "measuring_h200"                        # results/measuring_h200.json
 
 
 def experiment(name, afresh=True):

@@ -14,7 +14,7 @@ def measuring_command(
     """Clocks that lie, caches, noise, heat; then hosts, tiles, precision, segments: what chapter 13 shows. Minutes.
 
     \b
-    deltanet-edu bench measuring --output results/measuring_h100.json
+    deltanet-edu bench measuring --output results/measuring_h200.json
     deltanet-edu bench measuring --only "waiting cache"
     """
     from . import measuring

@@ -4,7 +4,6 @@ hardware allows."""
 import math
 from functools import partial
 
-from ..records import read_result
 
 
 def shape_of(label):
@@ -122,16 +121,6 @@ def floor(label, ceilings):
     return found
 
 
-def ceilings_of(file):
-    """The roofs measured with the file; those of results/h200_ceilings.json for an H200 without; else None."""
-    if "ceilings" in file:
-        return file["ceilings"]
-    stored = read_result("h200_ceilings")
-    if stored and file["machine"].get("gpu") == stored["machine"]["gpu"]:
-        return {"byte/s": 1e12 * stored["copy_TB_per_s"], "flop/s": 1e12 * max(stored["matmul_TFLOP_per_s"])}
-    return None
-
-
 # -- figures -----------------------------------------------------------------------------------------------------------
 
 def note(file, what):
@@ -160,7 +149,7 @@ def figures(files):
             if pairs:
                 about = note(timed[0], "bfloat16, unit keys, medians.")
                 drawn[name] = partial(kernels.against_library, pairs, about, library)
-        if ns and (ceilings := ceilings_of(timed[0])):
+        if ns and (ceilings := timed[0].get("ceilings")):
             floors = {label: {key: (t["chunkwise"], *floor(label, ceilings)[key]) for key, t in row.items()}
                       for label, row in ns.items()}
             roofs = (f"bfloat16. Floor: inputs and results moved once at {ceilings['byte/s'] / 1e12:.2f} TB/s, or the "

@@ -77,7 +77,7 @@ def test_what_is_stored_is_found_and_what_is_not_says_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     rows, about = measuring.experiment("data")
     assert set(rows) == {"zeros", "ones", "random"}
-    assert "H100" in about and about.endswith("deltanet-edu bench measuring.")
+    assert "H200" in about and about.endswith("deltanet-edu bench measuring.")
     monkeypatch.setattr(measuring, "STORED", "nothing")
     rows, about = measuring.experiment("data")
     assert rows is None and "no results/nothing.json with 'data' in it" in about

@@ -79,12 +79,6 @@ def test_the_floor():
     assert both - forward == 2 * (8 * 96 * 32 + 4 * 16 * 96 + 5 * 16 * 32)
 
 
-def test_the_roofs_are_those_of_the_same_gpu():
-    assert report.ceilings_of({"ceilings": {"byte/s": 1.0}}) == {"byte/s": 1.0}
-    assert report.ceilings_of({"machine": {"gpu": "NVIDIA H200"}})["byte/s"] == pytest.approx(4.28e12)
-    assert report.ceilings_of(MADE) is None
-
-
 def test_figures_from_files(tmp_path):
     matplotlib.use("agg")
     times, lengths = tmp_path / "times.json", tmp_path / "lengths.json"

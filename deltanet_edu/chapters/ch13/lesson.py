@@ -108,12 +108,12 @@ prediction(
 )
 
 prediction(
-    "13.b", question="Memory moves 3 TB/s. An array of 8 MB is copied, again and again; each copy is timed by marks "
+    "13.b", question="Memory moves 4 TB/s. An array of 16 MB is copied, again and again; each copy is timed by marks "
                      "in the queue. How fast does it look?",
     options={
-        "3 TB/s": "That is main memory. The second copy does not go there.",
+        "4 TB/s": "That is main memory. The second copy does not go there.",
         "slower: small copies are inefficient": "A little, because of the launch. Something else weighs more.",
-        "3 TB/s at first, then slower": "Nothing gets slower here.",
+        "4 TB/s at first, then slower": "Nothing gets slower here.",
         "faster than memory": "After the first copy both arrays lie in the cache, which has 50 MB. In a model other "
                               "kernels run in between, and they would not.",
     },
@@ -122,7 +122,7 @@ prediction(
 
 prediction(
     "13.c", question="The same product of 8192 × 8192 matrices, once of random numbers, once of zeros. Which is "
-                     "faster on an H100?",
+                     "faster on an H200?",
     options={
         "zeros": "No multiplication is skipped. But bits that do not change cost no power, and a chip at its power "
                  "limit must slow down its clock.",
@@ -152,7 +152,7 @@ prediction(
 
 prediction(
     "13.e", question="One text of 32,768 tokens, 8 heads of width 128, and programs that hold 64 rows of a memory "
-                     "each. How many of an H100's 132 multiprocessors have work?",
+                     "each. How many of an H200's 132 multiprocessors have work?",
     options={
         "all": "Only if there are 132 programs. Count them: heads times row tiles.",
         "8": "One a head would be so if a program held all 128 rows.",
@@ -165,11 +165,11 @@ prediction(
 prediction(
     "13.f", question="Where will the chunkwise kernels lose against softmax attention?",
     options={
-        "short texts, wide heads": "Attention's work grows with T a token, ours with K. Where T is not much larger "
-                                   "than K, or heads are 256 wide, there is little to save.",
+        "short texts": "Attention's work grows with T a token, ours with K. Where T is not much larger than K, there "
+                       "is little to save.",
         "long texts": "That is where attention's cost grows quadratically.",
         "many heads": "More heads fill the chip: good for both.",
-        "nowhere": "Look at the rows with short texts, and with heads of 256.",
+        "nowhere": "Look at the row with the shortest texts.",
     },
-    answer="short texts, wide heads",
+    answer="short texts",
 )
