@@ -5,6 +5,7 @@ import importlib.util
 import linecache
 import os
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -122,7 +123,10 @@ def test_a_right_kernel_gets_its_scores_and_a_place_on_the_board(capsys):
     (entry,) = board()
     assert entry["name"] == "launched" and entry["passes"] == "forward" and entry["scores"] and entry["date"]
     keep("again", verdict, backward=True)
-    assert [(entry["name"], entry["passes"]) for entry in board()] == [("launched", "forward"), ("again", "both")]
+    keep("again", verdict, backward=True)                                # the cell was run twice
+    keep("again", replace(verdict, bytes={"yours": 1}), backward=True)
+    assert [(entry["name"], entry["passes"]) for entry in board()] == [
+        ("launched", "forward"), ("again", "both"), ("again", "both")]
 
 
 @pytest.mark.parametrize("f, failed, why", [
