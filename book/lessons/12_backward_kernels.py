@@ -560,8 +560,8 @@ if gpu:
 #
 # A way to read it: (12.4) over the bandwidth is the least that moving these bytes can take, and what the forward pass must move is
 # $e\,(2d_k + 2d_v)$ and some $\mathbf{T}$. All shapes of width 128 here go by groups of sixteen chunks: one memory of sixteen, $S$ twice as wide. Expect
-# three of them at some 1.3 to 1.4 times that, and the short one, 4 × 2,048, far above: there the launches themselves take most of the time
-# (chapter 13). The last line is what the GPU's own counters have seen at 4 × 4,096, of all kernels of the backward pass.
+# three of them at some 1.3 to 1.4 times that, and the short one, 4 × 2,048, far above: there the launches themselves took most of the time
+# on that machine's host (chapter 13). The last line is what the GPU's own counters have seen at 4 × 4,096, of all kernels of the backward pass.
 
 # %%
 if gpu:

@@ -5,6 +5,7 @@
 
 # %%
 import os
+import statistics
 from unittest import mock
 
 import torch
@@ -49,7 +50,7 @@ print(about)
 # same clock, after waiting for the GPU; nearly honest, and for large products only. Blue: marks that the GPU sets itself. On the left all three
 # measure how fast the host can call.*
 #
-# A wrong result in chapter 8 was off by a few percent, and a test caught it. A wrong *time* can be off by a factor of a hundred,
+# A wrong result in chapter 8 was off by a few percent, and a test caught it. A wrong *time* can be off by a factor of twenty,
 # and nothing complains.
 #
 # **The question of this chapter**: where does the time of a kernel go, and how do we know?
@@ -156,11 +157,11 @@ for shape, row in (ours or {}).items():
     print(f"forward pass at {shape:15} warm {row['warm']:.4f} ms, cold {row['cold']:.4f} ms")
 
 # %% [markdown]
-# *Red: copies right after one another. As long as both arrays fit into the cache it seems to beat main memory, and a kernel that
-# is measured like that looks better than it will ever be in a model, where a whole layer has run in between. Blue: the
+# *Red: copies right after one another. At 16 MB both arrays fit into the cache, and it seems to beat main memory. A kernel that is
+# measured like that looks better than it will ever be in a model, where a whole layer has run in between. Blue: the
 # cache is overwritten before each copy. (Small copies are slow in either case: a launch costs a few microseconds. Why the last pair falls we do not know; copies
 # of 2 GB reach 4.3 TB/s.) The lines above
-# the plot are the kernels of this package. They hardly care, since they read most numbers once: that, too, one only knows by measuring.*
+# the plot are the kernels of this package. They care little, 4 to 10 percent, since they read most numbers once.*
 #
 # To empty the cache, one writes over more than it holds: Triton's 256 MB take the GPU some 60 µs at 4.3 TB/s. If the host can queue mark,
 # call and mark in that time, the queue is not empty when the first mark is reached. One line cures two faults. (A call that
@@ -189,13 +190,12 @@ if rows:
 print(about)
 
 # %% [markdown]
-# *A few calls stand above the rest, since somebody interrupted the host. They move the mean and leave the median alone. (If half of
-# them did, no median would help.) The minimum reports the luckiest call. Right: the same
+# *A few calls stand above the rest, since somebody interrupted the host. They move the mean and leave the median alone. The minimum reports the luckiest call. Right: the same
 # launches as a CUDA graph, without the host, of which more below.*
 #
 # ### 5. Heat, and what the numbers are
 #
-# Last, a detour to rest at. In 2024 Horace He told a story that few believed at first: one and the same matrix product, of the same
+# In 2024 Horace He told a story that few believed at first: one and the same matrix product, of the same
 # shape and on the same chip, took a different time depending on the *numbers* in the matrices.
 
 # %%
@@ -211,7 +211,7 @@ print(about)
 points, _ = experiment("pause", afresh=False)
 for name, start, end in (("the first tenth of a second", 0, 0.1), ("one to three seconds", 1, 3)) if points else ():
     speeds = [speed for second, speed in points if start <= second < end]
-    print(f"{name} after a pause: {min(speeds):.0f} to {max(speeds):.0f} TFLOP/s")
+    print(f"{name} after a pause: {statistics.median(speeds):.0f} TFLOP/s")
 
 # %% [markdown]
 # Each bit that flips costs energy. With random numbers the tensor cores would take more power than the chip is allowed, so it
@@ -265,8 +265,8 @@ if stored:
                                   for label, row in ns.items()}, report.note(stored, "bfloat16, eager calls, medians."))
 
 # %% [markdown]
-# *Solid: the floor. Pale: measured. Four shapes, four different stories: the first comes closest to its floor, and each of the other
-# three loses its time in another place. The rest of this chapter finds out where.*
+# *Solid: the floor. Pale: measured. Four shapes, four different stories: forward the first comes closest to its floor, and each of the other
+# three loses its time in another place. The rest of this chapter finds out where. (Chapter 11 showed an H100, whose floors are higher.)*
 
 # %% [markdown]
 # ## What a fusion saves
@@ -302,7 +302,7 @@ picture.moved(ways, floor=report.floor_bytes(K, V)["forward"]);
 # *From top to bottom: `flash-linear-attention` is organized like the first bar, the package and FlashQLA, which we meet in the race,
 # like the third; nobody here like the last. What is not blue vanishes, because what one kernel writes and the next one reads can stay in registers.*
 #
-# Nothing was computed differently. Bars one to three compute nearly the same products; what shrinks is the way that numbers
+# Bars one to three compute nearly the same products; what shrinks is the way that numbers
 # travel. (PyTorch, operation by operation, is off this chart:)
 
 # %%
@@ -321,7 +321,7 @@ print(f"{by_pytorch:,.0f} bytes a token and head, {by_pytorch / report.floor_byt
 # ### Counted, not believed
 #
 # Does the package's kernel move what the third bar says? The interpreter runs it, and `Trace` counts every load and every store of
-# each launch (chapter 10). It is slow, so a short text.
+# each launch (chapter 10).
 
 # %%
 from deltanet_edu.bench.trace import Trace
@@ -375,8 +375,8 @@ for row, other in zip(profiled, elsewhere):
 # %% [markdown]
 # *A kernel near 1 is as good as its bytes allow: to make it faster, it must move less. One far above 1 waits for something else: for
 # the chain from chunk to chunk, for registers, for the tensor cores. The profiler agrees with the interpreter within four percent, the tiny strengths apart. A
-# copy reaches 90 percent. On an H100, with 3.35 TB/s, three kernels come close to that. The H200 has 4.8 TB/s, and the same
-# kernels are only 3 to 17 percent faster: now the chain is the slow one. The gradients' warps wait for loads and for each other, on either card.*
+# copy reaches 90 percent; on an H100, with 3.35 TB/s, three kernels nearly do. The H200 has 4.8 TB/s, and the same
+# kernels take only 3 to 17 percent less time: now they wait for something else. The gradients' warps wait for loads and for each other, on either card.*
 
 # %% [markdown]
 # ## Tiles and warps
@@ -403,12 +403,12 @@ print(about)
 # Programs of one head run side by side, so the cache answers most of the repeated loads, but it is still work. The number of warps
 # decides how a tile is spread over registers: 8 warps hold twice as many numbers as 4. Too few, and the
 # compiler must put numbers aside into slow memory ("spills"); too many, and each warp's products are too small for the tensor
-# cores: on Hopper four warps take 64 rows at a time (chapter 11), so eight want 128. There is no formula that gives the best pair. The package keeps a table, made by trying (`deltanet-edu tune`).
+# cores: on Hopper four warps take 64 rows at a time (chapter 11), so eight want 128. The package keeps a table, made by trying (`deltanet-edu tune`).
 
 # %% [markdown]
 # ## Splitting the sequence
 #
-# The third row of the floor figure, one long text with 8 heads, is far from its floor; and uncut, as here, it takes three times as long. Why?
+# The third row of the floor figure, one long text with 8 heads, is far from its floor, though it is cut as this section explains; uncut it takes three times as long. Why?
 
 # %%
 predict("13.e")
@@ -454,7 +454,7 @@ if found:
 print(about)
 
 # %% [markdown]
-# *Where few heads leave the chip idle the curves fall, until the segments get too short or the chip is full. Where it is full
+# *Where few heads leave the chip idle the curves fall, until the segments get too short or the chip is full. (Already at P = 2: the first sweep makes no outputs.) Where it is full
 # already, cutting only adds work.* So it must be decided from the shape alone, before anything runs: `choose` in
 # `kernels/splitting.py` does it, and exercise 13.9 is yours.
 #
@@ -473,7 +473,7 @@ verify("13.5")
 # %% [markdown]
 # ## The host
 #
-# The last row of the floor figure, short texts with few narrow heads, is furthest from its floor, and no kernel is to blame. A pass
+# The last row of the floor figure, short texts with few narrow heads, is furthest from its floor, and kernels are the least of it. A pass
 # launches several kernels. The host needs $h$ for each launch, and kernel $i$ needs $t_i$; it begins when it is launched *and* the
 # one before is done. Let $j$ be the last kernel for which the GPU had to wait. From then on there is no gap:
 #
@@ -504,8 +504,8 @@ if rows:
 print(about)
 
 # %% [markdown]
-# *Red is nearly level as long as the host is the slow one: 128 tokens take almost as long as thousands. Blue is what the GPU could do. Where the
-# lines meet, the kernels count again. Orange: autograd runs backward passes in a thread of its own, and must wake it.
+# *Red is nearly level as long as the host is the slow one: 128 tokens take almost as long as thousands. Blue is what the GPU could do (it
+# rises little where texts begin to be cut). Where the lines meet, the kernels count again. Orange: autograd runs backward passes in a thread of its own, and must wake it.
 # After `torch.autograd.set_multithreading_enabled(False)` they run in yours.*
 
 # %% [markdown]
@@ -571,7 +571,7 @@ if rows:
 print(about)
 
 # %% [markdown]
-# `ieee` products do not run on tensor cores at all. `tf32x3` is the default of the package for float32 inputs: nearly as exact.
+# `ieee` products do not run on tensor cores at all. `tf32x3` is the default of the package for float32 inputs: nearly as exact. (Float32 has tiles of 16 rows in the table: for exact results, not for speed.)
 # Training is mostly done in bfloat16. About half of its error here is that of rounding the output alone.
 
 # %% [markdown]
@@ -580,7 +580,8 @@ print(about)
 # Fair means: one process, the same tensors, unit keys for all, in turns, medians, and the error of each beside its time. And a rest
 # before each: attention runs a GPU so hot that it lowers its clocks, and who came next took longer. Five
 # candidates: the package's chunkwise kernels and its kernel for one token at a time, flash-linear-attention, FlashQLA (a library
-# for Hopper, heads of 128 only), and softmax attention, which computes something else and is what everybody uses.
+# for Hopper, heads of 128 only), and softmax attention, which computes something else and is what everybody uses. The token loop ran in a
+# process of its own, beside our kernels.
 
 # %%
 predict("13.f")
@@ -605,7 +606,7 @@ if files:
     picture.rivals(standings("both"), floors, report.note(files[0], "Forward + backward, bfloat16, eager calls, medians."))
 
 # %% [markdown]
-# *Each row is a shape, each mark a rival, the upright line the floor; both axes say what they say, nothing is left out. Who is
+# *Each row is a shape, each mark a rival, the upright line the floor; the axis is logarithmic. Who is
 # farthest to the left wins the row.* In words, computed from the same files:
 
 # %%
@@ -614,7 +615,8 @@ def ratios(rival, key):
     both = [(label, rows[rival], rows["chunkwise"]) for file in reversed(files) for label, rows in file["shapes"].items() if rival in rows]
     return {label: theirs[key] / ours[key] for label, theirs, ours in both if key in theirs and key in ours}
 
-for key, name in (("forward", "forward"), ("both", "forward + backward"), ("graph both", "both, as CUDA graphs")):
+for key, name in (("forward", "forward"), ("graph forward", "forward, as CUDA graphs"), ("both", "forward + backward"),
+                  ("graph both", "both, as CUDA graphs")):
     print(f"\n{name}: their time, divided by ours")
     for rival, spoken in list(who.items())[1:]:
         if found := ratios(rival, key):
@@ -624,27 +626,27 @@ for key, name in (("forward", "forward"), ("both", "forward + backward"), ("grap
 # %% [markdown]
 # ### Where we lose, and why
 #
-# Every number below 1 in that table is a loss. They come from two places, and you know both by now:
+# Every number below 1 in that table is a loss. They all come from one row, against softmax attention, and you know both reasons:
 #
-# * **Short texts, against softmax attention.** Attention's work a token grows with T, ours with K. For $T$ not much larger than $K$ there is
-#   little to save. With heads of 256 it is a draw, forward: such a memory does not fit into the registers of a program any more.
-# * **Small calls, eager.** Our passes launch more kernels, from Python. As a graph the same kernels are up to eight times faster: then
-#   attention wins no row, forward and backward together. A whole compiled model does not see the difference.
+# * **Small calls, eager.** Our passes launch more kernels, from Python. As a graph the same kernels are up to eight times faster, and
+#   attention wins only forward, by a tenth. A whole compiled model does not see the difference. (Hosts vary: beside the token loop this forward pass took a
+#   third of its time here.)
+# * **Short texts.** Attention's work a token grows with T, ours with K. With heads of 256 and 2,048 tokens it is a draw, forward.
 #
 # FlashQLA comes closest: with one text of 32,768 or 65,536 tokens, as graphs, it takes 1.07 and 1.08 times our time. Its forward
 # pass is the third bar of the fusion figure, as ours is. Its backward sweep makes the gradients on its way, so that $dS'$ and $dV$
 # never leave the chip; memories do, one a chunk. Its warps have different jobs: some load, some multiply. It cuts long texts, too, and
-# there its backward pass alone is 8 to 10 percent faster than ours (graphs).
+# there its backward pass alone takes 8 to 10 percent less time than ours (graphs).
 #
 # Where we win: against plain flash-linear-attention, because we move a third of the bytes; and against attention wherever a text is
-# long. (The token loop is ours; flash-linear-attention's is up to three times as fast forward, and about as fast in both passes.)
+# long. (flash-linear-attention's token loop was up to three times as fast as ours forward, on an H100.)
 #
 # And what is left to win? Forward, where the card is full, our two kernels move 1.61 GB in 0.52 ms, 3.1 TB/s. As fast as a copy,
-# 4.3 TB/s, they would take 0.38 ms: here the chain is slow. (An H100 takes 0.59 ms, nine tenths of a copy's speed: there only fewer bytes would
+# 4.3 TB/s, they would take 0.37 ms: here the chain is slow. (An H100 takes 0.59 ms, nine tenths of a copy's speed: there only fewer bytes would
 # help.) The next step is never to write $\mathbf{T}$, nor to read keys twice: a third of the bytes less. Done as one launch in chapter 11,
 # it is four times *slower*: the chain waits for each inverse, which must be made beside it.
 #
-# The errors, for completeness:
+# The errors:
 
 # %%
 for label, rows in next((file["errors"] for file in files if file.get("errors")), {}).items():
@@ -749,7 +751,7 @@ print(o.shape, layer(torch.randn(1, 50, 32))[0].shape)
 # * H. He, "Making Deep Learning Go Brrrr From First Principles", 2022; and "Strangely, Matrix Multiplications on GPUs Run Faster
 #   When Given 'Predictable' Data!", 2024, for the story of the zeros.
 # * T. Dao, D. Fu, S. Ermon, A. Rudra and C. Ré, "FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness",
-#   *NeurIPS* 2022, arXiv 2205.14135. Counting bytes, and what follows from it.
+#   *NeurIPS* 2022, arXiv 2205.14135.
 # * S. Yang and Y. Zhang, flash-linear-attention, github.com/fla-org/flash-linear-attention: the library that this book measures
 #   itself against.
 # * T. Hoefler and R. Belli, "Scientific Benchmarking of Parallel Computing Systems", *SC* 2015: twelve ways to be honest.

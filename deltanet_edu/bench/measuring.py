@@ -93,7 +93,8 @@ def cache_of_kernels():
     found = {}
     for shape in (SMALL, USUAL, FULL):
         replay = timing.graph(chunkwise(shape)["forward"]).replay
-        found[label(shape)] = {"warm": median(lambda: events(replay)), "cold": round(timing.milliseconds(replay), 5)}
+        found[label(shape)] = {"warm": median(lambda: events(replay, 10)),
+                               "cold": round(timing.milliseconds(replay), 5)}
     return found
 
 
@@ -131,17 +132,29 @@ def data():
 
 def host():
     """{T: milliseconds of the forward pass and of both}, one row of 8 heads of 64: eager calls, and as CUDA graphs.
-    "both, one thread": eager, but autograd may not run the backward pass on a thread of its own."""
-    found = {}
+    "both, one thread": eager, but autograd may not run the backward pass on a thread of its own. All take turns, since
+    a host is faster in one second than in the next."""
+    ways = {}
     for T in (128, 512, 2048, 8192, 32768, 131072):
-        found[T] = {}
         for name, run in chunkwise((1, T, 8, 64)).items():
             run()
-            replay = timing.graph(run).replay
-            found[T] |= {name: median(lambda: events(run, 10)), f"graph {name}": median(lambda: events(replay, 10))}
-        with torch.autograd.set_multithreading_enabled(False):
-            found[T]["both, one thread"] = median(lambda: events(run, 10))
+            ways[T, name], ways[T, f"graph {name}"] = run, timing.graph(run).replay
+        ways[T, "both, one thread"] = in_one_thread(run)
+    times = {way: [] for way in ways}
+    for _ in range(ROUNDS):
+        for way, run in ways.items():
+            times[way].append(events(run, 10))
+    found = {}
+    for (T, name), ms in times.items():
+        found.setdefault(T, {})[name] = round(statistics.median(ms), 5)
     return found
+
+
+def in_one_thread(run):
+    def alone():
+        with torch.autograd.set_multithreading_enabled(False):
+            run()
+    return alone
 
 
 def by_kernel():
@@ -163,7 +176,8 @@ def by_kernel():
 
 
 def precision():
-    """{precision of products: {"ms": of a forward pass, "ordinary": error of o, "repeated": with repeated keys}}."""
+    """{precision of products: {"ms": of a forward pass as a CUDA graph, "ordinary": error of o, "repeated": with
+    repeated keys}}."""
     ways = {"float32, ieee": (torch.float32, "ieee"), "float32, tf32x3": (torch.float32, "tf32x3"),
             "float32, tf32": (torch.float32, "tf32"), "float16": (torch.float16, "tf32"),
             "bfloat16": (torch.bfloat16, "tf32")}
@@ -171,7 +185,7 @@ def precision():
     for name, (dtype, precision) in ways.items():
         def rule(q, k, v, beta, scale):
             return kernels.delta_rule_chunkwise(q, k, v, beta, scale=scale, precision=precision)
-        ms = timing.milliseconds(chunkwise(USUAL, dtype, precision=precision)["forward"])
+        ms = timing.milliseconds(timing.graph(chunkwise(USUAL, dtype, precision=precision)["forward"]).replay)
         found[name] = {"ms": round(ms, 4)}
         for kind, options in {"ordinary": {}, "repeated": dict(repeated=True, beta_max=2.0)}.items():
             found[name][kind] = errors((2, 1000, 8, 128), {"rule": rule}, dtype=dtype, **options)["rule"]["o"]

@@ -101,7 +101,8 @@ prediction(
                              "yet.",
         "far more than the chip can do": "The call puts the product into a queue and returns. The clock measures how "
                                          "long it takes to put something into a queue.",
-        "far less, since Python is slow": "Python takes some ten microseconds. The product takes more than a thousand.",
+        "far less, since Python is slow": "Python takes less than a hundred microseconds, the product more than a "
+                                         "thousand.",
         "it cannot be said": "It can: the clock stops when the call returns, and the call does not wait.",
     },
     answer="far more than the chip can do",
@@ -165,8 +166,8 @@ prediction(
 prediction(
     "13.f", question="Where will the chunkwise kernels lose against softmax attention?",
     options={
-        "short texts": "Attention's work grows with T a token, ours with K. Where T is not much larger than K, there "
-                       "is little to save.",
+        "short texts": "Attention's work grows with T a token, ours with K: in a short text there is little to save, "
+                       "and our passes launch more kernels.",
         "long texts": "That is where attention's cost grows quadratically.",
         "many heads": "More heads fill the chip: good for both.",
         "nowhere": "Look at the row with the shortest texts.",
