@@ -151,6 +151,7 @@ def host():
 
 
 def in_one_thread(run):
+    """run(), where backward passes stay in the caller's thread."""
     def alone():
         with torch.autograd.set_multithreading_enabled(False):
             run()

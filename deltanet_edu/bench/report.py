@@ -5,7 +5,6 @@ import math
 from functools import partial
 
 
-
 def shape_of(label):
     return tuple(map(int, label.split(",")))
 

@@ -97,6 +97,10 @@ def test_figures_from_files(tmp_path):
     assert drawn == {path.name: path.read_bytes() for path in tmp_path.glob("*.png")}, "the same bytes every time"
 
 
+def test_without_roofs_there_is_no_floor():
+    assert "floor" not in report.figures([MADE | {"shapes": SHAPES}])
+
+
 def test_nothing_to_draw(tmp_path):
     file = tmp_path / "x.json"
     file.write_text(json.dumps(MADE))
